@@ -1,0 +1,33 @@
+# make demo    install, convert the demo network to int8, classify a bundled picture
+# make test    install what the tests need, run them
+# make lint    ruff and mypy
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PICTURE := calibration_data/validation/sneaker/$(notdir $(firstword $(sort $(wildcard calibration_data/validation/sneaker/*.png))))
+
+.PHONY: demo test test-fast lint clean
+
+demo: $(VENV)/convert
+	$(BIN)/irv2-convert --quantize int8
+	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/%: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,25 @@
+"""What a device installs: numpy, Pillow, one interpreter, and this. Nothing else.
+
+    from edge_runtime import Classifier
+
+    with Classifier.open("irv2-demo.int8.tflite") as classifier:
+        for prediction in classifier.predict("photo.jpg"):
+            print(prediction.label, prediction.probability)
+"""
+
+from edge_runtime.card import Card
+from edge_runtime.classifier import Classifier, Prediction, Receipt
+from edge_runtime.errors import ArtifactError, EdgeError, EngineError, ImageError
+from edge_runtime.preprocess import InputSpec
+
+__all__ = [
+    "ArtifactError",
+    "Card",
+    "Classifier",
+    "EdgeError",
+    "EngineError",
+    "ImageError",
+    "InputSpec",
+    "Prediction",
+    "Receipt",
+]

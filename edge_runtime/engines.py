@@ -1,0 +1,160 @@
+"""The only place that imports an interpreter: LiteRT or its predecessor tflite-runtime, behind one class.
+
+The two share their Python interface; what differs is their name, their version and how they warn.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.card import TensorEnd
+from edge_runtime.errors import EngineError
+
+AUTO = "auto"
+ENGINES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
+}
+"""Name on the command line -> (module, distribution), the preferred first."""
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An installed interpreter: its name here, its version, and the module to import."""
+
+    name: str
+    version: str
+    module: str
+
+
+def choose_engine(name: str = AUTO) -> EngineChoice:
+    """The interpreter called `name`, or with "auto" the first of `ENGINES` that is installed.
+
+    Raises:
+        EngineError: unknown name, or not installed.
+    """
+    if name != AUTO and name not in ENGINES:
+        raise EngineError(f"engine {name!r} is unknown: choose {AUTO}, {' or '.join(ENGINES)}")
+    for candidate in ENGINES if name == AUTO else [name]:
+        module, distribution = ENGINES[candidate]
+        if importlib.util.find_spec(module.split(".")[0]) is not None:
+            return EngineChoice(candidate, _version(distribution), module)
+    wanted = [ENGINES[name][1]] if name != AUTO else [distribution for _, distribution in ENGINES.values()]
+    raise EngineError(f"engine {name} is not installed: pip install {' or '.join(wanted)}")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:  # copied onto the device, or built under another name
+        return "of unknown version"
+
+
+def import_interpreter(choice: EngineChoice) -> Any:
+    """The interpreter class that was chosen.
+
+    Raises:
+        EngineError: it is installed, but does not fit this Python or this NumPy.
+    """
+    try:
+        with _native_chatter_silenced():
+            return importlib.import_module(choice.module).Interpreter
+    except (ImportError, AttributeError) as error:
+        raise EngineError(
+            f"{choice.name} {choice.version} cannot be imported ({_first_line(error)}): "
+            "reinstall it with the NumPy it wants, or pass another engine"
+        ) from error
+
+
+class Engine:
+    """One interpreter over one model, for one thread at a time.
+
+    Attributes:
+        choice: which interpreter it is.
+        input, output: the ends of the model, read from its tensors.
+        input_shape, output_shape: (1, height, width, channels) and (1, classes).
+    """
+
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, model: str | os.PathLike[str] | bytes, choice: EngineChoice, threads: int | None) -> None:
+        if threads is not None and threads < 1:
+            raise EngineError(f"{threads} threads: pass at least 1")
+        where = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
+        self.choice = choice
+        interpreter = import_interpreter(choice)
+        try:
+            with _native_chatter_silenced(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._interpreter = interpreter(**where, **self.options, num_threads=threads or os.cpu_count())
+                self._interpreter.allocate_tensors()
+        except SystemError as error:  # what is left of an ImportError in the native library
+            raise EngineError(
+                f"{choice.name} {choice.version} does not work with NumPy {np.__version__}: "
+                "pip install 'numpy<2', or pass another engine"
+            ) from error
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise EngineError(f"{choice.name} {choice.version} refuses the model: {_first_line(error)}") from error
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+        if len(self._inputs) != 1 or len(self._outputs) != 1:
+            raise EngineError(
+                f"the model has {len(self._inputs)} inputs and {len(self._outputs)} outputs: "
+                "an image classifier has one of each"
+            )
+        self.input, self.output = _end("image", self._inputs[0]), _end("probabilities", self._outputs[0])
+        self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._inputs[0]["shape"])
+        self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._outputs[0]["shape"])
+
+    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The output tensor for one input tensor, of the dtypes and shapes the ends name.
+
+        Raises:
+            EngineError: the interpreter fails.
+        """
+        try:
+            self._interpreter.set_tensor(self._inputs[0]["index"], tensor)
+            self._interpreter.invoke()
+            return np.asarray(self._interpreter.get_tensor(self._outputs[0]["index"]))
+        except (ValueError, RuntimeError) as error:
+            raise EngineError(f"{self.choice.name} {self.choice.version} failed: {_first_line(error)}") from error
+
+
+def _end(name: str, details: dict[str, Any]) -> TensorEnd:
+    scale, zero_point = details["quantization"]
+    dtype = np.dtype(details["dtype"]).name
+    if not scale:
+        return TensorEnd(name, dtype)
+    return TensorEnd(name, dtype, float(scale), int(zero_point))
+
+
+@contextmanager
+def _native_chatter_silenced() -> Iterator[None]:
+    """Keep what a native library logs about itself ("Created TensorFlow Lite XNNPACK delegate") off stderr."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a daemon may have closed it
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
