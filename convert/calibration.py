@@ -1,0 +1,81 @@
+"""Image folder -> representative tensors -> statistics of every activation, on the float network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.errors import QuantizationError
+from convert.recording import RecordingEngine, logits_tensor
+from convert.tflite_graph import TfliteGraph
+from edge_runtime import InputSpec
+from edge_runtime.preprocess import Pixels, normalize
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration images do to a float network; keys are tensor names.
+
+    Attributes:
+        minimum, maximum: extreme values of an activation.
+        mean: mean of an activation for each of its channels, float64 (channels,).
+        logits: float32 (images, classes), in the order of the images.
+    """
+
+    minimum: dict[str, float]
+    maximum: dict[str, float]
+    mean: dict[str, Array]
+    logits: Array
+
+    @property
+    def images(self) -> int:
+        """How many images were seen."""
+        return len(self.logits)
+
+
+def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> Statistics:
+    """Run the float network over the images and keep the statistics of every activation.
+
+    Args:
+        float_model: a float `.tflite` of batch 1.
+        images: uint8 pixels as `load_pixels` returns them.
+        spec: how they are normalized.
+
+    Raises:
+        QuantizationError: no image, or an activation that is not finite.
+    """
+    graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
+    activations = [
+        i for i in range(graph.tensor_count()) if graph.dtype(i) == "float32" and not graph.is_constant(i)
+    ]
+    minimum, maximum = (np.full(graph.tensor_count(), end) for end in (np.inf, -np.inf))
+    sums: dict[int, Array] = {}
+    logits, last = [], logits_tensor(graph)
+    for pixels in images:
+        engine.run(normalize(pixels, spec)[np.newaxis])
+        for i in activations:
+            values = engine.tensor(i)
+            minimum[i], maximum[i] = min(minimum[i], values.min()), max(maximum[i], values.max())
+            sums[i] = sums.get(i, 0.0) + values.mean(axis=tuple(range(values.ndim - 1)), dtype=np.float64)
+        logits.append(engine.tensor(last)[0])
+    if not logits:
+        raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
+    for i in activations:
+        if not (np.isfinite(minimum[i]) and np.isfinite(maximum[i])):
+            raise QuantizationError(
+                f"activation {graph.tensor_name(i)} reaches {minimum[i]} to {maximum[i]} on the calibration images: "
+                "the network or its preprocessing is broken"
+            )
+    names = {i: graph.tensor_name(i) for i in activations}
+    return Statistics(
+        {names[i]: float(minimum[i]) for i in activations},
+        {names[i]: float(maximum[i]) for i in activations},
+        {names[i]: sums[i] / len(logits) for i in activations},
+        np.stack(logits).astype(np.float32),
+    )

@@ -1,0 +1,121 @@
+"""`irv2-convert`: parse, call the pipeline, show the result, exit with its verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from convert.commands import limit_options, limits, one_line_errors
+from convert.job import Job, check
+from convert.preprocessing import CONVENTIONS
+from convert.report import exit_code, print_outcomes, to_json
+from convert.schemes import IO_CHOICES, SCHEMES, parse_schemes
+from convert.sources import ModelSource
+
+FILE = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
+
+
+@click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
+@click.option("--quantize", default="int8", show_default=True, metavar="SCHEME[,SCHEME...]",
+              help=f"How to quantize: {', '.join(SCHEMES)}.")
+@click.option("--model", default="demo", show_default=True, metavar="demo|imagenet|PATH",
+              help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.")
+@click.option("--weights", type=FILE, metavar="FILE", help="Weights of the article's network, with --classes.")
+@click.option("--classes", type=COUNT, help="Number of classes of --weights.")
+@click.option("--labels", type=FILE, metavar="FILE", help="Text file with one label a line.")
+@click.option("--input-size", type=COUNT, metavar="N", help="Height and width in pixels, where the network leaves it open.")
+@click.option("--preprocessing", metavar="|".join([*CONVENTIONS, "FILE"]),
+              help="How images were prepared in training; needed for a model or weights of your own.")
+@click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on.")
+@click.option("--calibration-size", type=COUNT, default=Job.calibration_size, show_default=True)
+@click.option("--validation", type=FILE, metavar="DIR", help="Other images, to measure drift on; class folders give labels.")
+@click.option("--validation-size", type=COUNT, default=Job.validation_size, show_default=True)
+@click.option("--no-validate", is_flag=True, help="Do not measure drift.")
+@click.option("--io", type=click.Choice(IO_CHOICES), help="Type of the artifact's ends.  [default: by scheme]")
+@click.option("--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR")
+@limit_options
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
+@one_line_errors
+@click.pass_context
+def convert(context: click.Context, **options: Any) -> None:
+    """Convert an Inception-ResNet-V2 to a judged .tflite artifact.
+
+    Exit code: 0 the gate passed, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    job = _job(options)
+    if options["dry_run"]:
+        _explain(job)
+        return
+    from convert.pipeline import convert as run
+    from convert.terminal import TerminalProgress
+
+    with TerminalProgress(Console(stderr=True)) as progress:
+        outcomes = run(job, progress)
+    if options["as_json"]:
+        click.echo(json.dumps([to_json(outcome) for outcome in outcomes], indent=1))
+    else:
+        print_outcomes(Console(), outcomes)
+    sys.exit(exit_code([outcome.gate for outcome in outcomes]))
+
+
+@convert.command()
+@click.option("--input-size", type=COUNT, default=299, show_default=True, help="Height and width in pixels.")
+@click.option("--classes", type=COUNT, default=1000, show_default=True)
+@click.option("--output", type=FILE, default=Path("build/inception_resnet_v2.svg"), show_default=True, metavar="FILE",
+              help="Where to write the picture.")
+@one_line_errors
+def describe(input_size: int, classes: int, output: Path) -> None:
+    """Show the network: a table of its stages, and an SVG picture to zoom into."""
+    from convert.atomic import write_atomically
+    from convert.errors import SourceError
+
+    console = Console()
+    with Console(stderr=True).status("building the network"):
+        from convert.architecture import inception_resnet_v2
+        from convert.describe import stage_table, stages
+        from convert.drawing import network_svg
+
+        try:
+            model = inception_resnet_v2((input_size, input_size, 3), classes)
+        except ValueError as error:
+            raise SourceError(f"--input-size {input_size}: {error}") from error
+    console.print(stage_table(stages(model)))
+    picture = network_svg(model)
+    write_atomically(output, lambda partial: partial.write_text(picture, "utf-8"))
+    console.print(f"picture: {output}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _job(options: dict[str, Any]) -> Job:
+    return Job(
+        source=ModelSource(options["model"], options["weights"], options["classes"], options["input_size"]),
+        schemes=tuple(parse_schemes(options["quantize"])),
+        preprocessing=options["preprocessing"],
+        labels=options["labels"],
+        calibration=options["calibration"],
+        calibration_size=options["calibration_size"],
+        validation=options["validation"],
+        validation_size=options["validation_size"],
+        io=options["io"],
+        output_dir=options["output_dir"],
+        limits=limits(options["max_drop"], options["min_agreement"]),
+        validate=not options["no_validate"],
+    )
+
+
+def _explain(job: Job) -> None:
+    inputs = check(job)
+    calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
+    validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
+    click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
+    for scheme in job.schemes:
+        artifact = job.output_dir / f"{job.source.name}.{scheme.name}.tflite"
+        click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")

@@ -1,0 +1,72 @@
+"""What the commands share: one line for an error, and the limits of the gate."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from convert.drift import Limits
+from edge_runtime import EdgeError
+
+INTERRUPTED = 130
+
+
+def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--debug`, and turn our errors into one line and exit code 1."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, debug: bool, **options: Any) -> Any:
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return command(*args, **options)
+        except EdgeError as error:
+            if debug:
+                traceback.print_exc()
+            message = " ".join(str(error).split())
+            click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+    return wrapped
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--max-drop` and `--min-agreement`."""
+    for option in (
+        click.option(
+            "--min-agreement",
+            type=click.FloatRange(0, 100),
+            default=100 * Limits.min_agreement,
+            show_default=True,
+            metavar="%",
+            help="Least top-1 agreement with the float network.",
+        ),
+        click.option(
+            "--max-drop",
+            type=click.FloatRange(-100, 100),
+            default=Limits.max_drop_pp,
+            show_default=True,
+            metavar="PP",
+            help="Most top-1 accuracy to lose, in percentage points.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def limits(max_drop: float, min_agreement: float) -> Limits:
+    """The limits as the options give them."""
+    return Limits(max_drop, min_agreement / 100)
+
+
+def _terminate(*_: object) -> NoReturn:
+    """SIGTERM unwinds like Ctrl-C does, so that nothing is left behind."""
+    raise KeyboardInterrupt

@@ -1,0 +1,63 @@
+"""Opening HDF5 files that come from elsewhere: what is read is inside the file, or nothing is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import h5py
+
+from convert.errors import SourceError
+
+
+@contextmanager
+def open_hdf5(path: Path, content: BytesIO | None = None) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading.
+
+    Args:
+        path: the file, and the name for messages.
+        content: what to read in place of the file at `path`: a member of an archive.
+
+    Yields:
+        The open file, in which every path ends in the file itself.
+
+    Raises:
+        SourceError: it is no HDF5 file, is damaged, or refers to data outside; also when reading inside the
+            `with` fails.
+    """
+    try:
+        with h5py.File(content or path, "r") as file:
+            _refuse_references_outside(file, path)
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
+        raise SourceError(f"{path} is not an HDF5 file or is damaged ({one_line(error)}): save it again") from error
+
+
+def text(value: object) -> str:
+    """A string attribute, which h5py gives as bytes or str depending on how it was written."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error`, on one line and short enough for one."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if len(message) <= 200 else message[:199] + "…"
+
+
+def _refuse_references_outside(file: h5py.File, path: Path) -> None:
+    """Links and data sets of HDF5 can name other files: a weights file could pull in any file of the user."""
+
+    def is_not_hard(name: bytes, info: h5py.h5l.LinkInfo) -> str | None:
+        return None if info.type == h5py.h5l.TYPE_HARD else text(name)
+
+    def is_stored_elsewhere(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
+        return name if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual) else None
+
+    link = file.id.links.visit(is_not_hard, info=True)
+    if link is not None:
+        raise SourceError(f"{path} holds a link in place of data at {link}, which is not followed: save it again")
+    name = file.visititems(is_stored_elsewhere)
+    if name is not None:
+        raise SourceError(f"{path} keeps the data of {name} in another file, which is not read: save it as one file")

@@ -1,0 +1,173 @@
+"""Folders of images: which files, which classes, in which order, and whether two sets overlap."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from convert.errors import ImageSetError
+from convert.sources import file_sha256
+from edge_runtime import ImageError, InputSpec
+from edge_runtime.preprocess import Pixels, load_pixels
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MOST_UNREADABLE = 0.10
+SHUFFLE_SEED = 2016
+READ_AHEAD = 32
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Image files below one folder.
+
+    Attributes:
+        root: the folder.
+        paths: the files, sorted or shuffled.
+        folders: for each file the name of the top-level folder it is in, its class; None in a flat folder.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+    folders: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def sample(self, count: int | None) -> ImageSet:
+        """A seeded shuffle of the set, cut to `count` images; None keeps all of them."""
+        order = np.random.default_rng(SHUFFLE_SEED).permutation(len(self.paths))[:count]
+        folders = None if self.folders is None else tuple(self.folders[i] for i in order)
+        return replace(self, paths=tuple(self.paths[i] for i in order), folders=folders)
+
+    def first(self, count: int | None) -> ImageSet:
+        """The first `count` images; None keeps all of them."""
+        folders = None if self.folders is None else self.folders[:count]
+        return replace(self, paths=self.paths[:count], folders=folders)
+
+    def file_hashes(self) -> dict[str, Path]:
+        """SHA-256 of every file -> the file."""
+        return {file_sha256(path): path for path in self.paths}
+
+    def class_indices(self, labels: Iterable[str]) -> list[int] | None:
+        """For each image the index of its class among `labels`, or None for a flat folder.
+
+        Folder and label match when they are the same after `comparable`.
+
+        Raises:
+            ImageSetError: a folder is no label.
+        """
+        if self.folders is None:
+            return None
+        index = {comparable(label): i for i, label in enumerate(labels)}
+        for folder in sorted(set(self.folders)):
+            if comparable(folder) not in index:
+                raise ImageSetError(
+                    f"folder {folder!r} in {self.root} is none of the labels {_shortened(index)}: "
+                    "name the folders after the labels, or put the images into one flat folder"
+                )
+        return [index[comparable(folder)] for folder in self.folders]
+
+
+@dataclass
+class PixelReader:
+    """Decodes images in threads, a little ahead of who reads them, and counts what cannot be read.
+
+    Attributes:
+        spec: how images are prepared.
+        skipped: one message for each file that could not be read.
+    """
+
+    spec: InputSpec
+    skipped: list[str] = field(default_factory=list)
+
+    def read(self, image_set: ImageSet) -> Iterator[tuple[int, Pixels]]:
+        """Index in the set and pixels of each readable image, in order.
+
+        Raises:
+            ImageSetError: at the end, when more than a tenth could not be read.
+        """
+        before = len(self.skipped)
+        paths = iter(enumerate(image_set.paths))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pending = [pool.submit(self._load, *item) for item in islice(paths, READ_AHEAD)]
+            while pending:
+                index, pixels = pending.pop(0).result()
+                pending += [pool.submit(self._load, *item) for item in islice(paths, 1)]
+                if pixels is not None:
+                    yield index, pixels
+        unreadable = len(self.skipped) - before
+        if unreadable > MOST_UNREADABLE * len(image_set):
+            raise ImageSetError(
+                f"{unreadable} of {len(image_set)} images in {image_set.root} cannot be read, "
+                f"more than {MOST_UNREADABLE:.0%}; the first: {self.skipped[before]}"
+            )
+
+    def _load(self, index: int, path: Path) -> tuple[int, Pixels | None]:
+        try:
+            return index, load_pixels(path, self.spec)
+        except ImageError as error:
+            self.skipped.append(str(error))
+            return index, None
+
+
+def find_images(root: Path) -> ImageSet:
+    """All images below `root`; its folders are classes when no image lies beside them.
+
+    Raises:
+        ImageSetError: no such folder, no image in it, or images beside class folders.
+    """
+    if not root.is_dir():
+        raise ImageSetError(f"image folder {root} does not exist or is no folder: pass a folder of images")
+    paths = sorted(
+        Path(folder) / name
+        for folder, _, names in os.walk(root, onerror=_refuse_unreadable)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    )
+    if not paths:
+        raise ImageSetError(f"no image in {root}: it needs files ending in {', '.join(SUFFIXES)}")
+    depths = {len(path.relative_to(root).parts) > 1 for path in paths}
+    if depths == {True, False}:
+        beside = next(path for path in paths if path.parent == root)
+        raise ImageSetError(f"{beside} lies beside class folders: move it into one, or all images into one flat folder")
+    folders = tuple(path.relative_to(root).parts[0] for path in paths) if depths == {True} else None
+    return ImageSet(root, tuple(paths), folders)
+
+
+def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
+    """Raise `ImageSetError` when the two sets share an image: drift would be measured on known ones."""
+    known = calibration.file_hashes()
+    for sha256, path in validation.file_hashes().items():
+        if sha256 in known:
+            raise ImageSetError(
+                f"calibration and validation share an image: {known[sha256]} is {path}; "
+                "drift must be measured on images that calibration never saw"
+            )
+
+
+def manifest_sha256(image_set: ImageSet) -> str:
+    """One hash for the names and contents of a set's files, whatever their order."""
+    lines = sorted(f"{sha256} {path.relative_to(image_set.root)}" for sha256, path in image_set.file_hashes().items())
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def comparable(name: str) -> str:
+    """Lower case, with every run of other characters than letters and digits as one underscore."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise ImageSetError(f"folder {error.filename} cannot be read: {error.strerror}")
+
+
+def _shortened(names: Iterable[str], most: int = 10) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")

@@ -1,0 +1,126 @@
+"""What is to be converted and how, checked before anything slow starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import calibration_data
+from convert.drift import Limits
+from convert.errors import ImageSetError, SourceError
+from convert.image_sets import ImageSet, find_images, refuse_overlap
+from convert.preprocessing import CONVENTIONS
+from convert.schemes import Scheme, check_io
+from convert.sources import DEMO, ModelSource
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to convert, and how.
+
+    Attributes:
+        source: the network.
+        schemes: each becomes an artifact.
+        preprocessing: convention or file; None where the source knows it.
+        labels: text file with one label a line; None for the source's own.
+        calibration, validation: image folders; None for the bundled ones, which serve the demo only.
+        calibration_size, validation_size: most images to use of each.
+        io: dtype of the ends; None for the scheme's own.
+        output_dir: where artifacts and reports go.
+        limits: of the drift check.
+        validate: whether drift is measured.
+    """
+
+    source: ModelSource
+    schemes: tuple[Scheme, ...]
+    preprocessing: str | None = None
+    labels: Path | None = None
+    calibration: Path | None = None
+    calibration_size: int = 100
+    validation: Path | None = None
+    validation_size: int = 1000
+    io: str | None = None
+    output_dir: Path = Path("build")
+    limits: Limits = field(default_factory=Limits)
+    validate: bool = True
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The checked inputs of a job: image sets already shuffled and cut to size."""
+
+    calibration: ImageSet | None
+    validation: ImageSet | None
+    preprocessing: str
+    labels: tuple[str, ...] | None
+    io: dict[str, str]
+
+
+def check(job: Job) -> Inputs:
+    """Refuse what cannot work before anything slow starts.
+
+    Raises:
+        ConvertError: a class of it that names the offending value.
+    """
+    job.source.check()
+    if job.preprocessing is None and not job.source.is_ours:
+        raise SourceError(
+            f"{job.source.file} does not say how its images were prepared: pass --preprocessing "
+            f"{'|'.join(CONVENTIONS)} or a JSON file"
+        )
+    if job.preprocessing is not None and job.preprocessing not in CONVENTIONS and not Path(job.preprocessing).is_file():
+        raise SourceError(
+            f"--preprocessing {job.preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
+        )
+    calibration = _calibration_images(job) if any(scheme.calibrates for scheme in job.schemes) else None
+    validation = _validation_images(job) if job.validate else None
+    if calibration and validation:
+        refuse_overlap(calibration, validation)
+    return Inputs(
+        calibration and calibration.sample(job.calibration_size),
+        validation and validation.sample(job.validation_size),
+        job.preprocessing or "tf",
+        None if job.labels is None else read_labels(job.labels),
+        {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
+    )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The lines of a label file.
+
+    Raises:
+        SourceError: it cannot be read, is empty, or two labels are the same.
+    """
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"--labels {path} cannot be read as UTF-8 text: {error}") from error
+    if not labels:
+        raise SourceError(f"--labels {path} is empty: write one label a line")
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise SourceError(f"--labels {path} has {twice!r} twice: labels tell classes apart")
+    return labels
+
+
+def _calibration_images(job: Job) -> ImageSet:
+    if job.calibration is not None:
+        return find_images(job.calibration)
+    if job.source.file is None and job.source.model == DEMO:
+        return find_images(calibration_data.CALIBRATION)
+    schemes = ", ".join(scheme.name for scheme in job.schemes if scheme.calibrates)
+    raise ImageSetError(
+        f"scheme {schemes} needs images like those {job.source.name} will see, the bundled ones serve the demo only: "
+        "pass --calibration DIR"
+    )
+
+
+def _validation_images(job: Job) -> ImageSet:
+    if job.validation is not None:
+        return find_images(job.validation)
+    if job.source.file is None and job.source.model == DEMO:
+        return find_images(calibration_data.VALIDATION)
+    raise ImageSetError(
+        f"the drift of {job.source.name} is measured on images like those it will see: "
+        "pass --validation DIR, or --no-validate"
+    )

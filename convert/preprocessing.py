@@ -1,0 +1,60 @@
+"""How a network's images were prepared where it was trained, as data: Keras' three conventions, or a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.errors import SourceError
+from edge_runtime import EdgeError, InputSpec
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """real = (pixel - mean) / std in the given order of channels."""
+
+    mean: Triple
+    std: Triple
+    channel_order: str = "RGB"
+
+
+CONVENTIONS = {
+    "tf": Convention((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "caffe": Convention((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
+    "torch": Convention((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "none": Convention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "none" feeds 0..255."""
+
+
+def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
+    """The specification of a network's images.
+
+    Args:
+        preprocessing: a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's
+            `preprocessing`; height and width may be left out of it.
+        height, width: of the network's input, pixels.
+
+    Raises:
+        SourceError: unknown convention, unreadable file, or a file for another size.
+    """
+    if preprocessing in CONVENTIONS:
+        convention = CONVENTIONS[preprocessing]
+        return InputSpec(height, width, convention.mean, convention.std, convention.channel_order)
+    path = Path(preprocessing)
+    if not path.is_file():
+        raise SourceError(
+            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
+        )
+    defaults = {"height": height, "width": width, "channel_order": "RGB", "resize": "bilinear", "crop_fraction": 1.0}
+    try:
+        value = json.loads(path.read_text())
+        spec = InputSpec.from_json({**defaults, "exif": "transpose", **value})
+    except (EdgeError, ValueError, TypeError, OSError) as error:
+        raise SourceError(f"--preprocessing {path} does not describe how images are prepared: {error}") from error
+    if (spec.height, spec.width) != (height, width):
+        raise SourceError(f"--preprocessing {path} makes {spec.height}x{spec.width} images, the network takes {height}x{width}")
+    return spec

@@ -1,0 +1,226 @@
+"""Float `.tflite` + statistics + scheme -> quantized `.tflite`."""
+
+from __future__ import annotations
+
+import contextlib
+import io as text_io
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_quantizer import qtyping, quantizer
+
+from convert.calibration import Statistics
+from convert.correction import correct_weight_rounding
+from convert.errors import QuantizationError
+from convert.schemes import Scheme
+from convert.tflite_graph import TfliteGraph, is_unpadded
+from edge_runtime import InputSpec
+from edge_runtime.card import TensorEnd
+
+Array = npt.NDArray[Any]
+Ranges = dict[str, tuple[float, float]]
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+HEAD = ("MEAN", "AVERAGE_POOL_2D", "SUM", "RESHAPE", "SQUEEZE", "FULLY_CONNECTED", "SOFTMAX")
+MIDDLE_PIXEL = 128
+"""The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A quantized flatbuffer, and how its input is fed ("pixels" or "normalized", see `TensorEnd`)."""
+
+    model: bytes
+    encoding: str
+
+
+def quantize(
+    float_model: bytes, scheme: Scheme, io: str, spec: InputSpec, statistics: Statistics | None
+) -> QuantizedModel:
+    """Quantize a float model.
+
+    Args:
+        float_model: static batch 1, ending in a softmax.
+        scheme: how wide numbers become.
+        io: "uint8", "int8" or "float32": dtype of the ends; the output is float32 unless `io` is int8.
+        spec: preprocessing of the images.
+        statistics: of the activations; needed by schemes that calibrate.
+
+    Raises:
+        QuantizationError: statistics are missing, or the ends cannot be integers for this network.
+    """
+    if not scheme.calibrates:
+        return QuantizedModel(_apply(float_model, _FLOAT_RECIPES[scheme.name], None), "normalized")
+    if statistics is None:
+        raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
+    graph = TfliteGraph(float_model)
+    ranges = _ranges(graph, statistics)
+    if io == "float32":
+        encoding = "normalized"
+    else:
+        ranges[graph.tensor_name(graph.inputs[0])] = feed_pixels(graph, spec, io)
+        encoding = "pixels"
+    quantized = _apply(graph.to_bytes(), _static_recipe(graph, scheme, io), ranges)
+    if scheme.activation_bits != 8:
+        return QuantizedModel(quantized, encoding)
+    corrected = TfliteGraph(quantized)
+    correct_weight_rounding(corrected, graph, statistics.mean)
+    return QuantizedModel(corrected.to_bytes(), encoding)
+
+
+def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
+    """Let the input tensor hold pixels instead of normalized values; exact, no arithmetic on the device.
+
+    real = (pixel - mean) / std needs zero point `mean`, an integer is taken instead, and the constant
+    difference goes into the bias of the convolutions that read the input; they must not pad.
+
+    Args:
+        graph: of the float model; the biases of its first convolutions change.
+        spec: preprocessing; one mean and one std for all channels.
+        io: for the message.
+
+    Returns:
+        The real values of pixels 0 and 255: range of the input tensor.
+
+    Raises:
+        QuantizationError: where padding or per-channel mean or std forbids it.
+    """
+    if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
+        raise QuantizationError(
+            f"--io {io} needs one mean and one std for all channels, the preprocessing has mean {spec.mean} and "
+            f"std {spec.std}: use --io float32"
+        )
+    mean, std = spec.mean[0], spec.std[0]
+    zero_pixel = MIDDLE_PIXEL if abs(mean - MIDDLE_PIXEL) <= 0.5 else int(np.clip(round(mean), 0, 255))
+    difference = (zero_pixel - mean) / std
+    if difference:
+        for reader in graph.consumers(graph.inputs[0]):
+            if reader.name != "CONV_2D" or not is_unpadded(reader):
+                raise QuantizationError(
+                    f"--io {io} cannot represent a mean of {mean} exactly, because the first operator "
+                    f"({reader.name}) pads its input or is no convolution: use --io float32"
+                )
+            kernel, bias = graph.constant(reader.inputs[1]), graph.constant(reader.inputs[2])
+            shift = difference * kernel.sum(axis=(1, 2, 3), dtype=np.float64)
+            graph.set_constant(reader.inputs[2], (bias + shift).astype(np.float32))
+    return (0 - zero_pixel) / std, (255 - zero_pixel) / std
+
+
+def residual_streams(graph: TfliteGraph) -> list[list[int]]:
+    """Tensors that carry one residual stream: the sums of successive blocks, and what enters the first.
+
+    The stream enters a sum as the input that others read too; the branch is read by the sum alone.
+    """
+    stream_of: dict[int, int] = {}
+    for operator in graph.named("ADD"):
+        carried = [i for i in operator.inputs if not graph.is_constant(i) and len(graph.consumers(i)) > 1]
+        if len(carried) == 1:
+            first = stream_of.setdefault(carried[0], carried[0])
+            stream_of[operator.outputs[0]] = first
+    streams = defaultdict(list)
+    for tensor, first in stream_of.items():
+        streams[first].append(tensor)
+    return list(streams.values())
+
+
+def _ranges(graph: TfliteGraph, statistics: Statistics) -> Ranges:
+    """Range of every activation; all sums of one residual stream share theirs.
+
+    With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds only once
+    what the branch adds.
+    """
+    ranges = {name: (low, statistics.maximum[name]) for name, low in statistics.minimum.items()}
+    for stream in residual_streams(graph):
+        names = [graph.tensor_name(i) for i in stream]
+        shared = (min(ranges[name][0] for name in names), max(ranges[name][1] for name in names))
+        ranges |= dict.fromkeys(names, shared)
+    return ranges
+
+
+def _apply(model: bytes, configure: Callable[[Any], None], ranges: Ranges | None) -> bytes:
+    """Run ai-edge-quantizer, which prints as it goes, in silence."""
+    worker = quantizer.Quantizer(bytearray(model))
+    configure(worker)
+    if not worker.get_quantization_recipe():
+        return model
+    values = None if ranges is None else {name: _extremes(*ends) for name, ends in ranges.items()}
+    with contextlib.redirect_stderr(text_io.StringIO()), contextlib.redirect_stdout(text_io.StringIO()):
+        result = worker.quantize(values, enable_progress_bar=False, enable_progress_report=False)
+    # It keeps large constants behind the flatbuffer, where older runtimes and our zip do not expect them.
+    return TfliteGraph(bytes(result.quantized_model)).to_bytes()
+
+
+def _extremes(low: float, high: float) -> dict[str, Array]:
+    """A range as ai-edge-quantizer wants it: covering zero, and never empty."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < np.finfo(np.float32).tiny * 2**10:
+        high = low + 1.0
+    return {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+
+
+def _static_recipe(graph: TfliteGraph, scheme: Scheme, io: str) -> Callable[[Any], None]:
+    def configure(worker: Any) -> None:
+        worker.add_static_config(".*", "*", scheme.activation_bits, scheme.weight_bits)
+        if io == "int8":
+            return
+        for name in _head_outputs(graph):
+            worker.update_quantization_recipe(f"{re.escape(name)};?$", "*", algorithm_key=_NO_QUANTIZE)
+        worker.update_quantization_recipe(".*", "OUTPUT", algorithm_key=_NO_QUANTIZE)
+        if io == "float32":
+            worker.update_quantization_recipe(".*", "INPUT", algorithm_key=_NO_QUANTIZE)
+        else:
+            worker.update_quantization_recipe(".*", "INPUT", _UINT8_INPUT)
+
+    return configure
+
+
+def _head_outputs(graph: TfliteGraph) -> list[str]:
+    """Outputs of the operators from the first pooling or dense one after the last convolution on."""
+    operators = list(graph.operators)
+    last = max((i for i, operator in enumerate(operators) if operator.name in CONVOLUTIONS), default=-1)
+    head = next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD), len(operators))
+    return [graph.tensor_name(operator.outputs[0]) for operator in operators[head:]]
+
+
+def tensor_ends(model: bytes, encoding: str) -> tuple[TensorEnd, TensorEnd]:
+    """Input and output of a packaged model, as its card describes them."""
+    graph = TfliteGraph(model)
+    image = _tensor_end(graph, graph.inputs[0], "image")
+    return replace(image, encoding=encoding), _tensor_end(graph, graph.outputs[0], "probabilities")
+
+
+def _tensor_end(graph: TfliteGraph, index: int, name: str) -> TensorEnd:
+    scales, zero_points = graph.scales(index), graph.zero_points(index)
+    if scales is None or zero_points is None:
+        return TensorEnd(name, graph.dtype(index))
+    return TensorEnd(name, graph.dtype(index), float(scales[0]), int(zero_points[0]))
+
+
+_NO_QUANTIZE = "no_quantize"
+_TENSOR = qtyping.TensorQuantizationConfig
+_UINT8_INPUT = qtyping.OpQuantizationConfig(
+    activation_tensor_config=_TENSOR(num_bits=8, symmetric=False, dtype=qtyping.TensorDataType.UINT),
+    weight_tensor_config=_TENSOR(num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE),
+    compute_precision=qtyping.ComputePrecision.INTEGER,
+)
+_HALF_WEIGHTS = qtyping.OpQuantizationConfig(
+    weight_tensor_config=_TENSOR(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+    compute_precision=qtyping.ComputePrecision.FLOAT,
+    explicit_dequantize=True,
+)
+
+
+def _half_weights(worker: Any) -> None:
+    for operation in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        worker.update_quantization_recipe(".*", operation, _HALF_WEIGHTS, "float_casting")
+
+
+_FLOAT_RECIPES: dict[str, Callable[[Any], None]] = {
+    "none": lambda worker: None,
+    "float16": _half_weights,
+    "dynamic": lambda worker: worker.add_dynamic_config(".*", "*", 8),
+}

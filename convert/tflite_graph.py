@@ -1,0 +1,180 @@
+"""A `.tflite` model's graph as something one can walk and change: operators by name, constants as arrays.
+
+A thin layer over LiteRT's own flatbuffer schema; one subgraph, as every classifier here has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.tools import flatbuffer_utils
+
+from convert.errors import LoweringError
+
+Array = npt.NDArray[Any]
+_SCHEMA = flatbuffer_utils.schema_fb
+_OPERATOR_NAMES = {v: k for k, v in vars(_SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
+_DTYPE_NAMES = {v: k.lower() for k, v in vars(_SCHEMA.TensorType).items() if not k.startswith("_")}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: its name in the schema ("CONV_2D"), tensor indices in and out, and its options."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any
+    version: int
+
+
+class TfliteGraph:
+    """The only subgraph of a TFLite model.
+
+    Raises:
+        LoweringError: the bytes are no TFLite model, or it has several subgraphs.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        try:
+            self._model = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+        except Exception as error:  # the parser raises whatever the damage makes of its offsets
+            raise LoweringError(f"this is not a TFLite flatbuffer: {type(error).__name__} {error}") from error
+        if len(self._model.subgraphs) != 1:
+            raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier here has one")
+        self._graph = self._model.subgraphs[0]
+        for buffer in self._model.buffers:
+            if buffer.data is not None:  # bytes from outside the flatbuffer would be written one by one
+                buffer.data = np.frombuffer(buffer.data, np.uint8)
+                buffer.offset = buffer.size = 0
+
+    def to_bytes(self) -> bytes:
+        """The flatbuffer."""
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Tensor indices of the graph's inputs."""
+        return tuple(int(i) for i in self._graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Tensor indices of the graph's outputs."""
+        return tuple(int(i) for i in self._graph.outputs)
+
+    @property
+    def operators(self) -> Iterator[Operator]:
+        """The operators in execution order."""
+        for operator in self._graph.operators:
+            code = self._model.operatorCodes[operator.opcodeIndex]
+            name = _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
+            yield Operator(
+                name,
+                tuple(int(i) for i in operator.inputs),
+                tuple(int(i) for i in operator.outputs),
+                operator.builtinOptions,
+                int(code.version),
+            )
+
+    def named(self, name: str) -> list[Operator]:
+        """The operators of one kind, in execution order."""
+        return [operator for operator in self.operators if operator.name == name]
+
+    def tensor_count(self) -> int:
+        """How many tensors there are; they are numbered from 0."""
+        return len(self._graph.tensors)
+
+    def tensor_name(self, index: int) -> str:
+        """Name of a tensor."""
+        return str(self._graph.tensors[index].name.decode(errors="replace"))
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Shape of a tensor; a scalar's is ()."""
+        shape = self._graph.tensors[index].shape
+        return () if shape is None else tuple(int(n) for n in shape)
+
+    def dtype(self, index: int) -> str:
+        """Element type of a tensor: "float32", "int8", ..."""
+        return _DTYPE_NAMES[self._graph.tensors[index].type]
+
+    def scales(self, index: int) -> npt.NDArray[np.float32] | None:
+        """Quantization scales of a tensor, one or one a channel; None when it is not quantized."""
+        quantization = self._graph.tensors[index].quantization
+        if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
+            return None
+        return np.asarray(quantization.scale, np.float32)
+
+    def zero_points(self, index: int) -> Array | None:
+        """Zero points of a tensor, as `scales`."""
+        if self.scales(index) is None:
+            return None
+        return np.asarray(self._graph.tensors[index].quantization.zeroPoint, np.int64)
+
+    def is_constant(self, index: int) -> bool:
+        """Whether the tensor's values are in the file."""
+        data = self._buffer(index).data
+        return data is not None and len(data) > 0
+
+    def constant(self, index: int) -> Array:
+        """The values of a constant tensor."""
+        data = np.asarray(self._buffer(index).data, np.uint8)
+        return data.view(self.dtype(index)).reshape(self.shape(index))
+
+    def set_constant(self, index: int, values: Array) -> None:
+        """Replace the values of a constant tensor; dtype and shape stay."""
+        assert values.dtype == self.dtype(index) and values.shape == self.shape(index)
+        tensor = self._graph.tensors[index]
+        if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
+            tensor.buffer = len(self._model.buffers)
+            self._model.buffers.append(_SCHEMA.BufferT())
+        self._buffer(index).data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+    def consumers(self, index: int) -> list[Operator]:
+        """The operators that read a tensor."""
+        return [operator for operator in self.operators if index in operator.inputs]
+
+    def set_metadata(self, name: str, content: bytes) -> None:
+        """Add or replace a metadata entry of the model."""
+        if self._model.metadata is None:
+            self._model.metadata = []
+        self._model.metadata = [entry for entry in self._model.metadata if entry.name not in (name, name.encode())]
+        buffer, entry = _SCHEMA.BufferT(), _SCHEMA.MetadataT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        entry.name, entry.buffer = name.encode(), len(self._model.buffers)
+        self._model.buffers.append(buffer)
+        self._model.metadata.append(entry)
+
+    def metadata(self, name: str) -> bytes | None:
+        """The content of a metadata entry, or None."""
+        for entry in self._model.metadata or []:
+            if entry.name in (name, name.encode()):
+                return bytes(np.asarray(self._model.buffers[entry.buffer].data, np.uint8))
+        return None
+
+    def minimum_runtime(self) -> str:
+        """The oldest TensorFlow Lite version that runs it, as its converter states; "unknown" when it does not."""
+        stated = self.metadata("min_runtime_version") or b""
+        return stated.rstrip(b"\0").decode(errors="replace") or "unknown"
+
+    def signatures(self) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+        """Signature key -> (argument name -> tensor index, result name -> tensor index)."""
+        return {
+            definition.signatureKey.decode(): (_tensor_map(definition.inputs), _tensor_map(definition.outputs))
+            for definition in self._model.signatureDefs or []
+        }
+
+    def _buffer(self, index: int) -> Any:
+        return self._model.buffers[self._graph.tensors[index].buffer]
+
+
+def _tensor_map(entries: Any) -> dict[str, int]:
+    return {entry.name.decode(): int(entry.tensorIndex) for entry in entries or []}
+
+
+def is_unpadded(convolution: Operator) -> bool:
+    """Whether a convolution reads nothing but the pixels of its input."""
+    return bool(convolution.options.padding == _SCHEMA.Padding.VALID)
