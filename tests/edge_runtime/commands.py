@@ -1,0 +1,35 @@
+"""Runs a command of the runtime as its user does: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import edge_runtime
+
+ROOT = Path(edge_runtime.__file__).parents[1]
+
+
+def command_line(module: str, *arguments: object) -> list[str]:
+    """What to run for `python -m module arguments`."""
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, in which the same `edge_runtime` is found."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def run(module: str, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """The finished process, its output as text."""
+    done = subprocess.run(
+        command_line(module, *arguments), input=stdin, capture_output=True, env=environment(), timeout=120, check=False
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def predict(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """`irv2-predict arguments`."""
+    return run("edge_runtime", *arguments, stdin=stdin)

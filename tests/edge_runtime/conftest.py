@@ -1,0 +1,38 @@
+"""Tiny artifacts on disk, and pictures of one colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_runtime.preprocess import Pixels
+from tests.edge_runtime.tiny_model import SIZE, tiny_artifact
+
+COLOURS = {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (10, 90, 240)}
+
+
+@pytest.fixture
+def artifact_path(tmp_path: Path) -> Path:
+    """A float32 artifact."""
+    return tiny_artifact().write(tmp_path / "tiny.none.tflite")
+
+
+@pytest.fixture
+def noise() -> Pixels:
+    """Pixels that fit the tiny network, not all channels alike."""
+    pixels = np.random.default_rng(7).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    pixels[..., 1] //= 2
+    return pixels
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with red.png, green.png and blue.png."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (40, 30), colour).save(folder / f"{name}.png")
+    return folder

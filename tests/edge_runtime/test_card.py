@@ -1,0 +1,99 @@
+"""The card says what was written, or says that it does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edge_runtime import ArtifactError, Card, InputSpec
+from edge_runtime.card import TensorEnd
+from tests.edge_runtime.tiny_model import tiny_artifact
+
+
+def a_card(**changes: Any) -> Card:
+    return replace(tiny_artifact().card, **changes).signed()
+
+
+def rewritten(card: Card, **changes: Any) -> bytes:
+    """The card's JSON with keys changed behind its back."""
+    return json.dumps({**json.loads(card.to_bytes()), **changes}).encode()
+
+
+def test_a_card_survives_its_bytes() -> None:
+    card = a_card(
+        input=TensorEnd("image", "uint8", 1 / 127.5, 128, "pixels"),
+        calibration={"images": 100},
+        drift={"top1_drop_pp": 0.1},
+        name="größe",
+    )
+    assert Card.from_bytes(card.to_bytes()) == card
+
+
+def test_the_same_card_has_the_same_bytes() -> None:
+    assert a_card(versions={"a": "1", "b": "2"}).to_bytes() == a_card(versions={"b": "2", "a": "1"}).to_bytes()
+
+
+def test_whole_numbers_in_the_preprocessing_keep_the_checksum() -> None:
+    card = a_card(preprocessing=InputSpec(8, 8, mean=(0, 0, 0), std=(1, 1, 1), crop_fraction=1))
+    assert Card.from_bytes(card.to_bytes()) == card
+
+
+@pytest.mark.parametrize(
+    "change", [{"scheme": "int8"}, {"labels_note": "new key"}, {"drift": {"agreement_top1": 1.0}}, {"minimum_runtime": None}]
+)
+def test_a_changed_card_is_noticed(change: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match="checksum of the card|not a card of this project"):
+        Card.from_bytes(rewritten(a_card(), **change))
+
+
+def test_a_card_without_its_own_hash_is_noticed() -> None:
+    with pytest.raises(ArtifactError, match="checksum of the card does not hold"):
+        Card.from_bytes(replace(a_card(), sha256={}).to_bytes())
+
+
+def test_a_card_of_another_version_asks_for_a_newer_runtime() -> None:
+    with pytest.raises(ArtifactError, match="card version 2 is not 1: update the runtime"):
+        Card.from_bytes(rewritten(a_card(), card_version=2))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"7", b"null", b"\xff\xfe", b"[" * 100_000, b'{"card_version": 1}'])
+def test_what_is_no_card_is_refused(data: bytes) -> None:
+    with pytest.raises(ArtifactError, match="not a card of this project"):
+        Card.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": 0},
+        {"classes": "three"},
+        {"input": None},
+        {"input": {"name": "image", "dtype": "float32", "surprise": 1}},
+        {"preprocessing": "as usual"},
+        {"sha256": []},
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match="not a card of this project|preprocessing is not described"):
+        Card.from_bytes(rewritten(a_card(), **change))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("image", "float64"), "dtype 'float64'"),
+        (("image", "uint8", 1.0, 0, "raw"), "encoding 'raw'"),
+        (("image", "float32", None, None, "pixels"), "cannot hold pixels as float32"),
+        (("image", "int8", 0.0, 0), "scale 0.0"),
+        (("image", "int8", float("nan"), 0), "scale nan"),
+        (("image", "int8", "0.1", 0), "scale '0.1'"),
+        (("image", "int8", 0.1, None), "zero point None"),
+        (("image", "int8", 0.1, 0.5), "zero point 0.5"),
+    ],
+)
+def test_an_end_that_cannot_be_fed_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        TensorEnd(*arguments)

@@ -1,0 +1,233 @@
+"""The tiny network's answers follow from the average colour: an oracle that needs no interpreter."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime import ArtifactError, Classifier, EngineError, ImageError, InputSpec, Prediction
+from edge_runtime.affine import quantize
+from edge_runtime.card import TensorEnd
+from edge_runtime.classifier import encode
+from edge_runtime.preprocess import Pixels, normalize
+from tests.edge_runtime.tiny_model import (
+    LABELS,
+    OUTPUT_SCALE,
+    PIXEL_SCALE,
+    SPEC,
+    expected_probabilities,
+    tiny_artifact,
+    tiny_flatbuffer,
+)
+
+UINT8 = TensorEnd("image", "uint8", PIXEL_SCALE, 128, "pixels")
+INT8 = TensorEnd("image", "int8", PIXEL_SCALE, 0, "pixels")
+NORMALIZED = TensorEnd("image", "int8", PIXEL_SCALE, 0, "normalized")
+INT8_ANSWER = TensorEnd("probabilities", "int8", OUTPUT_SCALE, -128)
+
+
+@pytest.fixture
+def foreign_path(tmp_path: Path) -> Path:
+    """A model of someone else: no card, no labels."""
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(tiny_flatbuffer())
+    return path
+
+
+# Answers
+
+
+@pytest.mark.parametrize("colour", LABELS)
+def test_the_class_is_the_colour(artifact_path: Path, pictures: Path, colour: str) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        best = classifier.predict(pictures / f"{colour}.png")[0]
+    assert (best.label, best.index) == (colour, LABELS.index(colour))
+
+
+@pytest.mark.parametrize("end", [None, UINT8, INT8, NORMALIZED], ids=["float32", "uint8", "int8", "int8-normalized"])
+def test_probabilities_are_the_oracles_for_every_input(tmp_path: Path, noise: Pixels, end: TensorEnd | None) -> None:
+    with Classifier.open(tiny_artifact(end).write(tmp_path / "tiny.tflite")) as classifier:
+        probabilities = classifier.probabilities(noise)
+    assert (probabilities.shape, probabilities.dtype) == ((1, 3), np.float32)
+    assert probabilities[0] == pytest.approx(expected_probabilities(noise), abs=0.003 if end is NORMALIZED else 1e-6)
+
+
+def test_an_integer_answer_is_dequantized(tmp_path: Path, noise: Pixels) -> None:
+    with Classifier.open(tiny_artifact(UINT8, INT8_ANSWER).write(tmp_path / "tiny.tflite")) as classifier:
+        probabilities = classifier.probabilities(noise)[0]
+    assert probabilities == pytest.approx(expected_probabilities(noise), abs=OUTPUT_SCALE / 2 + 1e-6)
+    assert np.array_equal(probabilities * 256, np.rint(probabilities * 256))
+
+
+@pytest.mark.parametrize("end", [None, UINT8])
+def test_a_bgr_network_gets_blue_first(tmp_path: Path, noise: Pixels, end: TensorEnd | None) -> None:
+    path = tiny_artifact(end, spec=replace(SPEC, channel_order="BGR")).write(tmp_path / "tiny.tflite")
+    with Classifier.open(path) as classifier:
+        assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise)[::-1], abs=1e-6)
+
+
+def test_predictions_are_sorted_and_add_up(artifact_path: Path, noise: Pixels) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        predictions = classifier.predict(noise)
+    order = np.argsort(-expected_probabilities(noise))
+    assert [prediction.label for prediction in predictions] == [LABELS[i] for i in order]
+    assert sum(prediction.probability for prediction in predictions) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("top_k", "count"), [(1, 1), (2, 2), (3, 3), (100, 3)])
+def test_top_k_is_at_most_the_number_of_classes(artifact_path: Path, noise: Pixels, top_k: int, count: int) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        assert classifier.predict(noise, top_k) == classifier.predict(noise)[:count]
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_top_k_below_one_is_a_mistake(artifact_path: Path, noise: Pixels, top_k: int) -> None:
+    with Classifier.open(artifact_path) as classifier, pytest.raises(ValueError, match=f"top_k is {top_k}"):
+        classifier.predict(noise, top_k)
+
+
+def test_ties_go_to_the_lower_index(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        row = np.array([0.25, 0.5, 0.25], np.float32)
+        assert classifier.best(row) == [Prediction(1, "green", 0.5), Prediction(0, "red", 0.25), Prediction(2, "blue", 0.25)]
+
+
+def test_a_list_gives_a_list_for_each(artifact_path: Path, pictures: Path) -> None:
+    images = [pictures / f"{colour}.png" for colour in LABELS]
+    with Classifier.open(artifact_path) as classifier:
+        assert classifier.predict(images) == [classifier.predict(image) for image in images]
+        assert classifier.probabilities(images).shape == (3, 3)
+
+
+def test_no_images_give_no_answers(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        assert classifier.predict([]) == []
+        assert classifier.probabilities([]).shape == (0, 3)
+
+
+def test_a_bad_image_is_an_image_error(artifact_path: Path, tmp_path: Path) -> None:
+    with Classifier.open(artifact_path) as classifier, pytest.raises(ImageError, match="does not exist"):
+        classifier.predict(tmp_path / "missing.jpg")
+
+
+def test_an_answer_that_is_no_number_is_not_ranked(tmp_path: Path, noise: Pixels) -> None:
+    path = replace(tiny_artifact(), flatbuffer=tiny_flatbuffer(bias=float("nan"))).signed().write(tmp_path / "nan.tflite")
+    with Classifier.open(path) as classifier, pytest.raises(EngineError, match="answers with NaN or infinity"):
+        classifier.predict(noise)
+
+
+def test_eight_threads_get_the_answers_of_one(artifact_path: Path) -> None:
+    images = list(np.random.default_rng(1).integers(0, 256, (100, 12, 12, 3), np.uint8))
+    with Classifier.open(artifact_path, threads=1) as classifier:
+        serial = [classifier.predict(image) for image in images]
+        with ThreadPoolExecutor(8) as pool:
+            rounds = list(pool.map(lambda _: [classifier.predict(image) for image in images], range(8)))
+    assert len({predictions[0].label for predictions in serial}) == 3
+    assert all(answers == serial for answers in rounds)
+
+
+# What goes into the tensor
+
+
+def test_uint8_pixels_go_in_as_they_are(noise: Pixels) -> None:
+    assert np.array_equal(encode(noise, SPEC, UINT8), noise)
+
+
+def test_int8_pixels_are_shifted_by_128() -> None:
+    tensor = encode(np.array([[[0, 128, 255]]], np.uint8), SPEC, INT8)
+    assert (tensor.dtype, tensor.tolist()) == (np.int8, [[[-128, 0, 127]]])
+
+
+def test_normalized_integers_follow_the_affine_map(noise: Pixels) -> None:
+    end = TensorEnd("image", "int8", 0.02, 5)
+    tensor = encode(noise, SPEC, end)
+    assert np.array_equal(tensor, quantize(normalize(noise, SPEC), 0.02, 5, np.int8))
+    assert encode(np.array([[[0, 255, 128]]], np.uint8), SPEC, end).tolist() == [[[-45, 55, 5]]]
+
+
+def test_floats_are_normalized() -> None:
+    tensor = encode(np.array([[[0, 255, 255]]], np.uint8), SPEC, TensorEnd("image", "float32"))
+    assert (tensor.dtype, tensor.tolist()) == (np.float32, [[[-1.0, 1.0, 1.0]]])
+
+
+# Opening
+
+
+def test_a_foreign_model_opens_with_an_input_spec(foreign_path: Path, noise: Pixels) -> None:
+    with Classifier.open(foreign_path, spec=SPEC, labels=("r", "g", "b")) as classifier:
+        assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise), abs=1e-6)
+        assert (classifier.labels, classifier.artifact) == (("r", "g", "b"), None)
+
+
+def test_a_foreign_model_without_labels_numbers_its_classes(foreign_path: Path) -> None:
+    with Classifier.open(foreign_path, spec=SPEC) as classifier:
+        assert classifier.labels == ("0", "1", "2")
+
+
+def test_a_foreign_model_gets_no_silent_defaults(foreign_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="explicit InputSpec"):
+        Classifier.open(foreign_path)
+
+
+def test_another_preprocessing_changes_the_answer(foreign_path: Path, noise: Pixels) -> None:
+    other = replace(SPEC, mean=(0.0, 50.0, 100.0), std=(255.0, 100.0, 50.0))
+    with Classifier.open(foreign_path, spec=other) as classifier:
+        assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise, other), abs=1e-6)
+
+
+def test_a_foreign_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Classifier.open(tmp_path / "missing.tflite", spec=SPEC)
+
+
+def test_labels_must_be_as_many_as_outputs(foreign_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"output is \(1, 3\), there are 2 labels"):
+        Classifier.open(foreign_path, spec=SPEC, labels=("yes", "no"))
+
+
+def test_the_preprocessing_must_make_what_the_model_takes(foreign_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"model takes \(1, 8, 8, 3\), the preprocessing makes \(1, 9, 8, 3\)"):
+        Classifier.open(foreign_path, spec=replace(SPEC, height=9))
+
+
+def test_the_card_must_name_the_models_dtype(tmp_path: Path) -> None:
+    tiny = tiny_artifact(UINT8)
+    path = replace(tiny, flatbuffer=tiny_flatbuffer(INT8)).signed().write(tmp_path / "lying.tflite")
+    with pytest.raises(ArtifactError, match="model takes int8, its card says uint8"):
+        Classifier.open(path)
+
+
+def test_the_card_decides_about_the_preprocessing(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        assert (classifier.spec, classifier.labels) == (SPEC, LABELS)
+        assert classifier.artifact is not None
+        assert classifier.artifact.card.name == "tiny"
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+def test_a_pinned_hash_is_held(artifact_path: Path, spec: InputSpec | None) -> None:
+    Classifier.open(artifact_path, spec=spec, sha256=hashlib.sha256(artifact_path.read_bytes()).hexdigest()).close()
+    with pytest.raises(ArtifactError, match="not the file you pinned"):
+        Classifier.open(artifact_path, spec=spec, sha256="0" * 64)
+
+
+def test_the_receipt_says_what_runs(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path, engine="litert", threads=3) as classifier:
+        assert (classifier.receipt.engine, classifier.receipt.device, classifier.receipt.threads) == ("litert", "cpu", 3)
+        assert classifier.receipt.version[0].isdigit()
+    with Classifier.open(artifact_path) as classifier:
+        assert classifier.receipt.threads == os.cpu_count()
+
+
+def test_a_closed_classifier_says_so(artifact_path: Path, noise: Pixels) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        pass
+    classifier.close()
+    with pytest.raises(EngineError, match="closed: open it again"):
+        classifier.predict(noise)

@@ -1,0 +1,119 @@
+"""Choosing an interpreter, and its refusals in our words."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime import EngineError
+from edge_runtime.card import TensorEnd
+from edge_runtime.engines import ENGINES, Engine, EngineChoice, choose_engine
+from tests.edge_runtime.tiny_model import OUTPUT_SCALE, PIXEL_SCALE, tiny_flatbuffer
+
+
+def pretend_installed(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in modules else None)
+    monkeypatch.setattr(metadata, "version", lambda distribution: f"version of {distribution}")
+
+
+def test_auto_prefers_litert(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch, "ai_edge_litert", "tflite_runtime")
+    assert choose_engine() == EngineChoice("litert", "version of ai-edge-litert", "ai_edge_litert.interpreter")
+
+
+def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch, "tflite_runtime")
+    assert choose_engine("auto").name == "tflite-runtime"
+
+
+def test_a_name_forces_that_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch, "ai_edge_litert", "tflite_runtime")
+    assert choose_engine("tflite-runtime").module == "tflite_runtime.interpreter"
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("litert", "pip install ai-edge-litert$"),
+        ("tflite-runtime", "pip install tflite-runtime$"),
+        ("auto", "pip install ai-edge-litert or tflite-runtime$"),
+    ],
+)
+def test_an_engine_that_is_not_installed_comes_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    pretend_installed(monkeypatch)
+    with pytest.raises(EngineError, match=f"engine {name} is not installed: {command}"):
+        choose_engine(name)
+
+
+def test_an_unknown_engine_comes_with_the_known_ones() -> None:
+    with pytest.raises(EngineError, match="engine 'onnx' is unknown: choose auto, litert or tflite-runtime"):
+        choose_engine("onnx")
+
+
+def test_an_interpreter_without_package_metadata_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_metadata(distribution: str) -> str:
+        raise metadata.PackageNotFoundError(distribution)
+
+    pretend_installed(monkeypatch, "ai_edge_litert")
+    monkeypatch.setattr(metadata, "version", no_metadata)
+    assert choose_engine().version == "of unknown version"
+
+
+def test_an_interpreter_that_cannot_be_imported_is_an_engine_error() -> None:
+    with pytest.raises(EngineError, match="litert 1.0 cannot be imported .*reinstall it"):
+        Engine(tiny_flatbuffer(), EngineChoice("litert", "1.0", "no_such_module.interpreter"), 1)
+
+
+def test_an_interpreter_that_does_not_fit_numpy_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class BuiltForNumPy1:
+        def __init__(self, **_: Any) -> None:
+            raise SystemError("returned a result with an exception set")
+
+    monkeypatch.setattr("edge_runtime.engines.import_interpreter", lambda choice: BuiltForNumPy1)
+    with pytest.raises(EngineError, match=f"does not work with NumPy {np.__version__}: pip install 'numpy<2'"):
+        Engine(tiny_flatbuffer(), choose_engine(), 1)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_threads_are_too_few(threads: int) -> None:
+    with pytest.raises(EngineError, match=f"{threads} threads: pass at least 1"):
+        Engine(tiny_flatbuffer(), choose_engine(), threads)
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0\0TFL3" + bytes(range(256)), tiny_flatbuffer()[:600]])
+def test_a_model_that_the_interpreter_refuses_is_one_line(content: bytes) -> None:
+    with pytest.raises(EngineError, match="^litert .* refuses the model: [^\n]+$"):
+        Engine(content, choose_engine("litert"), 1)
+
+
+def test_a_tensor_of_the_wrong_shape_is_an_engine_error() -> None:
+    with pytest.raises(EngineError, match="^litert .* failed: [^\n]+$"):
+        Engine(tiny_flatbuffer(), choose_engine("litert"), 1).run(np.zeros((1, 4, 4, 3), np.float32))
+
+
+def test_the_ends_are_read_from_the_tensors(tmp_path: Path) -> None:
+    image, answer = TensorEnd("image", "uint8", PIXEL_SCALE, 128), TensorEnd("probabilities", "int8", OUTPUT_SCALE, -128)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tiny_flatbuffer(image, answer))
+    engine = Engine(path, choose_engine(), 1)
+    assert (engine.input_shape, engine.output_shape) == ((1, 8, 8, 3), (1, 3))
+    assert (engine.input.dtype, engine.input.zero_point, engine.output.dtype) == ("uint8", 128, "int8")
+    assert engine.input.scale == pytest.approx(PIXEL_SCALE)
+    assert engine.output == answer
+
+
+def test_the_native_library_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    engine = Engine(tiny_flatbuffer(), choose_engine(), 2)
+    engine.run(np.zeros((1, 8, 8, 3), np.float32))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_engine_has_a_module_and_a_distribution() -> None:
+    assert set(ENGINES) == {"litert", "tflite-runtime"}
