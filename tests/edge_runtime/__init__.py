@@ -1,0 +1,1 @@
+"""Tests of what runs on a device; none of them needs TensorFlow."""

@@ -44,7 +44,7 @@ def test_members_may_be_deflated(tmp_path: Path) -> None:
 )
 def test_one_wrong_byte_is_noticed(artifact_path: Path, part: Callable[[TinyArtifact], bytes]) -> None:
     flip(artifact_path, artifact_path.read_bytes().index(part(tiny_artifact())) + 1)
-    with pytest.raises(ArtifactError, match="copy (it|the file) again"):
+    with pytest.raises(ArtifactError, match=r"copy (it|the file) again"):
         open_artifact(artifact_path)
 
 
@@ -88,7 +88,7 @@ def test_no_cut_goes_unnoticed(artifact_path: Path) -> None:
 
 def test_a_cut_file_says_so(artifact_path: Path) -> None:
     artifact_path.write_bytes(artifact_path.read_bytes()[:-10])
-    with pytest.raises(ArtifactError, match="carries no card: it is cut off.*copy it again"):
+    with pytest.raises(ArtifactError, match=r"carries no card: it is cut off.*copy it again"):
         open_artifact(artifact_path)
 
 

@@ -45,7 +45,8 @@ def test_every_time_is_of_one_inference(artifact_path: Path, monkeypatch: pytest
     clock = iter(range(10_000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     speed, _ = measure(str(artifact_path), "auto", 1, 3, 10)
-    assert (speed.load_ms, speed.first_ms, speed.p50_ms, speed.p99_ms, speed.images_per_s) == (1000, 1000, 1000, 1000, 1)
+    assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms} == {1000}
+    assert speed.images_per_s == 1
 
 
 def test_milliseconds_are_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:

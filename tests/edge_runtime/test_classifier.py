@@ -54,7 +54,7 @@ def test_the_class_is_the_colour(artifact_path: Path, pictures: Path, colour: st
 def test_probabilities_are_the_oracles_for_every_input(tmp_path: Path, noise: Pixels, end: TensorEnd | None) -> None:
     with Classifier.open(tiny_artifact(end).write(tmp_path / "tiny.tflite")) as classifier:
         probabilities = classifier.probabilities(noise)
-    assert (probabilities.shape, probabilities.dtype) == ((1, 3), np.float32)
+    assert (probabilities.shape, probabilities.dtype.name) == ((1, 3), "float32")
     assert probabilities[0] == pytest.approx(expected_probabilities(noise), abs=0.003 if end is NORMALIZED else 1e-6)
 
 
@@ -95,7 +95,7 @@ def test_top_k_below_one_is_a_mistake(artifact_path: Path, noise: Pixels, top_k:
 def test_ties_go_to_the_lower_index(artifact_path: Path) -> None:
     with Classifier.open(artifact_path) as classifier:
         row = np.array([0.25, 0.5, 0.25], np.float32)
-        assert classifier.best(row) == [Prediction(1, "green", 0.5), Prediction(0, "red", 0.25), Prediction(2, "blue", 0.25)]
+        assert classifier.best(row, 2) == [Prediction(1, "green", 0.5), Prediction(0, "red", 0.25)]
 
 
 def test_a_list_gives_a_list_for_each(artifact_path: Path, pictures: Path) -> None:
@@ -117,8 +117,8 @@ def test_a_bad_image_is_an_image_error(artifact_path: Path, tmp_path: Path) -> N
 
 
 def test_an_answer_that_is_no_number_is_not_ranked(tmp_path: Path, noise: Pixels) -> None:
-    path = replace(tiny_artifact(), flatbuffer=tiny_flatbuffer(bias=float("nan"))).signed().write(tmp_path / "nan.tflite")
-    with Classifier.open(path) as classifier, pytest.raises(EngineError, match="answers with NaN or infinity"):
+    damaged = replace(tiny_artifact(), flatbuffer=tiny_flatbuffer(bias=float("nan"))).signed()
+    with Classifier.open(damaged.write(tmp_path / "nan.tflite")) as classifier, pytest.raises(EngineError, match="answers with NaN or infinity"):
         classifier.predict(noise)
 
 
@@ -141,7 +141,7 @@ def test_uint8_pixels_go_in_as_they_are(noise: Pixels) -> None:
 
 def test_int8_pixels_are_shifted_by_128() -> None:
     tensor = encode(np.array([[[0, 128, 255]]], np.uint8), SPEC, INT8)
-    assert (tensor.dtype, tensor.tolist()) == (np.int8, [[[-128, 0, 127]]])
+    assert (tensor.dtype.name, tensor.tolist()) == ("int8", [[[-128, 0, 127]]])
 
 
 def test_normalized_integers_follow_the_affine_map(noise: Pixels) -> None:
@@ -153,7 +153,7 @@ def test_normalized_integers_follow_the_affine_map(noise: Pixels) -> None:
 
 def test_floats_are_normalized() -> None:
     tensor = encode(np.array([[[0, 255, 255]]], np.uint8), SPEC, TensorEnd("image", "float32"))
-    assert (tensor.dtype, tensor.tolist()) == (np.float32, [[[-1.0, 1.0, 1.0]]])
+    assert (tensor.dtype.name, tensor.tolist()) == ("float32", [[[-1.0, 1.0, 1.0]]])
 
 
 # Opening
@@ -219,8 +219,9 @@ def test_a_pinned_hash_is_held(artifact_path: Path, spec: InputSpec | None) -> N
 
 def test_the_receipt_says_what_runs(artifact_path: Path) -> None:
     with Classifier.open(artifact_path, engine="litert", threads=3) as classifier:
-        assert (classifier.receipt.engine, classifier.receipt.device, classifier.receipt.threads) == ("litert", "cpu", 3)
-        assert classifier.receipt.version[0].isdigit()
+        receipt = classifier.receipt
+    assert (receipt.engine, receipt.device, receipt.threads) == ("litert", "cpu", 3)
+    assert receipt.version[0].isdigit()
     with Classifier.open(artifact_path) as classifier:
         assert classifier.receipt.threads == os.cpu_count()
 

@@ -1,0 +1,156 @@
+"""Every way to use the host commands wrongly: one line that names the value, and the exit code."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import run_command, save_colour_pictures
+
+
+def refused(*arguments: object, code: int = 1) -> str:
+    """The one line on standard error of a command that must fail."""
+    finished = run_command(*arguments)
+    assert finished.code == code, finished.err
+    assert "Traceback" not in finished.err
+    lines = finished.err.strip().splitlines()
+    assert code == 2 or lines[-1].startswith(f"{arguments[0]}: error: ")
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--quantize", "int7"], "scheme 'int7' is unknown"),
+        (["--quantize", ","], "no scheme in ','"),
+        (["--quantize", "float16", "--io", "uint8"], "--io uint8 needs 8-bit activations"),
+        (["--model", "missing.keras"], "model missing.keras does not exist"),
+        (["--model", "demo.onnx"], "demo.onnx does not exist"),
+        (["--weights", "missing.weights.h5"], "needs --classes"),
+        (["--weights", "missing.weights.h5", "--classes", "3"], "weights missing.weights.h5 does not exist"),
+        (["--classes", "3"], "--classes 3 goes with --weights"),
+        (["--calibration", "nowhere"], "image folder nowhere does not exist"),
+        (["--validation", "nowhere"], "image folder nowhere does not exist"),
+        (["--labels", "nowhere.txt"], "--labels nowhere.txt cannot be read"),
+        (["--preprocessing", "nowhere.json"], "--preprocessing nowhere.json is neither"),
+    ],
+)
+def test_wrong_options_are_named(options: list[str], expected: str) -> None:
+    assert expected in refused("irv2-convert", *options)
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert "--io" in refused("irv2-convert", "--io", "uint9", code=2)
+    assert "--calibration-size" in refused("irv2-convert", "--calibration-size", "0", code=2)
+
+
+def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt.index").write_bytes(b"")
+    message = refused("irv2-convert", "--weights", tmp_path / "model.ckpt", "--classes", "3")
+    assert "TensorFlow checkpoint" in message
+
+
+def test_own_models_need_their_preprocessing(small_model: Path) -> None:
+    assert "pass --preprocessing" in refused("irv2-convert", "--model", small_model)
+
+
+def test_own_models_need_their_own_calibration_images(small_model: Path) -> None:
+    message = refused("irv2-convert", "--model", small_model, "--preprocessing", "tf")
+    assert "pass --calibration DIR" in message
+
+
+def test_own_models_need_their_own_validation_images(small_model: Path) -> None:
+    message = refused("irv2-convert", "--model", small_model, "--preprocessing", "tf", "--quantize", "none")
+    assert "--validation DIR, or --no-validate" in message
+
+
+def test_shared_images_are_refused(calibration_folder: Path) -> None:
+    message = refused("irv2-convert", "--calibration", calibration_folder, "--validation", calibration_folder)
+    assert "share an image" in message
+
+
+def test_mostly_unreadable_images_are_refused(small_model: Path, validation_folder: Path, tmp_path: Path) -> None:
+    folder = save_colour_pictures(tmp_path / "broken", 3, seed=9)
+    for path in folder.glob("*/000.png"):
+        path.write_bytes(b"no picture")
+    message = refused(
+        "irv2-convert", "--model", small_model, "--preprocessing", "tf", "--calibration", folder,
+        "--validation", validation_folder, "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert "3 of 9 images" in message
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_folders_that_are_no_labels_are_named(
+    small_model: Path, calibration_folder: Path, colour_labels: Path, tmp_path: Path
+) -> None:
+    folder = save_colour_pictures(tmp_path / "strange", 2, seed=8)
+    shutil.move(folder / "red", folder / "crimson")
+    message = refused(
+        "irv2-convert", "--model", small_model, "--preprocessing", "tf", "--labels", colour_labels,
+        "--calibration", calibration_folder, "--validation", folder, "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert "folder 'crimson'" in message
+
+
+def test_a_wrong_number_of_labels_is_named(
+    small_model: Path, calibration_folder: Path, validation_folder: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "two.txt"
+    labels.write_text("red\nblue\n")
+    message = refused(
+        "irv2-convert", "--model", small_model, "--preprocessing", "tf", "--labels", labels,
+        "--calibration", calibration_folder, "--validation", validation_folder, "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert "2 labels, the network has 3 classes" in message
+
+
+def test_uint8_ends_are_refused_for_a_mean_of_each_channel(
+    small_model: Path, calibration_folder: Path, tmp_path: Path
+) -> None:
+    message = refused(
+        "irv2-convert", "--model", small_model, "--preprocessing", "torch", "--calibration", calibration_folder,
+        "--no-validate", "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert "--io uint8 needs one mean" in message
+    assert "--io float32" in message
+
+
+def test_a_damaged_model_is_named_by_the_worker(calibration_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "broken.keras"
+    path.write_bytes(b"no archive")
+    message = refused(
+        "irv2-convert", "--model", path, "--preprocessing", "tf", "--calibration", calibration_folder,
+        "--no-validate", "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert "broken.keras" in message
+
+
+def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written to" in refused("irv2-convert", "--output-dir", tmp_path / "file")
+
+
+def test_too_small_an_input_is_named(tmp_path: Path) -> None:
+    assert "74" in refused("irv2-convert", "describe", "--input-size", "74", "--output", tmp_path / "x.svg")
+
+
+def test_drift_names_what_it_cannot_open(validation_folder: Path, tmp_path: Path) -> None:
+    message = refused(
+        "irv2-drift", tmp_path / "missing.tflite", "--reference", tmp_path / "float.tflite", "--images", validation_folder
+    )
+    assert "does not exist" in message
+
+
+def test_inspect_names_a_foreign_file(tmp_path: Path) -> None:
+    (tmp_path / "text.tflite").write_text("no flatbuffer at all")
+    assert "not a TFLite model" in refused("irv2-inspect", tmp_path / "text.tflite")
+
+
+def test_a_dry_run_says_what_would_be_done() -> None:
+    finished = run_command("irv2-convert", "--dry-run", "--quantize", "int8,float16")
+    assert finished.code == 0, finished.err
+    assert "build/irv2-demo.int8.tflite" in finished.out
+    assert "build/irv2-demo.float16.tflite" in finished.out
