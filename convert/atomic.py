@@ -28,7 +28,9 @@ def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        raise ConvertError(f"{path} cannot be written: {error.strerror or error}; free space or pass --output-dir") from error
+        raise ConvertError(
+            f"{path} cannot be written: {error.strerror or error}; free space or pass --output-dir"
+        ) from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

@@ -51,9 +51,7 @@ def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> St
         QuantizationError: no image, or an activation that is not finite.
     """
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    activations = [
-        i for i in range(graph.tensor_count()) if graph.dtype(i) == "float32" and not graph.is_constant(i)
-    ]
+    activations = [i for i in range(graph.tensor_count()) if graph.dtype(i) == "float32" and not graph.is_constant(i)]
     minimum, maximum = (np.full(graph.tensor_count(), end) for end in (np.inf, -np.inf))
     sums: dict[int, Array] = {}
     logits, last = [], logits_tensor(graph)

@@ -22,19 +22,36 @@ COUNT = click.IntRange(min=1)
 
 
 @click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
-@click.option("--quantize", default="int8", show_default=True, metavar="SCHEME[,SCHEME...]",
-              help=f"How to quantize: {', '.join(SCHEMES)}.")
-@click.option("--model", default="demo", show_default=True, metavar="demo|imagenet|PATH",
-              help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.")
+@click.option(
+    "--quantize",
+    default="int8",
+    show_default=True,
+    metavar="SCHEME[,SCHEME...]",
+    help=f"How to quantize: {', '.join(SCHEMES)}.",
+)
+@click.option(
+    "--model",
+    default="demo",
+    show_default=True,
+    metavar="demo|imagenet|PATH",
+    help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+)
 @click.option("--weights", type=FILE, metavar="FILE", help="Weights of the article's network, with --classes.")
 @click.option("--classes", type=COUNT, help="Number of classes of --weights.")
 @click.option("--labels", type=FILE, metavar="FILE", help="Text file with one label a line.")
-@click.option("--input-size", type=COUNT, metavar="N", help="Height and width in pixels, where the network leaves it open.")
-@click.option("--preprocessing", metavar="|".join([*CONVENTIONS, "FILE"]),
-              help="How images were prepared in training; needed for a model or weights of your own.")
+@click.option(
+    "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, where the network leaves it open."
+)
+@click.option(
+    "--preprocessing",
+    metavar="|".join([*CONVENTIONS, "FILE"]),
+    help="How images were prepared in training; needed for a model or weights of your own.",
+)
 @click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on.")
 @click.option("--calibration-size", type=COUNT, default=Job.calibration_size, show_default=True)
-@click.option("--validation", type=FILE, metavar="DIR", help="Other images, to measure drift on; class folders give labels.")
+@click.option(
+    "--validation", type=FILE, metavar="DIR", help="Other images, to measure drift on; class folders give labels."
+)
 @click.option("--validation-size", type=COUNT, default=Job.validation_size, show_default=True)
 @click.option("--no-validate", is_flag=True, help="Do not measure drift.")
 @click.option("--io", type=click.Choice(IO_CHOICES), help="Type of the artifact's ends.  [default: by scheme]")
@@ -44,7 +61,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
 @one_line_errors
 @click.pass_context
-def convert(context: click.Context, **options: Any) -> None:
+def convert(context: click.Context, /, **options: Any) -> None:
     """Convert an Inception-ResNet-V2 to a judged .tflite artifact.
 
     Exit code: 0 the gate passed, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
@@ -70,8 +87,14 @@ def convert(context: click.Context, **options: Any) -> None:
 @convert.command()
 @click.option("--input-size", type=COUNT, default=299, show_default=True, help="Height and width in pixels.")
 @click.option("--classes", type=COUNT, default=1000, show_default=True)
-@click.option("--output", type=FILE, default=Path("build/inception_resnet_v2.svg"), show_default=True, metavar="FILE",
-              help="Where to write the picture.")
+@click.option(
+    "--output",
+    type=FILE,
+    default=Path("build/inception_resnet_v2.svg"),
+    show_default=True,
+    metavar="FILE",
+    help="Where to write the picture.",
+)
 @one_line_errors
 def describe(input_size: int, classes: int, output: Path) -> None:
     """Show the network: a table of its stages, and an SVG picture to zoom into."""

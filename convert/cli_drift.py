@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -38,8 +37,15 @@ FILE = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @one_line_errors
 def drift(
-    candidate: Path, reference: Path, images: Path, images_size: int | None, preprocessing: str | None,
-    labels: Path | None, max_drop: float, min_agreement: float, as_json: bool,
+    candidate: Path,
+    reference: Path,
+    images: Path,
+    images_size: int | None,
+    preprocessing: str | None,
+    labels: Path | None,
+    max_drop: float,
+    min_agreement: float,
+    as_json: bool,
 ) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
@@ -49,14 +55,14 @@ def drift(
     image_set = find_images(images).sample(images_size)
     with TerminalProgress(Console(stderr=True)) as progress, tempfile.TemporaryDirectory() as scratch:
         float_model = _float_tflite(reference, preprocessing, image_set, Path(scratch), progress)
-        answers = []
-        for name, path in (("reference", float_model), ("candidate", candidate)):
+
+        def answers(path: Path, name: str) -> gate.Answers:
             with _open(path, preprocessing, names) as classifier:
                 image_set.class_indices(classifier.labels)
-                answers.append(
-                    gate.answer(classifier, image_set, lambda n, name=name: progress.count(name, n, len(image_set)))
-                )
-    measured = gate.compare(*answers, gate.truth(image_set, answers[0]))
+                return gate.answer(classifier, image_set, lambda done: progress.count(name, done, len(image_set)))
+
+        wanted, found = answers(float_model, "reference"), answers(candidate, "candidate")
+    measured = gate.compare(wanted, found, gate.truth(image_set, wanted))
     judged = gate.judge(measured, limits(max_drop, min_agreement))
     if as_json:
         click.echo(json.dumps(_report(candidate, measured, judged), indent=1))
@@ -86,7 +92,9 @@ def _float_tflite(
         raise SourceError(f"{reference} does not say how its images were prepared: pass --preprocessing")
     source = ModelSource(str(reference))
     source.check()
-    return lower(LoweringRequest(source, preprocessing, images.paths[:8], scratch / "reference.tflite"), progress.stage).path
+    return lower(
+        LoweringRequest(source, preprocessing, images.paths[:8], scratch / "reference.tflite"), progress.stage
+    ).path
 
 
 def _open(path: Path, preprocessing: str | None, labels: tuple[str, ...] | None) -> Classifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -48,9 +49,7 @@ def _facts(model: Path, inspection: Inspection, artifact: Artifact | None) -> di
         facts["card"] = f"{card.name}, {card.architecture}, scheme {card.scheme}, checksums hold"
         facts["labels"] = ", ".join(artifact.labels[:10]) + (", ..." if len(artifact.labels) > 10 else "")
         facts["preprocessing"] = ", ".join(f"{key} {value}" for key, value in card.preprocessing.to_json().items())
-        facts["drift"] = "not measured" if card.drift is None else (
-            f"{card.drift['verdict']}: top-1 agreement {card.drift['agreement_top1']:.2%} on {card.drift['images']} images"
-        )
+        facts["drift"] = "not measured" if card.drift is None else _drift(card.drift)
     for name, end in inspection.ends.items():
         quantization = "" if end["scale"] is None else f", scale {end['scale']:.6g}, zero point {end['zero_point']}"
         facts[name] = f"{end['dtype']} {end['shape']}{quantization}"
@@ -58,10 +57,16 @@ def _facts(model: Path, inspection: Inspection, artifact: Artifact | None) -> di
     facts["computed in"] = _counts(inspection.compute)
     facts["weights"] = _counts(inspection.weights)
     floats = inspection.float_operators
-    facts["float operators"] = f"{len(floats)}: " + ", ".join(name.split(" ")[0] for name in floats[:MOST_FLOAT_OPERATORS_SHOWN])
+    facts["float operators"] = f"{len(floats)}: " + ", ".join(
+        name.split(" ")[0] for name in floats[:MOST_FLOAT_OPERATORS_SHOWN]
+    )
     facts["signatures"] = ", ".join(inspection.signatures) or "none"
     facts["oldest runtime"] = inspection.minimum_runtime
     return facts
+
+
+def _drift(summary: dict[str, Any]) -> str:
+    return f"{summary['verdict']}: top-1 agreement {summary['agreement_top1']:.2%} on {summary['images']} images"
 
 
 def _counts(counts: dict[str, int]) -> str:

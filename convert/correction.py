@@ -54,7 +54,7 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
     per_input = weight_error.sum(axis=(1, 2)) if kind == "CONV_2D" else weight_error
     groups = len(mean) // per_input.shape[1]
     group_of_output = np.arange(len(per_input)) * groups // len(per_input)
-    return np.einsum("oi,oi->o", per_input, mean.reshape(groups, -1)[group_of_output])
+    return np.asarray(np.einsum("oi,oi->o", per_input, mean.reshape(groups, -1)[group_of_output]))
 
 
 def correct_head(

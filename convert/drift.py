@@ -157,7 +157,10 @@ def judge(drift: Drift, limits: Limits) -> Gate:
     if drift.top1_drop_ci95_pp is not None:
         low, high = drift.top1_drop_ci95_pp
         verdicts.append(_side(high <= limits.max_drop_pp, low > limits.max_drop_pp))
-        reason = f"{verdicts[1]}: top-1 drop {drift.top1_drop_pp:.2f} pp [{low:.2f}, {high:.2f}], at most {limits.max_drop_pp:.2f} wanted"
+        reason = (
+            f"{verdicts[1]}: top-1 drop {drift.top1_drop_pp:.2f} pp [{low:.2f}, {high:.2f}], "
+            f"at most {limits.max_drop_pp:.2f} wanted"
+        )
         if verdicts[1] == INCONCLUSIVE:
             reason += f"; {_more_images_for_drop(drift, limits)}"
         reasons.append(reason)
@@ -205,7 +208,7 @@ def _flips(reference: Answers, q: Array, true_classes: Sequence[int] | None) -> 
             "image": str(reference.paths[i]),
             "reference": top(p[i]),
             "candidate": top(q[i]),
-            "label": None if true_classes is None else reference.labels[true_classes[i]],
+            "label": None if true_classes is None else reference.labels[true_classes[int(i)]],
         }
         for i in changed
     ]
@@ -224,7 +227,8 @@ def _more_images_for_agreement(drift: Drift, limits: Limits) -> str:
 
 
 def _more_images_for_drop(drift: Drift, limits: Limits) -> str:
-    assert drift.top1_drop_ci95_pp is not None and drift.top1_drop_pp is not None
+    assert drift.top1_drop_ci95_pp is not None
+    assert drift.top1_drop_pp is not None
     half = (drift.top1_drop_ci95_pp[1] - drift.top1_drop_ci95_pp[0]) / 2
     distance = abs(limits.max_drop_pp - drift.top1_drop_pp)
     return _more_images(drift.images, lambda n: half * np.sqrt(drift.images / n) < distance)

@@ -18,7 +18,7 @@ FOLDABLE = (layers.Conv2D, layers.DepthwiseConv2D)
 Array = npt.NDArray[Any]
 
 
-class FoldedBatchNormalization(layers.Layer):
+class FoldedBatchNormalization(layers.Layer):  # type: ignore[misc]
     """What is left in the graph of a folded batch-normalization: its call, and no arithmetic."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

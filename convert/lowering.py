@@ -85,7 +85,8 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
             text=True,
         )
         try:
-            assert worker.stdin is not None and worker.stdout is not None
+            assert worker.stdin is not None
+            assert worker.stdout is not None
             worker.stdin.write(to_json(request))
             worker.stdin.close()
             result = _follow(worker.stdout, progress)

@@ -97,7 +97,7 @@ def keras_logits(model: Any, images: Array) -> Array:
     if not isinstance(last, keras.layers.Dense):
         return features.astype(np.float32)
     kernel, *bias = last.get_weights()
-    return (features @ kernel + (bias[0] if bias else 0)).astype(np.float32)
+    return np.asarray(features @ kernel + (bias[0] if bias else 0), np.float32)
 
 
 def tflite_logits(model: bytes, images: Array) -> Array:
@@ -163,7 +163,9 @@ def _images(request: LoweringRequest, spec: InputSpec) -> Array:
         except ImageError as error:
             problems.append(str(error))
     if not pixels:
-        raise LoweringError(f"no picture to compare Keras and TFLite on: {problems[0] if problems else 'pass --validation'}")
+        raise LoweringError(
+            f"no picture to compare Keras and TFLite on: {problems[0] if problems else 'pass --validation'}"
+        )
     return normalize(np.stack(pixels), spec)
 
 

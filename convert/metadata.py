@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import flatbuffers
 
@@ -36,7 +37,7 @@ class UInt:
     value: int
 
 
-Field = "str | Byte | UInt | list[Table] | tuple[float, ...] | Table"
+Field: TypeAlias = "str | Byte | UInt | list[Table] | tuple[float, ...] | Table"
 
 
 class Table:
@@ -94,9 +95,7 @@ def _image_tensor(card: Card) -> Table:
 
 def _probabilities_tensor(card: Card) -> Table:
     labels = Table({0: LABELS_NAME, 1: "one label for each class", 2: Byte(TENSOR_AXIS_LABELS)})
-    return Table(
-        {0: card.output.name, 1: "probability of each class", 5: Table({0: (1.0,), 1: (0.0,)}), 6: [labels]}
-    )
+    return Table({0: card.output.name, 1: "probability of each class", 5: Table({0: (1.0,), 1: (0.0,)}), 6: [labels]})
 
 
 def _shortest(values: Sequence[float]) -> tuple[float, ...]:

@@ -15,12 +15,13 @@ Z_95 = 1.959963984540054
 def centred(logits: Array) -> Array:
     """float64 logits (N, classes) less each row's mean: what a softmax sees of them."""
     wide = np.asarray(logits, np.float64)
-    return wide - wide.mean(axis=-1, keepdims=True)
+    return np.asarray(wide - wide.mean(axis=-1, keepdims=True))
 
 
 def log_probabilities(probabilities: Array) -> Array:
     """Natural logarithms, float64, of probabilities (N, classes); 0 counts as the smallest float32."""
-    return np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float32).smallest_subnormal))
+    floor = np.finfo(np.float32).smallest_subnormal
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), floor)))
 
 
 def sqnr_db(reference: Array, candidate: Array) -> float:
@@ -44,14 +45,14 @@ def cosine(reference: Array, candidate: Array) -> Array:
 def kl_divergence(reference: Array, candidate: Array) -> Array:
     """Kullback-Leibler divergence, nats, of each row of two arrays of probabilities (N, classes)."""
     p = np.asarray(reference, np.float64)
-    return np.sum(p * (log_probabilities(reference) - log_probabilities(candidate)), axis=-1)
+    return np.asarray(np.sum(p * (log_probabilities(reference) - log_probabilities(candidate)), axis=-1))
 
 
 def agreement_top_k(reference: Array, candidate: Array, k: int) -> Array:
     """For each row whether the reference's first class is among the candidate's first `k`."""
     best = np.argsort(-np.asarray(candidate), axis=-1, kind="stable")[:, :k]
     first = np.argmax(reference, axis=-1)
-    return np.any(best == first[:, np.newaxis], axis=-1)
+    return np.asarray(np.any(best == first[:, np.newaxis], axis=-1))
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

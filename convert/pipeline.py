@@ -1,8 +1,8 @@
 """The whole journey, from a Keras network and two image folders to judged artifacts. Read this first.
 
-    source --lower--> float .tflite --measure--> statistics --quantize--> model --package--> artifact
-                            |                                                                    |
-                            +----------- reference answers ----- compare, judge ---- answers ----+
+source --lower--> float .tflite --measure--> statistics --quantize--> model --package--> artifact
+                        |                                                                    |
+                        +----------- reference answers ----- compare, judge ---- answers ----+
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import calibration_data
 from convert import drift, packaging, report
@@ -69,6 +69,10 @@ class Calibration:
     statistics: Statistics
     pixels: list[Pixels]
     manifest_sha256: str
+
+    def summary(self) -> dict[str, Any]:
+        """What goes into a card."""
+        return {"manifest_sha256": self.manifest_sha256, "images": self.statistics.images}
 
 
 def convert(job: Job, progress: Progress) -> list[Outcome]:
@@ -175,7 +179,8 @@ def _build(
 ) -> packaging.Package:
     """Quantize, correct the head, and package, as yet without a drift summary."""
     used = calibration if scheme.calibrates else None
-    quantized = quantize(network.model, scheme, inputs.io[scheme.name], network.spec, used and used.statistics)
+    statistics = None if used is None else used.statistics
+    quantized = quantize(network.model, scheme, inputs.io[scheme.name], network.spec, statistics)
     image, probabilities = tensor_ends(quantized.model, quantized.encoding)
     model = quantized.model
     if used is not None and scheme.validation_limit is None:
@@ -190,7 +195,7 @@ def _build(
         output=probabilities,
         sha256={},
         source={"weights_sha256": network.lowered.weights_sha256, "keras_sqnr_db": network.lowered.keras_sqnr_db},
-        calibration=used and {"manifest_sha256": used.manifest_sha256, "images": used.statistics.images},
+        calibration=None if used is None else used.summary(),
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **network.lowered.versions},
         minimum_runtime=TfliteGraph(model).minimum_runtime(),
@@ -199,7 +204,11 @@ def _build(
 
 
 def _measure_drift(
-    built: packaging.Package, scheme: Scheme, images: ImageSet | None, reference: Answers | None, scratch: Path,
+    built: packaging.Package,
+    scheme: Scheme,
+    images: ImageSet | None,
+    reference: Answers | None,
+    scratch: Path,
     progress: Progress,
 ) -> Drift | None:
     """Drift of the artifact as it will be shipped, opened as a device opens it."""

@@ -56,5 +56,7 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     except (EdgeError, ValueError, TypeError, OSError) as error:
         raise SourceError(f"--preprocessing {path} does not describe how images are prepared: {error}") from error
     if (spec.height, spec.width) != (height, width):
-        raise SourceError(f"--preprocessing {path} makes {spec.height}x{spec.width} images, the network takes {height}x{width}")
+        raise SourceError(
+            f"--preprocessing {path} makes {spec.height}x{spec.width} images, the network takes {height}x{width}"
+        )
     return spec

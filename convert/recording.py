@@ -34,5 +34,7 @@ def logits_tensor(graph: TfliteGraph) -> int:
     """
     softmax = graph.named("SOFTMAX")
     if not softmax:
-        raise LoweringError("the model does not end in a softmax: only classifiers with class probabilities are supported")
+        raise LoweringError(
+            "the model does not end in a softmax: only classifiers with class probabilities are supported"
+        )
     return softmax[-1].inputs[0]

@@ -60,7 +60,9 @@ class ModelSource:
                     "give one of the two"
                 )
             if self.classes is None:
-                raise SourceError(f"--weights {self.weights} needs --classes N: the file alone does not name its classes")
+                raise SourceError(
+                    f"--weights {self.weights} needs --classes N: the file alone does not name its classes"
+                )
             _check_file(self.weights, WEIGHTS_SUFFIXES, "weights")
         elif not self.is_ours:
             _check_file(Path(self.model), MODEL_SUFFIXES, "model")

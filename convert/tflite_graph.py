@@ -99,7 +99,7 @@ class TfliteGraph:
 
     def dtype(self, index: int) -> str:
         """Element type of a tensor: "float32", "int8", ..."""
-        return _DTYPE_NAMES[self._graph.tensors[index].type]
+        return str(_DTYPE_NAMES[self._graph.tensors[index].type])
 
     def scales(self, index: int) -> npt.NDArray[np.float32] | None:
         """Quantization scales of a tensor, one or one a channel; None when it is not quantized."""
@@ -126,7 +126,8 @@ class TfliteGraph:
 
     def set_constant(self, index: int, values: Array) -> None:
         """Replace the values of a constant tensor; dtype and shape stay."""
-        assert values.dtype == self.dtype(index) and values.shape == self.shape(index)
+        assert values.dtype == self.dtype(index)
+        assert values.shape == self.shape(index)
         tensor = self._graph.tensors[index]
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
             tensor.buffer = len(self._model.buffers)

@@ -1,10 +1,10 @@
 """What a device installs: numpy, Pillow, one interpreter, and this. Nothing else.
 
-    from edge_runtime import Classifier
+from edge_runtime import Classifier
 
-    with Classifier.open("irv2-demo.int8.tflite") as classifier:
-        for prediction in classifier.predict("photo.jpg"):
-            print(prediction.label, prediction.probability)
+with Classifier.open("irv2-demo.int8.tflite") as classifier:
+    for prediction in classifier.predict("photo.jpg"):
+        print(prediction.label, prediction.probability)
 """
 
 from edge_runtime.card import Card

@@ -141,8 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="the .tflite file")
     parser.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO, help="default: %(default)s")
     parser.add_argument(
-        "--threads", type=lambda text: [positive(part) for part in text.split(",")], metavar="N[,N...]",
-        default=[os.cpu_count() or 1], help="numbers of threads to try; default: one a core",
+        "--threads",
+        type=lambda text: [positive(part) for part in text.split(",")],
+        metavar="N[,N...]",
+        default=[os.cpu_count() or 1],
+        help="numbers of threads to try; default: one a core",
     )
     parser.add_argument("--runs", type=positive, metavar="N", default=50, help="images to time; default: %(default)s")
     parser.add_argument("--warmup", type=positive, metavar="N", default=5, help="images before; default: %(default)s")

@@ -50,7 +50,13 @@ class Classifier:
     """
 
     def __init__(
-        self, engine: Engine, spec: InputSpec, labels: Sequence[str], *, feed: TensorEnd, receipt: Receipt,
+        self,
+        engine: Engine,
+        spec: InputSpec,
+        labels: Sequence[str],
+        *,
+        feed: TensorEnd,
+        receipt: Receipt,
         artifact: Artifact | None = None,
     ) -> None:
         _check_ends(engine, spec, labels, feed)

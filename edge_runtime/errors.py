@@ -24,5 +24,3 @@ class ImageError(EdgeError):
 
 class EngineError(EdgeError):
     """No interpreter is installed, or it refuses the model."""
-
-

@@ -54,9 +54,7 @@ def find_pictures(wanted: Sequence[str]) -> list[str]:
 def _expand(item: str) -> list[str]:
     exists = item == STDIN or os.path.lexists(item)
     matches = [item] if exists else sorted(glob.glob(item, recursive=True))
-    return [
-        picture for match in matches for picture in (_pictures_below(match) if os.path.isdir(match) else [match])
-    ]
+    return [picture for match in matches for picture in (_pictures_below(match) if os.path.isdir(match) else [match])]
 
 
 def _pictures_below(folder: str) -> list[str]:
@@ -197,11 +195,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=NAME, description="Say what pictures show, with a model of irv2-convert.")
     parser.add_argument("model", metavar="MODEL", help="the .tflite file")
     parser.add_argument(
-        "image", metavar="IMAGE", nargs="+",
+        "image",
+        metavar="IMAGE",
+        nargs="+",
         help="a picture, a folder (searched to the bottom), a quoted pattern such as '*.jpg', or - for stdin",
     )
     parser.add_argument(
-        "--top-k", type=positive, metavar="K",
+        "--top-k",
+        type=positive,
+        metavar="K",
         help=f"how many classes to show for each picture; default: {TOP_K}, of several pictures without --json 1",
     )
     parser.add_argument(

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+
 from fashion_mnist import INSTALLED, LABELS, Array, read_split
 
 SEED = 2016

@@ -16,10 +16,10 @@ from typing import Any
 import click
 import keras
 import numpy as np
-from fashion_mnist import INSTALLED, Array, read_split
 
 from convert.architecture import inception_resnet_v2, unit_names
 from convert.demo_weights import set_random_kernels, set_trained_parameters, trained_parameters
+from fashion_mnist import INSTALLED, Array, read_split
 
 CLASSES = 10
 BRANCH_GAMMA = 0.2

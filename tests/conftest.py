@@ -30,6 +30,7 @@ def run_command(*arguments: object, timeout: float = 600, cwd: Path | None = Non
     script = Path(sys.executable).with_name(str(arguments[0]))
     done = subprocess.run(
         [script, *map(str, arguments[1:])],
+        check=False,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -23,7 +23,7 @@ else:
 SMALL: dict[str, Any] = {"size": 75, "classes": 10, "repeats": (2, 1, 1), "width": 0.125}
 
 
-class Conv_Bn_Relu(keras.layers.Layer):  # type: ignore[misc]  # noqa: N801
+class Conv_Bn_Relu(keras.layers.Layer):  # type: ignore[misc]
     """Convolution, batch-normalization and ReLU as one layer."""
 
     def __init__(self, filters: int, kernel_size: Any, strides: int = 1, padding: str = "same", **options: Any) -> None:

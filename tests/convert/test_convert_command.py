@@ -36,7 +36,9 @@ class Conversion:
 
 
 @pytest.fixture(scope="module")
-def arguments(small_model: Path, calibration_folder: Path, validation_folder: Path, colour_labels: Path) -> list[object]:
+def arguments(
+    small_model: Path, calibration_folder: Path, validation_folder: Path, colour_labels: Path
+) -> list[object]:
     """What every conversion of the small network is given."""
     return [
         "--model", small_model, "--preprocessing", "tf", "--labels", colour_labels,
@@ -75,7 +77,8 @@ def test_every_convolution_is_int8_with_a_scale_for_each_output_channel(converte
         weights, output = convolution.inputs[1], convolution.outputs[0]
         assert graph.dtype(weights) == graph.dtype(output) == "int8"
         scales = graph.scales(weights)
-        assert scales is not None and len(scales) == graph.shape(weights)[0]
+        assert scales is not None
+        assert len(scales) == graph.shape(weights)[0]
 
 
 def test_nothing_computes_in_float_but_the_head_after_the_last_convolution(converted: Conversion) -> None:
@@ -124,7 +127,8 @@ def test_the_card_names_its_sources(converted: Conversion, small_model: Path) ->
     card = open_artifact(converted.artifact("int8")).card
     assert card.source["weights_sha256"] == hashlib.sha256(small_model.read_bytes()).hexdigest()
     assert card.source["keras_sqnr_db"] >= 80
-    assert card.calibration is not None and card.calibration["images"] == 60
+    assert card.calibration is not None
+    assert card.calibration["images"] == 60
     assert card.input.encoding == "pixels"
 
 
@@ -182,9 +186,7 @@ def test_reference_kernels_see_four_images_only(arguments: list[object], tmp_pat
     assert "reference kernels" in finished.err
 
 
-def test_flat_folders_gate_agreement_alone(
-    arguments: list[object], validation_folder: Path, tmp_path: Path
-) -> None:
+def test_flat_folders_gate_agreement_alone(arguments: list[object], validation_folder: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in validation_folder.glob("*/*.png"):
@@ -242,9 +244,7 @@ def test_drift_sees_a_card_that_lies(
     blue, green, red = artifact.labels
     liar = tmp_path / "liar.tflite"
     packaging.write(packaging.Package(flatbuffer, (green, blue, red), replace(artifact.card)), liar)
-    finished = run_command(
-        "irv2-drift", liar, "--reference", converted.artifact("none"), "--images", validation_folder
-    )
+    finished = run_command("irv2-drift", liar, "--reference", converted.artifact("none"), "--images", validation_folder)
     assert finished.code == 3, finished.err
     assert finished.out.startswith("fail on 240 images")
 

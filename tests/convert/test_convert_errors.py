@@ -139,7 +139,12 @@ def test_too_small_an_input_is_named(tmp_path: Path) -> None:
 
 def test_drift_names_what_it_cannot_open(validation_folder: Path, tmp_path: Path) -> None:
     message = refused(
-        "irv2-drift", tmp_path / "missing.tflite", "--reference", tmp_path / "float.tflite", "--images", validation_folder
+        "irv2-drift",
+        tmp_path / "missing.tflite",
+        "--reference",
+        tmp_path / "float.tflite",
+        "--images",
+        validation_folder,
     )
     assert "does not exist" in message
 

@@ -77,7 +77,8 @@ def rounded_model(float_model: bytes, images: list[Pixels]) -> bytes:
 def test_feedback_beats_nearest_rounding(outputs: int, inputs: int) -> None:
     weights, moments, scales = problem(outputs, inputs)
     integers = gptq(weights, moments, scales)
-    assert np.array_equal(integers, np.rint(integers)) and np.abs(integers).max() == 127
+    assert np.array_equal(integers, np.rint(integers))
+    assert np.abs(integers).max() == 127
     ours = output_error(weights, integers, moments, scales).sum()
     assert ours < 0.8 * output_error(weights, nearest(weights, scales), moments, scales).sum()
 
@@ -91,7 +92,8 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
     ours, best = output_error(weights, gptq(weights, moments, scales), moments, scales), np.min(ways, axis=0)
     diagonal = np.diag(np.linalg.cholesky(moments[::-1, ::-1])) ** 2
     assert np.all(ours <= scales**2 * diagonal.sum() / 4 * (1 + 1e-4)), "the bound of Babai's nearest plane"
-    assert best.sum() <= ours.sum() * (1 + 1e-6) and ours.sum() < 1.5 * best.sum()
+    assert best.sum() <= ours.sum() * (1 + 1e-6)
+    assert ours.sum() < 1.5 * best.sum()
 
 
 def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:
@@ -152,7 +154,9 @@ def test_moments_are_means_of_products(
 def test_only_convolutions_change(float_model: bytes, rounded_model: bytes) -> None:
     before, after = TfliteGraph(float_model), TfliteGraph(rounded_model)
     convolved = {operator.inputs[1] for operator in before.named("CONV_2D")}
-    assert before.named("DEPTHWISE_CONV_2D") and before.named("FULLY_CONNECTED") and len(convolved) == 5
+    assert before.named("DEPTHWISE_CONV_2D")
+    assert before.named("FULLY_CONNECTED")
+    assert len(convolved) == 5
     for i in filter(before.is_constant, range(before.tensor_count())):
         assert np.array_equal(before.constant(i), after.constant(i)) == (i not in convolved)
 
@@ -178,7 +182,8 @@ def test_several_passes_and_progress(
     steps: list[tuple[int, int]] = []
     several = round_weights(float_model, images, SPEC, lambda done, total: steps.append((done, total)))
     assert several == round_weights(float_model, images, SPEC), "deterministic"
-    assert steps[-1] == (52, 52) and all(b[0] - a[0] == 1 for a, b in pairwise(steps))
+    assert steps[-1] == (52, 52)
+    assert all(b[0] - a[0] == 1 for a, b in pairwise(steps))
     monkeypatch.setattr(rounding, "MOST_MEMORY", 2**30)
     assert several == round_weights(float_model, images, SPEC)
     assert len(several) == len(rounded_model)

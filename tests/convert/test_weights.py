@@ -98,7 +98,7 @@ def test_first_keras_releases_called_the_layers_differently(article: tuple[keras
 
 
 @pytest.mark.parametrize(
-    "first, second",
+    ("first", "second"),
     [("stem_5_part1", "stem_5_part2"), ("inception_resnet_C_1_part1", "inception_resnet_C_1_part2")],
 )
 def test_the_comparison_would_see_two_branches_swapped(first: str, second: str) -> None:
@@ -371,8 +371,10 @@ def test_load_demo(demo_file: tuple[keras.Model, Path]) -> None:
     model, path = demo_file
     loaded = weights.load(ModelSource())
     assert loaded.architecture == "inception_resnet_v2 (article)"
-    assert loaded.labels is not None and len(loaded.labels) == 10
-    assert loaded.labels[0] == "T-shirt/top" and loaded.labels[9] == "Ankle boot"
+    assert loaded.labels is not None
+    assert len(loaded.labels) == 10
+    assert loaded.labels[0] == "T-shirt/top"
+    assert loaded.labels[9] == "Ankle boot"
     assert loaded.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     np.testing.assert_allclose(predict(loaded.model), predict(model), atol=1e-6)
 
@@ -470,7 +472,8 @@ def test_load_imagenet(monkeypatch: pytest.MonkeyPatch, server: tuple[str, Path]
     loaded = weights.load(ModelSource(model="imagenet", input_size=75))
 
     assert loaded.architecture == "keras.applications InceptionResNetV2"
-    assert loaded.labels is not None and len(set(loaded.labels)) == 1000
+    assert loaded.labels is not None
+    assert len(set(loaded.labels)) == 1000
     assert loaded.labels[7] == "name_7"
     assert (loaded.labels[134], loaded.labels[517]) == ("crane (n02012849)", "crane (n03126707)")
     assert loaded.weights_sha256 == hashlib.sha256(content).hexdigest()

@@ -118,7 +118,10 @@ def test_a_bad_image_is_an_image_error(artifact_path: Path, tmp_path: Path) -> N
 
 def test_an_answer_that_is_no_number_is_not_ranked(tmp_path: Path, noise: Pixels) -> None:
     damaged = replace(tiny_artifact(), flatbuffer=tiny_flatbuffer(bias=float("nan"))).signed()
-    with Classifier.open(damaged.write(tmp_path / "nan.tflite")) as classifier, pytest.raises(EngineError, match="answers with NaN or infinity"):
+    with (
+        Classifier.open(damaged.write(tmp_path / "nan.tflite")) as classifier,
+        pytest.raises(EngineError, match="answers with NaN or infinity"),
+    ):
         classifier.predict(noise)
 
 
