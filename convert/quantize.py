@@ -25,7 +25,7 @@ from edge_runtime.card import TensorEnd
 Array = npt.NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
-HEAD = ("MEAN", "AVERAGE_POOL_2D", "SUM", "RESHAPE", "SQUEEZE", "FULLY_CONNECTED", "SOFTMAX")
+HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", "FULLY_CONNECTED", "SOFTMAX")
 MIDDLE_PIXEL = 128
 """The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""
 
@@ -182,7 +182,7 @@ def _head_outputs(graph: TfliteGraph) -> list[str]:
     """Outputs of the operators from the first pooling or dense one after the last convolution on."""
     operators = list(graph.operators)
     last = max((i for i, operator in enumerate(operators) if operator.name in CONVOLUTIONS), default=-1)
-    head = next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD), len(operators))
+    head = next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD_BEGINS), len(operators))
     return [graph.tensor_name(operator.outputs[0]) for operator in operators[head:]]
 
 

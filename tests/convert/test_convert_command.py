@@ -109,7 +109,7 @@ def test_the_report_says_what_was_measured(converted: Conversion) -> None:
     assert report["gate"]["verdict"] == "pass"
     assert report["drift"]["images"] == 240
     assert report["drift"]["labelled"] is True
-    assert report["drift"]["top1_reference"] > 0.95
+    assert report["drift"]["top1_reference"] > 0.9
     assert 10 < report["drift"]["sqnr_db"] < 60
     assert report["artifact"]["bytes"] == converted.artifact("int8").stat().st_size
     assert set(report["timings_s"]) == {"lowering", "calibration", "reference", "quantization", "drift"}

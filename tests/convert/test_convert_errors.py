@@ -71,13 +71,15 @@ def test_shared_images_are_refused(calibration_folder: Path) -> None:
     assert "share an image" in message
 
 
-def test_mostly_unreadable_images_are_refused(small_model: Path, validation_folder: Path, tmp_path: Path) -> None:
+def test_mostly_unreadable_images_are_refused(
+    small_model: Path, validation_folder: Path, colour_labels: Path, tmp_path: Path
+) -> None:
     folder = save_colour_pictures(tmp_path / "broken", 3, seed=9)
     for path in folder.glob("*/000.png"):
         path.write_bytes(b"no picture")
     message = refused(
-        "irv2-convert", "--model", small_model, "--preprocessing", "tf", "--calibration", folder,
-        "--validation", validation_folder, "--output-dir", tmp_path / "out",
+        "irv2-convert", "--model", small_model, "--preprocessing", "tf", "--labels", colour_labels,
+        "--calibration", folder, "--validation", validation_folder, "--output-dir", tmp_path / "out",
     )  # fmt: skip
     assert "3 of 9 images" in message
     assert not any((tmp_path / "out").iterdir())
