@@ -13,7 +13,7 @@ from rich.console import Console
 from convert import drift as gate
 from convert.commands import limit_options, limits, one_line_errors
 from convert.errors import SourceError
-from convert.image_sets import ImageSet, find_images
+from convert.image_sets import ImageSet, find_images, note_skipped
 from convert.job import read_labels
 from convert.preprocessing import CONVENTIONS, input_spec
 from convert.report import environment, exit_code, gate_json, print_drift
@@ -62,6 +62,7 @@ def drift(
                 return gate.answer(classifier, image_set, lambda done: progress.count(name, done, len(image_set)))
 
         wanted, found = answers(float_model, "reference"), answers(candidate, "candidate")
+        note_skipped(progress.note, wanted.skipped, image_set)
     measured = gate.compare(wanted, found, gate.truth(image_set, wanted))
     judged = gate.judge(measured, limits(max_drop, min_agreement))
     if as_json:

@@ -7,7 +7,7 @@ reference uses its own. Classes are matched by label, so a card that lies shows 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answers:
-    """Probabilities float32 (N, classes) of one network for the images at `paths`, and its labels."""
+    """Probabilities float32 (N, classes) of one network for the images at `paths`, and its labels.
+
+    `skipped` has a message for each image that could not be read.
+    """
 
     paths: tuple[Path, ...]
     probabilities: Array
     labels: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def first(self, count: int) -> Answers:
         """The answers to the first `count` images."""
-        return Answers(self.paths[:count], self.probabilities[:count], self.labels)
+        return replace(self, paths=self.paths[:count], probabilities=self.probabilities[:count])
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,14 @@ def answer(classifier: Classifier, images: ImageSet, progress: Callable[[int], N
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
     """
     paths, rows = [], []
-    for index, pixels in PixelReader(classifier.spec).read(images):
+    reader = PixelReader(classifier.spec)
+    for index, pixels in reader.read(images):
         paths.append(images.paths[index])
         rows.append(classifier.run(pixels))
         progress(index + 1)
     if not rows:
         raise ImageSetError(f"no image in {images.root} could be read")
-    return Answers(tuple(paths), np.stack(rows), classifier.labels)
+    return Answers(tuple(paths), np.stack(rows), classifier.labels, tuple(reader.skipped))
 
 
 def truth(images: ImageSet, answers: Answers) -> list[int] | None:

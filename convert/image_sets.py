@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -82,7 +82,7 @@ class PixelReader:
 
     Attributes:
         spec: how images are prepared.
-        skipped: one message for each file that could not be read.
+        skipped: one message for each file that could not be read, in the order of the set.
     """
 
     spec: InputSpec
@@ -101,7 +101,9 @@ class PixelReader:
             while pending:
                 index, pixels = pending.pop(0).result()
                 pending += [pool.submit(self._load, *item) for item in islice(paths, 1)]
-                if pixels is not None:
+                if isinstance(pixels, ImageError):
+                    self.skipped.append(str(pixels))
+                else:
                     yield index, pixels
         unreadable = len(self.skipped) - before
         if unreadable > MOST_UNREADABLE * len(image_set):
@@ -110,12 +112,19 @@ class PixelReader:
                 f"more than {MOST_UNREADABLE:.0%}; the first: {self.skipped[before]}"
             )
 
-    def _load(self, index: int, path: Path) -> tuple[int, Pixels | None]:
+    def _load(self, index: int, path: Path) -> tuple[int, Pixels | ImageError]:
         try:
             return index, load_pixels(path, self.spec)
         except ImageError as error:
-            self.skipped.append(str(error))
-            return index, None
+            return index, error
+
+
+def note_skipped(note: Callable[[str], object], skipped: Sequence[str], images: ImageSet) -> None:
+    """Tell `note` of each image that could not be read, and how many there were."""
+    for message in skipped:
+        note(f"skipped: {message}")
+    if skipped:
+        note(f"{len(skipped)} of {len(images)} images in {images.root} cannot be read")
 
 
 def find_images(root: Path) -> ImageSet:

@@ -23,12 +23,13 @@ from convert.calibration import Statistics, measure
 from convert.correction import correct_head
 from convert.drift import Answers, Drift
 from convert.errors import ConvertError, SourceError
-from convert.image_sets import ImageSet, PixelReader, find_images, manifest_sha256
+from convert.image_sets import ImageSet, PixelReader, find_images, manifest_sha256, note_skipped
 from convert.job import Inputs, Job, check
 from convert.lowering import LoweredModel, LoweringRequest, lower
 from convert.preprocessing import input_spec
 from convert.quantize import quantize, tensor_ends
 from convert.report import Outcome
+from convert.rounding import round_weights
 from convert.schemes import Scheme
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import Card, Classifier, InputSpec
@@ -64,9 +65,17 @@ class FloatModel:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Statistics of the calibration images, and their pixels, which corrections look at again."""
+    """What calibration images tell of a float network.
+
+    Attributes:
+        statistics: of the activations.
+        rounded: the float network with its weights on int8 steps.
+        pixels: of the images, which correcting the head looks at again.
+        manifest_sha256: of the images.
+    """
 
     statistics: Statistics
+    rounded: bytes
     pixels: list[Pixels]
     manifest_sha256: str
 
@@ -159,9 +168,13 @@ def _calibrate(network: FloatModel, images: ImageSet | None, progress: Progress)
             progress.count("calibrating", index + 1, len(images))
 
     statistics = measure(network.model, pixels(), network.spec)
-    for message in reader.skipped:
-        progress.note(f"skipped: {message}")
-    return Calibration(statistics, kept, manifest_sha256(images))
+    note_skipped(progress.note, reader.skipped, images)
+
+    def count(done: int, total: int) -> None:
+        progress.count("rounding weights", done, total)
+
+    rounded = round_weights(network.model, kept, network.spec, count)
+    return Calibration(statistics, rounded, kept, manifest_sha256(images))
 
 
 def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:
@@ -169,8 +182,7 @@ def _reference_answers(network: FloatModel, images: ImageSet | None, progress: P
         return None
     with Classifier.open(network.lowered.path, engine="litert", spec=network.spec, labels=network.labels) as classifier:
         answers = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
-    if len(answers.paths) < len(images):
-        progress.note(f"{len(images) - len(answers.paths)} of {len(images)} validation images cannot be read: skipped")
+    note_skipped(progress.note, answers.skipped, images)
     return answers
 
 
@@ -179,8 +191,8 @@ def _build(
 ) -> packaging.Package:
     """Quantize, correct the head, and package, as yet without a drift summary."""
     used = calibration if scheme.calibrates else None
-    statistics = None if used is None else used.statistics
-    quantized = quantize(network.model, scheme, inputs.io[scheme.name], network.spec, statistics)
+    model, statistics = (network.model, None) if used is None else (used.rounded, used.statistics)
+    quantized = quantize(model, scheme, inputs.io[scheme.name], network.spec, statistics)
     image, probabilities = tensor_ends(quantized.model, quantized.encoding)
     model = quantized.model
     if used is not None and scheme.validation_limit is None:
