@@ -23,13 +23,12 @@ class Statistics:
     """What calibration images do to a float network; keys are tensor names.
 
     Attributes:
-        minimum, maximum: extreme values of an activation.
-        mean: mean of an activation for each of its channels, float64 (channels,).
+        minimum, maximum, mean: of an activation for each of its channels, float64 (channels,).
         logits: float32 (images, classes), in the order of the images.
     """
 
-    minimum: dict[str, float]
-    maximum: dict[str, float]
+    minimum: dict[str, Array]
+    maximum: dict[str, Array]
     mean: dict[str, Array]
     logits: Array
 
@@ -37,6 +36,14 @@ class Statistics:
     def images(self) -> int:
         """How many images were seen."""
         return len(self.logits)
+
+    def scaled(self, factors: dict[str, Array]) -> Statistics:
+        """What they would be if the channels of each activation were multiplied by positive factors (channels,)."""
+        minimum, maximum, mean = (
+            {name: values * factors.get(name, 1.0) for name, values in by_name.items()}
+            for by_name in (self.minimum, self.maximum, self.mean)
+        )
+        return Statistics(minimum, maximum, mean, self.logits)
 
 
 def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> Statistics:
@@ -51,29 +58,32 @@ def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> St
         QuantizationError: no image, or an activation that is not finite.
     """
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    activations = [i for i in range(graph.tensor_count()) if graph.dtype(i) == "float32" and not graph.is_constant(i)]
-    minimum, maximum = (np.full(graph.tensor_count(), end) for end in (np.inf, -np.inf))
-    sums: dict[int, Array] = {}
+    activations = [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
+    minimum, maximum, sums = (
+        {i: np.full(graph.shape(i)[-1], start) for i in activations} for start in (np.inf, -np.inf, 0.0)
+    )
     logits, last = [], logits_tensor(graph)
     for pixels in images:
         engine.run(normalize(pixels, spec)[np.newaxis])
         for i in activations:
-            values = engine.tensor(i)
-            minimum[i], maximum[i] = min(minimum[i], values.min()), max(maximum[i], values.max())
-            sums[i] = sums.get(i, 0.0) + values.mean(axis=tuple(range(values.ndim - 1)), dtype=np.float64)
+            values = engine.tensor(i).reshape(-1, graph.shape(i)[-1])
+            np.minimum(minimum[i], values.min(axis=0), out=minimum[i])
+            np.maximum(maximum[i], values.max(axis=0), out=maximum[i])
+            sums[i] += values.mean(axis=0, dtype=np.float64)
         logits.append(engine.tensor(last)[0])
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     for i in activations:
-        if not (np.isfinite(minimum[i]) and np.isfinite(maximum[i])):
+        low, high = minimum[i].min(), maximum[i].max()
+        if not (np.isfinite(low) and np.isfinite(high)):
             raise QuantizationError(
-                f"activation {graph.tensor_name(i)} reaches {minimum[i]} to {maximum[i]} on the calibration images: "
+                f"activation {graph.tensor_name(i)} reaches {low} to {high} on the calibration images: "
                 "the network or its preprocessing is broken"
             )
     names = {i: graph.tensor_name(i) for i in activations}
     return Statistics(
-        {names[i]: float(minimum[i]) for i in activations},
-        {names[i]: float(maximum[i]) for i in activations},
+        {names[i]: minimum[i] for i in activations},
+        {names[i]: maximum[i] for i in activations},
         {names[i]: sums[i] / len(logits) for i in activations},
         np.stack(logits).astype(np.float32),
     )

@@ -22,6 +22,7 @@ from convert import drift, packaging, report
 from convert.calibration import Statistics, measure
 from convert.correction import correct_head
 from convert.drift import Answers, Drift
+from convert.equalization import equalize
 from convert.errors import ConvertError, SourceError
 from convert.image_sets import ImageSet, PixelReader, find_images, manifest_sha256, note_skipped
 from convert.job import Inputs, Job, check
@@ -68,14 +69,14 @@ class Calibration:
     """What calibration images tell of a float network.
 
     Attributes:
-        statistics: of the activations.
-        rounded: the float network with its weights on int8 steps.
+        rounded: the float network with its channels evened out and its weights on int8 steps.
+        statistics: of its activations.
         pixels: of the images, which correcting the head looks at again.
         manifest_sha256: of the images.
     """
 
-    statistics: Statistics
     rounded: bytes
+    statistics: Statistics
     pixels: list[Pixels]
     manifest_sha256: str
 
@@ -173,8 +174,9 @@ def _calibrate(network: FloatModel, images: ImageSet | None, progress: Progress)
     def count(done: int, total: int) -> None:
         progress.count("rounding weights", done, total)
 
-    rounded = round_weights(network.model, kept, network.spec, count)
-    return Calibration(statistics, rounded, kept, manifest_sha256(images))
+    equalized, statistics = equalize(network.model, statistics)
+    rounded = round_weights(equalized, kept, network.spec, count)
+    return Calibration(rounded, statistics, kept, manifest_sha256(images))
 
 
 def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:

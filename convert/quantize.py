@@ -133,7 +133,9 @@ def _ranges(graph: TfliteGraph, statistics: Statistics) -> Ranges:
     With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds only once
     what the branch adds.
     """
-    ranges = {name: (low, statistics.maximum[name]) for name, low in statistics.minimum.items()}
+    ranges = {
+        name: (float(low.min()), float(statistics.maximum[name].max())) for name, low in statistics.minimum.items()
+    }
     for stream in residual_streams(graph):
         names = [graph.tensor_name(i) for i in stream]
         shared = (min(ranges[name][0] for name in names), max(ranges[name][1] for name in names))

@@ -119,6 +119,10 @@ class TfliteGraph:
         data = self._buffer(index).data
         return data is not None and len(data) > 0
 
+    def is_activation(self, index: int) -> bool:
+        """Whether a tensor holds float values, channels last, that are computed at run time."""
+        return self.dtype(index) == "float32" and not self.is_constant(index) and len(self.shape(index)) > 0
+
     def constant(self, index: int) -> Array:
         """The values of a constant tensor."""
         data = np.asarray(self._buffer(index).data, np.uint8)
@@ -174,6 +178,12 @@ class TfliteGraph:
 
 def _tensor_map(entries: Any) -> dict[str, int]:
     return {entry.name.decode(): int(entry.tensorIndex) for entry in entries or []}
+
+
+def passes_factors(operator: Operator) -> bool:
+    """Whether what an operator fuses after itself, f, has f(a * x) = a * f(x) for positive a: nothing, or a ReLU."""
+    fused = getattr(operator.options, "fusedActivationFunction", 0)
+    return fused in (_SCHEMA.ActivationFunctionType.NONE, _SCHEMA.ActivationFunctionType.RELU)
 
 
 def is_unpadded(convolution: Operator) -> bool:
