@@ -61,7 +61,7 @@ def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> St
             values = engine.tensor(i)
             minimum[i], maximum[i] = min(minimum[i], values.min()), max(maximum[i], values.max())
             sums[i] = sums.get(i, 0.0) + values.mean(axis=tuple(range(values.ndim - 1)), dtype=np.float64)
-        logits.append(engine.tensor(last)[0])
+        logits.append(engine.tensor(last).reshape(-1))
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     for i in activations:

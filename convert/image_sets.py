@@ -128,19 +128,14 @@ def note_skipped(note: Callable[[str], object], skipped: Sequence[str], images: 
 
 
 def find_images(root: Path) -> ImageSet:
-    """All images below `root`; its folders are classes when no image lies beside them.
+    """All images below `root`; its folders are classes when no image lies beside them. Hidden ones do not count.
 
     Raises:
         ImageSetError: no such folder, no image in it, or images beside class folders.
     """
     if not root.is_dir():
         raise ImageSetError(f"image folder {root} does not exist or is no folder: pass a folder of images")
-    paths = sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(root, onerror=_refuse_unreadable)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+    paths = sorted(path for path in _visible_files(root) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ImageSetError(f"no image in {root}: it needs files ending in {', '.join(SUFFIXES)}")
     depths = {len(path.relative_to(root).parts) > 1 for path in paths}
@@ -164,13 +159,20 @@ def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
 
 def manifest_sha256(image_set: ImageSet) -> str:
     """One hash for the names and contents of a set's files, whatever their order."""
-    lines = sorted(f"{sha256} {path.relative_to(image_set.root)}" for sha256, path in image_set.file_hashes().items())
+    lines = sorted(f"{file_sha256(path)} {path.relative_to(image_set.root)}" for path in image_set.paths)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def comparable(name: str) -> str:
     """Lower case, with every run of other characters than letters and digits as one underscore."""
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def _visible_files(root: Path) -> Iterator[Path]:
+    """Files below `root`; hidden files and folders (thumbnails, what macOS leaves behind) are none of the set."""
+    for folder, folders, names in os.walk(root, onerror=_refuse_unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 
 def _refuse_unreadable(error: OSError) -> None:
