@@ -16,9 +16,8 @@ import numpy as np
 from convert.errors import ImageSetError
 from convert.sources import file_sha256
 from edge_runtime import ImageError, InputSpec
-from edge_runtime.preprocess import Pixels, load_pixels
+from edge_runtime.preprocess import SUFFIXES, Pixels, load_pixels
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_UNREADABLE = 0.10
 SHUFFLE_SEED = 2016
 READ_AHEAD = 32
@@ -59,21 +58,32 @@ class ImageSet:
     def class_indices(self, labels: Iterable[str]) -> list[int] | None:
         """For each image the index of its class among `labels`, or None for a flat folder.
 
-        Folder and label match when they are the same after `comparable`.
+        Folder and label match when they are equal, or else the same after `comparable`.
 
         Raises:
-            ImageSetError: a folder is no label.
+            ImageSetError: a folder is no label, or could be several.
         """
         if self.folders is None:
             return None
-        index = {comparable(label): i for i, label in enumerate(labels)}
-        for folder in sorted(set(self.folders)):
-            if comparable(folder) not in index:
-                raise ImageSetError(
-                    f"folder {folder!r} in {self.root} is none of the labels {_shortened(index)}: "
-                    "name the folders after the labels, or put the images into one flat folder"
-                )
-        return [index[comparable(folder)] for folder in self.folders]
+        labels = list(labels)
+        index = {folder: self._class_index(folder, labels) for folder in sorted(set(self.folders))}
+        return [index[folder] for folder in self.folders]
+
+    def _class_index(self, folder: str, labels: list[str]) -> int:
+        if folder in labels:
+            return labels.index(folder)
+        alike = [i for i, label in enumerate(labels) if comparable(label) == comparable(folder)]
+        if not alike:
+            raise ImageSetError(
+                f"folder {folder!r} in {self.root} is none of the labels {_shortened(labels)}: "
+                "name the folders after the labels, or put the images into one flat folder"
+            )
+        if len(alike) > 1:
+            raise ImageSetError(
+                f"folder {folder!r} in {self.root} could be {' or '.join(repr(labels[i]) for i in alike)}: "
+                "give it exactly the name of its label"
+            )
+        return alike[0]
 
 
 @dataclass

@@ -13,7 +13,6 @@ from PIL import Image
 
 from convert.errors import ImageSetError
 from convert.image_sets import (
-    SUFFIXES,
     ImageSet,
     PixelReader,
     comparable,
@@ -23,6 +22,7 @@ from convert.image_sets import (
     refuse_overlap,
 )
 from edge_runtime import InputSpec
+from edge_runtime.preprocess import SUFFIXES
 
 SPEC = InputSpec(4, 4, mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -86,6 +86,15 @@ def test_a_folder_that_is_no_label_is_named(tmp_path: Path) -> None:
     save_picture(tmp_path / "wolf" / "1.png")
     with pytest.raises(ImageSetError, match=r"folder 'wolf' in .* is none of the labels cat, dog"):
         find_images(tmp_path).class_indices(["cat", "dog"])
+
+
+def test_labels_that_are_alike_need_folders_of_exactly_their_name(tmp_path: Path) -> None:
+    for folder in ("C", "C++"):
+        save_picture(tmp_path / folder / "1.png")
+    assert find_images(tmp_path).class_indices(["C#", "C++", "C"]) == [2, 1]
+    save_picture(tmp_path / "c" / "1.png")
+    with pytest.raises(ImageSetError, match=r"folder 'c' in .* could be 'C' or 'C\+\+'"):
+        find_images(tmp_path).class_indices(["C", "C++"])
 
 
 def test_flat_folders_have_no_classes(tmp_path: Path) -> None:
