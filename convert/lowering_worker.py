@@ -40,6 +40,10 @@ def main() -> int:
     except EdgeError as error:
         _send(events, {"error": type(error).__name__, "message": str(error)})
         return 1
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed: pip install 'irv2-edge[convert]'"
+        _send(events, {"error": "MissingExtraError", "message": message})
+        return 1
     except Exception as error:
         traceback.print_exc()
         message = " ".join(str(error).split())[:500]
@@ -54,7 +58,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
 
     Raises:
         SourceError: the network cannot be loaded.
-        LoweringError: the float model differs from it, or it says the same whatever it is shown.
+        LoweringError: the float model differs from it, or its logits hardly spread over the classes.
     """
     progress("loading TensorFlow")
     import tensorflow as tf
