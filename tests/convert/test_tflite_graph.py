@@ -79,6 +79,12 @@ def test_consumers(graph: TfliteGraph) -> None:
     assert graph.consumers(graph.outputs[0]) == []
 
 
+def test_no_tensor_is_no_constant(graph: TfliteGraph) -> None:
+    """-1 stands for a bias that is not there, and is not Python's last element."""
+    graph._graph.tensors[-1].buffer = graph._graph.tensors[graph.named("CONV_2D")[0].inputs[1]].buffer
+    assert not graph.is_constant(-1)
+
+
 def test_weights_are_keras_own(graph: TfliteGraph, network: keras.Model) -> None:
     kernel, bias = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)).get_weights()
     convolution = graph.named("CONV_2D")[0]
