@@ -70,7 +70,7 @@ def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> St
             np.minimum(minimum[i], values.min(axis=0), out=minimum[i])
             np.maximum(maximum[i], values.max(axis=0), out=maximum[i])
             sums[i] += values.mean(axis=0, dtype=np.float64)
-        logits.append(engine.tensor(last)[0])
+        logits.append(engine.tensor(last).reshape(-1))
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     for i in activations:

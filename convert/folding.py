@@ -52,6 +52,8 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
             target.set_weights(_folded_weights(source, convolutions[id(source)]))
         elif id(source) not in folded_batch_norms and source.weights:
             target.set_weights(source.get_weights())
+            if isinstance(target, layers.Normalization):
+                target.finalize_state()  # it computes with constants made of its weights
     return folded
 
 
@@ -63,6 +65,7 @@ def _foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
         if (
             type(layer) in FOLDABLE
             and layer.activation is keras.activations.linear
+            and layer.data_format == "channels_last"
             and len(layer._inbound_nodes) == 1
             and len(consumers) == 1
             and type(consumers[0]) is layers.BatchNormalization

@@ -16,9 +16,8 @@ import numpy as np
 from convert.errors import ImageSetError
 from convert.sources import file_sha256
 from edge_runtime import ImageError, InputSpec
-from edge_runtime.preprocess import Pixels, load_pixels
+from edge_runtime.preprocess import SUFFIXES, Pixels, load_pixels
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_UNREADABLE = 0.10
 SHUFFLE_SEED = 2016
 READ_AHEAD = 32
@@ -59,21 +58,32 @@ class ImageSet:
     def class_indices(self, labels: Iterable[str]) -> list[int] | None:
         """For each image the index of its class among `labels`, or None for a flat folder.
 
-        Folder and label match when they are the same after `comparable`.
+        Folder and label match when they are equal, or else the same after `comparable`.
 
         Raises:
-            ImageSetError: a folder is no label.
+            ImageSetError: a folder is no label, or could be several.
         """
         if self.folders is None:
             return None
-        index = {comparable(label): i for i, label in enumerate(labels)}
-        for folder in sorted(set(self.folders)):
-            if comparable(folder) not in index:
-                raise ImageSetError(
-                    f"folder {folder!r} in {self.root} is none of the labels {_shortened(index)}: "
-                    "name the folders after the labels, or put the images into one flat folder"
-                )
-        return [index[comparable(folder)] for folder in self.folders]
+        labels = list(labels)
+        index = {folder: self._class_index(folder, labels) for folder in sorted(set(self.folders))}
+        return [index[folder] for folder in self.folders]
+
+    def _class_index(self, folder: str, labels: list[str]) -> int:
+        if folder in labels:
+            return labels.index(folder)
+        alike = [i for i, label in enumerate(labels) if comparable(label) == comparable(folder)]
+        if not alike:
+            raise ImageSetError(
+                f"folder {folder!r} in {self.root} is none of the labels {_shortened(labels)}: "
+                "name the folders after the labels, or put the images into one flat folder"
+            )
+        if len(alike) > 1:
+            raise ImageSetError(
+                f"folder {folder!r} in {self.root} could be {' or '.join(repr(labels[i]) for i in alike)}: "
+                "give it exactly the name of its label"
+            )
+        return alike[0]
 
 
 @dataclass
@@ -128,19 +138,14 @@ def note_skipped(note: Callable[[str], object], skipped: Sequence[str], images: 
 
 
 def find_images(root: Path) -> ImageSet:
-    """All images below `root`; its folders are classes when no image lies beside them.
+    """All images below `root`; its folders are classes when no image lies beside them. Hidden ones do not count.
 
     Raises:
         ImageSetError: no such folder, no image in it, or images beside class folders.
     """
     if not root.is_dir():
         raise ImageSetError(f"image folder {root} does not exist or is no folder: pass a folder of images")
-    paths = sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(root, onerror=_refuse_unreadable)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+    paths = sorted(path for path in _visible_files(root) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ImageSetError(f"no image in {root}: it needs files ending in {', '.join(SUFFIXES)}")
     depths = {len(path.relative_to(root).parts) > 1 for path in paths}
@@ -164,13 +169,20 @@ def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
 
 def manifest_sha256(image_set: ImageSet) -> str:
     """One hash for the names and contents of a set's files, whatever their order."""
-    lines = sorted(f"{sha256} {path.relative_to(image_set.root)}" for sha256, path in image_set.file_hashes().items())
+    lines = sorted(f"{file_sha256(path)} {path.relative_to(image_set.root)}" for path in image_set.paths)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def comparable(name: str) -> str:
     """Lower case, with every run of other characters than letters and digits as one underscore."""
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def _visible_files(root: Path) -> Iterator[Path]:
+    """Files below `root`; hidden files and folders (thumbnails, what macOS leaves behind) are none of the set."""
+    for folder, folders, names in os.walk(root, onerror=_refuse_unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 
 def _refuse_unreadable(error: OSError) -> None:

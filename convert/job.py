@@ -92,7 +92,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         SourceError: it cannot be read, is empty, or two labels are the same.
     """
     try:
-        labels = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+        labels = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"--labels {path} cannot be read as UTF-8 text: {error}") from error
     if not labels:

@@ -7,10 +7,12 @@ module belongs to, never imports it. `convert.lowering_worker` is the other side
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ MINIMUM_SQNR_DB = 80.0
 """Below this the float model is another network: float32 rounding alone leaves well over 100 dB."""
 MINIMUM_SPREAD = 1e-3
 """Standard deviation of the logits over the classes; below it every answer is a coin toss."""
+MOST_LOG_LINES = 100
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
     Raises:
         ConvertError: what the worker refused, as the class it raised.
         LoweringError: the worker died; the message ends with its last words.
+        Both carry the end of its log as a note, which `--debug` shows.
     """
     log_path = request.output.with_suffix(".log")
     with log_path.open("wb") as log:
@@ -87,18 +91,21 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
         try:
             assert worker.stdin is not None
             assert worker.stdout is not None
-            worker.stdin.write(to_json(request))
-            worker.stdin.close()
+            with contextlib.suppress(BrokenPipeError), worker.stdin:  # it died unasked: its last words tell why
+                worker.stdin.write(to_json(request))
             result = _follow(worker.stdout, progress)
             worker.wait()
+            if result is None:
+                raise errors.LoweringError(
+                    f"the lowering of {request.source.name} ended unexpectedly ({_end(worker.returncode)}): "
+                    f"{_last_words(log_path)}; --debug shows its log"
+                )
+        except errors.ConvertError as error:
+            error.add_note("\n".join(_log_lines(log_path)[-MOST_LOG_LINES:]))
+            raise
         finally:
             worker.kill()
             worker.wait()
-    if result is None:
-        raise errors.LoweringError(
-            f"the lowering of {request.source.name} ended unexpectedly (exit code {worker.returncode}): "
-            f"{_last_line(log_path)}; the whole log is in {log_path}"
-        )
     return LoweredModel(
         **{**result, "path": request.output, "labels": None if result["labels"] is None else tuple(result["labels"])}
     )
@@ -136,6 +143,16 @@ def _follow(events: Any, progress: Callable[[str], None]) -> dict[str, Any] | No
     return result
 
 
-def _last_line(log: Path) -> str:
-    lines: Sequence[str] = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def _end(exit_code: int) -> str:
+    if exit_code == -signal.SIGKILL:
+        return "killed, as happens when memory runs out"
+    return f"exit code {exit_code}"
+
+
+def _last_words(log: Path) -> str:
+    lines = _log_lines(log)
     return lines[-1][:300] if lines else "it said nothing"
+
+
+def _log_lines(log: Path) -> list[str]:
+    return [line for line in log.read_text(errors="replace").splitlines() if line.strip()]

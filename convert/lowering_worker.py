@@ -40,6 +40,10 @@ def main() -> int:
     except EdgeError as error:
         _send(events, {"error": type(error).__name__, "message": str(error)})
         return 1
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed: pip install 'irv2-edge[convert]'"
+        _send(events, {"error": "MissingExtraError", "message": message})
+        return 1
     except Exception as error:
         traceback.print_exc()
         message = " ".join(str(error).split())[:500]
@@ -54,7 +58,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
 
     Raises:
         SourceError: the network cannot be loaded.
-        LoweringError: the float model differs from it, or it says the same whatever it is shown.
+        LoweringError: the float model differs from it, or its logits hardly spread over the classes.
     """
     progress("loading TensorFlow")
     import tensorflow as tf
@@ -91,13 +95,31 @@ def keras_logits(model: Any, images: Array) -> Array:
     """What the softmax at the end of `model` reads, float32 (N, classes), for images (N, h, w, 3)."""
     import keras
 
-    last = model.layers[-1]
-    before = keras.Model(model.input, last.input)
-    features = np.concatenate([np.asarray(before.predict_on_batch(image[np.newaxis])) for image in images])
-    if not isinstance(last, keras.layers.Dense):
-        return features.astype(np.float32)
-    kernel, *bias = last.get_weights()
-    return np.asarray(features @ kernel + (bias[0] if bias else 0), np.float32)
+    before = keras.Model(model.input, _before_softmax(model.outputs[0]))
+    rows = [np.asarray(before.predict_on_batch(image[np.newaxis])) for image in images]
+    return np.stack(rows).reshape(len(rows), -1).astype(np.float32)
+
+
+def _before_softmax(tensor: Any) -> Any:
+    """The symbolic tensor that the softmax reads which `tensor` comes from, in whatever nested model it is.
+
+    The network's own layers compute it: a copy of them could be wrong in the same way as what is compared with it.
+    """
+    import keras
+
+    operation, node_index, tensor_index = tensor._keras_history
+    inputs = operation._inbound_nodes[node_index].input_tensors
+    if isinstance(operation, keras.Model):
+        inside = keras.Model(operation.inputs, _before_softmax(operation.outputs[tensor_index]))
+        return inside(inputs if len(inputs) > 1 else inputs[0])
+    if type(operation).__name__ == "Softmax":  # the layer, or the operation of the same name
+        return inputs[0]
+    if getattr(operation, "activation", None) is keras.activations.softmax:
+        linear = type(operation).from_config({**operation.get_config(), "activation": "linear"})
+        logits = linear(inputs[0])
+        linear.set_weights(operation.get_weights())
+        return logits
+    return _before_softmax(inputs[0])  # a reshape, or a dropout, of the probabilities
 
 
 def tflite_logits(model: bytes, images: Array) -> Array:
@@ -106,7 +128,7 @@ def tflite_logits(model: bytes, images: Array) -> Array:
     rows = []
     for image in images:
         engine.run(image[np.newaxis])
-        rows.append(engine.tensor(logits)[0])
+        rows.append(engine.tensor(logits).reshape(-1))
     return np.stack(rows).astype(np.float32)
 
 

@@ -49,11 +49,14 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
         raise SourceError(
             f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
         )
-    defaults = {"height": height, "width": width, "channel_order": "RGB", "resize": "bilinear", "crop_fraction": 1.0}
+    defaults = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std).to_json()
     try:
-        value = json.loads(path.read_text())
-        spec = InputSpec.from_json({**defaults, "exif": "transpose", **value})
-    except (EdgeError, ValueError, TypeError, OSError) as error:
+        value = {key: defaults[key] for key in defaults if key not in ("mean", "std")} | json.loads(path.read_text())
+        unknown = sorted(value.keys() - defaults.keys())
+        if unknown:
+            raise SourceError(f"{unknown[0]!r} is none of {', '.join(defaults)}")
+        spec = InputSpec.from_json(value)
+    except (EdgeError, ValueError, TypeError, OSError, RecursionError) as error:
         raise SourceError(f"--preprocessing {path} does not describe how images are prepared: {error}") from error
     if (spec.height, spec.width) != (height, width):
         raise SourceError(

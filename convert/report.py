@@ -82,9 +82,9 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     for _ in outcomes:
-        table.add_column(no_wrap=True)
-    for row in columns[0]:
-        table.add_row(row, *(column[row] for column in columns))
+        table.add_column(overflow="fold")
+    for row in dict.fromkeys(row for column in columns for row in column):
+        table.add_row(row, *(column.get(row, "") for column in columns))
     console.print(table)
     for outcome in outcomes:
         for reason in outcome.gate.reasons if outcome.gate else ():
@@ -106,7 +106,7 @@ def print_drift(console: Console, drift: Drift, gate: Gate) -> None:
     table.add_row("agreement, top-5", f"{drift.agreement_top5:.2%}")
     table.add_row("SQNR of the logits", f"{drift.sqnr_db:.1f} dB")
     table.add_row("largest error of a probability", f"{drift.max_abs_error:.2g}")
-    table.add_row("flipped answers", str(len(drift.flips)))
+    table.add_row("flipped answers", str(round(drift.images * (1 - drift.agreement_top1))))
     console.print(table)
 
 

@@ -115,7 +115,9 @@ class TfliteGraph:
         return np.asarray(self._graph.tensors[index].quantization.zeroPoint, np.int64)
 
     def is_constant(self, index: int) -> bool:
-        """Whether the tensor's values are in the file."""
+        """Whether the tensor's values are in the file; index -1, an operator's way to have no bias, is no tensor."""
+        if index < 0:
+            return False
         data = self._buffer(index).data
         return data is not None and len(data) > 0
 

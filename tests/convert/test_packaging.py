@@ -1,0 +1,145 @@
+"""One file: a flatbuffer every runtime opens, a zip every unzip opens, and a card that vouches for both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convert import packaging
+from convert.errors import ConvertError
+from convert.metadata import classifier_metadata
+from convert.packaging import Package
+from convert.recording import RecordingEngine
+from convert.tflite_graph import TfliteGraph
+from edge_runtime import Classifier
+from edge_runtime.artifact import open_artifact
+from edge_runtime.preprocess import load_pixels
+from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities, tiny_artifact, tiny_flatbuffer
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Package:
+    return packaging.package(tiny_flatbuffer(), LABELS, tiny_artifact().card)
+
+
+@pytest.fixture
+def written(tiny: Package, tmp_path: Path) -> Path:
+    packaging.write(tiny, tmp_path / "tiny.tflite")
+    return tmp_path / "tiny.tflite"
+
+
+def test_the_zip_holds_labels_and_card(written: Path) -> None:
+    with zipfile.ZipFile(written) as archive:
+        assert archive.namelist() == ["labels.txt", "card.json"]
+        assert archive.testzip() is None
+        assert archive.read("labels.txt").decode() == "red\ngreen\nblue\n"
+        assert json.loads(archive.read("card.json"))["name"] == "tiny"
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}, "mapped, not inflated"
+
+
+def test_strict_unzippers_find_the_members_where_the_directory_says(written: Path) -> None:
+    """Offsets count from the beginning of the file, as those of every zip with something before it should."""
+    content = written.read_bytes()
+    with zipfile.ZipFile(written) as archive:
+        for member in archive.infolist():
+            assert content[member.header_offset :][:4] == b"PK\x03\x04"
+    directory_bytes, directory_at = struct.unpack_from("<II", content, content.rindex(b"PK\x05\x06") + 12)
+    assert content[directory_at:][:4] == b"PK\x01\x02"
+    assert directory_at + directory_bytes == content.rindex(b"PK\x05\x06")
+
+
+def test_the_flatbuffer_comes_first_and_unchanged(tiny: Package, written: Path) -> None:
+    content = written.read_bytes()
+    assert content.startswith(tiny.flatbuffer)
+    assert content[len(tiny.flatbuffer) :].startswith(b"PK\x03\x04")
+    assert open_artifact(written).flatbuffer_bytes == len(tiny.flatbuffer)
+
+
+def test_the_metadata_is_in_the_flatbuffer(tiny: Package) -> None:
+    assert TfliteGraph(tiny.flatbuffer).metadata("TFLITE_METADATA") == classifier_metadata(tiny.card)
+
+
+def test_packaging_again_replaces_the_metadata(tiny: Package) -> None:
+    again = packaging.package(tiny.flatbuffer, LABELS, tiny.card)
+    assert TfliteGraph(again.flatbuffer).metadata("TFLITE_METADATA") == classifier_metadata(tiny.card)
+    assert len(again.flatbuffer) < len(tiny.flatbuffer) + 2000
+
+
+def test_interpreters_open_the_whole_file_and_answer_as_before(written: Path) -> None:
+    pixels = load_pixels(np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8), SPEC)
+    engine = RecordingEngine(written)
+    (answer,) = engine.run(np.float32(pixels / 127.5 - 1)[np.newaxis])
+    assert np.allclose(answer, expected_probabilities(pixels), atol=1e-6)
+    with Classifier.open(written) as classifier:
+        assert np.array_equal(classifier.probabilities(pixels)[0], answer)
+
+
+def test_the_card_vouches_for_every_part(tiny: Package, written: Path) -> None:
+    card = open_artifact(written).card
+    assert card.sha256["flatbuffer"] == hashlib.sha256(tiny.flatbuffer).hexdigest()
+    assert card.sha256["labels"] == hashlib.sha256(b"red\ngreen\nblue\n").hexdigest()
+    assert card.sha256["card"] == card.own_sha256()
+
+
+def test_the_returned_hash_is_the_files(tiny: Package, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tflite"
+    assert packaging.write(tiny, path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_writing_twice_gives_the_same_bytes(tiny: Package, written: Path, tmp_path: Path) -> None:
+    packaging.write(packaging.package(tiny_flatbuffer(), LABELS, tiny_artifact().card), tmp_path / "again.tflite")
+    assert (tmp_path / "again.tflite").read_bytes() == written.read_bytes()
+
+
+def test_another_process_another_day_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
+    """No time of day, no order of a hash table."""
+    code = (
+        "import sys; from pathlib import Path; from convert import packaging\n"
+        "from tests.edge_runtime import tiny_model\n"
+        "tiny = tiny_model.tiny_artifact()\n"
+        "packaging.write(packaging.package(tiny_model.tiny_flatbuffer(), tiny_model.LABELS, tiny.card), "
+        "Path(sys.argv[1]))"
+    )
+    path, elsewhere = tmp_path / "other.tflite", {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", code, path], check=True, cwd=Path(__file__).parents[2], env=elsewhere)
+    assert path.read_bytes() == written.read_bytes()
+
+
+def test_only_the_drift_differs_after_measuring(tiny: Package, written: Path, tmp_path: Path) -> None:
+    measured = tmp_path / "measured.tflite"
+    packaging.write(tiny.with_drift({"verdict": "pass", "images": 10}), measured)
+    before, after = open_artifact(written), open_artifact(measured)
+    assert after.card.drift == {"verdict": "pass", "images": 10}
+    assert measured.read_bytes().startswith(tiny.flatbuffer)
+    changed = {key for key, value in vars(after.card).items() if value != vars(before.card)[key]}
+    assert changed == {"drift", "sha256"}
+    assert {part for part in after.card.sha256 if after.card.sha256[part] != before.card.sha256[part]} == {"card"}
+
+
+def test_labels_of_all_alphabets(tmp_path: Path) -> None:
+    labels = ("T-shirt/top", "Käfer", "猫")
+    packaging.write(packaging.package(tiny_flatbuffer(), labels, tiny_artifact().card), tmp_path / "tiny.tflite")
+    assert open_artifact(tmp_path / "tiny.tflite").labels == labels
+
+
+def test_a_failed_write_leaves_the_earlier_artifact(
+    tiny: Package, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = written.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(ConvertError, match=r"tiny\.tflite cannot be written: No space left on device"):
+        packaging.write(tiny, written)
+    assert [path.name for path in written.parent.iterdir()] == ["tiny.tflite"]
+    assert written.read_bytes() == before
