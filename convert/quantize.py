@@ -99,10 +99,10 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
     difference = (zero_pixel - mean) / std
     if difference:
         for reader in graph.consumers(graph.inputs[0]):
-            if reader.name != "CONV_2D" or not is_unpadded(reader):
+            if reader.name != "CONV_2D" or not is_unpadded(reader) or not graph.is_constant(reader.inputs[2]):
                 raise QuantizationError(
                     f"--io {io} cannot represent a mean of {mean} exactly, because the first operator "
-                    f"({reader.name}) pads its input or is no convolution: use --io float32"
+                    f"({reader.name}) pads its input or is no convolution with a bias: use --io float32"
                 )
             kernel, bias = graph.constant(reader.inputs[1]), graph.constant(reader.inputs[2])
             shift = difference * kernel.sum(axis=(1, 2, 3), dtype=np.float64)
