@@ -25,13 +25,13 @@ def test_an_unknown_accelerator_comes_with_the_known_ones() -> None:
 
 def test_only_litert_has_it() -> None:
     choice = replace(choose_engine("litert"), name="tflite-runtime")
-    with pytest.raises(EngineError, match="engine tflite-runtime has no way to a GPU .*: use engine litert"):
+    with pytest.raises(EngineError, match=r"engine tflite-runtime has no way to a GPU .*: use engine litert"):
         CompiledEngine(tiny_flatbuffer(), choice, "gpu")
 
 
 def test_a_litert_that_lacks_it_comes_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.compiled_model", None)
-    with pytest.raises(EngineError, match="has no CompiledModel .*: pip install --upgrade ai-edge-litert ml_dtypes"):
+    with pytest.raises(EngineError, match=r"has no CompiledModel .*: pip install --upgrade ai-edge-litert ml_dtypes"):
         CompiledEngine(tiny_flatbuffer(), choose_engine("litert"), "gpu")
 
 
