@@ -175,14 +175,17 @@ def test_all_that_is_integer_is_bit_identical(
 def test_the_float_head_agrees_to_rounding(
     arm: Machine, here: Machine, int8_artifact: Path, tensors: npt.NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    """Float sums are taken in another order where vectors have another length."""
+    """Float sums of 2,144 products are taken in another order where vectors have another length.
+
+    Measured on five pictures: 1.3e-6 in a probability. A logit of 20 has steps of 2e-6, so that no less can be promised.
+    """
     model = flatbuffer(int8_artifact)
     head = cut(model, logits_tensor(TfliteGraph(model)))
     there, ours = arm.infer(head, tensors, tmp_path / "arm"), here.infer(head, tensors, tmp_path / "here")
     print("logits differ by", np.abs(there - ours).max(), "of", np.abs(ours).max())
-    np.testing.assert_allclose(there, ours, atol=1e-4)
+    np.testing.assert_allclose(there, ours, rtol=0, atol=1e-4)
     there, ours = arm.infer(model, tensors, tmp_path / "arm-p"), here.infer(model, tensors, tmp_path / "here-p")
     print("probabilities differ by", np.abs(there - ours).max())
-    np.testing.assert_allclose(there, ours, atol=1e-6)
+    np.testing.assert_allclose(there, ours, rtol=0, atol=5e-6)
     with Classifier.open(int8_artifact) as classifier:
         np.testing.assert_array_equal(ours[0], classifier.run(tensors[0, 0]))
