@@ -1,8 +1,8 @@
-# make demo    install, convert the demo network to int8, classify a bundled picture
-# make test    install what the tests need, run them
-# make test-arm   the runtime on an emulated Arm processor (needs apt)
-# make test-gpu   the runtime on a GPU made of software (needs apt)
-# make lint    ruff and mypy
+# make demo      install, convert the demo network to int8, classify a bundled picture
+# make test      install what the tests need, run them
+# make test-arm  the runtime on an emulated Arm processor (needs apt)
+# make test-gpu  the runtime on a GPU made of software (needs apt)
+# make lint      ruff and mypy
 
 PYTHON ?= python3
 VENV := .venv

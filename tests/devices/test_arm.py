@@ -177,7 +177,7 @@ def test_the_float_head_agrees_to_rounding(
 ) -> None:
     """Float sums of 2,144 products are taken in another order where vectors have another length.
 
-    Measured on five pictures: 1.3e-6 in a probability. A logit of 20 has steps of 2e-6, so that no less can be promised.
+    Measured on five pictures: 1.3e-6 in a probability; a logit of 20 alone has steps of 2e-6.
     """
     model = flatbuffer(int8_artifact)
     head = cut(model, logits_tensor(TfliteGraph(model)))

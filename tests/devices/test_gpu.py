@@ -110,7 +110,8 @@ def test_the_int8_artifact_runs_there_too_and_drifts_no_further_than_int8_does(
 ) -> None:
     """The accelerator computes integer layers in float between steps of the same scales: close, not bit-identical.
 
-    Measured: 27 dB to the CPU's int8 kernels, where these are 23 dB from the float network, and so is the GPU.
+    Measured on five pictures: 26 dB and 0.08 in a probability to the CPU's int8 kernels, where these are 23 dB from the
+    float network, and so is the GPU.
     """
     pixels = prepared(int8_artifact, pictures)
     _, gpu = compute(int8_artifact, pixels, driver, tmp_path)
@@ -118,7 +119,7 @@ def test_the_int8_artifact_runs_there_too_and_drifts_no_further_than_int8_does(
     drift = {"GPU to CPU": signal_to_noise(cpu, gpu), "GPU to float": signal_to_noise(reference, gpu)}
     print("int8: probabilities differ by", np.abs(gpu - cpu).max(), drift, signal_to_noise(reference, cpu))
     np.testing.assert_array_equal(gpu.argmax(axis=1), cpu.argmax(axis=1))
-    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=0.1)
+    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=0.2)
     assert drift["GPU to CPU"] > 20
     assert drift["GPU to float"] > signal_to_noise(reference, cpu) - 3
 
