@@ -1,13 +1,15 @@
-# make demo    install, convert the demo network to int8, classify a bundled picture
-# make test    install what the tests need, run them
-# make lint    ruff and mypy
+# make demo      install, convert the demo network to int8, classify a bundled picture
+# make test      install what the tests need, run them
+# make test-arm  the runtime on an emulated Arm processor (needs apt)
+# make test-gpu  the runtime on a GPU made of software (needs apt)
+# make lint      ruff and mypy
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PICTURE := calibration_data/validation/sneaker/$(notdir $(firstword $(sort $(wildcard calibration_data/validation/sneaker/*.png))))
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast test-arm test-gpu lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -18,6 +20,9 @@ test: $(VENV)/dev
 
 test-fast: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not slow"
+
+test-arm test-gpu: test-%: $(VENV)/dev
+	$(BIN)/python -m pytest tests/devices -m $*
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -40,6 +40,32 @@ def run_command(*arguments: object, timeout: float = 600, cwd: Path | None = Non
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the checkout."""
+    folder, checkout = tmp_path_factory.mktemp("dist"), Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, checkout], check=True)
+    return next(folder.glob("*.whl"))
+
+
+@dataclass(frozen=True)
+class DemoArtifact:
+    """The int8 artifact of the full demo network, and the finished command that made it."""
+
+    path: Path
+    finished: Finished
+
+
+@pytest.fixture(scope="session")
+def demo_artifact(tmp_path_factory: pytest.TempPathFactory) -> DemoArtifact:
+    """The first command of the README, run once; its exit code is for the tests of the demo to judge."""
+    folder = tmp_path_factory.mktemp("demo")
+    finished = run_command("irv2-convert", "--quantize", "int8", "--output-dir", folder, timeout=1800)
+    written = sorted(folder.glob("*.tflite"))
+    assert len(written) == 1, finished.err
+    return DemoArtifact(written[0], finished)
+
+
 def save_colour_pictures(folder: Path, count: int, seed: int) -> Path:
     """`count` noisy pictures of each colour, in a folder a colour."""
     random = np.random.default_rng(seed)
