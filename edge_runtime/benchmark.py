@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime.classifier import Classifier, Receipt
+from edge_runtime.classifier import Classifier
 from edge_runtime.engines import AUTO, ENGINES, choose_engine, import_interpreter
 from edge_runtime.preprocess import InputSpec, load_pixels
+from edge_runtime.receipt import Receipt
 from edge_runtime.terminal import describe, positive, prepare_streams, printable, run_command
 
 NAME = "irv2-benchmark"
