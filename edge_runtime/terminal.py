@@ -84,8 +84,8 @@ def delegate(text: str) -> str:
     return text
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """What decides about who computes, but for the number of threads."""
+def add_engine_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """What decides about who computes, but for the number of threads; `several` delegates make a list."""
     names = ", ".join((AUTO, CPU, *DELEGATES))
     parser.add_argument(
         "--engine", choices=[AUTO, *ENGINES], default=AUTO, help="which interpreter to use; default: %(default)s"
@@ -93,6 +93,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delegate",
         type=delegate,
+        action="append" if several else "store",
         metavar="NAME[:key=value,...]",
         help=f"{names}, or the path of a plugin library; {AUTO}, the default, is what irv2-benchmark --save found the "
         "fastest here, otherwise the CPU",
