@@ -34,7 +34,10 @@ from convert.rounding import round_weights
 from convert.schemes import Scheme
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import Card, Classifier, InputSpec
+from edge_runtime.classifier import answer_probe
+from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels
+from edge_runtime.probe import Probe
 
 COMPARED_WITH_KERAS = 8
 VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow")
@@ -213,6 +216,7 @@ def _build(
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **network.lowered.versions},
         minimum_runtime=TfliteGraph(model).minimum_runtime(),
+        probe=Probe.of(answer_probe(Engine(model, choose_engine("litert"), None), network.spec, image)),
     )
     return packaging.package(model, network.labels, card)
 

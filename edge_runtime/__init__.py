@@ -8,16 +8,19 @@ with Classifier.open("irv2-demo.int8.tflite") as classifier:
 """
 
 from edge_runtime.card import Card
-from edge_runtime.classifier import Classifier, Prediction, Receipt
-from edge_runtime.errors import ArtifactError, EdgeError, EngineError, ImageError
+from edge_runtime.classifier import Classifier, Frame, Prediction
+from edge_runtime.errors import ArtifactError, DelegateError, EdgeError, EngineError, ImageError
 from edge_runtime.preprocess import InputSpec
+from edge_runtime.receipt import Receipt
 
 __all__ = [
     "ArtifactError",
     "Card",
     "Classifier",
+    "DelegateError",
     "EdgeError",
     "EngineError",
+    "Frame",
     "ImageError",
     "InputSpec",
     "Prediction",

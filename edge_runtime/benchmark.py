@@ -1,7 +1,8 @@
-"""`irv2-benchmark`: how fast is this model on this device?
+"""`irv2-benchmark`: how fast is this model on this device, on which delegate?
 
-One image at a time, as a camera delivers them. Inference is timed on noise, for its time does not depend on
-what a picture shows; preprocessing on a 12-megapixel JPEG. Percentiles are times that were really measured.
+One image at a time, as a camera delivers them. Inference is timed on noise, from the pixels to the probabilities in
+the caller's hands, for its time does not depend on what a picture shows; preprocessing on a 12-megapixel JPEG.
+Percentiles are times that were really measured.
 """
 
 from __future__ import annotations
@@ -19,10 +20,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime.classifier import Classifier, Receipt
-from edge_runtime.engines import AUTO, ENGINES, choose_engine, import_interpreter
+from edge_runtime import fastest
+from edge_runtime.classifier import Classifier, model_sha256
+from edge_runtime.delegates import CPU, DELEGATES
+from edge_runtime.engines import AUTO, choose_engine, import_interpreter
 from edge_runtime.preprocess import InputSpec, load_pixels
-from edge_runtime.terminal import describe, positive, prepare_streams, printable, run_command
+from edge_runtime.receipt import Receipt
+from edge_runtime.terminal import (
+    add_engine_options,
+    complain_about,
+    describe,
+    positive,
+    prepare_streams,
+    printable,
+    run_command,
+)
 
 NAME = "irv2-benchmark"
 PHOTO_SIZE = (4000, 3000)
@@ -31,7 +43,10 @@ PHOTO_RUNS = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one number of threads: times of opening the model, of its first image and of the later ones."""
+    """Of one delegate and number of threads: times of opening the model, of its first image and of the later ones.
+
+    `resident_bytes` is what the process held while the model was open; None where the system does not say.
+    """
 
     receipt: Receipt
     load_ms: float
@@ -40,6 +55,7 @@ class Speed:
     p90_ms: float
     p99_ms: float
     images_per_s: float
+    resident_bytes: int | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,10 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(NAME, lambda: _benchmark(arguments), arguments.debug)
 
 
-def measure(model: str, engine: str, threads: int, warmup: int, runs: int) -> tuple[Speed, InputSpec]:
-    """Open `model`, run it a first time, then `warmup` times unmeasured, then `runs` times."""
+def measure(
+    model: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU
+) -> tuple[Speed, InputSpec, str]:
+    """Open `model`, run it a first time, then `warmup` times unmeasured, then `runs` times.
+
+    Returns:
+        The times; how images are prepared; the SHA-256 that the model is known by.
+    """
     start = time.perf_counter()
-    with Classifier.open(model, engine=engine, threads=threads) as classifier:
+    with Classifier.open(model, engine=engine, threads=threads, delegate=delegate) as classifier:
         load = 1000 * (time.perf_counter() - start)
         spec = classifier.spec
         noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
@@ -61,7 +83,10 @@ def measure(model: str, engine: str, threads: int, warmup: int, runs: int) -> tu
             classifier.run(noise)
         times = np.array([milliseconds(lambda: classifier.run(noise)) for _ in range(runs)])
         p50, p90, p99 = (float(time) for time in np.percentile(times, (50, 90, 99), method="higher"))
-        return Speed(classifier.receipt, load, first, p50, p90, p99, 1000 * runs / float(times.sum())), spec
+        rate, resident = 1000 * runs / float(times.sum()), status_bytes("VmRSS")
+        assert classifier.artifact is not None
+        known_by = model_sha256(classifier.artifact.path, classifier.artifact)
+        return Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident), spec, known_by
 
 
 def measure_preprocessing(spec: InputSpec) -> float:
@@ -86,14 +111,22 @@ def peak_memory_bytes() -> int | None:
 
     Linux is asked through /proc, for the `ru_maxrss` of a process begins with what its parent held.
     """
-    if os.path.exists("/proc/self/status"):
-        with open("/proc/self/status") as status:
-            return next((1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:")), None)
+    peak = status_bytes("VmHWM")
+    if peak is not None:
+        return peak
     try:
         import resource
     except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def status_bytes(key: str) -> int | None:
+    """A line of /proc/self/status, in bytes; None where there is none."""
+    if not os.path.exists("/proc/self/status"):
+        return None
+    with open("/proc/self/status") as status:
+        return next((1024 * int(line.split()[1]) for line in status if line.startswith(f"{key}:")), None)
 
 
 def milliseconds(action: Callable[[], object]) -> float:
@@ -108,38 +141,69 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     report: dict[str, Any] = {"model": arguments.model, "runs": arguments.runs, "warmup": arguments.warmup}
     report["engine_import_ms"] = milliseconds(lambda: import_interpreter(choice))
     measured = [
-        measure(arguments.model, arguments.engine, threads, arguments.warmup, arguments.runs)
+        measure(arguments.model, arguments.engine, threads, arguments.warmup, arguments.runs, delegate)
+        for delegate in _delegates_to_try(arguments)
         for threads in arguments.threads
     ]
-    report["inference"] = [asdict(speed) for speed, _ in measured]
+    speeds = [speed for speed, _, _ in measured]
+    report["inference"] = [asdict(speed) for speed in speeds]
     report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count as well
     report["preprocess_12mp_ms"] = measure_preprocessing(measured[0][1])
+    report["saved"] = _save(measured[0][2], speeds) if arguments.save else None
+    for receipt in {speed.receipt.requested: speed.receipt for speed in speeds}.values():
+        complain_about(NAME, receipt)
     if arguments.json:
         print(json.dumps(report))
     else:
-        _print_report(report, [speed for speed, _ in measured])
+        _print_report(report, speeds)
     return 0
+
+
+def _delegates_to_try(arguments: argparse.Namespace) -> list[str]:
+    """What was asked for; to find the fastest, the CPU as well, and all that have a name if nothing was."""
+    if not arguments.save:
+        return arguments.delegate or [AUTO]
+    wanted = [delegate for delegate in arguments.delegate or DELEGATES if delegate != AUTO]
+    return list(dict.fromkeys([CPU, *wanted]))
+
+
+def _save(model: str, speeds: Sequence[Speed]) -> dict[str, str]:
+    """Remember the delegate with the shortest median; one that fell back to the CPU is no choice of its own."""
+    proven = [speed for speed in speeds if speed.receipt.fallback is None]
+    best = min(proven, key=lambda speed: speed.p50_ms).receipt.requested
+    return {"delegate": best, "file": os.fspath(fastest.remember(model, best))}
 
 
 def _print_report(report: dict[str, Any], speeds: Sequence[Speed]) -> None:
     print(f"{printable(report['model'])}: {report['runs']} images after {report['warmup']} for warming up, times in ms")
-    print("threads      load     first       p50       p90       p99  images/s")
+    print("threads      load     first       p50       p90       p99  images/s  resident  delegate")
     for speed in speeds:
         times = (speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms, speed.images_per_s)
-        print(f"{speed.receipt.threads:7}" + "".join(f"{value:10.2f}" for value in times))
-    memory = report["peak_memory_bytes"]
-    held = "unknown" if memory is None else f"{memory / 1e6:.0f} MB"
+        row = f"{speed.receipt.threads:7}" + "".join(f"{value:10.2f}" for value in times)
+        print(f"{row}{_megabytes(speed.resident_bytes):>10}  {printable(speed.receipt.active)}")
     print(
         f"import of the engine {report['engine_import_ms']:.0f} ms, 12-megapixel JPEG to pixels "
-        f"{report['preprocess_12mp_ms']:.0f} ms, peak memory {held}"
+        f"{report['preprocess_12mp_ms']:.0f} ms, peak memory {_megabytes(report['peak_memory_bytes'])}"
     )
-    print(describe(speeds[-1].receipt))
+    for line in dict.fromkeys(describe(speed.receipt) for speed in speeds):
+        print(line)
+    if report["saved"] is not None:
+        print(f"{printable(report['saved']['delegate'])} is the fastest, and what {AUTO} takes from now on")
+
+
+def _megabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:.0f} MB"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=NAME, description="Time a model made by irv2-convert on this device.")
     parser.add_argument("model", metavar="MODEL", help="the .tflite file")
-    parser.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO, help="default: %(default)s")
+    add_engine_options(parser, several=True)
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help=f"remember the fastest of the CPU and the delegates given (default: all), which {AUTO} then takes here",
+    )
     parser.add_argument(
         "--threads",
         type=lambda text: [positive(part) for part in text.split(",")],

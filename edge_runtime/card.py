@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_runtime.errors import ArtifactError
 from edge_runtime.preprocess import InputSpec
+from edge_runtime.probe import Probe
 
 CARD_VERSION = 1
 ENCODINGS = ("pixels", "normalized")
@@ -55,7 +56,10 @@ def _is_affine(scale: float | None, zero_point: int | None) -> bool:
 
 @dataclass(frozen=True)
 class Card:
-    """Attributes as in the JSON object of the same keys; `sha256` maps flatbuffer, labels and card to their hashes."""
+    """Attributes as in the JSON object of the same keys; `sha256` maps flatbuffer, labels and card to their hashes.
+
+    `probe` is None, and its key left out, in cards that were written before there was one.
+    """
 
     name: str
     architecture: str
@@ -70,12 +74,17 @@ class Card:
     drift: dict[str, Any] | None
     versions: dict[str, str]
     minimum_runtime: str
+    probe: Probe | None = None
     card_version: int = CARD_VERSION
 
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, the same for the same card, one key a line."""
         value = {**vars(self), "preprocessing": self.preprocessing.to_json()}
         value |= {"input": vars(self.input), "output": vars(self.output)}
+        if self.probe is None:
+            del value["probe"]
+        else:
+            value["probe"] = self.probe.to_json()
         return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     def own_sha256(self) -> str:
@@ -101,9 +110,13 @@ class Card:
                 raise ArtifactError(f"card version {version!r} is not {CARD_VERSION}: update the runtime")
             value["preprocessing"] = InputSpec.from_json(value["preprocessing"])
             value["input"], value["output"] = TensorEnd(**value["input"]), TensorEnd(**value["output"])
+            if "probe" in value:
+                value["probe"] = Probe.from_json(value["probe"])
             card = cls(**value)
             if not isinstance(card.classes, int) or card.classes < 1 or not isinstance(card.sha256, dict):
                 raise ValueError(f"classes {card.classes!r}")
+            if card.probe is not None and len(card.probe.probabilities) != card.classes:
+                raise ValueError(f"{len(card.probe.probabilities)} probabilities for {card.classes} classes")
             own = card.own_sha256()
         except ArtifactError:
             raise

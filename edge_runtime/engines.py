@@ -1,6 +1,7 @@
 """The only place that imports an interpreter: LiteRT or its predecessor tflite-runtime, behind one class.
 
-The two share their Python interface; what differs is their name, their version and how they warn.
+The two share their Python interface; what differs is their name, their version and how they warn. What is asked
+of whatever computes a network, here or in LiteRT's CompiledModel, is the protocol `AnyEngine`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ ENGINES = {
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
 }
 """Name on the command line -> (module, distribution), the preferred first."""
+
+DELEGATE = "DELEGATE"
+"""What an interpreter calls a node that stands for a partition it handed over."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,45 @@ def import_interpreter(choice: EngineChoice) -> Any:
         EngineError: it is installed, but does not fit this Python or this NumPy.
     """
     try:
-        with _native_chatter_silenced():
+        with native_chatter_silenced():
             return importlib.import_module(choice.module).Interpreter
     except (ImportError, AttributeError) as error:
         raise EngineError(
             f"{choice.name} {choice.version} cannot be imported ({_first_line(error)}): "
             "reinstall it with the NumPy it wants, or pass another engine"
         ) from error
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many of the network's operations a delegate took, and in how many partitions."""
+
+    operations: int
+    delegated: int
+    partitions: int
+
+
+class AnyEngine(Protocol):
+    """Computes one model, for one thread at a time.
+
+    Attributes:
+        choice: which package computes, and its version.
+        input, output: the ends of the model, read from its tensors.
+        input_shape, output_shape: (1, height, width, channels) and (1, classes).
+    """
+
+    choice: EngineChoice
+    input: TensorEnd
+    output: TensorEnd
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The output tensor for one input tensor, of the dtypes and shapes the ends name.
+
+        Raises:
+            EngineError: it fails.
+        """
 
 
 class Engine:
@@ -84,20 +120,40 @@ class Engine:
         choice: which interpreter it is.
         input, output: the ends of the model, read from its tensors.
         input_shape, output_shape: (1, height, width, channels) and (1, classes).
+        placement: what `delegate` took; None when this interpreter does not tell.
     """
 
     options: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, model: str | os.PathLike[str] | bytes, choice: EngineChoice, threads: int | None) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] | bytes, choice: EngineChoice, threads: int | None, delegate: Any = None
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: path of the file, which is mapped, or its content.
+            choice: the interpreter to load it with.
+            threads: None takes one a core.
+            delegate: a `Plugin` that may take operations before XNNPACK does; None leaves all to the CPU.
+
+        Raises:
+            EngineError: the interpreter or the delegate refuses the model.
+        """
         if threads is not None and threads < 1:
             raise EngineError(f"{threads} threads: pass at least 1")
         where = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
         self.choice = choice
         interpreter = import_interpreter(choice)
         try:
-            with _native_chatter_silenced(), warnings.catch_warnings():
+            with native_chatter_silenced(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._interpreter = interpreter(**where, **self.options, num_threads=threads or os.cpu_count())
+                self._interpreter = interpreter(
+                    **where,
+                    **self.options,
+                    num_threads=threads or os.cpu_count(),
+                    experimental_delegates=None if delegate is None else [delegate],
+                )
+                self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is given
                 self._interpreter.allocate_tensors()
         except SystemError as error:  # what is left of an ImportError in the native library
             raise EngineError(
@@ -131,6 +187,28 @@ class Engine:
             raise EngineError(f"{self.choice.name} {self.choice.version} failed: {_first_line(error)}") from error
 
 
+def _placement(interpreter: Any) -> Placement | None:
+    """Count what stands behind the DELEGATE nodes of a graph; they come after the network's own, which stay listed."""
+    try:
+        nodes = interpreter._get_ops_details()
+    except AttributeError:  # it is not part of the public interface
+        return None
+    own = [node for node in nodes if node["op_name"] != DELEGATE]
+    partitions = [node for node in nodes if node["op_name"] == DELEGATE]
+    maker = {int(tensor): node["index"] for node in own for tensor in node["outputs"]}
+    inputs_of = {node["index"]: [int(tensor) for tensor in node["inputs"]] for node in own}
+    taken: set[int] = set()
+    for partition in partitions:
+        given = {int(tensor) for tensor in partition["inputs"]}
+        open_ends = [int(tensor) for tensor in partition["outputs"]]
+        while open_ends:
+            node = maker.get(tensor) if (tensor := open_ends.pop()) not in given else None
+            if node is not None and node not in taken:
+                taken.add(node)
+                open_ends += inputs_of[node]
+    return Placement(len(own), len(taken), len(partitions))
+
+
 def _end(name: str, details: dict[str, Any]) -> TensorEnd:
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"]).name
@@ -140,7 +218,7 @@ def _end(name: str, details: dict[str, Any]) -> TensorEnd:
 
 
 @contextmanager
-def _native_chatter_silenced() -> Iterator[None]:
+def native_chatter_silenced() -> Iterator[None]:
     """Keep what a native library logs about itself ("Created TensorFlow Lite XNNPACK delegate") off stderr."""
     try:
         kept = os.dup(2)

@@ -4,6 +4,7 @@
     ├── ArtifactError         the model file is damaged, foreign, or lacks what was asked of it
     ├── ImageError            a picture cannot be read, or is too large to be read safely
     ├── EngineError           no interpreter is installed, or it refuses the model
+    │   └── DelegateError     a delegate is unknown, or was asked for strictly and cannot be used
     └── convert.errors.*      what can go wrong on the host
 
 Each message is one line that names the offending value and the next step.
@@ -24,3 +25,7 @@ class ImageError(EdgeError):
 
 class EngineError(EdgeError):
     """No interpreter is installed, or it refuses the model."""
+
+
+class DelegateError(EngineError):
+    """A delegate is unknown, or was asked for strictly and cannot be used."""

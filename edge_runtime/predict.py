@@ -14,10 +14,20 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
 from edge_runtime.classifier import Classifier, Prediction
-from edge_runtime.engines import AUTO, ENGINES
+from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
-from edge_runtime.terminal import ERROR, complain, describe, positive, prepare_streams, printable, run_command
+from edge_runtime.terminal import (
+    ERROR,
+    add_engine_options,
+    complain,
+    complain_about,
+    describe,
+    positive,
+    prepare_streams,
+    printable,
+    run_command,
+)
 
 NAME = "irv2-predict"
 STDIN = "-"
@@ -72,8 +82,14 @@ def _pictures_below(folder: str) -> list[str]:
 def _predict(arguments: argparse.Namespace) -> int:
     images = find_pictures(arguments.image)
     with Classifier.open(
-        arguments.model, engine=arguments.engine, threads=arguments.threads, sha256=arguments.sha256
+        arguments.model,
+        engine=arguments.engine,
+        delegate=arguments.delegate or AUTO,
+        strict=arguments.strict,
+        threads=arguments.threads,
+        sha256=arguments.sha256,
     ) as classifier:
+        complain_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
         progress, failed = Progress(len(images)), 0
         for image in images:
@@ -130,7 +146,7 @@ def _choose_writer(classifier: Classifier, arguments: argparse.Namespace, count:
     return show
 
 
-def _to_json(answer: Answer, receipt: dict[str, str | int]) -> dict[str, object]:
+def _to_json(answer: Answer, receipt: dict[str, object]) -> dict[str, object]:
     return {
         "image": answer.image,
         "predictions": [asdict(prediction) for prediction in answer.predictions],
@@ -206,9 +222,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         help=f"how many classes to show for each picture; default: {TOP_K}, of several pictures without --json 1",
     )
-    parser.add_argument(
-        "--engine", choices=[AUTO, *ENGINES], default=AUTO, help="which interpreter to use; default: %(default)s"
-    )
+    add_engine_options(parser)
+    parser.add_argument("--strict", action="store_true", help="fail where the delegate cannot be used")
     parser.add_argument("--threads", type=positive, metavar="N", help="of the interpreter; default: one a core")
     parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse any other model file than this one")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")

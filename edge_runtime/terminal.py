@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
-from edge_runtime.classifier import Receipt
-from edge_runtime.errors import EdgeError
+from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
+from edge_runtime.engines import AUTO, ENGINES
+from edge_runtime.errors import DelegateError, EdgeError
+from edge_runtime.receipt import Receipt
 
 ERROR = 1
 INTERRUPTED = 130
@@ -53,9 +55,49 @@ def printable(text: str) -> str:
 
 
 def describe(receipt: Receipt) -> str:
-    """One line: "litert 2.3.0 on cpu, 2 threads"."""
+    """One line: "litert 2.3.0 on cpu, 2 threads"; of a delegate also its share of the work, and how far it is off."""
     threads = "1 thread" if receipt.threads == 1 else f"{receipt.threads} threads"
-    return f"{receipt.engine} {receipt.version} on {receipt.device}, {threads}"
+    text = f"{receipt.engine} {receipt.version} on {receipt.device}, {threads}"
+    if receipt.delegated and receipt.partitions:
+        pieces = "1 piece" if receipt.partitions == 1 else f"{receipt.partitions} pieces"
+        text += f", {receipt.delegated} of {receipt.operations} operations in {pieces}"
+    if receipt.probe_difference is not None:
+        text += f", within {receipt.probe_difference:.2g} of the CPU"
+    return printable(text)
+
+
+def complain_about(name: str, receipt: Receipt) -> None:
+    """Print what its user should know of a receipt: one line for a warning, one for a fallback."""
+    if receipt.warning is not None:
+        complain(name, f"warning: {receipt.warning}")
+    if receipt.fallback is not None:
+        complain(name, f"warning: {receipt.fallback}; the CPU is used instead")
+
+
+def delegate(text: str) -> str:
+    """An argparse type: "auto", or what `DelegateRequest` can parse."""
+    if text != AUTO:
+        try:
+            DelegateRequest.parse(text)
+        except DelegateError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def add_engine_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """What decides about who computes, but for the number of threads; `several` delegates make a list."""
+    names = ", ".join((AUTO, CPU, *DELEGATES))
+    parser.add_argument(
+        "--engine", choices=[AUTO, *ENGINES], default=AUTO, help="which interpreter to use; default: %(default)s"
+    )
+    parser.add_argument(
+        "--delegate",
+        type=delegate,
+        action="append" if several else "store",
+        metavar="NAME[:key=value,...]",
+        help=f"{names}, or the path of a plugin library; {AUTO}, the default, is what irv2-benchmark --save found the "
+        "fastest here, otherwise the CPU",
+    )
 
 
 def positive(text: str) -> int:

@@ -13,6 +13,7 @@ import pytest
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
+from edge_runtime.probe import probe_pixels
 from tests.conftest import COLOURS, SIZE, Finished, run_command
 
 
@@ -130,6 +131,16 @@ def test_the_card_names_its_sources(converted: Conversion, small_model: Path) ->
     assert card.calibration is not None
     assert card.calibration["images"] == 60
     assert card.input.encoding == "pixels"
+
+
+@pytest.mark.parametrize("scheme", ["int8", "float16", "dynamic", "none"])
+def test_the_card_knows_what_the_cpu_answers_to_the_probe(converted: Conversion, scheme: str) -> None:
+    with Classifier.open(converted.artifact(scheme), delegate="cpu") as classifier:
+        assert classifier.artifact is not None
+        probe = classifier.artifact.card.probe
+        answer = classifier.run(probe_pixels(classifier.spec.height, classifier.spec.width))
+    assert probe is not None
+    assert probe.probabilities == tuple(answer.tolist())
 
 
 def test_uint8_ends_feed_the_pixels_themselves(converted: Conversion, validation_folder: Path) -> None:

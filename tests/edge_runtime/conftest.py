@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from edge_runtime.preprocess import Pixels
+from tests.edge_runtime.plugins import COMPILER, SOURCE, compile_library
 from tests.edge_runtime.tiny_model import SIZE, tiny_artifact
 
 COLOURS = {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (10, 90, 240)}
@@ -36,3 +37,17 @@ def pictures(tmp_path: Path) -> Path:
     for name, colour in COLOURS.items():
         Image.new("RGB", (40, 30), colour).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of plugin.c."""
+    if COMPILER is None:
+        pytest.skip("there is no C compiler called cc to build plugin.c with")
+    return compile_library(SOURCE, tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees, or changes, what `irv2-benchmark --save` has found out on this machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from edge_runtime.benchmark import measure, milliseconds, peak_memory_bytes, synthetic_photo
-from tests.edge_runtime.commands import run
+from edge_runtime import Receipt, fastest
+from edge_runtime.benchmark import Speed, _save, measure, milliseconds, peak_memory_bytes, synthetic_photo
+from edge_runtime.delegates import DELEGATES
+from tests.edge_runtime.commands import predict, run
 
 BENCHMARK = "edge_runtime.benchmark"
 
@@ -21,6 +24,7 @@ def test_json_report(artifact_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert set(report) == {
         "model", "runs", "warmup", "engine_import_ms", "inference", "peak_memory_bytes", "preprocess_12mp_ms",
+        "saved",
     }  # fmt: skip
     assert (report["model"], report["runs"], report["warmup"]) == (str(artifact_path), 20, 2)
     assert [speed["receipt"]["threads"] for speed in report["inference"]] == [1, 2]
@@ -28,6 +32,7 @@ def test_json_report(artifact_path: Path) -> None:
         assert 0 < speed["p50_ms"] <= speed["p90_ms"] <= speed["p99_ms"]
         assert 1000 / speed["p99_ms"] <= speed["images_per_s"]
         assert speed["load_ms"] > speed["p50_ms"]
+        assert 10e6 < speed["resident_bytes"] <= report["peak_memory_bytes"]
     assert report["preprocess_12mp_ms"] > 1
     assert report["peak_memory_bytes"] < 200e6  # without the 12-megapixel picture
 
@@ -41,10 +46,73 @@ def test_table_has_a_row_for_each_number_of_threads(artifact_path: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_every_delegate_is_measured_with_every_number_of_threads(artifact_path: Path, plugin: Path) -> None:
+    wrong = f"{plugin}:behaviour=answers-wrongly"
+    options = (
+        "--delegate",
+        "cpu",
+        "--delegate",
+        plugin,
+        "--delegate",
+        wrong,
+        "--threads",
+        "1,2",
+        "--runs",
+        3,
+        "--json",
+    )
+    done = run(BENCHMARK, artifact_path, *options)
+    receipts = [speed["receipt"] for speed in json.loads(done.stdout)["inference"]]
+    assert [(receipt["requested"], receipt["active"], receipt["threads"]) for receipt in receipts] == [
+        (requested, active, threads)
+        for requested, active in (("cpu", "cpu"), (str(plugin), str(plugin)), (wrong, "cpu"))
+        for threads in (1, 2)
+    ]
+    assert done.stderr.startswith(f"irv2-benchmark: warning: delegate {wrong} cannot be used: its probabilities differ")
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)
+    assert not fastest.cache_file().exists()
+
+
+def speed_of(delegate: str, p50_ms: float, fallback: str | None = None) -> Speed:
+    receipt = Receipt(
+        delegate, "cpu", "litert", "2", "cpu", None, 1, 1, None, None, None, None, fallback, None
+    )  # fmt: skip
+    return Speed(receipt, 1, 1, p50_ms, p50_ms, p50_ms, 1, None)
+
+
+def test_the_fastest_that_proved_itself_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = [speed_of("cpu", 20), speed_of("gpu", 5, "no GPU"), speed_of("edgetpu", 9), speed_of("cpu", 12)]
+    assert _save("ab" * 32, speeds) == {"delegate": "edgetpu", "file": str(fastest.cache_file())}
+    remembered = fastest.recall("ab" * 32)
+    assert remembered is not None
+    assert remembered.text == "edgetpu"
+    assert _save("ab" * 32, speeds[:2])["delegate"] == "cpu"
+
+
+def test_what_is_saved_is_what_auto_takes(artifact_path: Path, plugin: Path, pictures: Path) -> None:
+    done = run(BENCHMARK, artifact_path, "--save", "--delegate", plugin, "--runs", 30, "--json")
+    report = json.loads(done.stdout)
+    assert [speed["receipt"]["requested"] for speed in report["inference"]] == ["cpu", str(plugin)]
+    fastest_one = min(report["inference"], key=lambda speed: speed["p50_ms"])["receipt"]
+    assert report["saved"] == {"delegate": fastest_one["requested"], "file": str(fastest.cache_file())}
+    (row,) = [json.loads(line) for line in predict(artifact_path, pictures / "red.png", "--json").stdout.splitlines()]
+    assert (row["receipt"]["requested"], row["receipt"]["active"]) == ("auto", fastest_one["active"])
+
+
+def test_saving_tries_every_delegate_with_a_name(artifact_path: Path) -> None:
+    done = run(BENCHMARK, artifact_path, "--save", "--runs", 3, "--threads", 1)
+    assert done.returncode == 0
+    for name in DELEGATES:
+        assert re.search(
+            f"^irv2-benchmark: warning: delegate {name} cannot be used: .*", done.stderr, re.MULTILINE
+        ) or (re.search(rf"  {name}$", done.stdout, re.MULTILINE))
+    assert " is the fastest, and what auto takes from now on" in done.stdout
+
+
 def test_every_time_is_of_one_inference(artifact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10_000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    speed, _ = measure(str(artifact_path), "auto", 1, 3, 10)
+    speed, _, _ = measure(str(artifact_path), "auto", 1, 3, 10)
     assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms} == {1000}
     assert speed.images_per_s == 1
 

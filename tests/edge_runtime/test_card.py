@@ -10,6 +10,7 @@ import pytest
 
 from edge_runtime import ArtifactError, Card, InputSpec
 from edge_runtime.card import TensorEnd
+from edge_runtime.probe import Probe
 from tests.edge_runtime.tiny_model import tiny_artifact
 
 
@@ -30,6 +31,19 @@ def test_a_card_survives_its_bytes() -> None:
         name="größe",
     )
     assert Card.from_bytes(card.to_bytes()) == card
+
+
+def test_a_card_with_a_probe_survives_its_bytes() -> None:
+    card = a_card(probe=Probe((0.1, 0.7, 0.2)))
+    assert Card.from_bytes(card.to_bytes()) == card
+    with pytest.raises(ArtifactError, match="checksum of the card"):
+        Card.from_bytes(rewritten(card, probe=Probe((0.1, 0.6, 0.3)).to_json()))
+
+
+def test_a_card_from_before_there_were_probes_keeps_its_checksum() -> None:
+    card = a_card()
+    assert b"probe" not in card.to_bytes()
+    assert Card.from_bytes(card.to_bytes()).probe is None
 
 
 def test_the_same_card_has_the_same_bytes() -> None:
@@ -74,6 +88,9 @@ def test_what_is_no_card_is_refused(data: bytes) -> None:
         {"input": {"name": "image", "dtype": "float32", "surprise": 1}},
         {"preprocessing": "as usual"},
         {"sha256": []},
+        {"probe": None},
+        {"probe": {"image": "of a cat", "probabilities": [1, 0, 0]}},
+        {"probe": Probe((0.5, 0.5)).to_json()},
     ],
 )
 def test_values_of_the_wrong_kind_are_refused(change: dict[str, Any]) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from edge_runtime import ArtifactError, Classifier, EngineError, ImageError, Inp
 from edge_runtime.affine import quantize
 from edge_runtime.card import TensorEnd
 from edge_runtime.classifier import encode
+from edge_runtime.engines import Engine
 from edge_runtime.preprocess import Pixels, normalize
 from tests.edge_runtime.tiny_model import (
     LABELS,
@@ -125,14 +130,208 @@ def test_an_answer_that_is_no_number_is_not_ranked(tmp_path: Path, noise: Pixels
         classifier.predict(noise)
 
 
-def test_eight_threads_get_the_answers_of_one(artifact_path: Path) -> None:
+def labels_of(predictions: list[Prediction]) -> list[str]:
+    return [prediction.label for prediction in predictions]
+
+
+ROW = np.array([0.2, 0.5, 0.3], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({"threshold": 0.0}, ["green", "blue", "red"]),
+        ({"threshold": 0.25}, ["green", "blue"]),
+        ({"threshold": 0.5}, ["green"]),
+        ({"threshold": 0.51}, []),
+        ({"allow": ["red", "blue"]}, ["blue", "red"]),
+        ({"allow": {"red", "blue"}, "top_k": 1}, ["blue"]),
+        ({"allow": []}, []),
+        ({"deny": ["green"]}, ["blue", "red"]),
+        ({"deny": ["green"], "top_k": 1, "threshold": 0.25}, ["blue"]),
+        ({"allow": ["green", "red"], "deny": ("green",)}, ["red"]),
+    ],
+)
+def test_classes_are_chosen_by_probability_and_name(
+    artifact_path: Path, options: dict[str, Any], labels: list[str]
+) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        assert labels_of(classifier.best(ROW, **options)) == labels
+
+
+def test_predict_chooses_as_best_does(artifact_path: Path, noise: Pixels) -> None:
+    options: dict[str, Any] = {"top_k": 2, "threshold": 0.3, "deny": ["blue"]}
+    with Classifier.open(artifact_path) as classifier:
+        expected = classifier.best(classifier.run(noise), **options)
+        assert labels_of(expected) == ["red"]
+        assert classifier.predict(noise, **options) == expected
+        assert classifier.predict([noise, noise], **options) == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.5}, r"threshold is 1\.5: pass a probability in 0\.\.1"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"allow": ["red", "violet"]}, "allow has 'violet': pass a list of the model's own labels"),
+        ({"deny": ["Red"]}, "deny has 'Red'"),
+        ({"deny": "red"}, "deny has 'red': pass a list"),
+    ],
+)
+def test_choices_that_mean_nothing_are_mistakes(
+    artifact_path: Path, noise: Pixels, options: dict[str, Any], message: str
+) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        for choose in (classifier.best, classifier.predict, classifier.stream):
+            with pytest.raises(ValueError, match=message):
+                choose(noise, **options)
+
+
+# Threads and workers
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_eight_threads_get_the_answers_of_one(artifact_path: Path, workers: int) -> None:
     images = list(np.random.default_rng(1).integers(0, 256, (100, 12, 12, 3), np.uint8))
     with Classifier.open(artifact_path, threads=1) as classifier:
         serial = [classifier.predict(image) for image in images]
-        with ThreadPoolExecutor(8) as pool:
-            rounds = list(pool.map(lambda _: [classifier.predict(image) for image in images], range(8)))
+    with Classifier.open(artifact_path, threads=1, workers=workers) as classifier, ThreadPoolExecutor(8) as pool:
+        rounds = list(pool.map(lambda _: [classifier.predict(image) for image in images], range(8)))
+        listed = classifier.predict(images)
     assert len({predictions[0].label for predictions in serial}) == 3
-    assert all(answers == serial for answers in rounds)
+    assert all(answers == serial for answers in [*rounds, listed])
+
+
+def test_workers_compute_at_the_same_time(artifact_path: Path, noise: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(3, timeout=10)
+    monkeypatch.setattr(Engine, "run", lambda self, tensor: (meeting.wait(), np.zeros((1, 3), np.float32))[1])
+    with Classifier.open(artifact_path, workers=3) as classifier:
+        classifier.probabilities([noise] * 3)  # with fewer workers, or in turns, the meeting would break up
+    meeting = threading.Barrier(2, timeout=0.2)
+    with Classifier.open(artifact_path, workers=1) as classifier, ThreadPoolExecutor(2) as pool:
+        for waiting in [pool.submit(classifier.run, noise) for _ in range(2)]:
+            with pytest.raises(threading.BrokenBarrierError):
+                waiting.result()
+
+
+def test_workers_share_the_cores_and_the_file(artifact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for workers, threads in ((1, 8), (3, 2), (16, 1)):
+        with Classifier.open(artifact_path, workers=workers) as classifier:
+            assert (classifier.receipt.workers, classifier.receipt.threads) == (workers, threads)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="this system does not list what is mapped")
+def test_every_worker_maps_the_file(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path, workers=2):
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    assert sum(line.endswith(str(artifact_path)) for line in maps) == 2
+
+
+def test_no_workers_are_too_few(artifact_path: Path) -> None:
+    with pytest.raises(EngineError, match="0 workers: pass at least 1"):
+        Classifier.open(artifact_path, workers=0)
+
+
+def test_closing_waits_for_what_is_computed(
+    artifact_path: Path, noise: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, let_go = threading.Event(), threading.Event()
+
+    def slow(engine: Engine, tensor: Any) -> Any:
+        running.set()
+        let_go.wait(10)
+        return np.array([[0.0, 1.0, 0.0]], np.float32)
+
+    monkeypatch.setattr(Engine, "run", slow)
+    classifier = Classifier.open(artifact_path, workers=2)
+    with ThreadPoolExecutor(3) as pool:
+        answer = pool.submit(classifier.predict, noise)
+        running.wait(10)
+        closing = [pool.submit(classifier.close) for _ in range(2)]
+        time.sleep(0.05)
+        assert not any(closed.done() for closed in closing)
+        let_go.set()
+        assert answer.result()[0].label == "green"
+        assert [closed.result() for closed in closing] == [None, None]
+    with pytest.raises(EngineError, match="closed: open it again"):
+        classifier.predict(noise)
+
+
+# Streams
+
+
+def frames(count: int) -> list[Pixels]:
+    return list(np.random.default_rng(2).integers(0, 256, (count, 9, 7, 3), np.uint8))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_is_answered_in_order(artifact_path: Path, workers: int) -> None:
+    images = frames(60)
+    with Classifier.open(artifact_path, workers=workers) as classifier:
+        answered = list(classifier.stream(iter(images), top_k=2))
+        assert [frame.predictions for frame in answered] == classifier.predict(images, top_k=2)
+    assert [frame.index for frame in answered] == list(range(60))
+    assert all(frame.image is image for frame, image in zip(answered, images, strict=True))
+
+
+def test_the_next_frame_is_prepared_during_inference(artifact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2, timeout=10)  # of inference of one frame and preparation of the next
+
+    def prepare(source: Any, spec: InputSpec) -> Pixels:
+        if source is not None:
+            meeting.wait()
+        return np.zeros((8, 8, 3), np.uint8)
+
+    def infer(engine: Engine, tensor: Any) -> Any:
+        meeting.wait()
+        return np.array([[0.0, 1.0, 0.0]], np.float32)
+
+    monkeypatch.setattr("edge_runtime.classifier.load_pixels", prepare)
+    monkeypatch.setattr(Engine, "run", infer)
+    with Classifier.open(artifact_path) as classifier:
+        stream = classifier.stream([None, *frames(4)])  # type: ignore[list-item]
+        assert [next(stream).index for _ in range(4)] == [0, 1, 2, 3]
+        stream.close()  # type: ignore[attr-defined]
+
+
+def test_frames_are_dropped_on_request_when_behind(artifact_path: Path) -> None:
+    come = threading.Semaphore(0)
+    passed: list[int] = []
+
+    def camera() -> Iterator[Pixels]:
+        for index, image in enumerate(frames(20)):
+            come.acquire(timeout=10)
+            yield image
+            passed.append(index)
+
+    with Classifier.open(artifact_path) as classifier:
+        stream = classifier.stream(camera(), drop=True)
+        come.release()
+        seen = [next(stream).index]
+        come.release(19)  # all at once, while nobody asks for answers
+        end = time.monotonic() + 10
+        while len(passed) < 20 and time.monotonic() < end:
+            time.sleep(0.002)
+        assert len(passed) == 20
+        seen += [frame.index for frame in stream]
+    assert (seen[0], seen[-1]) == (0, 19)
+    assert seen == sorted(set(seen))
+    assert len(seen) <= 4  # the first, one that was prepared, one that was about to be, the newest
+
+
+def test_a_stream_chooses_as_predict_does(artifact_path: Path, noise: Pixels) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        (frame,) = classifier.stream([noise], top_k=1, threshold=0.1, deny=["red"])
+        assert frame.predictions == classifier.predict(noise, 1, 0.1, deny=["red"])
+
+
+def test_a_bad_frame_comes_in_its_turn(artifact_path: Path, noise: Pixels) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        stream = classifier.stream([noise, b"no picture", noise])
+        assert next(stream).index == 0
+        with pytest.raises(ImageError, match="not a picture"):
+            next(stream)
 
 
 # What goes into the tensor

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_runtime import Receipt
 from edge_runtime.predict import find_pictures
 from edge_runtime.terminal import printable
 from tests.edge_runtime.commands import command_line, environment, predict
@@ -72,7 +74,10 @@ def test_json_is_an_object_a_line(artifact_path: Path, pictures: Path) -> None:
         assert row["image"] == str(pictures / f"{colour}.png")
         assert [set(prediction) for prediction in row["predictions"]] == [{"index", "label", "probability"}] * 2
         assert (row["predictions"][0]["label"], row["predictions"][0]["index"]) == (colour, LABELS.index(colour))
-        assert set(row["receipt"]) == {"engine", "version", "device", "threads"}
+        assert set(row["receipt"]) == {field.name for field in fields(Receipt)}
+        assert (row["receipt"]["requested"], row["receipt"]["active"], row["receipt"]["fallback"]) == (
+            "auto", "cpu", None,
+        )  # fmt: skip
         assert set(row["timings_ms"]) == {"preprocess", "inference"}
         assert all(milliseconds > 0 for milliseconds in row["timings_ms"].values())
         assert row["error"] is None

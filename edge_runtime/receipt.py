@@ -1,0 +1,41 @@
+"""The receipt: what was asked for, and what really runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What really runs. Nothing in it is taken from what a driver claims about itself.
+
+    Attributes:
+        requested: the delegate that was asked for, with its options.
+        active: the one that does the work: "cpu", or the requested one after it answered the probe as the CPU does.
+        engine, version: of the interpreter.
+        device: "cpu", or what the active delegate says it runs on, where it says so, or else its name.
+        library: path of the active delegate's plugin library; None without one.
+        threads: of each interpreter.
+        workers: number of interpreters.
+        operations: of the network; None when the engine does not tell.
+        delegated: how many of them the active delegate took; 0 on the CPU, None when the engine does not tell.
+        partitions: in how many pieces it took them.
+        probe_difference: largest difference between its probabilities and the CPU's on the probe; None on the CPU.
+        fallback: why the requested delegate is not active; None when it is.
+        warning: what to know about the requested delegate; None for most.
+    """
+
+    requested: str
+    active: str
+    engine: str
+    version: str
+    device: str
+    library: str | None
+    threads: int
+    workers: int
+    operations: int | None
+    delegated: int | None
+    partitions: int | None
+    probe_difference: float | None
+    fallback: str | None
+    warning: str | None

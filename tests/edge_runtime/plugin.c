@@ -1,0 +1,226 @@
+/* A delegate for the tiny network of tiny_model.py, which behaves as its option `behaviour` says.
+
+   Written against the stable C ABI of TensorFlow Lite (tensorflow/lite/core/c/common.h): the structures below are
+   declared as far as they are used, in the order and with the types that they have there.
+
+   cc -shared -fPIC -o libplugin.so plugin.c -lm
+*/
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { kOk = 0, kError = 1 };
+enum { kFloat32 = 1, kUInt8 = 3, kInt8 = 9 };
+enum { kSoftmax = 25 };
+
+typedef struct Context Context;
+typedef struct Delegate Delegate;
+
+typedef struct {
+  int size;
+  int data[];
+} IntArray;
+
+typedef struct {
+  int type;
+  void *data;
+  IntArray *dims;
+  struct {
+    float scale;
+    int32_t zero_point;
+  } params;
+  int allocation_type;
+  size_t bytes;
+  const void *allocation;
+  const char *name;
+  Delegate *delegate;
+  int buffer_handle;
+  bool data_is_stale;
+  bool is_variable;
+  struct {
+    int type;
+    void *params;
+  } quantization;
+  const void *sparsity;
+  const IntArray *dims_signature;
+} Tensor;
+
+typedef struct {
+  IntArray *inputs;
+  IntArray *outputs;
+  IntArray *intermediates;
+  IntArray *temporaries;
+  void *user_data;
+  void *builtin_data;
+  const void *custom_initial_data;
+  int custom_initial_data_size;
+  Delegate *delegate;
+  bool might_have_side_effect;
+} Node;
+
+typedef struct {
+  void *(*init)(Context *, const char *, size_t);
+  void (*free)(Context *, void *);
+  int (*prepare)(Context *, Node *);
+  int (*invoke)(Context *, Node *);
+  const char *(*profiling_string)(const Context *, const Node *);
+  int32_t builtin_code;
+  const char *custom_name;
+  int version;
+  void *later_fields[6]; /* newer runtimes read some of them: all zero */
+} Registration;
+
+struct Context {
+  size_t tensors_size;
+  int (*GetExecutionPlan)(Context *, IntArray **);
+  Tensor *tensors;
+  void *impl;
+  int (*ResizeTensor)(Context *, Tensor *, IntArray *);
+  void (*ReportError)(Context *, const char *, ...);
+  int (*AddTensors)(Context *, int, int *);
+  int (*GetNodeAndRegistration)(Context *, int, Node **, Registration **);
+  int (*ReplaceNodeSubsetsWithDelegateKernels)(Context *, Registration, const IntArray *, Delegate *);
+};
+
+struct Delegate {
+  void *data;
+  int (*Prepare)(Context *, Delegate *);
+  int (*CopyFromBufferHandle)(Context *, Delegate *, int, Tensor *);
+  int (*CopyToBufferHandle)(Context *, Delegate *, int, Tensor *);
+  void (*FreeBufferHandle)(Context *, Delegate *, int *);
+  int64_t flags;
+  void *opaque_builder;
+};
+
+typedef struct {
+  Delegate delegate;
+  char behaviour[32];
+  int invocations_left; /* of the behaviour "dies-later" */
+} Plugin;
+
+static const char *const BEHAVIOURS[] = {
+    "refuses", "null", "fails-in-prepare", "fails-in-kernel-prepare", "fails-in-invoke", "dies-later", "answers-wrongly",
+    "answers-nan", "claims-none", "claims-one", "claims-all",
+};
+
+static bool is(const Plugin *plugin, const char *behaviour) { return strcmp(plugin->behaviour, behaviour) == 0; }
+
+static float real_value(const Tensor *tensor, int index) {
+  switch (tensor->type) {
+    case kFloat32:
+      return ((const float *)tensor->data)[index];
+    case kUInt8:
+      return tensor->params.scale * (((const uint8_t *)tensor->data)[index] - tensor->params.zero_point);
+    default:
+      return tensor->params.scale * (((const int8_t *)tensor->data)[index] - tensor->params.zero_point);
+  }
+}
+
+static void store(Tensor *tensor, int index, float real) {
+  if (tensor->type == kFloat32) {
+    ((float *)tensor->data)[index] = real;
+  } else {
+    long q = lrintf(real / tensor->params.scale) + tensor->params.zero_point;
+    ((int8_t *)tensor->data)[index] = (int8_t)(q > 127 ? 127 : q < -128 ? -128 : q);
+  }
+}
+
+/* The means over all pixels of an image, or the logits themselves, where only the softmax was claimed. */
+static void logits_of(const Tensor *input, float logits[3]) {
+  int pixels = input->dims->size == 4 ? input->dims->data[1] * input->dims->data[2] : 1;
+  for (int channel = 0; channel < 3; ++channel) {
+    double sum = 0;
+    for (int pixel = 0; pixel < pixels; ++pixel) sum += real_value(input, 3 * pixel + channel);
+    logits[channel] = (float)(sum / pixels);
+  }
+}
+
+static void *kernel_init(Context *context, const char *parameters, size_t length) {
+  (void)context, (void)length;
+  return ((Delegate **)parameters)[0]; /* TfLiteDelegateParams begins with the delegate */
+}
+
+static int kernel_prepare(Context *context, Node *node) {
+  if (is((Plugin *)node->user_data, "fails-in-kernel-prepare")) {
+    context->ReportError(context, "no memory left on the accelerator");
+    return kError;
+  }
+  return kOk;
+}
+
+static int kernel_invoke(Context *context, Node *node) {
+  Plugin *plugin = node->user_data;
+  if (is(plugin, "fails-in-invoke") || (is(plugin, "dies-later") && plugin->invocations_left-- == 0)) {
+    context->ReportError(context, "the accelerator was unplugged");
+    return kError;
+  }
+  Tensor *output = &context->tensors[node->outputs->data[0]];
+  float logits[3], sum = 0;
+  logits_of(&context->tensors[node->inputs->data[0]], logits);
+  for (int i = 0; i < 3; ++i) sum += expf(logits[i]);
+  for (int i = 0; i < 3; ++i) {
+    float probability = expf(logits[i]) / sum;
+    if (is(plugin, "answers-wrongly")) probability = i == 1;
+    if (is(plugin, "answers-nan")) probability = NAN;
+    store(output, i, probability);
+  }
+  return kOk;
+}
+
+static int delegate_prepare(Context *context, Delegate *delegate) {
+  Plugin *plugin = (Plugin *)delegate;
+  if (is(plugin, "fails-in-prepare")) {
+    context->ReportError(context, "the driver is too old");
+    return kError;
+  }
+  IntArray *plan;
+  if (context->GetExecutionPlan(context, &plan) != kOk) return kError;
+  IntArray *claimed = malloc(sizeof(IntArray) + plan->size * sizeof(int));
+  claimed->size = 0;
+  for (int i = 0; i < plan->size; ++i) {
+    Node *node;
+    Registration *registration;
+    if (context->GetNodeAndRegistration(context, plan->data[i], &node, &registration) != kOk) return kError;
+    bool wanted = !is(plugin, "claims-none") && (!is(plugin, "claims-one") || registration->builtin_code == kSoftmax);
+    if (wanted) claimed->data[claimed->size++] = plan->data[i];
+  }
+  Registration kernel = {
+      .init = kernel_init, .prepare = kernel_prepare, .invoke = kernel_invoke, .custom_name = "plugin", .version = 1};
+  int status = context->ReplaceNodeSubsetsWithDelegateKernels(context, kernel, claimed, delegate);
+  free(claimed);
+  return status;
+}
+
+Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
+  Plugin *plugin = calloc(1, sizeof(Plugin));
+  plugin->delegate.Prepare = delegate_prepare;
+  plugin->invocations_left = 3;
+  strcpy(plugin->behaviour, "claims-all");
+  for (size_t i = 0; i < count; ++i) {
+    if (strcmp(keys[i], "behaviour") == 0) snprintf(plugin->behaviour, sizeof plugin->behaviour, "%s", values[i]);
+  }
+  fprintf(stderr, "a driver that talks on stderr\n");
+  bool known = false;
+  for (size_t i = 0; i < sizeof BEHAVIOURS / sizeof *BEHAVIOURS; ++i) known |= is(plugin, BEHAVIOURS[i]);
+  if (!known || is(plugin, "refuses")) {
+    report(known ? "this device is reserved" : "unknown behaviour");
+    free(plugin);
+    return NULL;
+  }
+  if (is(plugin, "null")) {
+    free(plugin);
+    return NULL;
+  }
+  return &plugin->delegate;
+}
+
+/* Must not be called with what was never created: here that ends the process, as it does in real drivers. */
+void tflite_plugin_destroy_delegate(Delegate *delegate) {
+  if (delegate == NULL) abort();
+  free(delegate);
+}

@@ -1,0 +1,70 @@
+"""The probe is the same picture everywhere, for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.probe import IMAGE, TOLERANCES, Probe, probe_pixels
+
+WORD = 2**64 - 1
+
+
+def philox4x64(counter: int) -> list[int]:
+    """Four words of Philox4x64-10 with key 0 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")."""
+    words, keys = [counter, 0, 0, 0], [0, 0]
+    for _ in range(10):
+        first, second = words[0] * 0xD2E7470EE14C6C93, words[2] * 0xCA5A826395121157
+        words = [second >> 64 ^ words[1] ^ keys[0], second & WORD, first >> 64 ^ words[3] ^ keys[1], first & WORD]
+        keys = [(keys[0] + 0x9E3779B97F4A7C15) & WORD, (keys[1] + 0xBB67AE8584CAA73B) & WORD]
+    return words
+
+
+def test_the_probe_is_the_bytes_of_philox() -> None:
+    stream = b"".join(word.to_bytes(8, "little") for block in range(1, 80) for word in philox4x64(block))
+    pixels = probe_pixels(19, 31)
+    assert (pixels.shape, pixels.dtype.name) == ((19, 31, 3), "uint8")
+    assert pixels.tobytes() == stream[: 19 * 31 * 3]
+
+
+def test_the_first_pixels_are_golden() -> None:
+    assert probe_pixels(1, 3).ravel().tolist() == [155, 216, 228, 8, 100, 186, 244, 2, 178]
+
+
+def test_a_probe_survives_json() -> None:
+    probe = Probe.of(np.array([0.1, 0.7, 0.2], np.float32))
+    assert Probe.from_json(probe.to_json()) == probe
+    assert probe.difference(np.array([0.1, 0.7, 0.2], np.float32)) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"image": "another", "probabilities": [1.0]},
+        {"image": IMAGE, "probabilities": [float("nan")]},
+        {"image": IMAGE, "probabilities": ["high"]},
+        {"image": IMAGE, "probabilities": 3},
+        {"image": IMAGE},
+        None,
+    ],
+)
+def test_what_is_no_probe_is_refused(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        Probe.from_json(value)
+
+
+def test_the_difference_is_the_largest_of_any_class() -> None:
+    probe = Probe((0.5, 0.3, 0.2))
+    assert probe.difference(np.array([0.5, 0.25, 0.25], np.float32)) == pytest.approx(0.05)
+    assert np.isnan(probe.difference(np.array([0.5, np.nan, 0.2], np.float32)))
+
+
+def test_the_tolerance_follows_the_largest_expected_probability() -> None:
+    assert Probe((0.5, 0.5)).tolerance("float32") == 0.01
+    assert Probe((0.001,) * 1000).tolerance("uint8") == 0.0001
+
+
+def test_there_is_a_tolerance_for_every_dtype_that_a_network_can_take() -> None:
+    assert set(TOLERANCES) == {"float32", "uint8", "int8", "int16"}
