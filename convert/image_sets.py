@@ -76,7 +76,7 @@ class ImageSet:
         if not alike:
             raise ImageSetError(
                 f"folder {folder!r} in {self.root} is none of the labels {_shortened(labels)}: "
-                "name the folders after the labels, or put the images into one flat folder"
+                "name the folders after the labels, pass --labels FILE, or put the images into one flat folder"
             )
         if len(alike) > 1:
             raise ImageSetError(

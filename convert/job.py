@@ -76,11 +76,14 @@ def check(job: Job) -> Inputs:
     validation = _validation_images(job) if job.validate else None
     if calibration and validation:
         refuse_overlap(calibration, validation)
+    labels = None if job.labels is None else read_labels(job.labels)
+    if labels is not None and validation is not None:
+        validation.class_indices(labels)
     return Inputs(
         calibration and calibration.sample(job.calibration_size),
         validation and validation.sample(job.validation_size),
         job.preprocessing or "tf",
-        None if job.labels is None else read_labels(job.labels),
+        labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
     )
 

@@ -28,7 +28,7 @@ from convert.image_sets import ImageSet, PixelReader, find_images, manifest_sha2
 from convert.job import Inputs, Job, check
 from convert.lowering import LoweredModel, LoweringRequest, lower
 from convert.preprocessing import input_spec
-from convert.quantize import quantize, tensor_ends
+from convert.quantize import check_ends, quantize, tensor_ends
 from convert.report import Outcome
 from convert.rounding import round_weights
 from convert.schemes import Scheme
@@ -99,6 +99,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
     with _scratch_folder(job.output_dir) as scratch:
         with _timed(timings, "lowering"):
             network = _lower(job, inputs, scratch, progress)
+        for io in sorted(set(inputs.io.values())):
+            check_ends(network.model, io, network.spec)
         with _timed(timings, "calibration"):
             calibration = _calibrate(network, inputs.calibration, progress)
         with _timed(timings, "reference"):

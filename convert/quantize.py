@@ -72,6 +72,16 @@ def quantize(
     return QuantizedModel(corrected.to_bytes(), encoding)
 
 
+def check_ends(float_model: bytes, io: str, spec: InputSpec) -> None:
+    """Refuse integer ends that a network cannot have, before minutes are spent on it.
+
+    Raises:
+        QuantizationError: as `feed_pixels`.
+    """
+    if io != "float32":
+        feed_pixels(TfliteGraph(float_model), spec, io)
+
+
 def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
     """Let the input tensor hold pixels instead of normalized values; exact, no arithmetic on the device.
 

@@ -9,43 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from convert.calibration import Statistics, measure
 from convert.equalization import MOST_UNEVEN, equalize, group_channels
 from convert.tflite_graph import TfliteGraph
-from edge_runtime import InputSpec
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
+from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network
 
 Array = npt.NDArray[Any]
-SPEC = InputSpec(16, 20, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
-LAYERS = keras.layers
-
-
-def lowered(image: Any, features: Any) -> bytes:
-    """A classifier on `features` as a float `.tflite`; its kernels differ widely from channel to channel."""
-    model = keras.Model(image, LAYERS.Dense(5, activation="softmax")(features))
-    random = np.random.default_rng(4)
-    for weight in model.weights:
-        spread = np.exp(random.normal(0, 1, weight.shape[-1]))
-        weight.assign((random.normal(0, 0.3, weight.shape) * spread).astype(np.float32))
-    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-
-
-def convolution(x: Any, filters: int, name: str, activation: Any = "relu", strides: int = 1) -> Any:
-    return LAYERS.Conv2D(filters, 3, strides, padding="same", activation=activation, name=name)(x)
 
 
 @pytest.fixture(scope="module")
 def residual_model() -> bytes:
-    """What our architecture is made of: a fork with a pool, a stream of two residual sums, a second stage."""
-    image = keras.Input((16, 20, 3), batch_size=1, name="image")
-    x = convolution(image, 6, "first")
-    x = LAYERS.Concatenate()([LAYERS.MaxPooling2D(2)(x), convolution(x, 4, "beside_pool", strides=2)])
-    for block in range(2):
-        branch = LAYERS.Concatenate()([convolution(x, 3, f"left{block}"), convolution(x, 5, f"right{block}")])
-        x = LAYERS.ReLU()(LAYERS.Add()([x, convolution(branch, 10, f"back{block}")]))
-    return lowered(image, LAYERS.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+    return residual_network()
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +87,13 @@ def test_the_ends_of_the_network_keep_their_scale(residual_model: bytes) -> None
 
 @pytest.mark.parametrize("after", ["relu6", "sigmoid", "scaled", "padded"])
 def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixels]) -> None:
-    image = keras.Input((16, 20, 3), batch_size=1, name="image")
+    image = new_image()
     x = convolution(image, 6, "first", activation=after if after in ("relu6", "sigmoid") else "relu")
     if after == "scaled":
         x = x * 0.3 + 0.1
     if after == "padded":
-        x = LAYERS.ZeroPadding2D(1)(x)
-    model = lowered(image, LAYERS.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+        x = layers.ZeroPadding2D(1)(x)
+    model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
     before = measure(model, images, SPEC)
     equalized, after_equalizing = equalize(model, before)
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
@@ -124,10 +102,10 @@ def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixe
 
 
 def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels]) -> None:
-    image = keras.Input((16, 20, 3), batch_size=1, name="image")
+    image = new_image()
     x = convolution(image, 6, "first")
-    x = LAYERS.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="depthwise")(x)
-    model = lowered(image, LAYERS.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="depthwise")(x)
+    model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
     equalized, statistics = equalize(model, measure(model, images, SPEC))
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     for layer in ("first", "depthwise", "last"):
@@ -137,11 +115,11 @@ def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels
 
 
 def test_dead_and_almost_dead_channels_get_no_endless_factor(images: list[Pixels]) -> None:
-    image = keras.Input((16, 20, 3), batch_size=1, name="image")
+    image = new_image()
     model = keras.Model(
         image,
-        LAYERS.Dense(5, activation="softmax")(
-            LAYERS.GlobalAveragePooling2D()(convolution(convolution(image, 4, "first"), 8, "last"))
+        layers.Dense(5, activation="softmax")(
+            layers.GlobalAveragePooling2D()(convolution(convolution(image, 4, "first"), 8, "last"))
         ),
     )
     kernel, bias = model.get_layer("first").get_weights()
