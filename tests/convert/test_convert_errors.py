@@ -100,13 +100,13 @@ def test_folders_that_are_no_labels_are_named(
 def test_a_wrong_number_of_labels_is_named(
     small_model: Path, calibration_folder: Path, validation_folder: Path, tmp_path: Path
 ) -> None:
-    labels = tmp_path / "two.txt"
-    labels.write_text("red\nblue\n")
+    labels = tmp_path / "four.txt"
+    labels.write_text("red\ngreen\nblue\nyellow\n")
     message = refused(
         "irv2-convert", "--model", small_model, "--preprocessing", "tf", "--labels", labels,
         "--calibration", calibration_folder, "--validation", validation_folder, "--output-dir", tmp_path / "out",
     )  # fmt: skip
-    assert "2 labels, the network has 3 classes" in message
+    assert "4 labels, the network has 3 classes" in message
 
 
 def test_uint8_ends_are_refused_for_a_mean_of_each_channel(
