@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PICTURE := calibration_data/validation/sneaker/$(notdir $(firstword $(sort $(wildcard calibration_data/validation/sneaker/*.png))))
+PICTURE := calibration_data/validation/bag/test_00429.png
 
 .PHONY: demo test test-fast test-arm test-gpu lint clean
 
