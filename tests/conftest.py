@@ -72,7 +72,7 @@ def save_colour_pictures(folder: Path, count: int, seed: int) -> Path:
     for name, colour in COLOURS.items():
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            noisy = np.array(colour) + random.normal(0, 25, (SIZE, SIZE, 3)) + random.normal(0, 15, 3)
+            noisy = np.array(colour) + random.normal(0, 25, (SIZE, SIZE, 3)) + random.normal(0, 4, 3)
             Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / name / f"{i:03}.png")
     return folder
 
