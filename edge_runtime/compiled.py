@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.engines import EngineChoice, _end, _first_line, import_interpreter
+from edge_runtime.engines import EngineChoice, first_line, import_interpreter, tensor_end
 from edge_runtime.errors import EngineError
 
 MODULE = "ai_edge_litert.compiled_model"
@@ -125,14 +125,14 @@ class CompiledEngine:
             interpreter = import_interpreter(self.choice)(**where)
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(
-                f"{self.choice.name} {self.choice.version} refuses the model: {_first_line(error)}"
+                f"{self.choice.name} {self.choice.version} refuses the model: {first_line(error)}"
             ) from error
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise EngineError(
                 f"the model has {len(inputs)} inputs and {len(outputs)} outputs: an image classifier has one of each"
             )
-        self.input, self.output = _end("image", inputs[0]), _end("probabilities", outputs[0])
+        self.input, self.output = tensor_end("image", inputs[0]), tensor_end("probabilities", outputs[0])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in inputs[0]["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in outputs[0]["shape"])
 
@@ -156,7 +156,7 @@ class CompiledEngine:
             compiled.run_by_index(SIGNATURE, [image], [answer])
             values = answer.read(int(np.prod(self.output_shape)), np.dtype(self.output.dtype).type)
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"{name} failed on {self.device}: {_first_line(error)}") from error
+            raise EngineError(f"{name} failed on {self.device}: {first_line(error)}") from error
         return np.asarray(values).reshape(self.output_shape)
 
 
@@ -167,7 +167,7 @@ def _import(choice: EngineChoice) -> Any:
         return importlib.import_module(MODULE)
     except ImportError as error:
         raise EngineError(
-            f"{choice.name} {choice.version} has no CompiledModel ({_first_line(error)}): "
+            f"{choice.name} {choice.version} has no CompiledModel ({first_line(error)}): "
             "pip install --upgrade ai-edge-litert ml_dtypes"
         ) from error
 
@@ -177,7 +177,7 @@ def _reason(accelerator: Accelerator, log: str, error: BaseException) -> str:
     lines = accelerator.complaint.findall(log) + EFFECT.findall(str(error))
     found = [line.strip().rstrip(".").split(". ")[0] for line in lines]  # LiteRT's second sentence is its own advice
     if not found:
-        return _first_line(error)
+        return first_line(error)
     cause = f" ({found[0]})" if found[0] != found[-1] else ""
     return f"{found[-1]}{cause}; it needs {accelerator.needs}"
 

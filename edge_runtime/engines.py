@@ -76,7 +76,7 @@ def import_interpreter(choice: EngineChoice) -> Any:
             return importlib.import_module(choice.module).Interpreter
     except (ImportError, AttributeError) as error:
         raise EngineError(
-            f"{choice.name} {choice.version} cannot be imported ({_first_line(error)}): "
+            f"{choice.name} {choice.version} cannot be imported ({first_line(error)}): "
             "reinstall it with the NumPy it wants, or pass another engine"
         ) from error
 
@@ -161,7 +161,7 @@ class Engine:
                 "pip install 'numpy<2', or pass another engine"
             ) from error
         except (ValueError, RuntimeError, TypeError) as error:
-            raise EngineError(f"{choice.name} {choice.version} refuses the model: {_first_line(error)}") from error
+            raise EngineError(f"{choice.name} {choice.version} refuses the model: {first_line(error)}") from error
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
         if len(self._inputs) != 1 or len(self._outputs) != 1:
@@ -169,7 +169,7 @@ class Engine:
                 f"the model has {len(self._inputs)} inputs and {len(self._outputs)} outputs: "
                 "an image classifier has one of each"
             )
-        self.input, self.output = _end("image", self._inputs[0]), _end("probabilities", self._outputs[0])
+        self.input, self.output = tensor_end("image", self._inputs[0]), tensor_end("probabilities", self._outputs[0])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._inputs[0]["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._outputs[0]["shape"])
 
@@ -184,7 +184,7 @@ class Engine:
             self._interpreter.invoke()
             return np.asarray(self._interpreter.get_tensor(self._outputs[0]["index"]))
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"{self.choice.name} {self.choice.version} failed: {_first_line(error)}") from error
+            raise EngineError(f"{self.choice.name} {self.choice.version} failed: {first_line(error)}") from error
 
 
 def _placement(interpreter: Any) -> Placement | None:
@@ -209,7 +209,8 @@ def _placement(interpreter: Any) -> Placement | None:
     return Placement(len(own), len(taken), len(partitions))
 
 
-def _end(name: str, details: dict[str, Any]) -> TensorEnd:
+def tensor_end(name: str, details: dict[str, Any]) -> TensorEnd:
+    """One end of the network as the interpreter describes it."""
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"]).name
     if not scale:
@@ -234,5 +235,6 @@ def native_chatter_silenced() -> Iterator[None]:
         os.close(kept)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What a native library says first, of what may be many lines; the kind of error where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
