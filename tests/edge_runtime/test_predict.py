@@ -8,6 +8,8 @@ import os
 import pty
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -257,9 +259,21 @@ def test_a_reader_that_leaves_is_no_error(artifact_path: Path, pictures: Path) -
     assert process.returncode == 141
 
 
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """What is started here heeds Ctrl-C, even if the tests run in a shell's background, which is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_ends_quietly(artifact_path: Path, pictures: Path) -> None:
     line = command_line("edge_runtime", artifact_path, *[pictures / "red.png"] * 20_000)
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+    with heeding_ctrl_c():
+        started = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    with started as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline().startswith(b"red")
