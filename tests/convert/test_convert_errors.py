@@ -161,3 +161,53 @@ def test_a_dry_run_says_what_would_be_done() -> None:
     assert finished.code == 0, finished.err
     assert "build/irv2-demo.int8.tflite" in finished.out
     assert "build/irv2-demo.float16.tflite" in finished.out
+
+
+def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, calibration_folder: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "empty"))
+    message = refused(
+        "irv2-convert", "--model", "imagenet", "--calibration", calibration_folder, "--no-validate",
+        "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert "--model imagenet: imagenet_class_index.json could not be downloaded" in message
+    assert "pass --model PATH or --weights FILE --classes N" in message
+    assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def refused_files(tmp_path: Path) -> Path:
+    """A folder of Keras files that cannot become a classifier of pictures."""
+    import keras
+    from keras import layers
+
+    from tests.convert.article import SMALL, article_model
+
+    def save(name: str, channels: int, middle: keras.Layer) -> None:
+        image = keras.Input((16, 16, channels))
+        x = layers.GlobalAveragePooling2D()(middle(image))
+        keras.Model(image, layers.Dense(3, activation="softmax")(x)).save(tmp_path / name)
+
+    save("code.keras", 3, layers.Lambda(lambda x: x + 1))
+    save("grey.keras", 1, layers.Conv2D(2, 3))
+    article_model(**SMALL).save_weights(tmp_path / "small.weights.h5")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--model", "code.keras"], "has a Lambda layer, which is code in the file"),
+        (["--model", "grey.keras"], "takes images of 1 channels"),
+        (["--weights", "small.weights.h5", "--classes", "10"], "the article's network has 242"),
+        (["--weights", "small.weights.h5", "--classes", "10", "--input-size", "60"], "--input-size 60 is too small"),
+        (["--weights", "small.weights.h5", "--classes", "1"], "--classes 1 is not a number of classes"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_by_the_worker(
+    options: list[str], expected: str, refused_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(refused_files)
+    message = refused("irv2-convert", *options, "--preprocessing", "tf", "--quantize", "none", "--no-validate")
+    assert expected in message
+    assert not any((refused_files / "build").iterdir())
