@@ -101,8 +101,10 @@ def _float_tflite(
 def _open(path: Path, preprocessing: str | None, labels: tuple[str, ...] | None) -> Classifier:
     """An artifact as a device opens it; a model without a card with what the options say of it."""
     if has_card(path) or not path.is_file():
-        return Classifier.open(path, engine="litert")
+        return Classifier.open(path, engine="litert", delegate="cpu")
     if preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
     _, height, width, _ = Engine(path, choose_engine("litert"), None).input_shape
-    return Classifier.open(path, engine="litert", spec=input_spec(preprocessing, height, width), labels=labels)
+    return Classifier.open(
+        path, engine="litert", delegate="cpu", spec=input_spec(preprocessing, height, width), labels=labels
+    )

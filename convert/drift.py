@@ -37,13 +37,14 @@ class Limits:
 class Answers:
     """Probabilities float32 (N, classes) of one network for the images at `paths`, and its labels.
 
-    `skipped` has a message for each image that could not be read.
+    `skipped` has a message for each image that could not be read; `step` is `Classifier.step`.
     """
 
     paths: tuple[Path, ...]
     probabilities: Array
     labels: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    step: float = 0.0
 
     def first(self, count: int) -> Answers:
         """The answers to the first `count` images."""
@@ -106,7 +107,7 @@ def answer(classifier: Classifier, images: ImageSet, progress: Callable[[int], N
         progress(index + 1)
     if not rows:
         raise ImageSetError(f"no image in {images.root} could be read")
-    return Answers(tuple(paths), np.stack(rows), classifier.labels, tuple(reader.skipped))
+    return Answers(tuple(paths), np.stack(rows), classifier.labels, tuple(reader.skipped), classifier.step)
 
 
 def truth(images: ImageSet, answers: Answers) -> list[int] | None:
@@ -133,7 +134,8 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
     p, q = reference.probabilities, _in_order_of(reference.labels, candidate)
     same = metrics.agreement_top_k(p, q, 1)
     n, agreed = len(same), int(same.sum())
-    logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x)) for x in (p, q))
+    step = max(reference.step, candidate.step)
+    logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x, step)) for x in (p, q))
     return Drift(
         images=n,
         labelled=true_classes is not None,
@@ -143,7 +145,7 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
         agreement_top5=float(metrics.agreement_top_k(p, q, 5).mean()),
         sqnr_db=metrics.sqnr_db(logits, candidate_logits),
         cosine_mean=float(metrics.cosine(logits, candidate_logits).mean()),
-        kl_mean=float(metrics.kl_divergence(p, q).mean()),
+        kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
         max_abs_error=float(np.abs(p - q).max()),
         flips=_flips(reference, q, true_classes),
     )

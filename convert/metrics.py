@@ -18,9 +18,12 @@ def centred(logits: Array) -> Array:
     return np.asarray(wide - wide.mean(axis=-1, keepdims=True))
 
 
-def log_probabilities(probabilities: Array) -> Array:
-    """Natural logarithms, float64, of probabilities (N, classes); 0 counts as the smallest float32."""
-    floor = np.finfo(np.float32).smallest_subnormal
+def log_probabilities(probabilities: Array, step: float = 0.0) -> Array:
+    """Natural logarithms, float64, of probabilities (N, classes) in steps of `step`; of float32 ones when it is 0.
+
+    What is less than half a step, 0 above all, counts as half a step: more cannot be known of it.
+    """
+    floor = max(step / 2, float(np.finfo(np.float32).smallest_subnormal))
     return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), floor)))
 
 
@@ -42,10 +45,10 @@ def cosine(reference: Array, candidate: Array) -> Array:
     return np.where(norms > 0, dots / np.where(norms > 0, norms, 1), 1.0)
 
 
-def kl_divergence(reference: Array, candidate: Array) -> Array:
+def kl_divergence(reference: Array, candidate: Array, step: float = 0.0) -> Array:
     """Kullback-Leibler divergence, nats, of each row of two arrays of probabilities (N, classes)."""
     p = np.asarray(reference, np.float64)
-    return np.asarray(np.sum(p * (log_probabilities(reference) - log_probabilities(candidate)), axis=-1))
+    return np.asarray(np.sum(p * (log_probabilities(reference, step) - log_probabilities(candidate, step)), axis=-1))
 
 
 def agreement_top_k(reference: Array, candidate: Array, k: int) -> Array:

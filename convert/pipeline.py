@@ -187,7 +187,9 @@ def _calibrate(network: FloatModel, images: ImageSet | None, progress: Progress)
 def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:
     if images is None:
         return None
-    with Classifier.open(network.lowered.path, engine="litert", spec=network.spec, labels=network.labels) as classifier:
+    with Classifier.open(
+        network.lowered.path, engine="litert", delegate="cpu", spec=network.spec, labels=network.labels
+    ) as classifier:
         answers = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
     note_skipped(progress.note, answers.skipped, images)
     return answers
@@ -239,7 +241,7 @@ def _measure_drift(
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = scratch / f"{scheme.name}{SUFFIX}"
     packaging.write(built, path)
-    with Classifier.open(path, engine="litert") as classifier:
+    with Classifier.open(path, engine="litert", delegate="cpu") as classifier:
         name = f"drift of {scheme.name}"
         candidate = drift.answer(classifier, few, lambda done: progress.count(name, done, len(few)))
     path.unlink()

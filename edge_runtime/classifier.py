@@ -58,6 +58,7 @@ class Classifier:
         spec: how images are prepared.
         receipt: what really runs.
         artifact: the opened artifact; None for a foreign model.
+        step: between two neighbouring probabilities of a model with an integer output; 0.0 for floats.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Classifier:
         for engine in engines:
             _check_ends(engine, spec, len(labels), feed)
         self.labels, self.spec, self.receipt, self.artifact = tuple(labels), spec, receipt, artifact
+        self.step = engines[0].output.scale or 0.0
         self._engines, self._feed = _Engines(engines), feed
 
     @classmethod

@@ -235,3 +235,15 @@ def test_no_readable_image_is_an_error(tiny_classifier: Classifier, tmp_path: Pa
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(ImageSetError, match="1 of 1 images"):
         drift.answer(tiny_classifier, find_images(tmp_path), lambda done: None)
+
+
+def test_integer_probabilities_are_judged_by_what_they_can_show() -> None:
+    """Rounded to 256 steps, small probabilities become 0: that is no error of a hundred nats."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 4, (200, 10))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    paths, labels = tuple(Path(f"{i}.png") for i in range(200)), tuple("abcdefghij")
+    rounded = np.rint(probabilities * 256) / 256
+    found = compare(Answers(paths, probabilities, labels), Answers(paths, rounded, labels, step=1 / 256), None)
+    assert found.sqnr_db > 20
+    assert found.kl_mean < 0.01

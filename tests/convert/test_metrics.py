@@ -42,6 +42,11 @@ def test_a_probability_of_zero_has_a_finite_logarithm() -> None:
     assert metrics.log_probabilities(np.zeros((1, 1)))[0, 0] == pytest.approx(-149 * np.log(2))
 
 
+def test_less_than_half_a_step_cannot_be_known() -> None:
+    logs = metrics.log_probabilities(np.array([[0.0, 0.001, 0.25]]), step=1 / 256)
+    np.testing.assert_allclose(np.exp(logs), [[1 / 512, 1 / 512, 0.25]])
+
+
 def test_sqnr_by_hand() -> None:
     assert metrics.sqnr_db(np.array([3.0, 4.0]), np.array([3.0, 3.5])) == pytest.approx(20.0)
     assert metrics.sqnr_db(np.array([1.0, 0.0]), np.array([0.0, 0.0])) == 0.0
