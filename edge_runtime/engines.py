@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from edge_runtime.card import TensorEnd
 from edge_runtime.errors import EngineError
+from edge_runtime.mapping import release_pages
 
 AUTO = "auto"
 ENGINES = {
@@ -155,6 +156,8 @@ class Engine:
                 )
                 self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is given
                 self._interpreter.allocate_tensors()
+                if not isinstance(model, bytes):
+                    release_pages(model)
         except SystemError as error:  # what is left of an ImportError in the native library
             raise EngineError(
                 f"{choice.name} {choice.version} does not work with NumPy {np.__version__}: "
