@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -211,6 +212,18 @@ def logits(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def signal_to_noise(reference: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64]) -> float:
     """In dB."""
     return float(10 * np.log10((reference**2).sum() / ((candidate - reference) ** 2).sum()))
+
+
+@needs_tflite_runtime
+def test_delegates_are_proven_on_both_interpreters(with_tflite_runtime: Path) -> None:
+    """The runtime's own tests of engines and delegates, where both interpreters are installed."""
+    python, checkout = with_tflite_runtime / "python", Path(__file__).parents[1]
+    assert run(python, "-m", "pip", "install", "--quiet", "pytest", cwd=checkout).code == 0
+    tests = [f"tests/edge_runtime/test_{name}.py" for name in ("delegates", "engines")]
+    done = run(python, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, cwd=checkout)
+    assert done.code == 0, done.out[-3000:]
+    for engine in ("litert", "tflite-runtime"):
+        assert re.search(rf"\[.*{engine}.*\] PASSED", done.out)
 
 
 @needs_tflite_runtime

@@ -1,0 +1,73 @@
+"""How much room and time the runtime takes, as whole processes on this machine; prints a Markdown table.
+
+python benchmarks/runtime.py build/irv2-demo.int8.tflite calibration_data/validation/bag/test_00429.png
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import edge_runtime
+
+RUNS = 7
+IMPORTS = {"numpy and Pillow": "import numpy, PIL.Image", "edge_runtime": "import numpy, PIL.Image, edge_runtime"}
+RESIDENT = """
+import json, sys
+import numpy, PIL.Image, edge_runtime
+from edge_runtime.engines import choose_engine, import_interpreter
+def resident():
+    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+import_interpreter(choose_engine())
+before = resident()
+classifier = edge_runtime.Classifier.open(sys.argv[1])
+classifier.predict(sys.argv[2])
+print(json.dumps(resident() - before))
+"""
+
+
+def main(model: str, picture: str) -> None:
+    """Measure and print."""
+    imports = {name: seconds(sys.executable, "-c", code) for name, code in IMPORTS.items()}
+    first = seconds(sys.executable, "-m", "edge_runtime", model, picture)
+    done = subprocess.run([sys.executable, "-c", RESIDENT, model, picture], capture_output=True, check=True)
+    resident, size = json.loads(done.stdout), Path(model).stat().st_size
+    beyond = imports["edge_runtime"] - imports["numpy and Pillow"]
+    rows = {
+        "`edge_runtime/`, kB": f"{package_bytes() / 1e3:.0f}",
+        "`import edge_runtime` beyond numpy and Pillow, ms": f"{1e3 * beyond:.0f}",
+        "process start to the end of one prediction, s": f"{first:.2f}",
+        "resident memory of an opened model, MB": f"{resident / 1e6:.0f}",
+        "the same as a multiple of the file": f"{resident / size:.2f}",
+    }
+    engine = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+    print(f"{platform.machine()}, Python {platform.python_version()}, {engine}, {Path(model).name}, median of {RUNS}\n")
+    print("| | |\n|---|---|")
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+
+
+def seconds(*command: str) -> float:
+    """Median wall-clock time of a command, after one run that is not counted."""
+    times = []
+    for _ in range(RUNS + 1):
+        start = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def package_bytes() -> int:
+    """Size of the sources that a device installs."""
+    folder = Path(edge_runtime.__file__).parent
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
