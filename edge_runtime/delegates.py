@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Placement, native_chatter_silenced
 from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.probe import Probe
+from edge_runtime.probe import LOGIT_TOLERANCES, Probe
 from edge_runtime.receipt import Receipt
 
 CPU = "cpu"
@@ -268,6 +268,9 @@ def prove(task: Task, request: DelegateRequest) -> Proven:
             raise DelegateError(
                 f"its probabilities differ from the CPU's by {difference:.4g} on the probe, more than {allowed:.4g}"
             )
+        error, most = probe.logit_error(answer, engine.output.scale or 0.0), LOGIT_TOLERANCES[engine.input.dtype]
+        if not error <= most:
+            raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
         engines.append(engine)
         differences.append(difference)
     return Proven(engines, library, max(differences))

@@ -19,6 +19,14 @@ TOLERANCES = {"float32": 0.02, "uint8": 0.1, "int8": 0.1, "int16": 0.1}
 Half-precision arithmetic, as on GPUs, is allowed for; of integers, kernels that round ties otherwise.
 """
 
+LOGIT_TOLERANCES = {"float32": 0.2, "uint8": 0.5, "int8": 0.5, "int16": 0.5}
+"""Dtype of the network's input -> how large the error of the logits may be, as a part of the logits (14 and 6 dB).
+
+Noise leads some networks to a probability of 1 for one class, whatever goes wrong on the way; their logits tell more.
+"""
+
+LEAST_PROBABILITY = 1e-30
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -53,6 +61,17 @@ class Probe:
         """The largest difference of `answer`, float32 (classes,), to what is expected; NaN when it has one."""
         return float(np.abs(answer.astype(np.float64) - self.probabilities).max())
 
+    def logit_error(self, answer: npt.NDArray[np.float32], step: float) -> float:
+        """Norm of the logits' error over that of the expected logits, or over 1 where these are small; NaN for a NaN.
+
+        Args:
+            answer: float32 (classes,).
+            step: between two neighbouring probabilities of an integer output; 0.0 for floats.
+        """
+        expected, found = (_logits(np.asarray(row, np.float64), step) for row in (self.probabilities, answer))
+        size = float(np.linalg.norm(expected))
+        return float(np.linalg.norm(found - expected)) / max(size, 1.0)
+
     def tolerance(self, dtype: str) -> float:
         """The largest difference that is allowed of a network whose input has this dtype."""
         return TOLERANCES[dtype] * max(self.probabilities)
@@ -66,3 +85,9 @@ def probe_pixels(height: int, width: int) -> Pixels:
     count = height * width * 3
     words = np.random.Philox(key=0).random_raw(-(-count // 8))
     return words.astype("<u8").view(np.uint8)[:count].reshape(height, width, 3)
+
+
+def _logits(probabilities: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
+    """What the softmax was taken of, less its mean; what is less than half a step counts as half a step."""
+    logarithms = np.log(np.maximum(probabilities, max(step / 2, LEAST_PROBABILITY)))
+    return np.asarray(logarithms - logarithms.mean())

@@ -142,3 +142,41 @@ def test_no_loader_is_named(driver: dict[str, str], float_artifact: Path, pictur
     report, _ = compute(float_artifact, prepared(float_artifact, pictures[:1]), driver | loader, tmp_path)
     assert "No adapters found" in report["error"]
     assert report["error"].endswith("it needs a Vulkan driver and its loader, libvulkan.so.1")
+
+
+def predict(artifact: Path, picture: Path, driver: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """`irv2-predict --delegate gpu --json`."""
+    return subprocess.run(
+        [sys.executable, "-m", "edge_runtime", artifact, picture, "--delegate", "gpu", "--json", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment() | driver,
+        timeout=600,
+    )
+
+
+def test_the_receipt_names_the_gpu_that_proved_itself(
+    driver: dict[str, str], float_artifact: Path, pictures: list[Path]
+) -> None:
+    done = predict(float_artifact, pictures[0], driver, "--strict")
+    assert (done.returncode, done.stderr) == (0, "")
+    receipt = json.loads(done.stdout)["receipt"]
+    assert (receipt["active"], receipt["fallback"]) == ("gpu", None)
+    assert receipt["device"] == "SwiftShader Device (Subzero), CPU / Software"
+    assert receipt["probe_difference"] < 1e-3
+
+
+def test_without_a_driver_the_receipt_says_why_the_cpu_answers(
+    driver: dict[str, str], float_artifact: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    nowhere = driver | {"VK_DRIVER_FILES": str(tmp_path / "no_driver.json")}
+    done = predict(float_artifact, pictures[0], nowhere)
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1
+    answer = json.loads(done.stdout)
+    assert (answer["receipt"]["requested"], answer["receipt"]["active"]) == ("gpu", "cpu")
+    assert "Failed to open JSON file" in answer["receipt"]["fallback"]
+    refused = predict(float_artifact, pictures[0], nowhere, "--strict")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "Failed to open JSON file" in refused.stderr

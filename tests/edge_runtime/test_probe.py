@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.probe import IMAGE, TOLERANCES, Probe, probe_pixels
+from edge_runtime.probe import IMAGE, LOGIT_TOLERANCES, TOLERANCES, Probe, probe_pixels
 
 WORD = 2**64 - 1
 
@@ -67,4 +67,28 @@ def test_the_tolerance_follows_the_largest_expected_probability() -> None:
 
 
 def test_there_is_a_tolerance_for_every_dtype_that_a_network_can_take() -> None:
-    assert set(TOLERANCES) == {"float32", "uint8", "int8", "int16"}
+    assert set(TOLERANCES) == set(LOGIT_TOLERANCES) == {"float32", "uint8", "int8", "int16"}
+
+
+def test_the_error_of_the_logits_by_hand() -> None:
+    """Logits (6, 0, -6) and (6, -3, -3) after centring: 3 and 3 off, of 6 and 6."""
+    probe = Probe.of(np.exp(np.float32([6, 0, -6])))
+    assert probe.logit_error(np.exp(np.float32([6, -3, -3])), 0.0) == pytest.approx(0.5)
+    assert probe.logit_error(np.exp(np.float32([6, 0, -6])), 0.0) == pytest.approx(0, abs=1e-6)
+
+
+def test_logits_tell_two_certain_answers_apart() -> None:
+    """Both say 1 for the first class; everything behind it is exchanged."""
+    probe = Probe((1.0, 1e-9, 1e-12, 1e-20))
+    answer = np.array([1.0, 1e-20, 1e-9, 1e-12], np.float32)
+    assert probe.difference(answer) < 1e-8
+    assert probe.logit_error(answer, 0.0) > LOGIT_TOLERANCES["float32"]
+
+
+def test_integers_are_compared_by_what_they_can_show() -> None:
+    probe = Probe((0.98, 0.02, 0.0))
+    assert probe.logit_error(np.array([251 / 256, 5 / 256, 0], np.float32), 1 / 256) < 0.01
+
+
+def test_an_answer_without_a_number_has_no_error() -> None:
+    assert np.isnan(Probe((0.5, 0.5)).logit_error(np.array([np.nan, 1], np.float32), 0.0))
