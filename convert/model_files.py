@@ -205,6 +205,9 @@ def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Pat
         image = keras.Input((height, width, 3), dtype="float32", name="image")
         fixed_model = keras.models.clone_model(model, image, clone_function=in_float32, recursive=True)
         fixed_model.set_weights(model.get_weights())
+        for layer in fixed_model._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # it computes with constants made of its weights
     except Exception as error:  # the layers raise whatever the size leads to
         raise SourceError(f"{path} cannot take {height}x{width} images ({one_line(error)})") from error
     return fixed_model

@@ -615,6 +615,20 @@ def test_a_model_for_any_size_is_fixed_at_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(predict(loaded.model, TINY_IMAGES), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_adapted_normalization_keeps_its_statistics_at_a_fixed_size(nested: bool, tmp_path: Path) -> None:
+    normalization = layers.Normalization()
+    normalization.adapt(np.random.default_rng(5).normal(3, 2, (4, 8, 8, 3)))
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3)(normalization(image))
+    theirs: Any = randomise(keras.Model(image, layers.Dense(5, activation="softmax")(layers.GlobalMaxPooling2D()(x))))
+    normalization.adapt(np.random.default_rng(5).normal(3, 2, (4, 8, 8, 3)))
+    if nested:
+        theirs = keras.Sequential([keras.Input((None, None, 3)), theirs])
+    loaded = load_path(save(theirs, tmp_path / "mine.keras"), input_size=8)
+    np.testing.assert_allclose(predict(loaded.model, TINY_IMAGES), predict(theirs, TINY_IMAGES), atol=1e-6)
+
+
 def test_a_model_of_a_list_to_a_list(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     theirs = keras.Model([image], [layers.Dense(5, activation="softmax")(layers.Flatten()(image))])
