@@ -218,7 +218,7 @@ def signal_to_noise(reference: npt.NDArray[np.float64], candidate: npt.NDArray[n
 def test_delegates_are_proven_on_both_interpreters(with_tflite_runtime: Path) -> None:
     """The runtime's own tests of engines and delegates, where both interpreters are installed."""
     python, checkout = with_tflite_runtime / "python", Path(__file__).parents[1]
-    assert run(python, "-m", "pip", "install", "--quiet", "pytest", cwd=checkout).code == 0
+    assert run(python, "-m", "pip", "install", "--quiet", "pytest", "hypothesis", cwd=checkout).code == 0
     tests = [f"tests/edge_runtime/test_{name}.py" for name in ("delegates", "engines")]
     done = run(python, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, cwd=checkout)
     assert done.code == 0, done.out[-3000:]
