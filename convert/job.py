@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import calibration_data
+from convert import calibrators, sufficiency
 from convert.drift import Limits
-from convert.errors import ImageSetError, SourceError
+from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.image_sets import ImageSet, find_images, refuse_overlap
 from convert.preprocessing import CONVENTIONS
 from convert.schemes import Scheme, check_io
@@ -24,7 +26,10 @@ class Job:
         preprocessing: convention or file; None where the source knows it.
         labels: text file with one label a line; None for the source's own.
         calibration, validation: image folders; None for the bundled ones, which serve the demo only.
-        calibration_size, validation_size: most images to use of each.
+        calibration_size, validation_size: most images to use of each; None to calibrate until ranges have converged.
+        calibrator: whose ranges activations get, see `convert.calibrators`.
+        keep_float: regular expression for the layers that scheme mixed leaves in float.
+        recover: whether to look for layers to leave in float when int8 does not pass.
         io: dtype of the ends; None for the scheme's own.
         output_dir: where artifacts and reports go.
         limits: of the drift check.
@@ -36,7 +41,10 @@ class Job:
     preprocessing: str | None = None
     labels: Path | None = None
     calibration: Path | None = None
-    calibration_size: int = 100
+    calibration_size: int | None = 100
+    calibrator: str = calibrators.DEFAULT
+    keep_float: str | None = None
+    recover: bool = False
     validation: Path | None = None
     validation_size: int = 1000
     io: str | None = None
@@ -72,6 +80,7 @@ def check(job: Job) -> Inputs:
         raise SourceError(
             f"--preprocessing {job.preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
         )
+    _check_layers(job)
     calibration = _calibration_images(job) if any(scheme.calibrates for scheme in job.schemes) else None
     validation = _validation_images(job) if job.validate else None
     if calibration and validation:
@@ -80,12 +89,32 @@ def check(job: Job) -> Inputs:
     if labels is not None and validation is not None:
         validation.class_indices(labels)
     return Inputs(
-        calibration and calibration.sample(job.calibration_size),
+        calibration and calibration.sample(job.calibration_size or sufficiency.MOST),
         validation and validation.sample(job.validation_size),
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
     )
+
+
+def _check_layers(job: Job) -> None:
+    mixed = any(scheme.keeps_layers for scheme in job.schemes)
+    if mixed and job.keep_float is None:
+        raise QuantizationError("scheme mixed needs --keep-float REGEX: the layers that stay in float")
+    if job.recover and not (job.validate and any(scheme.name == "int8" for scheme in job.schemes)):
+        raise QuantizationError(
+            "--recover needs --quantize int8 and a drift check: it looks for what gets int8 through"
+        )
+    if job.keep_float is None:
+        return
+    if not mixed:
+        raise QuantizationError(
+            f"--keep-float {job.keep_float!r} goes with --quantize mixed: no other scheme keeps layers"
+        )
+    try:
+        re.compile(job.keep_float)
+    except re.error as error:
+        raise QuantizationError(f"--keep-float {job.keep_float!r} is no regular expression: {error}") from error
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
