@@ -24,11 +24,11 @@ MOST_VALUES = 2**16
 class Histogram:
     """Counts of values in equal bins on both sides of zero.
 
-    `limit` is a power of two and doubles when a value is beyond it, each pair of bins becoming one. So two
+    `limit` is a power of two and doubles when a value reaches it, each pair of bins becoming one. So two
     histograms of parts of the values can be merged exactly, whatever each has seen.
 
     Attributes:
-        limit: bins cover [-limit, limit].
+        limit: bins cover [-limit, limit).
         counts: int64 (2 * HALF,), from -limit upwards; zero is the lower edge of bin HALF.
     """
 
@@ -50,23 +50,23 @@ class Histogram:
         if values.size:
             self._grow(max(float(values.max()), -float(values.min())))
             bins = np.floor(values.reshape(-1) * np.float32(1 / self.width)).astype(np.int32) + HALF
-            self.counts += np.bincount(np.minimum(bins, 2 * HALF - 1), minlength=2 * HALF)
+            self.counts += np.bincount(bins, minlength=2 * HALF)
 
     def merged(self, other: Histogram) -> Histogram:
         """The histogram of the values of both."""
         both = Histogram(self.limit, self.counts.copy())
-        both._grow(other.limit)
+        both._grow(other.limit / 2)
         wide = Histogram(other.limit, other.counts)
-        wide._grow(both.limit)
+        wide._grow(both.limit / 2)
         both.counts += wide.counts
         return both
 
     def _grow(self, largest: float) -> None:
-        if largest > self.limit:
-            limit = 2.0 ** np.ceil(np.log2(largest))
+        if largest >= self.limit:
+            limit = 2.0 ** float(np.frexp(largest)[1])
             bins = np.floor(np.arange(-HALF, HALF) * (self.limit / limit)).astype(int) + HALF
             self.counts = np.bincount(bins, self.counts, 2 * HALF).astype(np.int64)
-            self.limit = float(limit)
+            self.limit = limit
 
 
 @dataclass
