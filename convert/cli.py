@@ -170,6 +170,7 @@ def _job(options: dict[str, Any]) -> Job:
 def _explain(job: Job) -> None:
     inputs = check(job)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
+    calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
     click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
     for scheme in job.schemes:

@@ -17,7 +17,6 @@ from convert import sufficiency
 from convert.calibration import Statistics, measure, observe
 from convert.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.equalization import equalize
-from convert.errors import ImageSetError
 from convert.histogram import Observed
 from convert.image_sets import ImageSet, PixelReader, manifest_sha256, note_skipped
 from convert.progress import Progress
@@ -28,12 +27,6 @@ from convert.trial import Score, Trial
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
 
-HELD_OUT = 0.2
-"""Part of the calibration images that alternatives are judged on, and that nothing is fitted to."""
-MOST_HELD_OUT = 50
-FEWEST_TO_CHOOSE = 10
-"""With fewer calibration images than these, choosing between alternatives would be guessing."""
-
 
 @dataclass(frozen=True)
 class FitRequest:
@@ -42,12 +35,10 @@ class FitRequest:
     Attributes:
         calibrator: key of `CALIBRATORS`, or "auto" for the one that does best on held-out images.
         until_enough: whether to stop before the last image when ranges no longer grow.
-        hold_out: whether some images are needed to judge alternatives.
     """
 
     calibrator: str = DEFAULT
     until_enough: bool = False
-    hold_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,26 +84,40 @@ class Fitted:
         }
 
 
-def fit(float_model: bytes, spec: InputSpec, images: ImageSet, request: FitRequest, progress: Progress) -> Fitted:
+def fit(
+    float_model: bytes,
+    spec: InputSpec,
+    images: ImageSet,
+    held_out: ImageSet | None,
+    request: FitRequest,
+    progress: Progress,
+) -> Fitted:
     """Fit a float network to calibration images.
 
+    Args:
+        float_model: static batch 1, ending in a softmax.
+        spec: how images are prepared.
+        images: to fit to.
+        held_out: others, to judge alternatives on; needed for the calibrator "auto".
+        request: how.
+        progress: told of each stage.
+
     Raises:
-        ImageSetError: too few images to hold some out, or unreadable ones.
+        ImageSetError: more than a tenth of the images cannot be read.
         QuantizationError: an activation is not finite.
     """
-    chosen, held_out = _parted(images) if request.hold_out or request.calibrator == AUTO else (images, None)
     trial = None if held_out is None else Trial.of(float_model, list(_pixels(held_out, spec, progress)), spec)
     kept: list[Pixels] = []
 
     def remembered() -> Iterator[Pixels]:
-        for pixels in _pixels(chosen, spec, progress):
+        for pixels in _pixels(images, spec, progress):
             kept.append(pixels)
             yield pixels
-            progress.count("calibrating", len(kept), len(chosen))
+            progress.count("calibrating", len(kept), len(images))
 
     enough = sufficiency.is_enough if request.until_enough else _never
     measured = measure(float_model, remembered(), spec, enough)
-    if len(kept) < len(chosen) and request.until_enough:
+    if len(kept) < len(images) and request.until_enough:
         progress.note(f"ranges have converged after {len(kept)} images")
     equalized, statistics = equalize(float_model, measured)
     rounded = round_weights(equalized, kept, spec, lambda done, total: progress.count("rounding weights", done, total))
@@ -128,19 +133,8 @@ def fit(float_model: bytes, spec: InputSpec, images: ImageSet, request: FitReque
             tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
             progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(trial.images)} held-out images")
         statistics = _calibrated(statistics, observed, calibrator)
-    used = chosen.first(len(kept)) if request.until_enough else chosen
+    used = images.first(len(kept)) if request.until_enough else images
     return Fitted(equalized, rounded, statistics, kept, trial, calibrator, tried, manifest_sha256(used))
-
-
-def _parted(images: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """The images to fit to, and those held out."""
-    if len(images) < FEWEST_TO_CHOOSE:
-        raise ImageSetError(
-            f"{len(images)} calibration images in {images.root} are too few to hold some out: "
-            f"give at least {FEWEST_TO_CHOOSE}, or leave --recover and --calibrator auto"
-        )
-    count = min(int(len(images) * HELD_OUT), MOST_HELD_OUT)
-    return images.first(len(images) - count), images.last(count)
 
 
 def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[Pixels]:

@@ -53,11 +53,22 @@ class Job:
     validate: bool = True
 
 
+HELD_OUT = 0.2
+"""Part of the calibration images that alternatives are judged on, and that nothing is fitted to."""
+MOST_HELD_OUT = 50
+FEWEST_TO_CHOOSE = 10
+"""With fewer calibration images than these, choosing between alternatives would be guessing."""
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """The checked inputs of a job: image sets already shuffled and cut to size."""
+    """The checked inputs of a job: image sets already shuffled and cut to size.
+
+    `held_out` are calibration images to judge alternatives on; None where there are none to judge.
+    """
 
     calibration: ImageSet | None
+    held_out: ImageSet | None
     validation: ImageSet | None
     preprocessing: str
     labels: tuple[str, ...] | None
@@ -88,8 +99,10 @@ def check(job: Job) -> Inputs:
     labels = None if job.labels is None else read_labels(job.labels)
     if labels is not None and validation is not None:
         validation.class_indices(labels)
+    fitted, held_out = _parted(job, calibration)
     return Inputs(
-        calibration and calibration.sample(job.calibration_size or sufficiency.MOST),
+        fitted,
+        held_out,
         validation and validation.sample(job.validation_size),
         job.preprocessing or "tf",
         labels,
@@ -133,6 +146,23 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if twice is not None:
         raise SourceError(f"--labels {path} has {twice!r} twice: labels tell classes apart")
     return labels
+
+
+def _parted(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
+    """The calibration images to fit to, and those held out."""
+    if images is None:
+        return None, None
+    chosen = images.sample(job.calibration_size or sufficiency.MOST)
+    if not job.recover and job.calibrator != calibrators.AUTO:
+        return chosen, None
+    if len(chosen) < FEWEST_TO_CHOOSE:
+        option = "--recover" if job.recover else "--calibrator auto"
+        raise ImageSetError(
+            f"{len(chosen)} calibration images of {images.root} are too few for {option}, which holds some out: "
+            f"give at least {FEWEST_TO_CHOOSE}"
+        )
+    count = min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
+    return chosen.first(len(chosen) - count), chosen.last(count)
 
 
 def _calibration_images(job: Job) -> ImageSet:

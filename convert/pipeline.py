@@ -137,8 +137,8 @@ def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
 def _fit(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> Fitted | None:
     if inputs.calibration is None:
         return None
-    request = FitRequest(job.calibrator, until_enough=job.calibration_size is None, hold_out=job.recover)
-    return fit(network.model, network.spec, inputs.calibration, request, progress)
+    request = FitRequest(job.calibrator, until_enough=job.calibration_size is None)
+    return fit(network.model, network.spec, inputs.calibration, inputs.held_out, request, progress)
 
 
 def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:

@@ -39,7 +39,8 @@ def refuse_wrong_preprocessing(
     engine = Engine(float_model, choose_engine("litert"), None)
 
     def right(tried: InputSpec) -> float:
-        return float(np.mean([_first(engine, p, tried) == c for p, c in zip(pixels, classes, strict=True)]))
+        turned = [p if tried.channel_order == spec.channel_order else p[..., ::-1] for p in pixels]
+        return float(np.mean([_first(engine, p, tried) == c for p, c in zip(turned, classes, strict=True)]))
 
     given = right(spec)
     if given >= GOOD_ENOUGH or not pixels:
