@@ -14,23 +14,42 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert import metrics
+from convert import changes, metrics
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet, PixelReader
+from convert.verdict import (
+    ANYTIME,
+    FAIL,
+    FIXED,
+    INCONCLUSIVE,
+    INTERVALS,
+    PASS,
+    Gate,
+    Limits,
+    Tally,
+    judge_tally,
+)
 from edge_runtime import ArtifactError, Classifier
 
+__all__ = [
+    "ANYTIME",
+    "FAIL",
+    "FIXED",
+    "INCONCLUSIVE",
+    "PASS",
+    "Answers",
+    "Drift",
+    "Gate",
+    "Limits",
+    "answer",
+    "compare",
+    "judge",
+    "truth",
+]
+
 Array = npt.NDArray[Any]
-PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
-MOST_FLIPS_LISTED = 100
-MOST_IMAGES_WORTH_NAMING = 10_000_000
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a candidate may lose: `max_drop_pp` of top-1 in percentage points, `min_agreement` as a fraction."""
-
-    max_drop_pp: float = 2.0
-    min_agreement: float = 0.95
+LISTS = ("flips", "per_class", "confusion")
+"""What a report has of a drift, and a card has no room for."""
 
 
 @dataclass(frozen=True)
@@ -53,39 +72,63 @@ class Answers:
 
 @dataclass(frozen=True)
 class Drift:
-    """Keys as in the report's `drift`; rates are fractions, `_pp` percentage points, `_ci95` intervals."""
+    """Keys as in the report's `drift`; rates are fractions, `_pp` percentage points, `_ci95` intervals.
+
+    Attributes:
+        interval: which of `convert.verdict.INTERVALS` the `_ci95` are: "fixed", or "anytime" for a run that may have
+            been stopped by what it saw; then no p-value and no bootstrap interval holds, and they are None.
+        top1_lost, top1_gained: images right in the reference alone, and in the candidate alone.
+        top1_drop_p_value: `metrics.mcnemar_p_value` of them.
+        flips_near_tie, flips_confident: all flips, parted by `changes.NEAR_TIE`.
+        ece_reference, ece_candidate: `metrics.calibration_error`.
+        flips, per_class, confusion: see `convert.changes`.
+    What needs labels is None without them.
+    """
 
     images: int
     labelled: bool
+    interval: str
     top1_reference: float | None
     top1_candidate: float | None
+    top1_lost: int | None
+    top1_gained: int | None
     top1_drop_pp: float | None
     top1_drop_ci95_pp: tuple[float, float] | None
+    top1_drop_p_value: float | None
+    top1_drop_bootstrap95_pp: tuple[float, float] | None
+    top5_reference: float | None
+    top5_candidate: float | None
+    top5_drop_pp: float | None
+    top5_drop_ci95_pp: tuple[float, float] | None
+    ece_reference: float | None
+    ece_candidate: float | None
     agreement_top1: float
     agreement_ci95: tuple[float, float]
     agreement_top5: float
+    flips_near_tie: int
+    flips_confident: int
     sqnr_db: float
     cosine_mean: float
     kl_mean: float
     max_abs_error: float
     flips: list[dict[str, Any]]
+    per_class: list[dict[str, Any]]
+    confusion: list[dict[str, Any]]
+
+    @property
+    def tally(self) -> Tally:
+        """What the verdict rests on."""
+        return Tally(
+            self.images, self.images - self.flips_near_tie - self.flips_confident, self.top1_lost, self.top1_gained
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; an infinite SQNR (equal outputs) is None."""
         return {**asdict(self), "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
 
     def summary(self) -> dict[str, Any]:
-        """What goes into a card: everything but the list of flips."""
-        return {key: value for key, value in self.to_json().items() if key != "flips"}
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The judgement: `verdict` pass, fail or inconclusive, the limits, and a reason for each limit."""
-
-    verdict: str
-    limits: Limits
-    reasons: list[str]
+        """What goes into a card: everything but the lists."""
+        return {key: value for key, value in self.to_json().items() if key not in LISTS}
 
 
 def answer(classifier: Classifier, images: ImageSet, progress: Callable[[int], None]) -> Answers:
@@ -119,77 +162,92 @@ def truth(images: ImageSet, answers: Answers) -> list[int] | None:
     return [of_path[path] for path in answers.paths]
 
 
-def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] | None) -> Drift:
+def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] | None, interval: str = FIXED) -> Drift:
     """How far the candidate's answers are from the reference's.
 
     Args:
         reference, candidate: answers to the same images.
         true_classes: index of each image's class among the reference's labels, or None.
+        interval: "fixed", or "anytime" where what was seen decided about the number of images.
 
     Raises:
         ArtifactError: the two do not tell the same classes apart, or answered other images.
     """
     if reference.paths != candidate.paths:
         raise ArtifactError("reference and candidate answered different images: run both on the same folder")
-    p, q = reference.probabilities, _in_order_of(reference.labels, candidate)
+    p, q = reference.probabilities, in_order_of(reference.labels, candidate)
     same = metrics.agreement_top_k(p, q, 1)
-    n, agreed = len(same), int(same.sum())
+    near_ties, confident = changes.flip_counts(p, q)
     step = max(reference.step, candidate.step)
     logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x, step)) for x in (p, q))
     return Drift(
-        images=n,
+        images=len(same),
         labelled=true_classes is not None,
-        **_top1(p.argmax(axis=1), q.argmax(axis=1), true_classes),
-        agreement_top1=agreed / n,
-        agreement_ci95=metrics.wilson_interval(agreed, n),
+        interval=interval,
+        **_accuracy(p, q, true_classes, interval),
+        agreement_top1=float(same.mean()),
+        agreement_ci95=INTERVALS[interval].rate(int(same.sum()), len(same)),
         agreement_top5=float(metrics.agreement_top_k(p, q, 5).mean()),
+        flips_near_tie=near_ties,
+        flips_confident=confident,
         sqnr_db=metrics.sqnr_db(logits, candidate_logits),
         cosine_mean=float(metrics.cosine(logits, candidate_logits).mean()),
         kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
         max_abs_error=float(np.abs(p - q).max()),
-        flips=_flips(reference, q, true_classes),
+        flips=changes.flips(reference.paths, reference.labels, p, q, true_classes),
+        per_class=changes.per_class(reference.labels, p, q, true_classes),
+        confusion=changes.confusion(reference.labels, p, q),
     )
 
 
 def judge(drift: Drift, limits: Limits) -> Gate:
     """Pass or fail only where the whole 95 % interval is on one side of the limit."""
-    low, high = drift.agreement_ci95
-    verdicts = [_side(low >= limits.min_agreement, high < limits.min_agreement)]
-    reasons = [
-        f"{verdicts[0]}: top-1 agreement {drift.agreement_top1:.2%} [{low:.2%}, {high:.2%}], "
-        f"at least {limits.min_agreement:.2%} wanted"
-    ]
-    if verdicts[0] == INCONCLUSIVE:
-        reasons[0] += f"; {_more_images_for_agreement(drift, limits)}"
-    if drift.top1_drop_ci95_pp is not None:
-        low, high = drift.top1_drop_ci95_pp
-        verdicts.append(_side(high <= limits.max_drop_pp, low > limits.max_drop_pp))
-        reason = (
-            f"{verdicts[1]}: top-1 drop {drift.top1_drop_pp:.2f} pp [{low:.2f}, {high:.2f}], "
-            f"at most {limits.max_drop_pp:.2f} wanted"
-        )
-        if verdicts[1] == INCONCLUSIVE:
-            reason += f"; {_more_images_for_drop(drift, limits)}"
-        reasons.append(reason)
-    worst = next(verdict for verdict in (FAIL, INCONCLUSIVE, PASS) if verdict in verdicts)
-    return Gate(worst, limits, reasons)
+    return judge_tally(drift.tally, limits, INTERVALS[drift.interval])
 
 
-def _top1(reference: Array, candidate: Array, true_classes: Sequence[int] | None) -> dict[str, Any]:
+def _accuracy(p: Array, q: Array, true_classes: Sequence[int] | None, interval: str) -> dict[str, Any]:
+    """What needs labels."""
     if true_classes is None:
-        return dict.fromkeys(("top1_reference", "top1_candidate", "top1_drop_pp", "top1_drop_ci95_pp"))
-    was, is_now = reference == np.asarray(true_classes), candidate == np.asarray(true_classes)
-    lost, gained = int(np.sum(was & ~is_now)), int(np.sum(~was & is_now))
-    low, high = metrics.paired_drop_interval(lost, gained, len(was))
+        return dict.fromkeys(NEEDS_LABELS)
+    truth = np.asarray(true_classes)
+    top1, top5 = _paired(p, q, truth, 1, interval), _paired(p, q, truth, 5, interval)
+    lost, gained, images = top1["lost"], top1["gained"], len(truth)
+    fixed = interval == FIXED
+    bootstrap = metrics.bootstrap_drop_interval(lost, gained, images) if fixed else None
     return {
-        "top1_reference": float(was.mean()),
-        "top1_candidate": float(is_now.mean()),
-        "top1_drop_pp": 100 * (lost - gained) / len(was),
-        "top1_drop_ci95_pp": (100 * low, 100 * high),
+        "top1_lost": lost,
+        "top1_gained": gained,
+        **{f"top1_{key}": top1[key] for key in PAIRED},
+        "top1_drop_p_value": metrics.mcnemar_p_value(lost, gained) if fixed else None,
+        "top1_drop_bootstrap95_pp": bootstrap and (100 * bootstrap[0], 100 * bootstrap[1]),
+        **{f"top5_{key}": top5[key] for key in PAIRED},
+        "ece_reference": metrics.calibration_error(p, truth),
+        "ece_candidate": metrics.calibration_error(q, truth),
     }
 
 
-def _in_order_of(labels: Sequence[str], answers: Answers) -> Array:
+PAIRED = ("reference", "candidate", "drop_pp", "drop_ci95_pp")
+NEEDS_LABELS = (
+    *(f"{rank}_{key}" for rank in ("top1", "top5") for key in PAIRED),
+    *("top1_lost", "top1_gained", "top1_drop_p_value", "top1_drop_bootstrap95_pp", "ece_reference", "ece_candidate"),
+)
+
+
+def _paired(p: Array, q: Array, truth: Array, k: int, interval: str) -> dict[str, Any]:
+    was, is_now = metrics.hits_top_k(p, truth, k), metrics.hits_top_k(q, truth, k)
+    lost, gained = int(np.sum(was & ~is_now)), int(np.sum(~was & is_now))
+    low, high = INTERVALS[interval].drop(lost, gained, len(was))
+    return {
+        "lost": lost,
+        "gained": gained,
+        "reference": float(was.mean()),
+        "candidate": float(is_now.mean()),
+        "drop_pp": 100 * (lost - gained) / len(was),
+        "drop_ci95_pp": (100 * low, 100 * high),
+    }
+
+
+def in_order_of(labels: Sequence[str], answers: Answers) -> Array:
     """Probabilities of `answers` with its classes in the order of `labels`."""
     if sorted(labels) != sorted(answers.labels):
         missing = sorted(set(labels) ^ set(answers.labels))[:3]
@@ -199,53 +257,3 @@ def _in_order_of(labels: Sequence[str], answers: Answers) -> Array:
         )
     column = {label: i for i, label in enumerate(answers.labels)}
     return answers.probabilities[:, [column[label] for label in labels]]
-
-
-def _flips(reference: Answers, q: Array, true_classes: Sequence[int] | None) -> list[dict[str, Any]]:
-    """The images whose first class changed, the most confident of the reference first."""
-    p = reference.probabilities
-    changed = np.flatnonzero(p.argmax(axis=1) != q.argmax(axis=1))
-    changed = changed[np.argsort(-p[changed].max(axis=1), kind="stable")][:MOST_FLIPS_LISTED]
-
-    def top(row: Array) -> dict[str, Any]:
-        return {"label": reference.labels[int(row.argmax())], "probability": float(row.max())}
-
-    return [
-        {
-            "image": str(reference.paths[i]),
-            "reference": top(p[i]),
-            "candidate": top(q[i]),
-            "label": None if true_classes is None else reference.labels[true_classes[int(i)]],
-        }
-        for i in changed
-    ]
-
-
-def _side(within: bool, beyond: bool) -> str:
-    return PASS if within else FAIL if beyond else INCONCLUSIVE
-
-
-def _more_images_for_agreement(drift: Drift, limits: Limits) -> str:
-    def decided(n: int) -> bool:
-        low, high = metrics.wilson_interval(round(drift.agreement_top1 * n), n)
-        return low >= limits.min_agreement or high < limits.min_agreement
-
-    return _more_images(drift.images, decided)
-
-
-def _more_images_for_drop(drift: Drift, limits: Limits) -> str:
-    assert drift.top1_drop_ci95_pp is not None
-    assert drift.top1_drop_pp is not None
-    half = (drift.top1_drop_ci95_pp[1] - drift.top1_drop_ci95_pp[0]) / 2
-    distance = abs(limits.max_drop_pp - drift.top1_drop_pp)
-    return _more_images(drift.images, lambda n: half * np.sqrt(drift.images / n) < distance)
-
-
-def _more_images(images: int, decided: Callable[[int], bool]) -> str:
-    """How many images more would decide, if the rates stay what they are."""
-    n = images
-    while not decided(n):
-        n = n + max(1, n // 20)
-        if n > MOST_IMAGES_WORTH_NAMING:
-            return "the rate is on the limit, more images will hardly decide"
-    return f"about {n - images:,} more images would decide"

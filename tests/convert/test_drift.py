@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert import drift, metrics
+from convert import changes, drift, metrics, sequence
 from convert.drift import FAIL, INCONCLUSIVE, PASS, Answers, Drift, Limits, compare, judge
 from convert.errors import ImageSetError
 from convert.image_sets import find_images
@@ -114,19 +114,27 @@ def test_flips_name_image_and_labels_most_confident_first() -> None:
         "reference": {"label": "a", "probability": pytest.approx(0.9)},
         "candidate": {"label": "b", "probability": pytest.approx(0.9)},
         "label": "b",
+        "reference_top3": ranking("abc", (0.9, 0.05, 0.05)),
+        "candidate_top3": ranking("bac", (0.9, 0.05, 0.05)),
     }
+
+
+def ranking(labels: str, probabilities: Sequence[float]) -> list[dict[str, Any]]:
+    pairs = zip(labels, probabilities, strict=True)
+    return [{"label": label, "probability": pytest.approx(probability)} for label, probability in pairs]
 
 
 def test_at_most_100_flips_are_listed_and_all_are_counted() -> None:
     found = measured(500, wrong=150)
-    assert len(found.flips) == drift.MOST_FLIPS_LISTED
+    assert len(found.flips) == changes.MOST_FLIPS_LISTED
     assert found.agreement_top1 == pytest.approx(0.7)
 
 
 def test_the_report_is_json_and_the_card_leaves_the_flips_out() -> None:
     equal = measured(10, wrong=0)
     assert json.loads(json.dumps(equal.to_json(), allow_nan=False))["sqnr_db"] is None
-    assert set(equal.to_json()) - set(equal.summary()) == {"flips"}
+    assert set(equal.to_json()) - set(equal.summary()) == {"flips", "per_class", "confusion"}
+    assert not any(isinstance(value, list) for value in equal.summary().values())
 
 
 @pytest.mark.parametrize(
@@ -247,3 +255,73 @@ def test_integer_probabilities_are_judged_by_what_they_can_show() -> None:
     found = compare(Answers(paths, probabilities, labels), Answers(paths, rounded, labels, step=1 / 256), None)
     assert found.sqnr_db > 20
     assert found.kl_mean < 0.01
+
+
+def test_flips_are_near_ties_or_confident() -> None:
+    """The reference leads by 0.05 and by 0.5; the third image keeps its class."""
+    reference = np.array([[0.5, 0.45, 0.05], [0.7, 0.2, 0.1], [0.4, 0.35, 0.25]], np.float32)
+    candidate = np.array([[0.45, 0.5, 0.05], [0.2, 0.7, 0.1], [0.4, 0.35, 0.25]], np.float32)
+    paths = tuple(map(Path, "xyz"))
+    found = compare(Answers(paths, reference, tuple("abc")), Answers(paths, candidate, tuple("abc")), None)
+    assert (found.flips_near_tie, found.flips_confident) == (1, 1)
+
+
+def test_classes_and_pairs_by_hand() -> None:
+    found = compare(answers([0, 0, 1, 1, 0]), answers([0, 1, 1, 0, 1]), [0, 0, 1, 0, 1])
+    assert found.per_class == [
+        {"label": "a", "images": 3, "agreement": pytest.approx(1 / 3), "top1_reference": pytest.approx(2 / 3),
+         "top1_candidate": pytest.approx(2 / 3)},
+        {"label": "b", "images": 2, "agreement": 0.5, "top1_reference": 0.5, "top1_candidate": 1},
+    ]  # fmt: skip
+    assert found.confusion == [
+        {"reference": "a", "candidate": "b", "images": 2},
+        {"reference": "b", "candidate": "a", "images": 1},
+    ]
+
+
+def test_without_labels_classes_are_the_references() -> None:
+    found = compare(answers([0, 0, 2]), answers([0, 1, 2]), None)
+    assert [(row["label"], row["images"], row["agreement"]) for row in found.per_class] == [("a", 2, 0.5), ("c", 1, 1)]
+    assert {row["top1_reference"] for row in found.per_class} == {None}
+
+
+def test_paired_tests_of_the_drop_are_reported_beside_its_interval() -> None:
+    found = measured(200, wrong=6, gained=1)
+    assert (found.top1_lost, found.top1_gained) == (6, 1)
+    assert found.top1_drop_p_value == pytest.approx(metrics.mcnemar_p_value(6, 1))
+    assert found.top1_drop_bootstrap95_pp == pytest.approx(
+        [100 * x for x in metrics.bootstrap_drop_interval(6, 1, 200)]
+    )
+
+
+def test_top5_of_six_classes() -> None:
+    """The true class is the last of six in the candidate's ranking, and in the reference the first."""
+    labels = tuple("abcdef")
+    reference = np.array([[0.5, 0.3, 0.1, 0.05, 0.03, 0.02]] * 4, np.float32)
+    candidate = reference.copy()
+    candidate[0] = candidate[0, ::-1]
+    paths = tuple(map(Path, "wxyz"))
+    found = compare(Answers(paths, reference, labels), Answers(paths, candidate, labels), [0, 0, 0, 0])
+    assert (found.top5_reference, found.top5_candidate, found.top5_drop_pp) == (1, 0.75, 25)
+    assert found.top5_drop_ci95_pp == pytest.approx([100 * x for x in metrics.paired_drop_interval(1, 0, 4)])
+
+
+def test_calibration_errors_of_both_sides() -> None:
+    """Always 0.8 sure; right in 3 of 4 and in 2 of 4."""
+    found = compare(answers([0, 0, 0, 0]), answers([0, 0, 0, 1]), [0, 0, 1, 0])
+    assert found.ece_reference == pytest.approx(0.05)
+    assert found.ece_candidate == pytest.approx(0.3)
+
+
+def test_a_run_that_may_have_stopped_is_judged_by_the_sequence_alone() -> None:
+    """39 wrong of 1,500 pass in one look; after many looks that is not certain yet."""
+    truth, reference, candidate = [0] * 1500, answers([0] * 1500), answers([0] * 1451 + [1] * 49)
+    fixed, anytime = (compare(reference, candidate, truth, interval) for interval in ("fixed", "anytime"))
+    assert (fixed.interval, anytime.interval) == ("fixed", "anytime")
+    assert anytime.agreement_ci95 == sequence.rate_interval(1451, 1500)
+    assert anytime.top1_drop_ci95_pp == pytest.approx([100 * x for x in sequence.drop_interval(49, 0, 1500)])
+    assert anytime.top1_drop_p_value is anytime.top1_drop_bootstrap95_pp is None
+    limits = Limits(max_drop_pp=10, min_agreement=0.955)
+    assert judge(fixed, limits).verdict == PASS
+    assert judge(anytime, limits).verdict == INCONCLUSIVE
+    assert "more images would decide" in judge(anytime, limits).reasons[0]

@@ -1,0 +1,140 @@
+"""From counts to a verdict: pass, fail, or inconclusive, and then how many more images it would take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from convert import metrics, sequence
+
+PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
+MOST_IMAGES_WORTH_NAMING = 10_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate may lose: `max_drop_pp` of top-1 in percentage points, `min_agreement` as a fraction."""
+
+    max_drop_pp: float = 2.0
+    min_agreement: float = 0.95
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a verdict rests on.
+
+    Attributes:
+        images: all answered images.
+        agreed: those with the same first class on both sides.
+        lost, gained: those right in the reference alone, and in the candidate alone; None without labels.
+    """
+
+    images: float
+    agreed: float
+    lost: float | None = None
+    gained: float | None = None
+
+    def scaled(self, images: float) -> Tally:
+        """The same rates on another number of images."""
+        factor = images / self.images
+        lost, gained = (None if count is None else factor * count for count in (self.lost, self.gained))
+        return Tally(images, factor * self.agreed, lost, gained)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How sure one can be of a rate, and of a drop; both as in `convert.metrics`."""
+
+    rate: Callable[[float, float], tuple[float, float]]
+    drop: Callable[[float, float, float], tuple[float, float]]
+
+
+FIXED, ANYTIME = "fixed", "anytime"
+INTERVALS = {
+    FIXED: Intervals(metrics.wilson_interval, metrics.paired_drop_interval),
+    ANYTIME: Intervals(sequence.rate_interval, sequence.drop_interval),
+}
+"""For a number of images that was fixed before the first of them was seen; and for a run that may stop at any image."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The judgement: `verdict` pass, fail or inconclusive, the limits, and a reason for each limit."""
+
+    verdict: str
+    limits: Limits
+    reasons: list[str]
+
+
+def judge_tally(tally: Tally, limits: Limits, intervals: Intervals) -> Gate:
+    """Pass or fail only where the whole 95 % interval is on one side of the limit."""
+    gauges = [_agreement] if tally.lost is None else [_agreement, _drop]
+    judged = [gauge(tally, limits, intervals) for gauge in gauges]
+    reasons = []
+    for gauge, (side, text) in zip(gauges, judged, strict=True):
+        hint = f"; {_more_images(tally, limits, intervals, gauge)}" if side == INCONCLUSIVE else ""
+        reasons.append(f"{side}: {text}{hint}")
+    return Gate(worst([side for side, _ in judged]), limits, reasons)
+
+
+def is_certain(tally: Tally, limits: Limits) -> bool:
+    """Whether a run that may stop at any image has its verdict.
+
+    The capital at the limit tells nearly always that it has not, at a fraction of what the intervals cost.
+    """
+    sides = [_anytime_side(sequence.RATE_VALUES, [tally.images - tally.agreed, tally.agreed], limits.min_agreement)]
+    if tally.lost is not None and tally.gained is not None:
+        counts = [tally.lost, tally.images - tally.lost - tally.gained, tally.gained]
+        sides.append(_anytime_side(sequence.DROP_VALUES, counts, (1 - limits.max_drop_pp / 100) / 2))
+    if worst(sides) == INCONCLUSIVE:
+        return False
+    return judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
+
+
+def worst(verdicts: Sequence[str]) -> str:
+    """Fail before inconclusive before pass."""
+    return next(verdict for verdict in (FAIL, INCONCLUSIVE, PASS) if verdict in verdicts)
+
+
+def _agreement(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str, str]:
+    low, high = intervals.rate(tally.agreed, tally.images)
+    text = (
+        f"top-1 agreement {tally.agreed / tally.images:.2%} [{low:.2%}, {high:.2%}], "
+        f"at least {limits.min_agreement:.2%} wanted"
+    )
+    return _side(low >= limits.min_agreement, high < limits.min_agreement), text
+
+
+def _drop(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str, str]:
+    assert tally.lost is not None
+    assert tally.gained is not None
+    low, high = (100 * end for end in intervals.drop(tally.lost, tally.gained, tally.images))
+    text = (
+        f"top-1 drop {100 * (tally.lost - tally.gained) / tally.images:.2f} pp [{low:.2f}, {high:.2f}], "
+        f"at most {limits.max_drop_pp:.2f} wanted"
+    )
+    return _side(high <= limits.max_drop_pp, low > limits.max_drop_pp), text
+
+
+Gauge = Callable[[Tally, Limits, Intervals], tuple[str, str]]
+
+
+def _side(within: bool, beyond: bool) -> str:
+    return PASS if within else FAIL if beyond else INCONCLUSIVE
+
+
+def _anytime_side(values: Sequence[float], counts: Sequence[float], limit: float) -> str:
+    """Pass where means up to `limit` are excluded, fail where those from there on are."""
+    above = sequence.log_capital(values, sequence.as_counts(counts), limit)
+    below = sequence.log_capital(values, sequence.as_counts(counts[::-1]), 1 - limit)
+    return _side(bool(above >= sequence.WANTED), bool(below >= sequence.WANTED))
+
+
+def _more_images(tally: Tally, limits: Limits, intervals: Intervals, gauge: Gauge) -> str:
+    """How many images more would decide, if the rates stay what they are."""
+    n = int(tally.images)
+    while gauge(tally.scaled(n), limits, intervals)[0] == INCONCLUSIVE:
+        n = n + max(1, n // 20)
+        if n > MOST_IMAGES_WORTH_NAMING:
+            return "the rate is on the limit, more images will hardly decide"
+    return f"about {n - int(tally.images):,} more images would decide"
