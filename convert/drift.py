@@ -42,6 +42,7 @@ __all__ = [
     "Gate",
     "Limits",
     "answer",
+    "class_order",
     "compare",
     "judge",
     "truth",
@@ -175,7 +176,7 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
     """
     if reference.paths != candidate.paths:
         raise ArtifactError("reference and candidate answered different images: run both on the same folder")
-    p, q = reference.probabilities, in_order_of(reference.labels, candidate)
+    p, q = reference.probabilities, candidate.probabilities[:, class_order(reference.labels, candidate.labels)]
     same = metrics.agreement_top_k(p, q, 1)
     near_ties, confident = changes.flip_counts(p, q)
     step = max(reference.step, candidate.step)
@@ -247,13 +248,17 @@ def _paired(p: Array, q: Array, truth: Array, k: int, interval: str) -> dict[str
     }
 
 
-def in_order_of(labels: Sequence[str], answers: Answers) -> Array:
-    """Probabilities of `answers` with its classes in the order of `labels`."""
-    if sorted(labels) != sorted(answers.labels):
-        missing = sorted(set(labels) ^ set(answers.labels))[:3]
+def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
+    """For each of the reference's `labels` its column in the candidate's answers.
+
+    Raises:
+        ArtifactError: the two do not tell the same classes apart.
+    """
+    if sorted(labels) != sorted(candidate):
+        missing = sorted(set(labels) ^ set(candidate))[:3]
         raise ArtifactError(
             f"reference and candidate do not tell the same classes apart, only one of them has {missing}: "
             "compare models with the same labels"
         )
-    column = {label: i for i, label in enumerate(answers.labels)}
-    return answers.probabilities[:, [column[label] for label in labels]]
+    column = {label: i for i, label in enumerate(candidate)}
+    return [column[label] for label in labels]

@@ -17,8 +17,10 @@ from rich.table import Table
 from convert.atomic import write_atomically
 from convert.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
 from convert.schemes import Scheme
+from edge_runtime.terminal import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
+MOST_PAIRS_SHOWN = 5
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
 
@@ -165,10 +167,21 @@ def print_drift(console: Console, drift: Drift, gate: Gate) -> None:
     if drift.top1_reference is not None and drift.top1_candidate is not None:
         top1 = f"{drift.top1_reference:.2%} reference, {drift.top1_candidate:.2%} candidate"
     table.add_row("top-1", top1)
+    if drift.top5_drop_ci95_pp is not None:
+        low, high = drift.top5_drop_ci95_pp
+        table.add_row("top-5 drop", f"{drift.top5_drop_pp:.2f} pp [{low:.2f}, {high:.2f}]")
+        table.add_row("calibration error", f"{drift.ece_reference:.2%} reference, {drift.ece_candidate:.2%} candidate")
+    if drift.top1_drop_p_value is not None:
+        counts = f"{drift.top1_lost} answers lost, {drift.top1_gained} gained"
+        table.add_row("McNemar's p", f"{drift.top1_drop_p_value:.3g} ({counts})")
     table.add_row("agreement, top-5", f"{drift.agreement_top5:.2%}")
     table.add_row("SQNR of the logits", f"{drift.sqnr_db:.1f} dB")
     table.add_row("largest error of a probability", f"{drift.max_abs_error:.2g}")
-    table.add_row("flipped answers", str(round(drift.images * (1 - drift.agreement_top1))))
+    flips = drift.flips_near_tie + drift.flips_confident
+    table.add_row("flipped answers", f"{flips} ({drift.flips_near_tie} near-ties, {drift.flips_confident} confident)")
+    for pair in drift.confusion[:MOST_PAIRS_SHOWN]:
+        names = f"{printable(pair['reference'])} -> {printable(pair['candidate'])}"
+        table.add_row("", escape(f"{pair['images']} x {names}"))
     console.print(table)
 
 

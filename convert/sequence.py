@@ -25,6 +25,7 @@ not about the folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ WANTED = float(np.log(2 / LEVEL))
 """The logarithm of the capital that excludes a mean, on one side."""
 BETS = ((np.arange(64) + 0.5) / 64) ** 2
 """g of the mixture, denser near 0: the closer the mean is to m, the smaller the best bet."""
+LEAST_BOUND = 1e-12
+"""A bound that would be a smaller part of the average is 0."""
 RATE_VALUES = (0.0, 1.0)
 DROP_VALUES = (0.0, 0.5, 1.0)
 """A gained, unchanged and lost answer, -1, 0 and 1, as numbers within 0..1."""
@@ -55,10 +58,15 @@ def log_capital(values: Sequence[float], counts: Array, mean: float) -> Array:
     """
     if mean <= 0:
         return np.full(np.shape(counts)[:-1], np.inf)
-    factors = np.log1p(BETS[:, np.newaxis] * (np.asarray(values) / mean - 1))
-    logs = np.asarray(counts, np.float64) @ factors.T
+    logs = np.asarray(counts, np.float64) @ _log_factors(tuple(values), mean)
     peak = logs.max(axis=-1)
     return np.asarray(peak + np.log(np.mean(np.exp(logs - peak[..., np.newaxis]), axis=-1)))
+
+
+@lru_cache(maxsize=128)
+def _log_factors(values: tuple[float, ...], mean: float) -> Array:
+    """float64 (values, bets): what each image does to the logarithm of each bet's capital; the limits come again."""
+    return np.log1p(BETS * (np.asarray(values)[:, np.newaxis] / mean - 1))
 
 
 def as_counts(counts: Sequence[float]) -> Array:
@@ -86,8 +94,11 @@ def _lower_bound(values: Sequence[float], counts: Sequence[float]) -> float:
     """The least mean that is not excluded; at the average itself no bet wins anything, below it each wins more."""
     from scipy.optimize import brentq
 
-    found, average = as_counts(counts), float(np.average(values, weights=counts))
-    if average == 0:
-        return 0.0
-    bound = brentq(lambda mean: float(log_capital(values, found, mean)) - WANTED, 1e-12 * average, average, xtol=1e-12)
-    return float(bound)
+    found = np.maximum(as_counts(counts), 0)  # scaled ones may be off by a rounding
+    average = float(np.average(values, weights=found))
+
+    def surplus(mean: float) -> float:
+        return float(log_capital(values, found, mean)) - WANTED
+
+    least = LEAST_BOUND * average
+    return float(brentq(surplus, least, average, xtol=1e-12)) if average > 0 and surplus(least) > 0 else 0.0

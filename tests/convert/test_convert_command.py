@@ -225,7 +225,7 @@ def test_tensorflow_stays_silent(converted: Conversion) -> None:
 def test_drift_gates_the_artifact_against_the_float_one(converted: Conversion, validation_folder: Path) -> None:
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("none"),
-        "--images", validation_folder, "--json",
+        "--images", validation_folder, "--no-stop-early", "--json",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     report = json.loads(finished.out)
@@ -238,7 +238,7 @@ def test_drift_lowers_a_keras_reference(
 ) -> None:
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", small_model, "--images", validation_folder,
-        "--preprocessing", "tf", "--labels", colour_labels,
+        "--preprocessing", "tf", "--labels", colour_labels, "--no-stop-early",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     assert finished.out.startswith("pass on 240 images")
@@ -259,7 +259,8 @@ def test_drift_sees_a_card_that_lies(
     packaging.write(packaging.Package(flatbuffer, (green, blue, red), replace(artifact.card)), liar)
     finished = run_command("irv2-drift", liar, "--reference", converted.artifact("none"), "--images", validation_folder)
     assert finished.code == 3, finished.err
-    assert finished.out.startswith("fail on 240 images")
+    assert finished.out.startswith("fail on ")
+    assert "of 240 images" in finished.err, "a lie is found out early"
 
 
 def test_inspect_counts_what_is_in_the_artifact(converted: Conversion) -> None:

@@ -130,11 +130,20 @@ def test_drift_alone_begins_with_its_verdict() -> None:
     first, *rest = text.getvalue().splitlines()
     assert first == "inconclusive on 200 images"
     assert any("100.00% reference, 98.50% candidate" in line for line in rest)
-    assert any(line.split() == ["flipped", "answers", "3"] for line in rest)
+    assert any(line.split() == ["flipped", "answers", "3", "(0", "near-ties,", "3", "confident)"] for line in rest)
 
 
 def test_flips_beyond_the_listed_ones_are_counted() -> None:
     text = io.StringIO()
     drift = measured(150)
     report.print_drift(Console(file=text, width=120), drift, judge(drift, Limits()))
-    assert any(line.split() == ["flipped", "answers", "150"] for line in text.getvalue().splitlines())
+    assert any(line.split()[:3] == ["flipped", "answers", "150"] for line in text.getvalue().splitlines())
+
+
+def test_what_labels_tell_is_shown() -> None:
+    text = io.StringIO()
+    drift = measured(3)
+    report.print_drift(Console(file=text, width=120), drift, judge(drift, Limits()))
+    assert "0.25 (3 answers lost, 0 gained)" in text.getvalue(), "McNemar: 2 / 2^3"
+    assert "10.00% reference, 11.05% candidate" in text.getvalue()
+    assert "3 x cat -> dog" in text.getvalue()

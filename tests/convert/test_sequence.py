@@ -111,3 +111,9 @@ def test_answers_that_are_all_alike_leave_one_end_closed() -> None:
     low, high = sequence.drop_interval(0, 0, 1000)
     assert low == pytest.approx(-high)
     assert 0 < high < 0.01
+
+
+def test_a_little_of_one_image_excludes_nothing() -> None:
+    """Scaled counts are no whole numbers, and may be off by a rounding."""
+    assert sequence.rate_interval(1e-13, 52)[0] == 0
+    assert sequence.rate_interval(52 + 1e-13, 52)[1] == 1

@@ -1,0 +1,109 @@
+"""Reference and candidate answer the same images side by side, so that a run can end when its verdict is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.drift import Answers, class_order
+from convert.errors import ImageSetError
+from convert.image_sets import ImageSet
+from convert.sides import Side
+from convert.verdict import Limits, Tally, is_certain
+
+Array = npt.NDArray[Any]
+Rows = Iterator[tuple[int, Array]]
+
+
+class Watch(Protocol):
+    """Looks at each image; true when no more are needed."""
+
+    def __call__(self, index: int, reference: Array, candidate: Array, /) -> bool: ...
+
+
+def never(index: int, reference: Array, candidate: Array) -> bool:
+    """A watch that wants all images."""
+    return False
+
+
+@dataclass
+class UntilCertain:
+    """A watch that ends the run at the first image at which the verdict is certain.
+
+    Attributes:
+        limits: of the gate.
+        order: for each class of the reference its column in the candidate's answers.
+        truth: for each image of the set the index of its class among the reference's, or None.
+        tally: what was seen so far.
+    """
+
+    limits: Limits
+    order: Sequence[int]
+    truth: Sequence[int] | None
+    tally: Tally
+
+    @classmethod
+    def of(cls, reference: Side, candidate: Side, images: ImageSet, limits: Limits) -> UntilCertain:
+        """A watch over two sides that answer `images`."""
+        truth = images.class_indices(reference.labels)
+        tally = Tally(0, 0) if truth is None else Tally(0, 0, 0, 0)
+        return cls(limits, class_order(reference.labels, candidate.labels), truth, tally)
+
+    def __call__(self, index: int, reference: Array, candidate: Array) -> bool:
+        p, q = int(reference.argmax()), int(candidate[self.order].argmax())
+        seen = self.tally
+        self.tally = replace(seen, images=seen.images + 1, agreed=seen.agreed + (p == q))
+        if self.truth is not None and seen.lost is not None and seen.gained is not None:
+            was, is_now = p == self.truth[index], q == self.truth[index]
+            self.tally = replace(
+                self.tally, lost=seen.lost + (was and not is_now), gained=seen.gained + (is_now and not was)
+            )
+        return is_certain(self.tally, self.limits)
+
+
+def answer_both(
+    reference: Side, candidate: Side, images: ImageSet, watch: Watch, progress: Callable[[int], None]
+) -> tuple[Answers, Answers]:
+    """The answers of both sides to the images that both can read, up to the one at which `watch` has seen enough.
+
+    Args:
+        reference, candidate: what answers.
+        images: in the order to run them; a watch needs a shuffle.
+        watch: asked after each image.
+        progress: called with the number of images done.
+
+    Raises:
+        ImageSetError: more than a tenth of the images, or all of them, cannot be read.
+    """
+    indices, reference_rows, candidate_rows = [], [], []
+    for index, p, q in _in_step(reference.rows(images), candidate.rows(images)):
+        indices.append(index)
+        reference_rows.append(p)
+        candidate_rows.append(q)
+        progress(index + 1)
+        if watch(index, p, q):
+            break
+    if not indices:
+        raise ImageSetError(f"no image in {images.root} could be read")
+    paths = tuple(images.paths[i] for i in indices)
+    return (
+        Answers(paths, np.stack(reference_rows), reference.labels, step=reference.step),
+        Answers(paths, np.stack(candidate_rows), candidate.labels, step=candidate.step),
+    )
+
+
+def _in_step(reference: Rows, candidate: Rows) -> Iterator[tuple[int, Array, Array]]:
+    """What both have of each index; both are read to their ends, where they complain about what they could not read."""
+    left, right = next(reference, None), next(candidate, None)
+    while left is not None or right is not None:
+        if left is not None and right is not None and left[0] == right[0]:
+            yield left[0], left[1], right[1]
+            left, right = next(reference, None), next(candidate, None)
+        elif right is None or (left is not None and left[0] < right[0]):
+            left = next(reference, None)
+        else:
+            right = next(candidate, None)
