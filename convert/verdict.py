@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from convert import metrics, sequence
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 MOST_IMAGES_WORTH_NAMING = 10_000_000
+PRECISION = 0.02
+"""Of the number of images said to be enough."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,18 @@ def _anytime_side(values: Sequence[float], counts: Sequence[float], limit: float
 
 
 def _more_images(tally: Tally, limits: Limits, intervals: Intervals, gauge: Gauge) -> str:
-    """How many images more would decide, if the rates stay what they are."""
-    n = int(tally.images)
-    while gauge(tally.scaled(n), limits, intervals)[0] == INCONCLUSIVE:
-        n = n + max(1, n // 20)
-        if n > MOST_IMAGES_WORTH_NAMING:
+    """How many images more would decide, if the rates stay what they are; found by doubling, then by halving."""
+
+    def decided(n: float) -> bool:
+        return gauge(tally.scaled(n), limits, intervals)[0] != INCONCLUSIVE
+
+    enough = tally.images
+    while not decided(enough):
+        enough *= 2
+        if enough > MOST_IMAGES_WORTH_NAMING:
             return "the rate is on the limit, more images will hardly decide"
-    return f"about {n - int(tally.images):,} more images would decide"
+    too_few = enough / 2
+    while enough - too_few > max(1, enough * PRECISION):
+        middle = (enough + too_few) / 2
+        too_few, enough = (too_few, middle) if decided(middle) else (middle, enough)
+    return f"about {math.ceil(enough - tally.images):,} more images would decide"
