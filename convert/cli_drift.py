@@ -16,6 +16,8 @@ from convert.image_sets import find_images
 from convert.job import read_labels
 from convert.preprocessing import CONVENTIONS
 from convert.report import exit_code, print_drift
+from convert.shards import Share, answer_shard, read_shard, write_shard
+from convert.shards import merge as merged
 from convert.sides import ModelOptions
 from convert.terminal import TerminalProgress
 
@@ -62,8 +64,12 @@ def drift() -> None:
     "--stop-early/--no-stop-early",
     default=True,
     show_default=True,
-    help="Stop at the first image at which the verdict is certain; intervals are wider for it.",
+    help="Stop at the first image at which the verdict is certain; intervals are wider for it. "
+    "Shards and workers of a scheduler never do.",
 )
+@click.option("--shard", metavar="K/N", help="Answer part K of N of the images only, and write it to --rows.")
+@click.option("--rows", type=FILE, metavar="FILE", help="Where to write a shard.  [default: drift.K-of-N.json]")
+@click.option("--scheduler", metavar="ADDRESS", help="Let the workers of a dask scheduler answer, tcp://HOST:PORT.")
 @limit_options
 @ci.output_options
 @one_line_errors
@@ -77,6 +83,9 @@ def gate(
     labels: Path | None,
     save_reference: Path | None,
     stop_early: bool,
+    shard: str | None,
+    rows: Path | None,
+    scheduler: str | None,
     max_drop: float,
     min_agreement: float,
     as_json: bool,
@@ -105,8 +114,37 @@ def gate(
             reference_options=of_reference,
             on_purpose=reference_preprocessing is not None,
         )
-        measured = run(request, limits(max_drop, min_agreement), stop_early, progress)
+        if shard is not None:
+            _write_shard(request, Share.parse(shard), rows, progress)
+            return
+        judge_by = limits(max_drop, min_agreement)
+        if scheduler is not None:
+            from convert.cluster import run_on_cluster
+
+            measured = run_on_cluster(scheduler, request, judge_by, progress)
+        else:
+            measured = run(request, judge_by, stop_early, progress)
     show(measured, as_json, junit)
+
+
+@drift.command()
+@click.argument("shards", type=FILE, nargs=-1, required=True, metavar="FILE...")
+@limit_options
+@ci.output_options
+@one_line_errors
+def merge(shards: tuple[Path, ...], max_drop: float, min_agreement: float, as_json: bool, junit: Path | None) -> None:
+    """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
+
+    Exit codes are those of the run.
+    """
+    show(merged({str(path): read_shard(path) for path in shards}, limits(max_drop, min_agreement)), as_json, junit)
+
+
+def _write_shard(request: Request, share: Share, rows: Path | None, progress: TerminalProgress) -> None:
+    path = rows or Path(f"drift.{share.number}-of-{share.count}.json")
+    shard = answer_shard(request, share, progress)
+    write_shard(path, shard)
+    progress.note(f"{path}: {len(shard['images'])} of {shard['run']['images']['count']} images, shard {share}")
 
 
 def _save(

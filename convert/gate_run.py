@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from convert import drift, lockstep, stored
 from convert.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
@@ -16,9 +16,7 @@ from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
 from convert.preprocessing import input_spec
 from convert.report import environment, gate_json
 from convert.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
-from convert.sources import file_sha256
 from convert.stored import StoredReference
-from convert.terminal import TerminalProgress
 from edge_runtime import InputSpec
 
 
@@ -68,7 +66,29 @@ class Measured:
     report: dict[str, Any]
 
 
-def run(request: Request, limits: Limits, stop_early: bool, progress: TerminalProgress) -> Measured:
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about: the artifact, its reference, and how many images there were to choose from."""
+
+    artifact: dict[str, Any]
+    reference: dict[str, Any]
+    available: int
+
+
+class Progress(Protocol):
+    """Told what happens; as in `convert.pipeline`."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def count(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` images of the stage `name` are done."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+
+def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) -> Measured:
     """Compare the two sides of a request.
 
     Args:
@@ -92,27 +112,29 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: TerminalPr
         note_skipped(progress.note, candidate.skipped, images)
         if len(found.paths) + len(candidate.skipped) < len(images):
             progress.note(f"certain after {len(found.paths)} of {len(images)} images")
-        return judged(request, wanted, found, images, limits, ANYTIME if stop_early else FIXED, reference.model_sha256)
+        subject = Subject(
+            {
+                "path": str(request.candidate),
+                "bytes": request.candidate.stat().st_size,
+                "sha256": candidate.model_sha256,
+            },
+            {"path": str(request.reference), "model_sha256": reference.model_sha256},
+            len(images),
+        )
+        return judged(subject, wanted, found, images, limits, ANYTIME if stop_early else FIXED)
 
 
 def judged(
-    request: Request,
-    wanted: Answers,
-    found: Answers,
-    images: ImageSet,
-    limits: Limits,
-    interval: str,
-    reference_sha256: str,
+    subject: Subject, wanted: Answers, found: Answers, images: ImageSet, limits: Limits, interval: str
 ) -> Measured:
-    """Compare and judge two sets of answers to `images`, or to the first of them."""
+    """Compare and judge two sets of answers to `images`, or to the first of them; see `drift.compare`."""
     truth = drift.truth(images, wanted)
     measured = drift.compare(wanted, found, truth, interval)
     gate = drift.judge(measured, limits)
-    candidate = request.candidate
     report = {
-        "artifact": {"path": str(candidate), "bytes": candidate.stat().st_size, "sha256": file_sha256(candidate)},
-        "reference": {"path": str(request.reference), "model_sha256": reference_sha256},
-        "sampling": {"available": len(images), "seed": SHUFFLE_SEED, "interval": interval},
+        "artifact": subject.artifact,
+        "reference": subject.reference,
+        "sampling": {"available": subject.available, "seed": SHUFFLE_SEED, "interval": interval},
         "drift": measured.to_json(),
         "gate": gate_json(gate),
         "environment": environment(),
@@ -121,8 +143,16 @@ def judged(
 
 
 @contextmanager
-def open_sides(request: Request, images: ImageSet, progress: TerminalProgress) -> Iterator[tuple[Side, ModelSide]]:
+def open_sides(
+    request: Request, images: ImageSet, progress: Progress, checked: ImageSet | None = None
+) -> Iterator[tuple[Side, ModelSide]]:
     """Both sides, which fit each other and the images.
+
+    Args:
+        request: what to compare.
+        images: all images of the run.
+        progress: told what takes long.
+        checked: the images to hold against a stored reference, by default all of the run.
 
     Raises:
         EdgeError: one cannot be opened, or does not fit.
@@ -135,7 +165,7 @@ def open_sides(request: Request, images: ImageSet, progress: TerminalProgress) -
         ) as reference,
     ):
         if isinstance(reference, StoredReference):
-            _check_stored(reference, request, candidate, images)
+            _check_stored(reference, request, candidate, checked or images)
         drift.class_order(reference.labels, candidate.labels)
         images.class_indices(reference.labels)
         yield reference, candidate
@@ -156,7 +186,7 @@ def _stated(request: Request, reference: StoredReference) -> InputSpec:
 
 
 def save_reference(
-    path: Path, reference: Path, options: ModelOptions, images: ImageSet, progress: TerminalProgress
+    path: Path, reference: Path, options: ModelOptions, images: ImageSet, progress: Progress
 ) -> StoredReference:
     """Let a float network answer all images, and store its answers.
 

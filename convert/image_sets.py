@@ -46,6 +46,12 @@ class ImageSet:
         folders = None if self.folders is None else tuple(self.folders[i] for i in order)
         return replace(self, paths=tuple(self.paths[i] for i in order), folders=folders)
 
+    def part(self, positions: range) -> ImageSet:
+        """The images at some positions."""
+        chosen = slice(positions.start, positions.stop)
+        folders = None if self.folders is None else self.folders[chosen]
+        return replace(self, paths=self.paths[chosen], folders=folders)
+
     def first(self, count: int | None) -> ImageSet:
         """The first `count` images; None keeps all of them."""
         folders = None if self.folders is None else self.folders[:count]

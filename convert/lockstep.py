@@ -80,7 +80,7 @@ def answer_both(
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
     """
     indices, reference_rows, candidate_rows = [], [], []
-    for index, p, q in _in_step(reference.rows(images), candidate.rows(images)):
+    for index, p, q in in_step(reference.rows(images), candidate.rows(images)):
         indices.append(index)
         reference_rows.append(p)
         candidate_rows.append(q)
@@ -96,7 +96,7 @@ def answer_both(
     )
 
 
-def _in_step(reference: Rows, candidate: Rows) -> Iterator[tuple[int, Array, Array]]:
+def in_step(reference: Rows, candidate: Rows) -> Iterator[tuple[int, Array, Array]]:
     """What both have of each index; both are read to their ends, where they complain about what they could not read."""
     left, right = next(reference, None), next(candidate, None)
     while left is not None or right is not None:

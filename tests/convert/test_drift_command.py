@@ -38,6 +38,7 @@ def refused(*arguments: object) -> str:
 
 
 def report_of(done: Result) -> dict[str, Any]:
+    assert done.stdout, done.stderr
     return dict(json.loads(done.stdout))
 
 
