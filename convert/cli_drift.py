@@ -15,7 +15,7 @@ from convert.gate_run import Measured, Request, run, save_reference
 from convert.image_sets import find_images
 from convert.job import read_labels
 from convert.preprocessing import CONVENTIONS
-from convert.report import exit_code, print_drift
+from convert.report import exit_code, print_blame, print_drift
 from convert.shards import Share, answer_shard, read_shard, write_shard
 from convert.shards import merge as merged
 from convert.sides import ModelOptions
@@ -70,6 +70,8 @@ def drift() -> None:
 @click.option("--shard", metavar="K/N", help="Answer part K of N of the images only, and write it to --rows.")
 @click.option("--rows", type=FILE, metavar="FILE", help="Where to write a shard.  [default: drift.K-of-N.json]")
 @click.option("--scheduler", metavar="ADDRESS", help="Let the workers of a dask scheduler answer, tcp://HOST:PORT.")
+@click.option("--reference-kernels", is_flag=True, help="Blame the optimized kernels, on 4 images; minutes.")
+@click.option("--recorded", type=FILE, metavar="FILE", help="Blame a device: what irv2-predict --record wrote there.")
 @limit_options
 @ci.output_options
 @one_line_errors
@@ -86,6 +88,8 @@ def gate(
     shard: str | None,
     rows: Path | None,
     scheduler: str | None,
+    reference_kernels: bool,
+    recorded: Path | None,
     max_drop: float,
     min_agreement: float,
     as_json: bool,
@@ -113,6 +117,8 @@ def gate(
             candidate_options=ModelOptions(preprocessing, names),
             reference_options=of_reference,
             on_purpose=reference_preprocessing is not None,
+            reference_kernels=reference_kernels,
+            recorded=recorded,
         )
         if shard is not None:
             _write_shard(request, Share.parse(shard), rows, progress)
@@ -163,4 +169,5 @@ def show(measured: Measured, as_json: bool, junit: Path | None) -> None:
         click.echo(json.dumps(measured.report, indent=1))
     else:
         print_drift(Console(), measured.drift, measured.gate)
+        print_blame(Console(), measured.report["blame"])
     sys.exit(exit_code([measured.gate]))

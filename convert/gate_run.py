@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from convert import drift, lockstep, stored
+from convert import blame, drift, lockstep, stored
+from convert.blame import Step
 from convert.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.errors import SourceError
 from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
@@ -31,6 +32,8 @@ class Request:
         images_size: most images of it, or None for all.
         candidate_options: of a candidate without a card.
         reference_options: of a reference without one.
+        reference_kernels: whether the candidate is also run on reference kernels, for blame.
+        recorded: what `irv2-predict --record` wrote on a device, for blame; or None.
         on_purpose: whether `reference_options` were given for the reference alone, not meant for both sides.
     """
 
@@ -41,6 +44,8 @@ class Request:
     candidate_options: ModelOptions = field(default_factory=ModelOptions)
     reference_options: ModelOptions = field(default_factory=ModelOptions)
     on_purpose: bool = False
+    reference_kernels: bool = False
+    recorded: Path | None = None
 
     def image_set(self) -> ImageSet:
         """The images, in a seeded shuffle."""
@@ -68,11 +73,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report is about: the artifact, its reference, and how many images there were to choose from."""
+    """What a report is about.
+
+    Attributes:
+        artifact, reference: as in the report.
+        available: how many images there were to choose from.
+        keras_sqnr_db: as of `convert.sides.Side`.
+        steps: what else is blamed.
+    """
 
     artifact: dict[str, Any]
     reference: dict[str, Any]
     available: int
+    keras_sqnr_db: float | None = None
+    steps: tuple[Step, ...] = ()
 
 
 class Progress(Protocol):
@@ -120,8 +134,28 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
             },
             {"path": str(request.reference), "model_sha256": reference.model_sha256},
             len(images),
+            first_known(reference.keras_sqnr_db, candidate.keras_sqnr_db),
+            tuple(_steps(request, candidate, images, progress)),
         )
         return judged(subject, wanted, found, images, limits, ANYTIME if stop_early else FIXED)
+
+
+def first_known(*figures: float | None) -> float | None:
+    """The first that is not None."""
+    return next((figure for figure in figures if figure is not None), None)
+
+
+def _steps(request: Request, candidate: ModelSide, images: ImageSet, progress: Progress) -> Iterator[Step]:
+    """What else was asked to be blamed."""
+    if request.reference_kernels:
+
+        def count(done: int, total: int) -> None:
+            progress.count("reference kernels", done, total)
+
+        yield blame.kernels(candidate, request.candidate, images, count)
+    if request.recorded is not None:
+        progress.stage("device")
+        yield blame.device(request.recorded, candidate, request.candidate, find_images(request.images))
 
 
 def judged(
@@ -137,6 +171,7 @@ def judged(
         "sampling": {"available": subject.available, "seed": SHUFFLE_SEED, "interval": interval},
         "drift": measured.to_json(),
         "gate": gate_json(gate),
+        "blame": [step.to_json() for step in (*blame.conversion(subject.keras_sqnr_db, measured), *subject.steps)],
         "environment": environment(),
     }
     return Measured(wanted, found, truth, measured, gate, report)
@@ -210,4 +245,4 @@ def save_reference(
     ):
         images.class_indices(side.labels)
         answers = answer_all(side, images, lambda done: progress.count("reference", done, len(images)))
-        return stored.save(path, answers, images, side.spec, side.model_sha256)
+        return stored.save(path, answers, images, side.spec, side.model_sha256, side.keras_sqnr_db)

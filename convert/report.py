@@ -185,6 +185,17 @@ def print_drift(console: Console, drift: Drift, gate: Gate) -> None:
     console.print(table)
 
 
+def print_blame(console: Console, blame: Sequence[dict[str, Any]]) -> None:
+    """A line for each step from the trained network to what a device says; see `convert.blame`."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for step in blame:
+        sqnr = "equal outputs" if step["sqnr_db"] is None else f"{step['sqnr_db']:.1f} dB"
+        agreement = "" if step["agreement"] is None else f"{step['agreement']:.2%} agree"
+        images = "" if step["images"] is None else f"{step['images']} images"
+        table.add_row(f"{step['from']} -> {step['to']}", sqnr, agreement, images)
+    console.print(table)
+
+
 def _verdict(gate: Gate | None) -> str:
     return "not measured" if gate is None else f"[{VERDICT_STYLES[gate.verdict]}]{gate.verdict}[/]"
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from convert.atomic import write_atomically
 from convert.drift import FIXED, Answers, Limits
 from convert.errors import SourceError
-from convert.gate_run import Measured, Progress, Request, Subject, judged, open_sides
+from convert.gate_run import Measured, Progress, Request, Subject, first_known, judged, open_sides
 from convert.image_sets import ImageSet, refuse_unreadable
 from convert.lockstep import in_step
 from convert.sides import ModelSide, Side
@@ -177,6 +177,7 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> Measured:
         },
         reference={"path": first["paths"]["reference"], "model_sha256": run["reference"]["sha256"]},
         available=run["images"]["count"],
+        keras_sqnr_db=first_known(run["reference"]["keras_sqnr_db"], run["candidate"]["keras_sqnr_db"]),
     )
     return judged(subject, wanted, found, images, limits, FIXED)
 
@@ -191,6 +192,7 @@ def _identity(request: Request, reference: Side, candidate: ModelSide, images: I
             "preprocessing": opened.spec.to_json(),
             "labels": list(opened.labels),
             "step": opened.step,
+            "keras_sqnr_db": opened.keras_sqnr_db,
         }
 
     return {

@@ -37,6 +37,7 @@ class Side(Protocol):
         spec: how its images are prepared.
         step: `Classifier.step`.
         model_sha256: of the file that answers.
+        keras_sqnr_db: how far it is from the Keras network it was lowered from, in dB, where that is known.
     """
 
     @property
@@ -47,6 +48,8 @@ class Side(Protocol):
     def step(self) -> float: ...
     @property
     def model_sha256(self) -> str: ...
+    @property
+    def keras_sqnr_db(self) -> float | None: ...
 
     def rows(self, images: ImageSet) -> Iterator[tuple[int, Array]]:
         """Index in the set and float32 probabilities (classes,) of each image that can be read, in order."""
@@ -54,10 +57,7 @@ class Side(Protocol):
 
 @dataclass
 class ModelSide:
-    """A `.tflite` that answers; `skipped` has a message for each image that could not be read.
-
-    `keras_sqnr_db` is how far it is from the Keras network it was lowered from, in dB, where that is known.
-    """
+    """A `.tflite` that answers; `skipped` has a message for each image that could not be read."""
 
     classifier: Classifier
     model_sha256: str

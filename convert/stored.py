@@ -47,6 +47,7 @@ class StoredReference:
         probabilities: float32 (images, classes).
         unreadable: names of the images that could not be read.
         step: `Classifier.step` of the network.
+        keras_sqnr_db: as of `convert.sides.Side`.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class StoredReference:
     probabilities: Array
     unreadable: frozenset[str] = frozenset()
     step: float = 0.0
+    keras_sqnr_db: float | None = None
 
     def rows(self, images: ImageSet) -> Iterator[tuple[int, Array]]:
         """Index in the set and probabilities (classes,) of each stored image, in order; `check_images` comes first."""
@@ -121,7 +123,14 @@ class StoredReference:
             )
 
 
-def save(path: Path, answers: Answers, images: ImageSet, spec: InputSpec, model_sha256: str) -> StoredReference:
+def save(
+    path: Path,
+    answers: Answers,
+    images: ImageSet,
+    spec: InputSpec,
+    model_sha256: str,
+    keras_sqnr_db: float | None = None,
+) -> StoredReference:
     """Write a reference to `path`, replacing what is there, and return it.
 
     Args:
@@ -130,6 +139,7 @@ def save(path: Path, answers: Answers, images: ImageSet, spec: InputSpec, model_
         images: what it was asked.
         spec: how they were prepared.
         model_sha256: of the network's file.
+        keras_sqnr_db: as of `convert.sides.Side`.
 
     Raises:
         SourceError: `path` does not end in .npz.
@@ -147,6 +157,7 @@ def save(path: Path, answers: Answers, images: ImageSet, spec: InputSpec, model_
         "images": {name: file_sha256(image) for name, image in zip(names, answers.paths, strict=True)},
         "unreadable": sorted({_name(image, images.root) for image in images.paths} - set(names)),
         "step": answers.step,
+        "keras_sqnr_db": keras_sqnr_db,
     }
     header["checksum"] = _checksum(header, probabilities)
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -196,6 +207,7 @@ def load(path: Path) -> StoredReference:
             probabilities,
             frozenset(header["unreadable"]),
             header["step"],
+            header["keras_sqnr_db"],
         )
     except SourceError:
         raise

@@ -36,6 +36,7 @@ class Fake:
     spec: InputSpec = SPEC
     step: float = 0.0
     model_sha256: str = "0" * 64
+    keras_sqnr_db: float | None = None
     asked: int = 0
 
     def rows(self, images: ImageSet) -> Iterator[tuple[int, Array]]:
