@@ -10,7 +10,8 @@ from typing import Any
 
 from convert.drift import Limits
 from convert.errors import ConvertError, MissingExtraError
-from convert.gate_run import Measured, Progress, Request
+from convert.gate_run import Measured, Request
+from convert.progress import Progress
 from convert.shards import Share, answer_shard, merge
 
 IMAGES_A_SHARD = 256

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from convert import blame, drift, lockstep, stored
 from convert.blame import Step
@@ -15,6 +15,7 @@ from convert.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.errors import SourceError
 from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
 from convert.preprocessing import input_spec
+from convert.progress import Progress
 from convert.report import environment, gate_json
 from convert.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
 from convert.stored import StoredReference
@@ -87,19 +88,6 @@ class Subject:
     available: int
     keras_sqnr_db: float | None = None
     steps: tuple[Step, ...] = ()
-
-
-class Progress(Protocol):
-    """Told what happens; as in `convert.pipeline`."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def count(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` images of the stage `name` are done."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing."""
 
 
 def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) -> Measured:

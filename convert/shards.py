@@ -22,9 +22,10 @@ import numpy.typing as npt
 from convert.atomic import write_atomically
 from convert.drift import FIXED, Answers, Limits
 from convert.errors import SourceError
-from convert.gate_run import Measured, Progress, Request, Subject, first_known, judged, open_sides
+from convert.gate_run import Measured, Request, Subject, first_known, judged, open_sides
 from convert.image_sets import ImageSet, refuse_unreadable
 from convert.lockstep import in_step
+from convert.progress import Progress
 from convert.sides import ModelSide, Side
 from convert.sources import MODEL_SUFFIXES
 from edge_runtime import EdgeError
