@@ -162,7 +162,7 @@ def _job(options: dict[str, Any]) -> Job:
         validation_size=options["validation_size"],
         io=options["io"],
         output_dir=options["output_dir"],
-        limits=limits(options["max_drop"], options["min_agreement"]),
+        limits=limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"]),
         validate=not options["no_validate"],
     )
 

@@ -91,6 +91,7 @@ def gate(
     reference_kernels: bool,
     recorded: Path | None,
     max_drop: float,
+    max_top5_drop: float,
     min_agreement: float,
     as_json: bool,
     junit: Path | None,
@@ -123,7 +124,7 @@ def gate(
         if shard is not None:
             _write_shard(request, Share.parse(shard), rows, progress)
             return
-        judge_by = limits(max_drop, min_agreement)
+        judge_by = limits(max_drop, min_agreement, max_top5_drop)
         if scheduler is not None:
             from convert.cluster import run_on_cluster
 
@@ -138,12 +139,23 @@ def gate(
 @limit_options
 @ci.output_options
 @one_line_errors
-def merge(shards: tuple[Path, ...], max_drop: float, min_agreement: float, as_json: bool, junit: Path | None) -> None:
+def merge(
+    shards: tuple[Path, ...],
+    max_drop: float,
+    max_top5_drop: float,
+    min_agreement: float,
+    as_json: bool,
+    junit: Path | None,
+) -> None:
     """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
 
     Exit codes are those of the run.
     """
-    show(merged({str(path): read_shard(path) for path in shards}, limits(max_drop, min_agreement)), as_json, junit)
+    show(
+        merged({str(path): read_shard(path) for path in shards}, limits(max_drop, min_agreement, max_top5_drop)),
+        as_json,
+        junit,
+    )
 
 
 def _write_shard(request: Request, share: Share, rows: Path | None, progress: TerminalProgress) -> None:

@@ -24,6 +24,7 @@ from convert.verdict import (
     INCONCLUSIVE,
     INTERVALS,
     PASS,
+    Change,
     Gate,
     Limits,
     Tally,
@@ -37,6 +38,7 @@ __all__ = [
     "FIXED",
     "INCONCLUSIVE",
     "PASS",
+    "TOP",
     "Answers",
     "Drift",
     "Gate",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+TOP = 5
 LISTS = ("flips", "per_class", "confusion")
 """What a report has of a drift, and a card has no room for."""
 
@@ -78,7 +81,7 @@ class Drift:
     Attributes:
         interval: which of `convert.verdict.INTERVALS` the `_ci95` are: "fixed", or "anytime" for a run that may have
             been stopped by what it saw; then no p-value and no bootstrap interval holds, and they are None.
-        top1_lost, top1_gained: images right in the reference alone, and in the candidate alone.
+        top1_lost, top1_gained: images right in the reference alone, and in the candidate alone; top5_ likewise.
         top1_drop_p_value: `metrics.mcnemar_p_value` of them.
         flips_near_tie, flips_confident: all flips, parted by `changes.NEAR_TIE`.
         ece_reference, ece_candidate: `metrics.calibration_error`.
@@ -87,6 +90,7 @@ class Drift:
     """
 
     images: int
+    classes: int
     labelled: bool
     interval: str
     top1_reference: float | None
@@ -99,6 +103,8 @@ class Drift:
     top1_drop_bootstrap95_pp: tuple[float, float] | None
     top5_reference: float | None
     top5_candidate: float | None
+    top5_lost: int | None
+    top5_gained: int | None
     top5_drop_pp: float | None
     top5_drop_ci95_pp: tuple[float, float] | None
     ece_reference: float | None
@@ -119,9 +125,11 @@ class Drift:
     @property
     def tally(self) -> Tally:
         """What the verdict rests on."""
-        return Tally(
-            self.images, self.images - self.flips_near_tie - self.flips_confident, self.top1_lost, self.top1_gained
-        )
+        agreed = self.images - self.flips_near_tie - self.flips_confident
+        if self.top1_lost is None or self.top1_gained is None or self.top5_lost is None or self.top5_gained is None:
+            return Tally(self.images, agreed)
+        top5 = Change(self.top5_lost, self.top5_gained) if self.classes > TOP else None
+        return Tally(self.images, agreed, Change(self.top1_lost, self.top1_gained), top5)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; an infinite SQNR (equal outputs) is None."""
@@ -183,12 +191,13 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
     logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x, step)) for x in (p, q))
     return Drift(
         images=len(same),
+        classes=len(reference.labels),
         labelled=true_classes is not None,
         interval=interval,
         **_accuracy(p, q, true_classes, interval),
         agreement_top1=float(same.mean()),
         agreement_ci95=INTERVALS[interval].rate(int(same.sum()), len(same)),
-        agreement_top5=float(metrics.agreement_top_k(p, q, 5).mean()),
+        agreement_top5=float(metrics.agreement_top_k(p, q, TOP).mean()),
         flips_near_tie=near_ties,
         flips_confident=confident,
         sqnr_db=metrics.sqnr_db(logits, candidate_logits),
@@ -211,13 +220,11 @@ def _accuracy(p: Array, q: Array, true_classes: Sequence[int] | None, interval: 
     if true_classes is None:
         return dict.fromkeys(NEEDS_LABELS)
     truth = np.asarray(true_classes)
-    top1, top5 = _paired(p, q, truth, 1, interval), _paired(p, q, truth, 5, interval)
+    top1, top5 = _paired(p, q, truth, 1, interval), _paired(p, q, truth, TOP, interval)
     lost, gained, images = top1["lost"], top1["gained"], len(truth)
     fixed = interval == FIXED
     bootstrap = metrics.bootstrap_drop_interval(lost, gained, images) if fixed else None
     return {
-        "top1_lost": lost,
-        "top1_gained": gained,
         **{f"top1_{key}": top1[key] for key in PAIRED},
         "top1_drop_p_value": metrics.mcnemar_p_value(lost, gained) if fixed else None,
         "top1_drop_bootstrap95_pp": bootstrap and (100 * bootstrap[0], 100 * bootstrap[1]),
@@ -227,10 +234,10 @@ def _accuracy(p: Array, q: Array, true_classes: Sequence[int] | None, interval: 
     }
 
 
-PAIRED = ("reference", "candidate", "drop_pp", "drop_ci95_pp")
+PAIRED = ("reference", "candidate", "lost", "gained", "drop_pp", "drop_ci95_pp")
 NEEDS_LABELS = (
     *(f"{rank}_{key}" for rank in ("top1", "top5") for key in PAIRED),
-    *("top1_lost", "top1_gained", "top1_drop_p_value", "top1_drop_bootstrap95_pp", "ece_reference", "ece_candidate"),
+    *("top1_drop_p_value", "top1_drop_bootstrap95_pp", "ece_reference", "ece_candidate"),
 )
 
 

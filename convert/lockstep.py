@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from convert.drift import Answers, class_order
+from convert.drift import TOP, Answers, class_order
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet
+from convert.metrics import hits_top_k
 from convert.sides import Side
-from convert.verdict import Limits, Tally, is_certain
+from convert.verdict import Change, Limits, Tally, is_certain
 
 Array = npt.NDArray[Any]
 Rows = Iterator[tuple[int, Array]]
@@ -50,19 +51,25 @@ class UntilCertain:
     def of(cls, reference: Side, candidate: Side, images: ImageSet, limits: Limits) -> UntilCertain:
         """A watch over two sides that answer `images`."""
         truth = images.class_indices(reference.labels)
-        tally = Tally(0, 0) if truth is None else Tally(0, 0, 0, 0)
-        return cls(limits, class_order(reference.labels, candidate.labels), truth, tally)
+        top1 = None if truth is None else Change(0, 0)
+        top5 = top1 if len(reference.labels) > TOP else None
+        return cls(limits, class_order(reference.labels, candidate.labels), truth, Tally(0, 0, top1, top5))
 
     def __call__(self, index: int, reference: Array, candidate: Array) -> bool:
-        p, q = int(reference.argmax()), int(candidate[self.order].argmax())
+        p, q = reference, candidate[self.order]
         seen = self.tally
-        self.tally = replace(seen, images=seen.images + 1, agreed=seen.agreed + (p == q))
-        if self.truth is not None and seen.lost is not None and seen.gained is not None:
-            was, is_now = p == self.truth[index], q == self.truth[index]
-            self.tally = replace(
-                self.tally, lost=seen.lost + (was and not is_now), gained=seen.gained + (is_now and not was)
-            )
+        top1, top5 = (
+            None if change is None or self.truth is None else _with(change, p, q, self.truth[index], k)
+            for change, k in ((seen.top1, 1), (seen.top5, TOP))
+        )
+        self.tally = Tally(seen.images + 1, seen.agreed + bool(p.argmax() == q.argmax()), top1, top5)
         return is_certain(self.tally, self.limits)
+
+
+def _with(change: Change, p: Array, q: Array, true_class: int, k: int) -> Change:
+    """`change` with one image more."""
+    was, is_now = (bool(hits_top_k(row[np.newaxis], np.array([true_class]), k)[0]) for row in (p, q))
+    return Change(change.lost + (was and not is_now), change.gained + (is_now and not was))
 
 
 def answer_both(

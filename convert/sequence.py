@@ -15,7 +15,7 @@ Level: the two sides have 2.5 % each. Whatever is looked at and whenever the run
 truth in 5 % of runs at most, on a given side in 2.5 %. So a candidate beyond one of several limits passes in at most
 2.5 % of runs: to pass it must be inside all of them (an intersection-union test, Berger 1982, Technometrics
 24:295-300, needs no correction). It is enough to be beyond one limit to fail, so that a candidate inside all k limits
-fails in at most k times 2.5 % of runs: 5 % for agreement and drop together.
+fails in at most k times 2.5 % of runs: 7.5 % for agreement and the drops of top-1 and top-5 together.
 
 Images count as independent draws from what the device will see, in the order of a seeded shuffle. That the folder
 itself is finite, and drawn from without replacement, is not made use of: the statement is about the images to come,

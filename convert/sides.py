@@ -20,7 +20,7 @@ from convert.errors import ImageSetError, SourceError
 from convert.image_sets import MOST_UNREADABLE, ImageSet, PixelReader
 from convert.preprocessing import CONVENTIONS, input_spec
 from convert.sources import MODEL_SUFFIXES, ModelSource, file_sha256
-from edge_runtime import Classifier, InputSpec
+from edge_runtime import Classifier, EngineError, InputSpec
 from edge_runtime.artifact import has_card
 from edge_runtime.engines import Engine, choose_engine
 
@@ -57,8 +57,9 @@ class Side(Protocol):
 
 @dataclass
 class ModelSide:
-    """A `.tflite` that answers; `skipped` has a message for each image that could not be read."""
+    """A `.tflite` that answers; `name` is its path, `skipped` has a message for each image that could not be read."""
 
+    name: str
     classifier: Classifier
     model_sha256: str
     keras_sqnr_db: float | None = None
@@ -85,10 +86,14 @@ class ModelSide:
 
         Raises:
             ImageSetError: at the end, when more than `most_unreadable` could not be read.
+            EngineError: an answer is not finite.
         """
         reader = PixelReader(self.spec, self.skipped, self.most_unreadable)
         for index, pixels in reader.read(images):
-            yield index, self.classifier.run(pixels)
+            row = self.classifier.run(pixels)
+            if not np.isfinite(row).all():
+                raise EngineError(f"{self.name} answers {images.paths[index]} with NaN or infinity: convert it again")
+            yield index, row
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def open_model(path: Path, options: ModelOptions) -> Iterator[ModelSide]:
     with _classifier(path, options) as classifier:
         card = None if classifier.artifact is None else classifier.artifact.card
         keras = None if card is None else card.source.get("keras_sqnr_db")
-        yield ModelSide(classifier, file_sha256(path), keras)
+        yield ModelSide(str(path), classifier, file_sha256(path), keras)
 
 
 @contextmanager
@@ -157,7 +162,7 @@ def _lowered(
     few = images.paths[:COMPARED_WITH_KERAS]
     lowered = lower(LoweringRequest(source, options.preprocessing, few, scratch / "reference.tflite"), stage)
     with _classifier(lowered.path, options) as classifier:
-        yield ModelSide(classifier, lowered.weights_sha256, lowered.keras_sqnr_db)
+        yield ModelSide(str(path), classifier, lowered.weights_sha256, lowered.keras_sqnr_db)
 
 
 def _classifier(path: Path, options: ModelOptions) -> Classifier:

@@ -198,6 +198,10 @@ def load(path: Path) -> StoredReference:
             raise ValueError("its checksum does not hold")
         if probabilities.shape != (len(header["images"]), len(header["labels"])) or probabilities.dtype != np.float32:
             raise ValueError(f"{probabilities.dtype} {probabilities.shape} probabilities")
+        if not np.isfinite(probabilities).all():
+            raise ValueError("a probability is not finite")
+        if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
+            raise ValueError("a label or a checksum is no text")
         return StoredReference(
             path,
             tuple(header["labels"]),

@@ -16,10 +16,19 @@ PRECISION = 0.02
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate may lose: `max_drop_pp` of top-1 in percentage points, `min_agreement` as a fraction."""
+    """What a candidate may lose: of top-1 and of top-5 in percentage points; `min_agreement` is a fraction."""
 
     max_drop_pp: float = 2.0
     min_agreement: float = 0.95
+    max_top5_drop_pp: float = 2.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """Images that were right in the reference alone (`lost`), and in the candidate alone (`gained`)."""
+
+    lost: float
+    gained: float
 
 
 @dataclass(frozen=True)
@@ -29,19 +38,37 @@ class Tally:
     Attributes:
         images: all answered images.
         agreed: those with the same first class on both sides.
-        lost, gained: those right in the reference alone, and in the candidate alone; None without labels.
+        top1: what changed of the true class's being the first; None without labels.
+        top5: what changed of its being among the first five; None without labels, or where there are five at most.
     """
 
     images: float
     agreed: float
-    lost: float | None = None
-    gained: float | None = None
+    top1: Change | None = None
+    top5: Change | None = None
 
     def scaled(self, images: float) -> Tally:
         """The same rates on another number of images."""
         factor = images / self.images
-        lost, gained = (None if count is None else factor * count for count in (self.lost, self.gained))
-        return Tally(images, factor * self.agreed, lost, gained)
+        top1, top5 = (
+            None if change is None else Change(factor * change.lost, factor * change.gained)
+            for change in (self.top1, self.top5)
+        )
+        return Tally(images, factor * self.agreed, top1, top5)
+
+    def drops(self, limits: Limits) -> list[Drop]:
+        """What may be lost, and how much of it."""
+        candidates = (("top-1", self.top1, limits.max_drop_pp), ("top-5", self.top5, limits.max_top5_drop_pp))
+        return [Drop(rank, change, limit) for rank, change, limit in candidates if change is not None]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A change of the rank "top-1" or "top-5", and its limit in percentage points."""
+
+    rank: str
+    change: Change
+    limit_pp: float
 
 
 @dataclass(frozen=True)
@@ -71,11 +98,10 @@ class Gate:
 
 def judge_tally(tally: Tally, limits: Limits, intervals: Intervals) -> Gate:
     """Pass or fail only where the whole 95 % interval is on one side of the limit."""
-    gauges = [_agreement] if tally.lost is None else [_agreement, _drop]
-    judged = [gauge(tally, limits, intervals) for gauge in gauges]
+    judged = _judgements(tally, limits, intervals)
     reasons = []
-    for gauge, (side, text) in zip(gauges, judged, strict=True):
-        hint = f"; {_more_images(tally, limits, intervals, gauge)}" if side == INCONCLUSIVE else ""
+    for index, (side, text) in enumerate(judged):
+        hint = f"; {_more_images(tally, limits, intervals, index)}" if side == INCONCLUSIVE else ""
         reasons.append(f"{side}: {text}{hint}")
     return Gate(worst([side for side, _ in judged]), limits, reasons)
 
@@ -86,9 +112,10 @@ def is_certain(tally: Tally, limits: Limits) -> bool:
     The capital at the limit tells nearly always that it has not, at a fraction of what the intervals cost.
     """
     sides = [_anytime_side(sequence.RATE_VALUES, [tally.images - tally.agreed, tally.agreed], limits.min_agreement)]
-    if tally.lost is not None and tally.gained is not None:
-        counts = [tally.lost, tally.images - tally.lost - tally.gained, tally.gained]
-        sides.append(_anytime_side(sequence.DROP_VALUES, counts, (1 - limits.max_drop_pp / 100) / 2))
+    for drop in tally.drops(limits):
+        change = drop.change
+        counts = [change.lost, tally.images - change.lost - change.gained, change.gained]
+        sides.append(_anytime_side(sequence.DROP_VALUES, counts, (1 - drop.limit_pp / 100) / 2))
     if worst(sides) == INCONCLUSIVE:
         return False
     return judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
@@ -97,6 +124,12 @@ def is_certain(tally: Tally, limits: Limits) -> bool:
 def worst(verdicts: Sequence[str]) -> str:
     """Fail before inconclusive before pass."""
     return next(verdict for verdict in (FAIL, INCONCLUSIVE, PASS) if verdict in verdicts)
+
+
+def _judgements(tally: Tally, limits: Limits, intervals: Intervals) -> list[tuple[str, str]]:
+    """The side of each limit that the tally is on, and the figures behind it."""
+    drops = [_drop(tally, drop, intervals) for drop in tally.drops(limits)]
+    return [_agreement(tally, limits, intervals), *drops]
 
 
 def _agreement(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str, str]:
@@ -108,18 +141,14 @@ def _agreement(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str,
     return _side(low >= limits.min_agreement, high < limits.min_agreement), text
 
 
-def _drop(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str, str]:
-    assert tally.lost is not None
-    assert tally.gained is not None
-    low, high = (100 * end for end in intervals.drop(tally.lost, tally.gained, tally.images))
+def _drop(tally: Tally, drop: Drop, intervals: Intervals) -> tuple[str, str]:
+    lost, gained = drop.change.lost, drop.change.gained
+    low, high = (100 * end for end in intervals.drop(lost, gained, tally.images))
     text = (
-        f"top-1 drop {100 * (tally.lost - tally.gained) / tally.images:.2f} pp [{low:.2f}, {high:.2f}], "
-        f"at most {limits.max_drop_pp:.2f} wanted"
+        f"{drop.rank} drop {100 * (lost - gained) / tally.images:.2f} pp [{low:.2f}, {high:.2f}], "
+        f"at most {drop.limit_pp:.2f} wanted"
     )
-    return _side(high <= limits.max_drop_pp, low > limits.max_drop_pp), text
-
-
-Gauge = Callable[[Tally, Limits, Intervals], tuple[str, str]]
+    return _side(high <= drop.limit_pp, low > drop.limit_pp), text
 
 
 def _side(within: bool, beyond: bool) -> str:
@@ -133,11 +162,11 @@ def _anytime_side(values: Sequence[float], counts: Sequence[float], limit: float
     return _side(bool(above >= sequence.WANTED), bool(below >= sequence.WANTED))
 
 
-def _more_images(tally: Tally, limits: Limits, intervals: Intervals, gauge: Gauge) -> str:
+def _more_images(tally: Tally, limits: Limits, intervals: Intervals, index: int) -> str:
     """How many images more would decide, if the rates stay what they are; found by doubling, then by halving."""
 
     def decided(n: float) -> bool:
-        return gauge(tally.scaled(n), limits, intervals)[0] != INCONCLUSIVE
+        return _judgements(tally.scaled(n), limits, intervals)[index][0] != INCONCLUSIVE
 
     enough = tally.images
     while not decided(enough):

@@ -325,3 +325,21 @@ def test_a_run_that_may_have_stopped_is_judged_by_the_sequence_alone() -> None:
     assert judge(fixed, limits).verdict == PASS
     assert judge(anytime, limits).verdict == INCONCLUSIVE
     assert "more images would decide" in judge(anytime, limits).reasons[0]
+
+
+def test_top5_is_gated_among_more_than_five_classes() -> None:
+    """50 of 1,000 true classes leave the first five, where 2 points may be lost."""
+    labels = tuple("abcdef")
+    reference = np.tile(np.array([0.5, 0.3, 0.1, 0.05, 0.03, 0.02], np.float32), (1000, 1))
+    candidate = reference.copy()
+    candidate[:50] = candidate[:50, ::-1]
+    paths = tuple(Path(f"{i}.png") for i in range(1000))
+    found = compare(Answers(paths, reference, labels), Answers(paths, candidate, labels), [0] * 1000)
+    wide = Limits(max_drop_pp=10, min_agreement=0.9)
+    assert judge(found, wide).verdict == FAIL
+    assert judge(found, wide).reasons[2].startswith("fail: top-5 drop 5.00 pp [3.")
+    assert judge(found, Limits(10, 0.9, max_top5_drop_pp=10)).verdict == PASS
+
+
+def test_among_five_classes_there_is_no_top5_to_gate() -> None:
+    assert len(judge(measured(100, wrong=1), Limits()).reasons) == 2

@@ -17,9 +17,11 @@ from PIL import Image
 
 from convert import metrics, sequence, stored
 from convert.cli_drift import drift
+from convert.drift import Answers
+from convert.image_sets import find_images
 from edge_runtime import InputSpec
 from tests.conftest import COLOURS, run_command, save_colour_pictures
-from tests.edge_runtime.tiny_model import tiny_artifact, tiny_flatbuffer
+from tests.edge_runtime.tiny_model import SPEC, tiny_artifact, tiny_flatbuffer
 
 
 def gate(*arguments: object, **environment: str) -> Result:
@@ -167,6 +169,24 @@ def test_the_reference_has_preprocessing_of_its_own(bare: Path, labels: Path, ne
     assert gate(*arguments, "--reference-preprocessing", "caffe").exit_code == 3
 
 
+def test_answers_that_are_no_numbers_are_an_error(network: Path, images: Path, tmp_path: Path) -> None:
+    broken = replace(tiny_artifact(), flatbuffer=tiny_flatbuffer(bias=float("nan"))).signed()
+    path = broken.write(tmp_path / "nan.tflite")
+    assert f"{path} answers" in refused(path, "--reference", network, "--images", images)
+    assert "NaN" in refused("--save-reference", tmp_path / "r.npz", "--reference", path, "--images", images)
+    assert not (tmp_path / "r.npz").exists()
+
+
+def test_names_cannot_steer_the_terminal(network: Path, images: Path, tmp_path: Path) -> None:
+    line = refused(tmp_path / "x\x1b[2J.tflite", "--reference", network, "--images", images)
+    assert "x\\x1b[2J.tflite does not exist" in line
+    folder = copied(images, tmp_path / "images")
+    (folder / "red" / "bad\x1b[2J.png").write_text("no picture")
+    done = gate(network, "--reference", network, "--images", folder, "--no-stop-early")
+    assert "\x1b" not in done.output
+    assert "skipped" in done.stderr
+
+
 # Stored references
 
 
@@ -266,8 +286,15 @@ def test_other_classes_are_refused(network: Path, reference: Path, images: Path,
     names.write_text("red\ngreen\nviolet\n")
     line = refused(*(bare, "--reference", reference, "--images", images), "--preprocessing", "tf", "--labels", names)
     assert "different labels, only one of them has 'blue'" in line
-    with pytest.raises(Exception, match="has 3 classes, x has 2"):
-        stored.load(reference).check_labels(("a", "b"), "x")
+
+
+def test_another_number_of_classes_is_refused(network: Path, images: Path, tmp_path: Path) -> None:
+    found = find_images(images)
+    rows = np.full((len(found), 2), 0.5, np.float32)
+    path = tmp_path / "two.npz"
+    stored.save(path, Answers(found.paths, rows, ("red", "blue")), found, SPEC, "0" * 64)
+    line = refused(network, "--reference", path, "--images", images)
+    assert f"reference {path} has 2 classes, {network} has 3" in line
 
 
 def rewritten(reference: Path, path: Path, **changed: Any) -> Path:

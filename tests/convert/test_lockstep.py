@@ -18,12 +18,13 @@ from convert.drift import ANYTIME, FAIL, INCONCLUSIVE, PASS, Limits
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet
 from convert.lockstep import UntilCertain, answer_both, never
-from convert.verdict import INTERVALS, Tally, is_certain, judge_tally
+from convert.verdict import INTERVALS, Change, Tally, is_certain, judge_tally
 from edge_runtime import ArtifactError, InputSpec
 from tests.edge_runtime.tiny_model import SPEC
 
 Array = npt.NDArray[Any]
 LABELS = ("a", "b", "c")
+ALL_LABELS = tuple("abcdefg")
 
 
 @dataclass
@@ -43,11 +44,11 @@ class Fake:
         for index, answer in enumerate(self.classes):
             self.asked += 1
             if index not in self.unreadable:
-                yield index, np.where(np.arange(3) == answer, 0.8, 0.1).astype(np.float32)
+                yield index, np.where(np.arange(len(self.labels)) == answer, 0.8, 0.1).astype(np.float32)
 
 
 def image_set(count: int, classes: Sequence[int] | None = None) -> ImageSet:
-    folders = None if classes is None else tuple(LABELS[c] for c in classes)
+    folders = None if classes is None else tuple(ALL_LABELS[c] for c in classes)
     return ImageSet(Path("x"), tuple(Path(f"x/{i}.png") for i in range(count)), folders)
 
 
@@ -80,16 +81,18 @@ def test_a_run_ends_at_the_first_image_at_which_the_verdict_is_certain() -> None
     assert candidate.asked == n, "nothing is computed for nothing"
 
 
-def test_the_watch_counts_what_the_comparison_counts() -> None:
-    """With the candidate's classes in another order, and labels."""
+@pytest.mark.parametrize("labels", ["cab", "gfedcba"])
+def test_the_watch_counts_what_the_comparison_counts(labels: str) -> None:
+    """With the candidate's classes in another order, and labels; top-5 counts among more than five classes."""
     random = np.random.default_rng(2)
-    truth, p, q = (random.integers(0, 3, 50).tolist() for _ in range(3))
-    reference, candidate = Fake(p), Fake(q, labels=("c", "a", "b"))
+    truth, p, q = (random.integers(0, len(labels), 50).tolist() for _ in range(3))
+    reference, candidate = Fake(p, labels=tuple(sorted(labels))), Fake(q, labels=tuple(labels))
     images = image_set(50, truth)
     watch = UntilCertain.of(reference, candidate, images, Limits(max_drop_pp=100, min_agreement=0.0))
     watch.limits = Limits(max_drop_pp=0, min_agreement=0.3)
     wanted, found = answer_both(reference, candidate, images, watch, lambda done: None)
     assert watch.tally == drift.compare(wanted, found, truth[: len(found.paths)]).tally
+    assert (watch.tally.top5 is not None) == (len(labels) > 5)
 
 
 def test_other_classes_are_refused_before_the_first_image() -> None:
@@ -102,7 +105,12 @@ def test_other_classes_are_refused_before_the_first_image() -> None:
 def test_certain_is_what_the_intervals_say(images: int, changed: float, lost: float, gained: float) -> None:
     for tally in (
         Tally(images, images - round(changed * images)),
-        Tally(images, images - round(changed * images), round(lost * images), round(gained * images)),
+        Tally(
+            images,
+            images - round(changed * images),
+            Change(round(lost * images), round(gained * images)),
+            Change(round(gained * images), 0),
+        ),
     ):
         verdict = judge_tally(tally, Limits(), INTERVALS[ANYTIME]).verdict
         assert is_certain(tally, Limits()) == (verdict != INCONCLUSIVE)
@@ -111,7 +119,7 @@ def test_certain_is_what_the_intervals_say(images: int, changed: float, lost: fl
 @pytest.mark.parametrize("limits", [Limits(100, 1.0), Limits(-100, 0.0), Limits(100, 0.0)])
 def test_limits_at_their_ends(limits: Limits) -> None:
     """To agree always, to gain everything, and to do anything at all."""
-    equal = Tally(50, 50, 0, 0)
+    equal = Tally(50, 50, Change(0, 0))
     wanted = {(100, 1.0): INCONCLUSIVE, (-100, 0.0): FAIL, (100, 0.0): PASS}
     verdict = judge_tally(equal, limits, INTERVALS[ANYTIME]).verdict
     assert verdict == wanted[limits.max_drop_pp, limits.min_agreement]
@@ -122,10 +130,10 @@ def verdicts(lost: float, gained: float, limits: Limits, images: int, runs: int 
     """Of runs that may stop at any image; lost and gained answers are also changed ones, and there are no others."""
     random, found = np.random.default_rng(11), []
     for _ in range(runs):
-        tally = Tally(0, 0, 0, 0)
-        for kind in random.choice(3, size=images, p=[lost, gained, 1 - lost - gained]):
-            counts = np.array([tally.lost, tally.gained, tally.agreed]) + (np.arange(3) == kind)
-            tally = Tally(tally.images + 1, counts[2], counts[0], counts[1])
+        drawn = random.choice(3, size=images, p=[lost, gained, 1 - lost - gained])
+        counts = np.cumsum(drawn[:, np.newaxis] == np.arange(3), axis=0).tolist()
+        for n, (b, c, agreed) in enumerate(counts, 1):
+            tally = Tally(n, agreed, Change(b, c))
             if is_certain(tally, limits):
                 break
         found.append(judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict)

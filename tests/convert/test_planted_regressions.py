@@ -21,7 +21,7 @@ from convert import drift
 from convert.drift import FAIL, PASS, Answers, Limits
 from convert.image_sets import ImageSet, PixelReader, find_images
 from convert.sides import ModelOptions, answer_all, open_model
-from convert.verdict import ANYTIME, INTERVALS, Tally, is_certain, judge_tally
+from convert.verdict import ANYTIME, INTERVALS, Change, Tally, is_certain, judge_tally
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorEnd
 from edge_runtime.preprocess import normalize
@@ -200,7 +200,7 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
     limits, verdicts = Limits(3.0, 0.95), []
     for counts in resampled(changes):
         for n, (agreed, lost, gained) in enumerate(counts.tolist(), 1):
-            tally = Tally(n, agreed, lost, gained)
+            tally = Tally(n, agreed, Change(lost, gained))
             if is_certain(tally, limits):
                 break
         verdicts.append(judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict)
@@ -210,7 +210,8 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
 
 def test_no_false_alarm_at_the_end(changes: Array) -> None:
     limits = Limits(3.0, 0.95)
-    tallies = [Tally(len(counts), *counts[-1].tolist()) for counts in resampled(changes)]
+    ends = [counts[-1].tolist() for counts in resampled(changes)]
+    tallies = [Tally(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in ends]
     verdicts = [judge_tally(tally, limits, INTERVALS["fixed"]).verdict for tally in tallies]
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.95 * RUNS

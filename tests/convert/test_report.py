@@ -66,14 +66,15 @@ def test_the_report_has_the_contracted_keys() -> None:
     assert set(value["artifact"]) == {"path", "bytes", "sha256"}
     assert set(value["gate"]) == {"verdict", "limits", "reasons"}
     assert set(value["drift"]) == {
-        "images", "labelled", "interval",
+        "images", "classes", "labelled", "interval",
         "top1_reference", "top1_candidate", "top1_lost", "top1_gained", "top1_drop_pp", "top1_drop_ci95_pp",
         "top1_drop_p_value", "top1_drop_bootstrap95_pp",
-        "top5_reference", "top5_candidate", "top5_drop_pp", "top5_drop_ci95_pp", "ece_reference", "ece_candidate",
+        "top5_reference", "top5_candidate", "top5_lost", "top5_gained", "top5_drop_pp", "top5_drop_ci95_pp",
+        "ece_reference", "ece_candidate",
         "agreement_top1", "agreement_ci95", "agreement_top5", "flips_near_tie", "flips_confident",
         "sqnr_db", "cosine_mean", "kl_mean", "max_abs_error", "flips", "per_class", "confusion",
     }  # fmt: skip
-    assert value["gate"]["limits"] == {"max_drop_pp": 2.0, "min_agreement": 0.95}
+    assert value["gate"]["limits"] == {"max_drop_pp": 2.0, "min_agreement": 0.95, "max_top5_drop_pp": 2.0}
 
 
 @pytest.mark.parametrize("drift", [None, measured(0), measured(3), measured(3, labelled=False)])
