@@ -47,7 +47,7 @@ def run_on_cluster(address: str, request: Request, limits: Limits, progress: Pro
         **{key: getattr(request, key).resolve() for key in ("candidate", "reference", "images")},
     )
     with _connected(distributed, address) as client:
-        workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        workers = max(1, len(client.nthreads()))
         count = max(1, -(-len(images) // IMAGES_A_SHARD), min(SHARDS_A_WORKER * workers, len(images)))
         shares = [Share(number + 1, count) for number in range(count)]
         futures = client.map(_answer, [everywhere] * count, shares, pure=False)

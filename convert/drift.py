@@ -184,7 +184,9 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
     """
     if reference.paths != candidate.paths:
         raise ArtifactError("reference and candidate answered different images: run both on the same folder")
-    p, q = reference.probabilities, candidate.probabilities[:, class_order(reference.labels, candidate.labels)]
+    p = np.ascontiguousarray(reference.probabilities)
+    # In the same memory order as p: sums would round otherwise, and equal answers would not be equal.
+    q = np.ascontiguousarray(candidate.probabilities[:, class_order(reference.labels, candidate.labels)])
     same = metrics.agreement_top_k(p, q, 1)
     near_ties, confident = changes.flip_counts(p, q)
     step = max(reference.step, candidate.step)

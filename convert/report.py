@@ -161,7 +161,7 @@ def print_drift(console: Console, drift: Drift, gate: Gate) -> None:
     """Verdict first, then the figures behind it."""
     console.print(f"{_verdict(gate)} on {drift.images} images", highlight=False)
     for reason in gate.reasons:
-        console.print(f"  {escape(reason)}", highlight=False)
+        console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     top1 = "unlabelled"
     if drift.top1_reference is not None and drift.top1_candidate is not None:

@@ -17,6 +17,7 @@ from convert.drift import Limits
 from convert.errors import ConvertError, MissingExtraError
 from convert.gate_run import Request, run
 from tests.conftest import save_colour_pictures
+from tests.convert.test_drift_command import gate, report_of
 from tests.edge_runtime.tiny_model import tiny_artifact
 
 distributed = pytest.importorskip("distributed")
@@ -68,6 +69,13 @@ def test_a_killed_worker_loses_nothing_and_nothing_counts_twice(
     assert found.report == alone.report
     assert found.reference.probabilities.tobytes() == alone.reference.probabilities.tobytes()
     assert found.candidate.probabilities.tobytes() == alone.candidate.probabilities.tobytes()
+
+
+def test_the_command_takes_a_scheduler(local: Any, request_for_images: Request) -> None:
+    arguments = (request_for_images.candidate, "--reference", request_for_images.reference)
+    arguments += ("--images", request_for_images.images, "--json")
+    mapped = report_of(gate(*arguments, "--scheduler", local.scheduler_address))
+    assert mapped == report_of(gate(*arguments, "--no-stop-early"))
 
 
 def test_what_a_worker_refuses_is_said_here(local: Any, request_for_images: Request, tmp_path: Path) -> None:

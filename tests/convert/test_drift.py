@@ -47,6 +47,13 @@ def test_equal_answers_drift_nowhere() -> None:
     assert found.flips == []
 
 
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_equal_answers_are_equal_to_the_last_bit(classes: int) -> None:
+    rows = np.random.default_rng(0).dirichlet(np.ones(classes), 50).astype(np.float32)
+    found = Answers(tuple(Path(f"{i}.png") for i in range(50)), rows, tuple(f"{i:04}" for i in range(classes)))
+    assert compare(found, found, None).to_json()["sqnr_db"] is None
+
+
 def test_a_changed_answer_is_counted_everywhere() -> None:
     found = compare(answers([0, 1, 2, 0]), answers([0, 1, 1, 0]), [0, 1, 2, 1])
     assert found.top1_reference == 0.75
