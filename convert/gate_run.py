@@ -79,6 +79,7 @@ class Subject:
     Attributes:
         artifact, reference: as in the report.
         available: how many images there were to choose from.
+        unreadable: how many of those that were tried could not be read.
         keras_sqnr_db: as of `convert.sides.Side`.
         steps: what else is blamed.
     """
@@ -86,6 +87,7 @@ class Subject:
     artifact: dict[str, Any]
     reference: dict[str, Any]
     available: int
+    unreadable: int
     keras_sqnr_db: float | None = None
     steps: tuple[Step, ...] = ()
 
@@ -122,6 +124,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
             },
             {"path": str(request.reference), "model_sha256": reference.model_sha256},
             len(images),
+            len(candidate.skipped),
             first_known(reference.keras_sqnr_db, candidate.keras_sqnr_db),
             tuple(_steps(request, candidate, images, progress)),
         )
@@ -156,7 +159,12 @@ def judged(
     report = {
         "artifact": subject.artifact,
         "reference": subject.reference,
-        "sampling": {"available": subject.available, "seed": SHUFFLE_SEED, "interval": interval},
+        "sampling": {
+            "available": subject.available,
+            "unreadable": subject.unreadable,
+            "seed": SHUFFLE_SEED,
+            "interval": interval,
+        },
         "drift": measured.to_json(),
         "gate": gate_json(gate),
         "blame": [step.to_json() for step in (*blame.conversion(subject.keras_sqnr_db, measured), *subject.steps)],

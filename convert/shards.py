@@ -158,7 +158,8 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> Measured:
     images = _image_set(root, [name for _, name in rows], first["run"]["images"]["folders"])
     run = first["run"]
     everything = _image_set(root, [str(i) for i in range(run["images"]["count"])], False)
-    refuse_unreadable([message for shard in ordered for message in shard["messages"]], everything)
+    messages = [message for shard in ordered for message in shard["messages"]]
+    refuse_unreadable(messages, everything)
     if not rows:
         raise SourceError("no image of any shard could be read")
     wanted, found = (
@@ -178,6 +179,7 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> Measured:
         },
         reference={"path": first["paths"]["reference"], "model_sha256": run["reference"]["sha256"]},
         available=run["images"]["count"],
+        unreadable=len(messages),
         keras_sqnr_db=first_known(run["reference"]["keras_sqnr_db"], run["candidate"]["keras_sqnr_db"]),
     )
     return judged(subject, wanted, found, images, limits, FIXED)

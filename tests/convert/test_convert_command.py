@@ -238,9 +238,10 @@ def test_drift_lowers_a_keras_reference(
 ) -> None:
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", small_model, "--images", validation_folder,
-        "--preprocessing", "tf", "--labels", colour_labels, "--no-stop-early",
+        "--reference-preprocessing", "tf", "--labels", colour_labels, "--no-stop-early",
     )  # fmt: skip
     assert finished.code == 0, finished.err
+    assert "Keras -> float TFLite" in finished.out
     assert finished.out.startswith("pass on 240 images")
 
 
