@@ -167,7 +167,7 @@ def judged(
         },
         "drift": measured.to_json(),
         "gate": gate_json(gate),
-        "blame": [step.to_json() for step in (*blame.conversion(subject.keras_sqnr_db, measured), *subject.steps)],
+        "blame": blame.to_json([*blame.conversion(subject.keras_sqnr_db, measured), *subject.steps]),
         "environment": environment(),
     }
     return Measured(wanted, found, truth, measured, gate, report)

@@ -181,6 +181,7 @@ def _convert(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
         calibration=fitted.to_json() if fitted is not None and scheme.calibrates else None,
         layers=[layer.to_json() for layer in compared],
         float_layers=tuple(map(layers.layer_name, recipe.float_layers)),
+        keras_sqnr_db=network.lowered.keras_sqnr_db,
     )
     report.write_json(report.to_json(outcome), path)
     return outcome

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from convert import blame
 from convert.atomic import write_atomically
 from convert.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
 from convert.schemes import Scheme
@@ -58,6 +59,7 @@ class Outcome:
         float_layers: names of the layers that were left in float on purpose.
         recovery: what was tried to get it through the gate.
         superseded: whether another artifact was made because this one did not pass.
+        keras_sqnr_db: of the float TFLite against Keras, in dB.
     """
 
     scheme: Scheme
@@ -72,6 +74,7 @@ class Outcome:
     float_layers: tuple[str, ...] = ()
     recovery: list[Step] = field(default_factory=list)
     superseded: bool = False
+    keras_sqnr_db: float | None = None
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -80,6 +83,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "scheme": outcome.scheme.name,
         "artifact": {"path": str(outcome.path), "bytes": outcome.bytes, "sha256": outcome.sha256},
         "drift": None if outcome.drift is None else outcome.drift.to_json(),
+        "blame": [] if outcome.drift is None else blame.to_json(blame.conversion(outcome.keras_sqnr_db, outcome.drift)),
         "gate": None if outcome.gate is None else gate_json(outcome.gate),
         "calibration": outcome.calibration,
         "layers": outcome.layers,

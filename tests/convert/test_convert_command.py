@@ -233,6 +233,13 @@ def test_drift_gates_the_artifact_against_the_float_one(converted: Conversion, v
     assert report["drift"]["sqnr_db"] == pytest.approx(converted.report("int8")["drift"]["sqnr_db"], abs=1e-6)
 
 
+def test_the_report_of_a_conversion_blames_its_two_steps(converted: Conversion) -> None:
+    lowering, quantizing = converted.report("int8")["blame"]
+    assert (lowering["from"], lowering["to"]) == ("Keras", "float TFLite")
+    assert lowering["sqnr_db"] > 80
+    assert quantizing["sqnr_db"] == converted.report("int8")["drift"]["sqnr_db"]
+
+
 def test_drift_lowers_a_keras_reference(
     converted: Conversion, small_model: Path, validation_folder: Path, colour_labels: Path
 ) -> None:

@@ -267,7 +267,11 @@ def test_an_unreadable_image_is_skipped_on_both_sides(network: Path, images: Pat
     assert gate("--save-reference", path, "--reference", network, "--images", folder).exit_code == 0
     done = gate(network, "--reference", path, "--images", folder, "--no-stop-early", "--json")
     report = report_of(done)
-    assert (report["drift"]["images"], report["sampling"]["available"], report["sampling"]["unreadable"]) == (179, 180, 1)
+    assert (report["drift"]["images"], report["sampling"]["available"], report["sampling"]["unreadable"]) == (
+        179,
+        180,
+        1,
+    )
     assert "007.png" in done.stderr
 
 
