@@ -17,7 +17,7 @@ import numpy.typing as npt
 from convert import changes, metrics
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet, PixelReader
-from convert.verdict import (
+from convert.judging import (
     ANYTIME,
     FAIL,
     FIXED,
@@ -79,7 +79,7 @@ class Drift:
     """Keys as in the report's `drift`; rates are fractions, `_pp` percentage points, `_ci95` intervals.
 
     Attributes:
-        interval: which of `convert.verdict.INTERVALS` the `_ci95` are: "fixed", or "anytime" for a run that may have
+        interval: which of `convert.judging.INTERVALS` the `_ci95` are: "fixed", or "anytime" for a run that may have
             been stopped by what it saw; then no p-value and no bootstrap interval holds, and they are None.
         top1_lost, top1_gained: images right in the reference alone, and in the candidate alone; top5_ likewise.
         top1_drop_p_value: `metrics.mcnemar_p_value` of them.

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from convert.drift import TOP, Answers, class_order
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet
+from convert.judging import Change, Limits, Tally, is_certain
 from convert.metrics import hits_top_k
 from convert.sides import Side
-from convert.verdict import Change, Limits, Tally, is_certain
 
 Array = npt.NDArray[Any]
 Rows = Iterator[tuple[int, Array]]

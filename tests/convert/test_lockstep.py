@@ -17,8 +17,8 @@ from convert import drift
 from convert.drift import ANYTIME, FAIL, INCONCLUSIVE, PASS, Limits
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet
+from convert.judging import INTERVALS, Change, Tally, is_certain, judge_tally
 from convert.lockstep import UntilCertain, answer_both, never
-from convert.verdict import INTERVALS, Change, Tally, is_certain, judge_tally
 from edge_runtime import ArtifactError, InputSpec
 from tests.edge_runtime.tiny_model import SPEC
 

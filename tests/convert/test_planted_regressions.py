@@ -20,8 +20,8 @@ import calibration_data
 from convert import drift
 from convert.drift import FAIL, PASS, Answers, Limits
 from convert.image_sets import ImageSet, PixelReader, find_images
+from convert.judging import ANYTIME, INTERVALS, Change, Tally, is_certain, judge_tally
 from convert.sides import ModelOptions, answer_all, open_model
-from convert.verdict import ANYTIME, INTERVALS, Change, Tally, is_certain, judge_tally
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorEnd
 from edge_runtime.preprocess import normalize
