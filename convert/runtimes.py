@@ -1,0 +1,124 @@
+"""Which runtimes open a model: what it needs, against what was measured of each runtime.
+
+A runtime opens a file only if it has every operator that the file lists, in the version that is listed or a later one.
+The converter states a `min_runtime_version`, but no more than a guess: it says that DEPTHWISE_CONV_2D version 7 needs
+2.11, which the wheels have from 2.13 on. So `operator_versions.csv` has what each runtime really opened, on Linux and
+x86-64, measured by `scripts/measure_runtimes.py`: the highest version of each operator, 0 for none; for a type of
+tensor, and for constants outside the flatbuffer, 1 or 0. Its row `release` says which release was measured. The
+interpreter inside tensorflow-2.15 to 2.17 is the one that Android's `org.tensorflow:tensorflow-lite` has.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from dataclasses import dataclass
+from importlib import resources
+
+from convert.errors import QuantizationError
+from convert.tflite_graph import TfliteGraph, has_constants_outside
+
+TABLE = "operator_versions.csv"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a runtime must have to open a model: a row of the table, and the least entry in it.
+
+    Attributes:
+        row: an operator ("CONV_2D"), a type of tensor ("type:int4"), "constants-outside", or a custom operator's name.
+        version: of the operator; 1 for the others.
+        text: for people.
+    """
+
+    row: str
+    version: int
+    text: str
+
+
+@functools.cache
+def _columns() -> dict[str, dict[str, int]]:
+    """Runtime -> row -> highest version, oldest runtime first."""
+    text = resources.files("convert").joinpath(TABLE).read_text()
+    (_, *names), _releases, *rows = csv.reader(text.splitlines())
+    return {name: {row: int(cells[i]) for row, *cells in rows} for i, name in enumerate(names)}
+
+
+def runtimes() -> tuple[str, ...]:
+    """Names of the runtimes that were measured, oldest first."""
+    return tuple(_columns())
+
+
+def check_target(target: str) -> None:
+    """Raise `QuantizationError`, with the names that there are, when a runtime of this name was not measured."""
+    if target not in _columns():
+        raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(runtimes())}")
+
+
+def needs(model: bytes) -> list[Need]:
+    """What a runtime must have to open a flatbuffer, each need once.
+
+    Raises:
+        LoweringError: the bytes are no TFLite model.
+    """
+    graph = TfliteGraph(model)
+    found = [
+        Need(custom, 1, f"{custom} (custom)") if name == "CUSTOM" else Need(name, version, f"{name} version {version}")
+        for name, version, custom in graph.operator_kinds()
+    ]
+    types = dict.fromkeys(graph.dtype(i) for i in range(graph.tensor_count()))
+    found += [Need(f"type:{dtype}", 1, f"tensors of type {dtype}") for dtype in types]
+    if has_constants_outside(model):
+        found.append(Need("constants-outside", 1, "constants outside the flatbuffer"))
+    return list(dict.fromkeys(found))
+
+
+def first_with(need: Need) -> str | None:
+    """The oldest runtime that has it; None when none has."""
+    return next((name for name, has in _columns().items() if has.get(need.row, 0) >= need.version), None)
+
+
+def too_new(model: bytes, target: str) -> list[Need]:
+    """The needs of a flatbuffer that a runtime does not meet.
+
+    Raises:
+        QuantizationError: the runtime is unknown.
+        LoweringError: the bytes are no TFLite model.
+    """
+    check_target(target)
+    has = _columns()[target]
+    return [need for need in needs(model) if has.get(need.row, 0) < need.version]
+
+
+def oldest_runtime(model: bytes) -> str | None:
+    """The oldest runtime that opens a flatbuffer; None when none does."""
+    wanted = needs(model)
+    return next(
+        (name for name, has in _columns().items() if all(has.get(need.row, 0) >= need.version for need in wanted)), None
+    )
+
+
+def refuse_newer(model: bytes, target: str) -> None:
+    """Raise when a runtime cannot open a flatbuffer.
+
+    Args:
+        model: the flatbuffer.
+        target: one of `runtimes()`.
+
+    Raises:
+        QuantizationError: the runtime is unknown, or lacks what the message names.
+        LoweringError: the bytes are no TFLite model.
+    """
+    missing = too_new(model, target)
+    if missing:
+        oldest = oldest_runtime(model)
+        advice = "no runtime measured does" if oldest is None else f"{oldest} is the oldest that does"
+        raise QuantizationError(
+            f"{target} does not open this model: {', '.join(_with_first(need) for need in missing)}; {advice}, "
+            "or choose another scheme"
+        )
+
+
+def _with_first(need: Need) -> str:
+    first = first_with(need)
+    return f"{need.text} (needs {first})" if first else f"{need.text} (in none)"
