@@ -1,6 +1,10 @@
 """Which runtimes open a model: what it needs, against what was measured of each runtime.
 
 A runtime opens a file only if it has every operator that the file lists, in the version that is listed or a later one.
+Nor is that enough: quantizers leave versions as low as they were, and tflite-runtime 2.14 opens a FULLY_CONNECTED of
+float activations by int8 weights with a scale for each channel, takes the first scale for all, and says nothing. So
+what operators with quantized weights compute is a need of its own.
+
 The converter states a `min_runtime_version`, but no more than a guess: it says that DEPTHWISE_CONV_2D version 7 needs
 2.11, which the wheels have from 2.13 on. So `operator_versions.csv` has what each runtime really opened, on Linux and
 x86-64, measured by `scripts/measure_runtimes.py`: the highest version of each operator, 0 for none; for a type of
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
@@ -19,6 +24,8 @@ from convert.errors import QuantizationError
 from convert.tflite_graph import TfliteGraph, has_constants_outside
 
 TABLE = "operator_versions.csv"
+PROBED_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+PROBED_ACTIVATIONS = ("float32", "int8", "int16")
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Need:
     """What a runtime must have to open a model: a row of the table, and the least entry in it.
 
     Attributes:
-        row: an operator ("CONV_2D"), a type of tensor ("type:int4"), "constants-outside", or a custom operator's name.
+        row: an operator ("CONV_2D"), a type of tensor ("type-int4"), "constants-outside", a custom operator's name, or
+            what an operator with quantized weights computes ("CONV_2D:int8:int8:per-channel").
         version: of the operator; 1 for the others.
         text: for people.
     """
@@ -67,10 +75,24 @@ def needs(model: bytes) -> list[Need]:
         for name, version, custom in graph.operator_kinds()
     ]
     types = dict.fromkeys(graph.dtype(i) for i in range(graph.tensor_count()))
-    found += [Need(f"type:{dtype}", 1, f"tensors of type {dtype}") for dtype in types]
+    found += [Need(f"type-{dtype}", 1, f"tensors of type {dtype}") for dtype in types]
+    found += [Need(*what) for what in _kernels(graph)]
     if has_constants_outside(model):
         found.append(Need("constants-outside", 1, "constants outside the flatbuffer"))
     return list(dict.fromkeys(found))
+
+
+def _kernels(graph: TfliteGraph) -> Iterator[tuple[str, int, str]]:
+    """What operators with quantized weights compute."""
+    for operator in graph.operators:
+        if operator.name not in PROBED_KERNELS:
+            continue
+        image, weights = operator.inputs[:2]
+        scales, activation, stored = graph.scales(weights), graph.dtype(image), graph.dtype(weights)
+        if scales is not None and activation in PROBED_ACTIVATIONS:
+            granularity = "per-channel" if len(scales) > 1 else "per-tensor"
+            text = f"{operator.name} of {activation} by {stored} weights {granularity}"
+            yield f"{operator.name}:{activation}:{stored}:{granularity}", 1, text
 
 
 def first_with(need: Need) -> str | None:

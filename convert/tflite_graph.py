@@ -225,7 +225,9 @@ def _unpacked(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
     bits, signed = _BITS[dtype], not dtype.startswith("u")
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     values = (data[:, None] >> shifts & (2**bits - 1)).reshape(-1)[: int(np.prod(shape))].astype(np.int8)
-    return (np.where(values >= 2 ** (bits - 1), values - 2**bits, values) if signed else values).reshape(shape)
+    if signed:
+        values = np.where(values >= 2 ** (bits - 1), values - 2**bits, values).astype(np.int8)
+    return np.asarray(values.reshape(shape))
 
 
 def _tensor_map(entries: Any) -> dict[str, int]:
