@@ -101,7 +101,7 @@ def first_with(need: Need) -> str | None:
 
 
 def too_new(model: bytes, target: str) -> list[Need]:
-    """The needs of a flatbuffer that a runtime does not meet.
+    """The needs of a flatbuffer that a runtime does not meet, in the file's order.
 
     Raises:
         QuantizationError: the runtime is unknown.
@@ -134,13 +134,13 @@ def refuse_newer(model: bytes, target: str) -> None:
     missing = too_new(model, target)
     if missing:
         oldest = oldest_runtime(model)
-        advice = "no runtime measured does" if oldest is None else f"{oldest} is the oldest that does"
+        advice = "none that was measured can" if oldest is None else f"{oldest} is the oldest that can"
         raise QuantizationError(
-            f"{target} does not open this model: {', '.join(_with_first(need) for need in missing)}; {advice}, "
+            f"{target} cannot run this model, it lacks {', '.join(map(_with_first, missing))}: {advice}, "
             "or choose another scheme"
         )
 
 
 def _with_first(need: Need) -> str:
     first = first_with(need)
-    return f"{need.text} (needs {first})" if first else f"{need.text} (in none)"
+    return need.text if first is None else f"{need.text} (since {first})"
