@@ -216,3 +216,8 @@ class Census:
 
     def _names(self, tensors: list[int]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.graph.tensor_name(i) for i in tensors))
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 operator", "2 operators"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.census import Census, Step
+from convert.census import Census, Step, plural
 from convert.tflite_graph import is_unpadded
 
 Array = npt.NDArray[Any]
@@ -132,7 +132,7 @@ def weights_hardly_used(census: Census) -> Iterator[Finding]:
     if bad:
         yield Finding(
             "weights-hardly-used", WARNING,
-            f"{channels} channels in {len(bad)} operators whose weights use less than half of their integers",
+            f"{plural(channels, 'channel')} in {plural(len(bad), 'operator')} whose weights use less than half their range",
             "quantize per channel with scales from the weights' own maximum", tuple(bad),
         )  # fmt: skip
 
@@ -140,24 +140,28 @@ def weights_hardly_used(census: Census) -> Iterator[Finding]:
 def weights_zero(census: Census) -> Iterator[Finding]:
     """Channels whose weights are all zero."""
     dead = {str(step): int(np.sum(_range_use(census, step) == 0)) for step in census.weighted}
-    bad = [f"{name}: {count} channels" for name, count in dead.items() if count]
+    bad = [f"{name}: {plural(count, 'channel')}" for name, count in dead.items() if count]
     if bad:
         yield Finding(
-            "weights-zero", NOTE, f"{sum(dead.values())} channels in {len(bad)} operators whose weights are all zero",
+            "weights-zero", NOTE, f"{plural(sum(dead.values()), 'channel')} in {plural(len(bad), 'operator')} with no weight but zero",
             "expected in a pruned network; otherwise the scale was far too large", tuple(bad),
         )  # fmt: skip
 
 
 def float_islands(census: Census) -> Iterator[Finding]:
     """Float operators that integers go into and come out of, or that stand before the first integers."""
-    for run in census.float_runs:
-        if run.role != "head":
-            names = ", ".join(step.name for step in run.steps[:4]) + (", ..." if len(run.steps) > 4 else "")
-            between = f"from {', '.join(run.reads) or 'constants'} to {', '.join(run.writes)}"
+    for role in ("island", "stem"):
+        runs = [run for run in census.float_runs if run.role == role]
+        names = dict.fromkeys(step.name for run in runs for step in run.steps)
+        operators = plural(sum(len(run.steps) for run in runs), "operator")
+        if runs:
             yield Finding(
-                f"float-{run.role}", WARNING, f"float {run.role} of {len(run.steps)} operators: {names}; {between}",
-                "quantize these operators, or replace what has no integer kernel", tuple(map(str, run.steps)),
-            )  # fmt: skip
+                f"float-{role}",
+                WARNING,
+                f"{plural(len(runs), f'float {role}')} of {operators} ({', '.join(names)}) before or between integers",
+                "quantize them, or replace what has no integer kernel",
+                tuple(f"{', '.join(run.reads) or 'constants'} -> {', '.join(run.writes)}" for run in runs),
+            )
 
 
 def round_trips(census: Census) -> Iterator[Finding]:
@@ -193,8 +197,8 @@ def unfolded_constants(census: Census) -> Iterator[Finding]:
     """Multiplications and additions of a constant that a convolution or dense operator beside them could have done."""
     bad = [str(step) for step in census.steps if _folds_back(census, step) or _folds_forward(census, step)]
     yield from _if_any(
-        bad, "constant-unfolded", WARNING, "{} by a constant beside a convolution or dense operator",
-        "fold them into its weights and bias before quantizing (irv2-convert does)", "multiplication or addition",
+        bad, "constant-unfolded", WARNING, "{} with a constant beside a convolution or dense operator",
+        "fold them into its weights and bias before quantizing", "arithmetic operator",
     )  # fmt: skip
 
 
@@ -249,8 +253,7 @@ def _if_any(
     where: list[str], check: str, severity: str, what: str, remedy: str, noun: str = "tensor"
 ) -> Iterator[Finding]:
     if where:
-        count = f"{len(where)} {noun}{'s' if len(where) > 1 else ''}"
-        yield Finding(check, severity, what.format(count), remedy, tuple(where))
+        yield Finding(check, severity, what.format(plural(len(where), noun)), remedy, tuple(where))
 
 
 def _scaled(census: Census) -> Iterator[tuple[str, Array]]:
@@ -270,13 +273,15 @@ def _range_use(census: Census, step: Step) -> Array:
     axis = values.ndim - 1 if step.operator.name == "DEPTHWISE_CONV_2D" else 0
     others = tuple(i for i in range(values.ndim) if i != axis)
     peaks = np.maximum(values.max(axis=others).astype(np.int16), -values.min(axis=others).astype(np.int16))
-    return np.minimum(peaks / LIMITS[weights.dtype][1], 1.0)
+    return np.asarray(np.minimum(peaks / LIMITS[weights.dtype][1], 1.0))
 
 
 def _by_constant(census: Census, step: Step) -> bool:
     """Whether an operator multiplies or adds a constant, one number or one a channel."""
     constants = [i for i in step.operator.inputs if i >= 0 and census.is_constant(i)]
-    if step.operator.name not in FOLDABLE or len(constants) != 1:
+    if step.operator.name not in FOLDABLE or len(constants) != 1 or len(step.operator.inputs) != 2:
+        return False
+    if step.operator.name == "DIV" and constants[0] == step.operator.inputs[0]:
         return False
     shape = census.graph.shape(census.source(constants[0]))
     return all(n == 1 for n in shape[:-1])
@@ -289,13 +294,12 @@ def _folds_back(census: Census, step: Step) -> bool:
     before = census.maker(census.activations(step)[0])
     if before is None or len(census.readers(before.operator.outputs[0])) != 1:
         return False
-    fuses_nothing = getattr(before.operator.options, "fusedActivationFunction", 0) == 0
-    return fuses_nothing and (before.weights is not None or _folds_back(census, before))
+    return _fuses_nothing(before) and (before.weights is not None or _folds_back(census, before))
 
 
 def _folds_forward(census: Census, step: Step) -> bool:
     """Whether all operators after could have done it; a sum only where none of them pads."""
-    if not _by_constant(census, step) or getattr(step.operator.options, "fusedActivationFunction", 0):
+    if not _by_constant(census, step) or not _fuses_nothing(step):
         return False
     readers = census.readers(step.operator.outputs[0])
     scales_only = step.operator.name in ("MUL", "DIV")
@@ -303,6 +307,10 @@ def _folds_forward(census: Census, step: Step) -> bool:
         (reader.weights is not None and (scales_only or _never_pads(reader))) or _folds_forward(census, reader)
         for reader in readers
     )
+
+
+def _fuses_nothing(step: Step) -> bool:
+    return bool(getattr(step.operator.options, "fusedActivationFunction", 0) == 0)
 
 
 def _never_pads(step: Step) -> bool:

@@ -120,6 +120,22 @@ def oldest_runtime(model: bytes) -> str | None:
     )
 
 
+def overpromised(model: bytes, stated: str) -> list[str]:
+    """The runtimes that a stated minimum lets one believe in, and that cannot run the flatbuffer.
+
+    Args:
+        model: the flatbuffer.
+        stated: a version of TensorFlow, "2.9.0", as `min_runtime_version` has it; others promise nothing.
+    """
+    least = _numbers(stated)
+    wanted = needs(model)
+    return [
+        name
+        for name, has in _columns().items()
+        if least and _tensorflow(name) >= least and any(has.get(need.row, 0) < need.version for need in wanted)
+    ]
+
+
 def refuse_newer(model: bytes, target: str) -> None:
     """Raise when a runtime cannot open a flatbuffer.
 
@@ -139,6 +155,18 @@ def refuse_newer(model: bytes, target: str) -> None:
             f"{target} cannot run this model, it lacks {', '.join(map(_with_first, missing))}: {advice}, "
             "or choose another scheme"
         )
+
+
+def _tensorflow(runtime: str) -> tuple[int, ...]:
+    """The version of TensorFlow that a runtime comes from; LiteRT is younger than all of them."""
+    package, _, version = runtime.rpartition("-")
+    return (3,) if package == "litert" else _numbers(version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Major and minor number; () for what is no version."""
+    parts = version.split(".")[:2]
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
 
 
 def _with_first(need: Need) -> str:
