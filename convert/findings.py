@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.census import Census, Step, plural
+from convert.census import DENSE, Census, Step, plural
 from convert.tflite_graph import is_unpadded
 
 Array = npt.NDArray[Any]
@@ -122,30 +122,25 @@ def weights_per_tensor(census: Census) -> Iterator[Finding]:
 
 def weights_hardly_used(census: Census) -> Iterator[Finding]:
     """Channels of quantized weights whose largest magnitude leaves half of the integers unused."""
-    bad, channels = [], 0
+    bad, channels = list[str](), 0
     for step in census.weighted:
         used = _range_use(census, step)
         low = int(np.sum((used > 0) & (used < HARDLY_USED)))
         channels += low
         if low:
             bad.append(f"{step}: {low} of {len(used)} channels, {used[used > 0].min():.0%} at least")
-    if bad:
-        yield Finding(
-            "weights-hardly-used", WARNING,
-            f"{plural(channels, 'channel')} in {plural(len(bad), 'operator')} whose weights use less than half their range",
-            "quantize per channel with scales from the weights' own maximum", tuple(bad),
-        )  # fmt: skip
+    what = f"{{}} in {plural(len(bad), 'operator')} whose weights use less than half of their range"
+    remedy = "quantize per channel with scales from the weights' own maximum"
+    yield from _if_any(bad, "weights-hardly-used", WARNING, what.format(plural(channels, "channel")), remedy)
 
 
 def weights_zero(census: Census) -> Iterator[Finding]:
     """Channels whose weights are all zero."""
     dead = {str(step): int(np.sum(_range_use(census, step) == 0)) for step in census.weighted}
     bad = [f"{name}: {plural(count, 'channel')}" for name, count in dead.items() if count]
-    if bad:
-        yield Finding(
-            "weights-zero", NOTE, f"{plural(sum(dead.values()), 'channel')} in {plural(len(bad), 'operator')} with no weight but zero",
-            "expected in a pruned network; otherwise the scale was far too large", tuple(bad),
-        )  # fmt: skip
+    what = f"{plural(sum(dead.values()), 'channel')} in {plural(len(bad), 'operator')} with no weight but zero"
+    remedy = "expected in a pruned network; otherwise the scale was far too large"
+    yield from _if_any(bad, "weights-zero", NOTE, what, remedy)
 
 
 def float_islands(census: Census) -> Iterator[Finding]:
@@ -297,15 +292,14 @@ def _folds_back(census: Census, step: Step) -> bool:
     return _fuses_nothing(before) and (before.weights is not None or _folds_back(census, before))
 
 
-def _folds_forward(census: Census, step: Step) -> bool:
-    """Whether all operators after could have done it; a sum only where none of them pads."""
+def _folds_forward(census: Census, step: Step, sums: bool = False) -> bool:
+    """Whether all operators after could have done it; a sum, here or before, only where none of them pads."""
     if not _by_constant(census, step) or not _fuses_nothing(step):
         return False
     readers = census.readers(step.operator.outputs[0])
-    scales_only = step.operator.name in ("MUL", "DIV")
+    sums = sums or step.operator.name in ("ADD", "SUB")
     return bool(readers) and all(
-        (reader.weights is not None and (scales_only or _never_pads(reader))) or _folds_forward(census, reader)
-        for reader in readers
+        not (sums and _pads(reader)) if reader.weights else _folds_forward(census, reader, sums) for reader in readers
     )
 
 
@@ -313,5 +307,5 @@ def _fuses_nothing(step: Step) -> bool:
     return bool(getattr(step.operator.options, "fusedActivationFunction", 0) == 0)
 
 
-def _never_pads(step: Step) -> bool:
-    return step.operator.name == "FULLY_CONNECTED" or is_unpadded(step.operator)
+def _pads(step: Step) -> bool:
+    return step.operator.name != DENSE and not is_unpadded(step.operator)

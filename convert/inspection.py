@@ -177,12 +177,12 @@ def _overpromised(model: bytes, graph: TfliteGraph) -> list[Finding]:
     false = runtimes.overpromised(model, stated)
     if not false:
         return []
+    which = false[0] if len(false) == 1 else f"{len(false)} runtimes from {false[0]} to {false[-1]}"
     return [
         Finding(
             "runtime-overpromised",
             WARNING,
-            f"states that TensorFlow Lite {stated} can run it; {plural(len(false), 'younger runtime')} cannot, "
-            f"the last is {false[-1]}",
+            f"states that TensorFlow Lite {stated} can run it, but {which} cannot",
             f"run it on {runtimes.oldest_runtime(model) or 'no runtime that was measured'} or later, or choose another "
             "scheme; --target-runtime checks",
             tuple(need.text for need in runtimes.too_new(model, false[-1])),

@@ -89,12 +89,15 @@ def _counted(noun: str, steps: list[Step]) -> str:
 
 
 def _runs(census: Census) -> list[str]:
-    """Float runs by role: how many operators, and which when they are few."""
+    """Float runs by role: how many operators, and how many of those have weights."""
     parts = []
     for role in ("stem", "island", "head"):
         runs = [run for run in census.float_runs if run.role == role]
-        operators = sum(len(run.steps) for run in runs)
+        steps = [step for run in runs for step in run.steps]
+        weighted = sum(step.weights is not None for step in steps)
         if runs:
             count = f"float {role}" if len(runs) == 1 else f"{len(runs)} float {role}s"
-            parts.append(f"{count} of {plural(operators, 'operator')}")
+            usual = role == "head" and weighted == 1
+            with_weights = "" if weighted == 0 or usual else f", {weighted} of them with weights"
+            parts.append(f"{count} of {plural(len(steps), 'operator')}{with_weights}")
     return parts
