@@ -361,22 +361,26 @@ def _head_outputs(model: bytes) -> list[str]:
     ]
 
 
-def rescaled(padding: str) -> bytes:
-    """A network that normalizes its own input, before a convolution that pads it or not."""
+@pytest.mark.parametrize(
+    ("padding", "inserted", "unfolded"),
+    [
+        ("valid", ["MUL", "ADD"], ["MUL", "ADD"]),
+        ("same", ["MUL", "ADD"], []),  # zeros around a sum are not the sum of zeros
+        ("same", ["ADD", "MUL"], ["MUL"]),
+        ("same", ["MUL"], ["MUL"]),
+    ],
+)
+def test_what_stands_before_a_convolution_could_have_been_folded_unless_it_is_a_sum_and_padded(
+    padding: str, inserted: list[str], unfolded: list[str], tmp_path: Path
+) -> None:
     image = new_image()
-    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
-    return lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 4, "first", padding=padding)))
-
-
-def test_a_product_and_a_sum_before_a_convolution_could_have_been_folded(tmp_path: Path) -> None:
-    report = audit(rescaled("valid"), tmp_path)
-    (entry,) = (entry for entry in report["findings"] if entry["check"] == "constant-unfolded")
-    assert [name.split(" ")[0] for name in entry["where"]] == ["MUL", "ADD"]
-
-
-def test_a_sum_before_a_convolution_that_pads_could_not(tmp_path: Path) -> None:
-    """Zeros around the sum are not the sum of zeros."""
-    assert "constant-unfolded" not in found(audit(rescaled("same"), tmp_path))
+    graph = TfliteGraph(lowered(image, layers.GlobalAveragePooling2D()(convolution(image, 4, "c", padding=padding))))
+    tensor = graph.inputs[0]
+    for name in inserted:
+        tensor = insert(graph, tensor, getattr(BUILTIN, name), "float32", constant=2.0)
+    report = audit(graph.to_bytes(), tmp_path)
+    where = [name for entry in report["findings"] if entry["check"] == "constant-unfolded" for name in entry["where"]]
+    assert [name.split(" ")[0] for name in where] == unfolded
 
 
 def test_a_product_after_a_convolution_could_have_been_folded_unless_something_is_fused(tmp_path: Path) -> None:
