@@ -334,6 +334,58 @@ def test_an_island_is_named_with_the_tensors_at_its_borders(int8: TfliteGraph, t
     assert [name.split(" ")[0] for name in head["operators"]] == ["MEAN", "FULLY_CONNECTED", "SOFTMAX"]
 
 
+def test_float_operators_before_the_first_integers_are_a_stem(
+    of_scheme: Callable[[str, str], bytes], tmp_path: Path
+) -> None:
+    graph = TfliteGraph(of_scheme("int8", "float32"))
+    insert(graph, graph.inputs[0], BUILTIN.NEG, "float32")
+    report = audit(graph.to_bytes(), tmp_path)
+    assert found(report)["float-stem"] == "warning"
+    assert report["verdict"]["kind"] == "mixed"
+    assert report["float_runs"][0]["role"] == "stem"
+    assert report["float_runs"][0]["reads"] == [graph.tensor_name(graph.inputs[0])]
+
+
+def test_what_integers_pass_to_the_end_is_no_island(of_scheme: Callable[[str, str], bytes], tmp_path: Path) -> None:
+    """A float head whose answer is quantized again, for an integer output."""
+    graph = TfliteGraph(of_scheme("int8", "uint8"))
+    last = graph.outputs[0]
+    insert(graph, graph.named("SOFTMAX")[0].inputs[0], BUILTIN.EXP, "float32")
+    code, operator, made = schema.OperatorCodeT(), schema.OperatorT(), schema.TensorT()
+    code.builtinCode = code.deprecatedBuiltinCode = BUILTIN.QUANTIZE
+    made.name, made.type, made.shape, made.buffer = b"answer", TYPES["int8"], list(graph.shape(last)), 0
+    made.quantization = schema.QuantizationParametersT()
+    made.quantization.scale, made.quantization.zeroPoint = np.float32([1 / 256]), np.int64([-128])
+    graph._model.operatorCodes.append(code)
+    graph._graph.tensors.append(made)
+    operator.opcodeIndex = len(graph._model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [last], [graph.tensor_count() - 1]
+    graph._graph.operators.append(operator)
+    graph._graph.outputs = [graph.tensor_count() - 1]
+    report = audit(graph.to_bytes(), tmp_path)
+    assert report["verdict"]["kind"] == "int8"
+    assert [run["role"] for run in report["float_runs"]] == ["head"]
+    assert report["ends"]["output"]["dtype"] == "int8"
+
+
+def test_a_change_of_scale_between_integers_is_a_note(int8: TfliteGraph, tmp_path: Path) -> None:
+    """The branch beside a pool has another scale than the pool, and CONCATENATION wants one."""
+    (entry,) = (entry for entry in audit(int8.to_bytes(), tmp_path)["findings"])
+    assert (entry["check"], entry["severity"]) == ("requantization", "note")
+    (place,) = entry["where"]
+    pooled = int8.tensor_name(int8.named("MAX_POOL_2D")[0].outputs[0])
+    assert place.split(" -> ")[0] == pooled
+
+
+def test_tensorflow_1_quantized_to_uint8(int8: TfliteGraph, tmp_path: Path) -> None:
+    for tensor in int8._graph.tensors:
+        if tensor.type == TYPES["int8"]:
+            tensor.type = schema.TensorType.UINT8
+    report = audit(int8.to_bytes(), tmp_path)
+    assert report["verdict"]["kind"] == "uint8"
+    assert found(report)["zero-point-invalid"] == "error", "they were those of int8"
+
+
 def test_a_convolution_in_float_makes_the_model_mixed_even_at_its_end(float_model: bytes, tmp_path: Path) -> None:
     from ai_edge_quantizer import quantizer
 
