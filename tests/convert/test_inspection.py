@@ -386,31 +386,56 @@ def test_tensorflow_1_quantized_to_uint8(int8: TfliteGraph, tmp_path: Path) -> N
     assert found(report)["zero-point-invalid"] == "error", "they were those of int8"
 
 
-def test_a_convolution_in_float_makes_the_model_mixed_even_at_its_end(float_model: bytes, tmp_path: Path) -> None:
+def with_float_tail(float_model: bytes, first: int) -> bytes:
+    """The model in int8, but its operators from position `first` on in float."""
     from ai_edge_quantizer import quantizer
 
-    last = next(op for op in reversed(list(TfliteGraph(float_model).operators)) if op.name == "CONV_2D")
-    name = TfliteGraph(float_model).tensor_name(last.outputs[0])
-    statistics = measure(float_model, IMAGES, SPEC)
-    values = {
+    graph, statistics = TfliteGraph(float_model), measure(float_model, IMAGES, SPEC)
+    ranges = {
         key: {"min": np.float32([[[[low.min()]]]]), "max": np.float32([[[[statistics.maximum[key].max()]]]])}
         for key, low in statistics.minimum.items()
     }
     worker = quantizer.Quantizer(bytearray(float_model))
     worker.add_static_config(".*", "*", 8, 8)
-    for pattern in (re.escape(name), *(re.escape(name) for name in _head_outputs(float_model))):
-        worker.update_quantization_recipe(f"{pattern};?$", "*", algorithm_key="no_quantize")
-    report = audit(bytes(worker.quantize(values).quantized_model), tmp_path)
-    assert report["verdict"]["kind"] == "mixed"
-    assert "8 of 9 convolutions int8 per channel" in report["verdict"]["text"]
-    assert [layer["compute"] for layer in report["layers"]].count("int8") == 8
+    for operator in list(graph.operators)[first:]:
+        name = re.escape(graph.tensor_name(operator.outputs[0]))
+        worker.update_quantization_recipe(f"{name};?$", "*", algorithm_key="no_quantize")
+    worker.update_quantization_recipe(".*", "OUTPUT", algorithm_key="no_quantize")
+    return bytes(worker.quantize(ranges).quantized_model)
 
 
-def _head_outputs(model: bytes) -> list[str]:
-    graph = TfliteGraph(model)
-    return [
-        graph.tensor_name(op.outputs[0]) for kind in ("MEAN", "FULLY_CONNECTED", "SOFTMAX") for op in graph.named(kind)
-    ]
+def network_of(*kinds: str) -> bytes:
+    """Convolutions ("conv"), a pool ("pool") and dense operators ("dense") in a row, and a softmax."""
+    x = image = new_image()
+    for i, kind in enumerate(kinds):
+        layer = {
+            "conv": layers.Conv2D(5, 3, activation="relu", name=f"layer{i}"),
+            "pool": layers.GlobalAveragePooling2D(),
+            "dense": layers.Dense(5, activation="relu", name=f"layer{i}"),
+        }[kind]
+        x = layer(x)
+    keras.utils.set_random_seed(2)
+    model = keras.Model(image, layers.Softmax()(x))
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "first", "kind", "text"),
+    [
+        (("conv", "conv", "pool", "dense"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of 3"),
+        (("conv", "conv", "pool"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of 2 operators"),
+        (("conv", "conv", "pool"), 1, "mixed", "NOT int8 throughout: 1 of 2 convolutions int8 per channel; float head"),
+        (("conv", "pool", "dense", "dense"), 1, "mixed", "NOT int8 throughout: 1 of 1 convolution int8 per channel; "
+         "float head of 4 operators, 2 of them with weights"),
+        (("conv", "pool", "dense", "dense"), 3, "int8", "integer: 1 of 1 convolution int8 per channel, 1 of 1 dense"),
+    ],
+)  # fmt: skip
+def test_a_float_head_may_pool_and_have_one_dense_operator(
+    kinds: tuple[str, ...], first: int, kind: str, text: str, tmp_path: Path
+) -> None:
+    report = audit(with_float_tail(network_of(*kinds), first), tmp_path)
+    assert report["verdict"]["kind"] == kind
+    assert report["verdict"]["text"].startswith(text)
 
 
 @pytest.mark.parametrize(
