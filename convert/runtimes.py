@@ -6,10 +6,11 @@ float activations by int8 weights with a scale for each channel, takes the first
 what operators with quantized weights compute is a need of its own.
 
 The converter states a `min_runtime_version`, but no more than a guess: it says that DEPTHWISE_CONV_2D version 7 needs
-2.11, which the wheels have from 2.13 on. So `operator_versions.csv` has what each runtime really opened, on Linux and
-x86-64, measured by `scripts/measure_runtimes.py`: the highest version of each operator, 0 for none; for a type of
-tensor, and for constants outside the flatbuffer, 1 or 0. Its row `release` says which release was measured. The
-interpreter inside tensorflow-2.15 to 2.17 is the one that Android's `org.tensorflow:tensorflow-lite` has.
+2.11, which the wheels have from 2.13 on. So `operator_versions.csv` has what each runtime really did, on Linux and
+x86-64, measured by `scripts/measure_runtimes.py`: the highest version of each operator that it opens, 0 for none; for
+the other needs 1, or 0 where the file is refused, the process dies or the answer is wrong. Its row `release` says what
+was measured. The interpreter of tensorflow-2.15 to 2.17 stands for those releases of `org.tensorflow:tensorflow-lite`,
+of which there is no wheel.
 """
 
 from __future__ import annotations
