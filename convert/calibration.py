@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convert.errors import QuantizationError
+from convert.histogram import Observed
 from convert.recording import RecordingEngine, logits_tensor
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec
@@ -25,12 +26,14 @@ class Statistics:
     Attributes:
         minimum, maximum, mean: of an activation for each of its channels, float64 (channels,).
         logits: float32 (images, classes), in the order of the images.
+        extremes: float32 (images, activations, 2), smallest and largest value of each image, as it was measured.
     """
 
     minimum: dict[str, Array]
     maximum: dict[str, Array]
     mean: dict[str, Array]
     logits: Array
+    extremes: Array
 
     @property
     def images(self) -> int:
@@ -43,16 +46,28 @@ class Statistics:
             {name: values * factors.get(name, 1.0) for name, values in by_name.items()}
             for by_name in (self.minimum, self.maximum, self.mean)
         )
-        return Statistics(minimum, maximum, mean, self.logits)
+        return replace(self, minimum=minimum, maximum=maximum, mean=mean)
+
+    def clipped(self, ranges: dict[str, tuple[float, float]]) -> Statistics:
+        """The same with the channels of each activation clipped to the range of its tensor."""
+        minimum = {name: np.maximum(values, ranges[name][0]) for name, values in self.minimum.items()}
+        maximum = {name: np.minimum(values, ranges[name][1]) for name, values in self.maximum.items()}
+        return replace(self, minimum=minimum, maximum=maximum)
 
 
-def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> Statistics:
+def measure(
+    float_model: bytes,
+    images: Iterable[Pixels],
+    spec: InputSpec,
+    enough: Callable[[Array], bool] = lambda extremes: False,
+) -> Statistics:
     """Run the float network over the images and keep the statistics of every activation.
 
     Args:
         float_model: a float `.tflite` of batch 1.
         images: uint8 pixels as `load_pixels` returns them.
         spec: how they are normalized.
+        enough: told the `Statistics.extremes` so far after each image, whether to look at no more.
 
     Raises:
         QuantizationError: no image, or an activation that is not finite.
@@ -62,15 +77,21 @@ def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> St
     minimum, maximum, sums = (
         {i: np.full(graph.shape(i)[-1], start) for i in activations} for start in (np.inf, -np.inf, 0.0)
     )
-    logits, last = [], logits_tensor(graph)
+    logits, extremes, last = [], [], logits_tensor(graph)
     for pixels in images:
         engine.run(normalize(pixels, spec)[np.newaxis])
-        for i in activations:
+        ends = np.empty((len(activations), 2), np.float32)
+        for row, i in enumerate(activations):
             values = engine.tensor(i).reshape(-1, graph.shape(i)[-1])
-            np.minimum(minimum[i], values.min(axis=0), out=minimum[i])
-            np.maximum(maximum[i], values.max(axis=0), out=maximum[i])
+            low, high = values.min(axis=0), values.max(axis=0)
+            np.minimum(minimum[i], low, out=minimum[i])
+            np.maximum(maximum[i], high, out=maximum[i])
             sums[i] += values.mean(axis=0, dtype=np.float64)
+            ends[row] = low.min(), high.max()
         logits.append(engine.tensor(last).reshape(-1))
+        extremes.append(ends)
+        if enough(np.stack(extremes)):
+            break
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     for i in activations:
@@ -86,4 +107,25 @@ def measure(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> St
         {names[i]: maximum[i] for i in activations},
         {names[i]: sums[i] / len(logits) for i in activations},
         np.stack(logits).astype(np.float32),
+        np.stack(extremes),
     )
+
+
+def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> dict[str, Observed]:
+    """Run a float network over images, and see what values each activation takes.
+
+    Args:
+        float_model: a float `.tflite` of batch 1.
+        images: uint8 pixels as `load_pixels` returns them.
+        spec: how they are normalized.
+
+    Returns:
+        What was seen, by tensor name.
+    """
+    graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
+    seen = {i: Observed() for i in range(graph.tensor_count()) if graph.is_activation(i)}
+    for pixels in images:
+        engine.run(normalize(pixels, spec)[np.newaxis])
+        for i, observed in seen.items():
+            observed.add(engine.tensor(i))
+    return {graph.tensor_name(i): observed for i, observed in seen.items()}

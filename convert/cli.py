@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from convert.calibrators import AUTO, CALIBRATORS
 from convert.commands import limit_options, limits, one_line_errors
 from convert.job import Job, check
 from convert.preprocessing import CONVENTIONS
@@ -19,6 +20,19 @@ from convert.sources import ModelSource
 
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
+
+
+class CountOrAuto(click.ParamType["int | None"]):
+    """A positive number, or "auto" for None."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """The number."""
+        return None if value == AUTO else COUNT.convert(value, param, ctx)
+
+
+COUNT_OR_AUTO = CountOrAuto()
 
 
 @click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
@@ -48,7 +62,23 @@ COUNT = click.IntRange(min=1)
     help="How images were prepared in training; needed for a model or weights of your own.",
 )
 @click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on.")
-@click.option("--calibration-size", type=COUNT, default=Job.calibration_size, show_default=True)
+@click.option(
+    "--calibration-size",
+    type=COUNT_OR_AUTO,
+    default=str(Job.calibration_size),
+    show_default=True,
+    metavar="N|auto",
+    help="Most images to measure on; auto: until ranges stop growing.",
+)
+@click.option(
+    "--calibrator",
+    type=click.Choice([*CALIBRATORS, AUTO]),
+    default=Job.calibrator,
+    show_default=True,
+    help="What range of an activation its integers cover; auto: what does best on held-out images.",
+)
+@click.option("--keep-float", metavar="REGEX", help="Layers that scheme mixed leaves in float.")
+@click.option("--recover", is_flag=True, help="Where int8 does not pass, look for the fewest layers to leave in float.")
 @click.option(
     "--validation", type=FILE, metavar="DIR", help="Other images, to measure drift on; class folders give labels."
 )
@@ -81,7 +111,7 @@ def convert(context: click.Context, /, **options: Any) -> None:
         click.echo(json.dumps([to_json(outcome) for outcome in outcomes], indent=1))
     else:
         print_outcomes(Console(), outcomes)
-    sys.exit(exit_code([outcome.gate for outcome in outcomes]))
+    sys.exit(exit_code([outcome.gate for outcome in outcomes if not outcome.superseded]))
 
 
 @convert.command()
@@ -125,6 +155,9 @@ def _job(options: dict[str, Any]) -> Job:
         labels=options["labels"],
         calibration=options["calibration"],
         calibration_size=options["calibration_size"],
+        calibrator=options["calibrator"],
+        keep_float=options["keep_float"],
+        recover=options["recover"],
         validation=options["validation"],
         validation_size=options["validation_size"],
         io=options["io"],
@@ -137,6 +170,7 @@ def _job(options: dict[str, Any]) -> Job:
 def _explain(job: Job) -> None:
     inputs = check(job)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
+    calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
     click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
     for scheme in job.schemes:

@@ -51,6 +51,12 @@ class ImageSet:
         folders = None if self.folders is None else self.folders[:count]
         return replace(self, paths=self.paths[:count], folders=folders)
 
+    def last(self, count: int) -> ImageSet:
+        """The last `count` images."""
+        start = len(self.paths) - count
+        folders = None if self.folders is None else self.folders[start:]
+        return replace(self, paths=self.paths[start:], folders=folders)
+
     def file_hashes(self) -> dict[str, Path]:
         """SHA-256 of every file -> the file."""
         return {file_sha256(path): path for path in self.paths}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import calibration_data
+from convert import calibrators, sufficiency
 from convert.drift import Limits
-from convert.errors import ImageSetError, SourceError
+from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.image_sets import ImageSet, find_images, refuse_overlap
 from convert.preprocessing import CONVENTIONS
 from convert.schemes import Scheme, check_io
@@ -24,7 +26,10 @@ class Job:
         preprocessing: convention or file; None where the source knows it.
         labels: text file with one label a line; None for the source's own.
         calibration, validation: image folders; None for the bundled ones, which serve the demo only.
-        calibration_size, validation_size: most images to use of each.
+        calibration_size, validation_size: most images to use of each; None to calibrate until ranges have converged.
+        calibrator: whose ranges activations get, see `convert.calibrators`.
+        keep_float: regular expression for the layers that scheme mixed leaves in float.
+        recover: whether to look for layers to leave in float when int8 does not pass.
         io: dtype of the ends; None for the scheme's own.
         output_dir: where artifacts and reports go.
         limits: of the drift check.
@@ -36,7 +41,10 @@ class Job:
     preprocessing: str | None = None
     labels: Path | None = None
     calibration: Path | None = None
-    calibration_size: int = 100
+    calibration_size: int | None = 100
+    calibrator: str = calibrators.DEFAULT
+    keep_float: str | None = None
+    recover: bool = False
     validation: Path | None = None
     validation_size: int = 1000
     io: str | None = None
@@ -45,11 +53,22 @@ class Job:
     validate: bool = True
 
 
+HELD_OUT = 0.2
+"""Part of the calibration images that alternatives are judged on, and that nothing is fitted to."""
+MOST_HELD_OUT = 50
+FEWEST_TO_CHOOSE = 10
+"""With fewer calibration images than these, choosing between alternatives would be guessing."""
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """The checked inputs of a job: image sets already shuffled and cut to size."""
+    """The checked inputs of a job: image sets already shuffled and cut to size.
+
+    `held_out` are calibration images to judge alternatives on; None where there are none to judge.
+    """
 
     calibration: ImageSet | None
+    held_out: ImageSet | None
     validation: ImageSet | None
     preprocessing: str
     labels: tuple[str, ...] | None
@@ -72,6 +91,7 @@ def check(job: Job) -> Inputs:
         raise SourceError(
             f"--preprocessing {job.preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
         )
+    _check_layers(job)
     calibration = _calibration_images(job) if any(scheme.calibrates for scheme in job.schemes) else None
     validation = _validation_images(job) if job.validate else None
     if calibration and validation:
@@ -79,13 +99,35 @@ def check(job: Job) -> Inputs:
     labels = None if job.labels is None else read_labels(job.labels)
     if labels is not None and validation is not None:
         validation.class_indices(labels)
+    fitted, held_out = _parted(job, calibration)
     return Inputs(
-        calibration and calibration.sample(job.calibration_size),
+        fitted,
+        held_out,
         validation and validation.sample(job.validation_size),
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
     )
+
+
+def _check_layers(job: Job) -> None:
+    mixed = any(scheme.keeps_layers for scheme in job.schemes)
+    if mixed and job.keep_float is None:
+        raise QuantizationError("scheme mixed needs --keep-float REGEX: the layers that stay in float")
+    if job.recover and not (job.validate and any(scheme.name == "int8" for scheme in job.schemes)):
+        raise QuantizationError(
+            "--recover needs --quantize int8 and a drift check: it looks for what gets int8 through"
+        )
+    if job.keep_float is None:
+        return
+    if not mixed:
+        raise QuantizationError(
+            f"--keep-float {job.keep_float!r} goes with --quantize mixed: no other scheme keeps layers"
+        )
+    try:
+        re.compile(job.keep_float)
+    except re.error as error:
+        raise QuantizationError(f"--keep-float {job.keep_float!r} is no regular expression: {error}") from error
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -104,6 +146,23 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if twice is not None:
         raise SourceError(f"--labels {path} has {twice!r} twice: labels tell classes apart")
     return labels
+
+
+def _parted(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
+    """The calibration images to fit to, and those held out."""
+    if images is None:
+        return None, None
+    chosen = images.sample(job.calibration_size or sufficiency.MOST)
+    if not job.recover and job.calibrator != calibrators.AUTO:
+        return chosen, None
+    if len(chosen) < FEWEST_TO_CHOOSE:
+        option = "--recover" if job.recover else "--calibrator auto"
+        raise ImageSetError(
+            f"{len(chosen)} calibration images of {images.root} are too few for {option}, which holds some out: "
+            f"give at least {FEWEST_TO_CHOOSE}"
+        )
+    count = min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
+    return chosen.first(len(chosen) - count), chosen.last(count)
 
 
 def _calibration_images(job: Job) -> ImageSet:

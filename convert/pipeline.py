@@ -10,82 +10,46 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import calibration_data
-from convert import drift, packaging, report
-from convert.calibration import Statistics, measure
-from convert.correction import correct_head
+from convert import building, drift, layers, packaging, report
+from convert.building import FloatModel, Recipe
 from convert.drift import Answers, Drift
-from convert.equalization import equalize
 from convert.errors import ConvertError, SourceError
-from convert.image_sets import ImageSet, PixelReader, find_images, manifest_sha256, note_skipped
+from convert.fitting import FitRequest, Fitted, fit
+from convert.image_sets import ImageSet, find_images, note_skipped
 from convert.job import Inputs, Job, check
-from convert.lowering import LoweredModel, LoweringRequest, lower
+from convert.lowering import LoweringRequest, lower
+from convert.plausibility import refuse_wrong_preprocessing
 from convert.preprocessing import input_spec
-from convert.quantize import check_ends, quantize, tensor_ends
-from convert.report import Outcome
-from convert.rounding import round_weights
-from convert.schemes import Scheme
+from convert.progress import Progress
+from convert.quantize import QuantizedModel, check_ends, head_begins
+from convert.recovery import Fallback, search, segments
+from convert.report import Outcome, Step
+from convert.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph
-from edge_runtime import Card, Classifier, InputSpec
-from edge_runtime.classifier import answer_probe
-from edge_runtime.engines import Engine, choose_engine
-from edge_runtime.preprocess import Pixels
-from edge_runtime.probe import Probe
+from convert.trial import Score
+from edge_runtime import Classifier
 
 COMPARED_WITH_KERAS = 8
-VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow")
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 
 
-class Progress(Protocol):
-    """Told what happens."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def count(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` images of the stage `name` are done."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing."""
-
-
 @dataclass(frozen=True)
-class FloatModel:
-    """A lowered network, how its images are prepared, and what its classes are called."""
+class Prepared:
+    """All that the schemes of one run share: the float network, what was fitted to it, and its own answers."""
 
-    lowered: LoweredModel
-    model: bytes
-    spec: InputSpec
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What calibration images tell of a float network.
-
-    Attributes:
-        rounded: the float network with its channels evened out and its weights on int8 steps.
-        statistics: of its activations.
-        pixels: of the images, which correcting the head looks at again.
-        manifest_sha256: of the images.
-    """
-
-    rounded: bytes
-    statistics: Statistics
-    pixels: list[Pixels]
-    manifest_sha256: str
-
-    def summary(self) -> dict[str, Any]:
-        """What goes into a card."""
-        return {"manifest_sha256": self.manifest_sha256, "images": self.statistics.images}
+    job: Job
+    inputs: Inputs
+    network: FloatModel
+    fitted: Fitted | None
+    reference: Answers | None
+    timings_s: dict[str, float]
+    scratch: Path
 
 
 def convert(job: Job, progress: Progress) -> list[Outcome]:
@@ -95,26 +59,35 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
         EdgeError: a class of it; no artifact of an earlier run is lost, none is half-written.
     """
     inputs = check(job)
-    timings: dict[str, float] = {}
     with _scratch_folder(job.output_dir) as scratch:
-        with _timed(timings, "lowering"):
-            network = _lower(job, inputs, scratch, progress)
-        for io in sorted(set(inputs.io.values())):
-            check_ends(network.model, io, network.spec)
-        with _timed(timings, "calibration"):
-            calibration = _calibrate(network, inputs.calibration, progress)
-        with _timed(timings, "reference"):
-            reference = _reference_answers(network, inputs.validation, progress)
+        prepared = _prepare(job, inputs, scratch, progress)
         outcomes = []
         for scheme in job.schemes:
-            spent = dict(timings)
             progress.stage(f"quantizing: {scheme.name}")
-            with _timed(spent, "quantization"):
-                built = _build(job, inputs, network, scheme, calibration)
-            with _timed(spent, "drift"):
-                measured = _measure_drift(built, scheme, inputs.validation, reference, scratch, progress)
-            outcomes.append(_write(job, scheme, built, measured, spent))
+            kept = job.keep_float if scheme.keeps_layers else None
+            float_layers = () if kept is None else building.matching_layers(prepared.network.model, kept)
+            outcome = _convert(prepared, Recipe(scheme, inputs.io[scheme.name], float_layers), progress)
+            recovered = _recover(prepared, outcome, progress) if job.recover else []
+            outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         return outcomes
+
+
+def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prepared:
+    timings: dict[str, float] = {}
+    with _timed(timings, "lowering"):
+        network = _lower(job, inputs, scratch, progress)
+    for io in sorted(set(inputs.io.values())):
+        check_ends(network.model, io, network.spec)
+    if job.keep_float is not None:
+        building.matching_layers(network.model, job.keep_float)
+    if not job.source.is_ours:
+        labelled = inputs.validation or inputs.calibration
+        refuse_wrong_preprocessing(network.model, network.spec, network.labels, labelled)
+    with _timed(timings, "calibration"):
+        fitted = _fit(job, inputs, network, progress)
+    with _timed(timings, "reference"):
+        reference = _reference_answers(network, inputs.validation, progress)
+    return Prepared(job, inputs, network, fitted, reference, timings, scratch)
 
 
 @contextmanager
@@ -161,27 +134,11 @@ def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
     return tuple(first_of.values())[:COMPARED_WITH_KERAS]
 
 
-def _calibrate(network: FloatModel, images: ImageSet | None, progress: Progress) -> Calibration | None:
-    if images is None:
+def _fit(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> Fitted | None:
+    if inputs.calibration is None:
         return None
-    reader = PixelReader(network.spec)
-    kept: list[Pixels] = []
-
-    def pixels() -> Iterator[Pixels]:
-        for index, picture in reader.read(images):
-            kept.append(picture)
-            yield picture
-            progress.count("calibrating", index + 1, len(images))
-
-    statistics = measure(network.model, pixels(), network.spec)
-    note_skipped(progress.note, reader.skipped, images)
-
-    def count(done: int, total: int) -> None:
-        progress.count("rounding weights", done, total)
-
-    equalized, statistics = equalize(network.model, statistics)
-    rounded = round_weights(equalized, kept, network.spec, count)
-    return Calibration(rounded, statistics, kept, manifest_sha256(images))
+    request = FitRequest(job.calibrator, until_enough=job.calibration_size is None)
+    return fit(network.model, network.spec, inputs.calibration, inputs.held_out, request, progress)
 
 
 def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:
@@ -195,51 +152,113 @@ def _reference_answers(network: FloatModel, images: ImageSet | None, progress: P
     return answers
 
 
-def _build(
-    job: Job, inputs: Inputs, network: FloatModel, scheme: Scheme, calibration: Calibration | None
-) -> packaging.Package:
-    """Quantize, correct the head, and package, as yet without a drift summary."""
-    used = calibration if scheme.calibrates else None
-    model, statistics = (network.model, None) if used is None else (used.rounded, used.statistics)
-    quantized = quantize(model, scheme, inputs.io[scheme.name], network.spec, statistics)
-    image, probabilities = tensor_ends(quantized.model, quantized.encoding)
-    model = quantized.model
-    if used is not None and scheme.validation_limit is None:
-        model = correct_head(model, network.spec, image, used.pixels, used.statistics.logits)
-    card = Card(
-        name=job.source.name,
-        architecture=network.lowered.architecture,
-        classes=len(network.labels),
-        scheme=scheme.name,
-        preprocessing=network.spec,
-        input=image,
-        output=probabilities,
-        sha256={},
-        source={"weights_sha256": network.lowered.weights_sha256, "keras_sqnr_db": network.lowered.keras_sqnr_db},
-        calibration=None if used is None else used.summary(),
-        drift=None,
-        versions={**{name: metadata.version(name) for name in VERSIONED}, **network.lowered.versions},
-        minimum_runtime=TfliteGraph(model).minimum_runtime(),
-        probe=Probe.of(answer_probe(Engine(model, choose_engine("litert"), None), network.spec, image)),
+def _convert(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
+    """Quantize, measure, judge and write one artifact."""
+    spent = dict(prepared.timings_s)
+    network, fitted = prepared.network, prepared.fitted
+    with _timed(spent, "quantization"):
+        quantized = building.apply(network, recipe, fitted)
+        quantized = building.correct(quantized, network, recipe, fitted)
+        built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted)
+    with _timed(spent, "layers"):
+        compared = _compare_layers(quantized, recipe, fitted, network)
+    with _timed(spent, "drift"):
+        measured = _measure_drift(prepared, recipe, built, progress)
+    gate = None if measured is None else drift.judge(measured, prepared.job.limits)
+    failed = gate is not None and gate.verdict == drift.FAIL
+    scheme = recipe.scheme
+    path = prepared.job.output_dir / f"{built.card.name}.{scheme.name}{FAILED_SUFFIX if failed else SUFFIX}"
+    summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
+    sha256 = packaging.write(built.with_drift(summary), path)
+    outcome = Outcome(
+        scheme,
+        path,
+        path.stat().st_size,
+        sha256,
+        measured,
+        gate,
+        spent,
+        calibration=fitted.to_json() if fitted is not None and scheme.calibrates else None,
+        layers=[layer.to_json() for layer in compared],
+        float_layers=tuple(map(layers.layer_name, recipe.float_layers)),
     )
-    return packaging.package(model, network.labels, card)
+    report.write_json(report.to_json(outcome), path)
+    return outcome
 
 
-def _measure_drift(
-    built: packaging.Package,
-    scheme: Scheme,
-    images: ImageSet | None,
-    reference: Answers | None,
-    scratch: Path,
-    progress: Progress,
-) -> Drift | None:
+def _compare_layers(
+    quantized: QuantizedModel, recipe: Recipe, fitted: Fitted | None, network: FloatModel
+) -> list[layers.Layer]:
+    """Layer by layer, for schemes with integer activations whose kernels are fast enough."""
+    if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
+        return []
+    return layers.compare_layers(fitted.equalized, quantized, network.spec, fitted.pixels)
+
+
+def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
+    """Where int8 did not pass: the artifact with the fewest layers in float that does, or the best there is."""
+    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == drift.PASS:
+        return []
+    progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
+    io = prepared.inputs.io["int8"]
+    all_int8, *fallbacks = _fallbacks(prepared, io, progress)
+    steps = [_step(all_int8, outcome)]
+    recovered = outcome
+    for fallback in fallbacks:
+        recovered = _convert(prepared, Recipe(SCHEMES["mixed"], io, fallback.outputs), progress)
+        steps.append(_step(fallback, recovered))
+        gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
+        progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {steps[-1].verdict}")
+        if steps[-1].verdict == drift.PASS:
+            break
+    if recovered is outcome:
+        progress.note("no run of layers in float does better than int8")
+        return []
+    recovered = replace(recovered, recovery=steps)
+    report.write_json(report.to_json(recovered), recovered.path)
+    return [recovered]
+
+
+def _fallbacks(prepared: Prepared, io: str, progress: Progress) -> list[Fallback]:
+    """No layer in float, and what the search found, fewest layers first."""
+    fitted = prepared.fitted
+    assert fitted is not None
+    assert fitted.trial is not None
+    trial, graph = fitted.trial, TfliteGraph(fitted.rounded)
+
+    def evaluate(float_layers: Sequence[str]) -> Score:
+        return trial.score(building.apply(prepared.network, Recipe(SCHEMES["mixed"], io, tuple(float_layers)), fitted))
+
+    def count(done: int, total: int) -> None:
+        progress.count("trying layers in float", done, total)
+
+    none = Fallback((), 0, evaluate(()))
+    found = search(segments(graph, head_begins(graph)), evaluate, count)
+    return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
+
+
+def _step(fallback: Fallback, outcome: Outcome) -> Step:
+    assert outcome.drift is not None
+    assert outcome.gate is not None
+    return Step(
+        fallback.layers,
+        outcome.bytes,
+        round(fallback.score.milliseconds, 2),
+        round(fallback.score.sqnr_db, 2),
+        outcome.drift.agreement_top1,
+        outcome.gate.verdict,
+    )
+
+
+def _measure_drift(prepared: Prepared, recipe: Recipe, built: packaging.Package, progress: Progress) -> Drift | None:
     """Drift of the artifact as it will be shipped, opened as a device opens it."""
+    images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
     few = images.first(scheme.validation_limit)
     if len(few) < len(images):
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
-    path = scratch / f"{scheme.name}{SUFFIX}"
+    path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     packaging.write(built, path)
     with Classifier.open(path, engine="litert", delegate="cpu") as classifier:
         name = f"drift of {scheme.name}"
@@ -247,17 +266,3 @@ def _measure_drift(
     path.unlink()
     wanted = reference.first(len(candidate.paths))
     return drift.compare(wanted, candidate, drift.truth(images, wanted))
-
-
-def _write(
-    job: Job, scheme: Scheme, built: packaging.Package, measured: Drift | None, timings_s: dict[str, float]
-) -> Outcome:
-    """Judge, and write artifact and report; a failed artifact never takes the name of a passing one."""
-    gate = None if measured is None else drift.judge(measured, job.limits)
-    failed = gate is not None and gate.verdict == drift.FAIL
-    path = job.output_dir / f"{job.source.name}.{scheme.name}{FAILED_SUFFIX if failed else SUFFIX}"
-    summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
-    sha256 = packaging.write(built.with_drift(summary), path)
-    outcome = Outcome(scheme, path, path.stat().st_size, sha256, measured, gate, timings_s)
-    report.write_json(report.to_json(outcome), path)
-    return outcome

@@ -6,7 +6,7 @@ import contextlib
 import io as text_io
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +39,12 @@ class QuantizedModel:
 
 
 def quantize(
-    float_model: bytes, scheme: Scheme, io: str, spec: InputSpec, statistics: Statistics | None
+    float_model: bytes,
+    scheme: Scheme,
+    io: str,
+    spec: InputSpec,
+    statistics: Statistics | None,
+    float_layers: Collection[str] = (),
 ) -> QuantizedModel:
     """Quantize a float model.
 
@@ -49,6 +54,7 @@ def quantize(
         io: "uint8", "int8" or "float32": dtype of the ends; the output is float32 unless `io` is int8.
         spec: preprocessing of the images.
         statistics: of the activations; needed by schemes that calibrate.
+        float_layers: names of the outputs of operators that stay in float, where the scheme calibrates.
 
     Raises:
         QuantizationError: statistics are missing, or the ends cannot be integers for this network.
@@ -64,7 +70,7 @@ def quantize(
     else:
         ranges[graph.tensor_name(graph.inputs[0])] = feed_pixels(graph, spec, io)
         encoding = "pixels"
-    quantized = _apply(graph.to_bytes(), _static_recipe(graph, scheme, io), ranges)
+    quantized = _apply(graph.to_bytes(), _static_recipe(graph, scheme, io, float_layers), ranges)
     if scheme.activation_bits != 8:
         return QuantizedModel(quantized, encoding)
     corrected = TfliteGraph(quantized)
@@ -174,13 +180,13 @@ def _extremes(low: float, high: float) -> dict[str, Array]:
     return {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
 
 
-def _static_recipe(graph: TfliteGraph, scheme: Scheme, io: str) -> Callable[[Any], None]:
+def _static_recipe(graph: TfliteGraph, scheme: Scheme, io: str, float_layers: Collection[str]) -> Callable[[Any], None]:
     def configure(worker: Any) -> None:
         worker.add_static_config(".*", "*", scheme.activation_bits, scheme.weight_bits)
+        for name in (*float_layers, *(() if io == "int8" else _head_outputs(graph))):
+            worker.update_quantization_recipe(f"^{re.escape(name)};?$", "*", algorithm_key=_NO_QUANTIZE)
         if io == "int8":
             return
-        for name in _head_outputs(graph):
-            worker.update_quantization_recipe(f"{re.escape(name)};?$", "*", algorithm_key=_NO_QUANTIZE)
         worker.update_quantization_recipe(".*", "OUTPUT", algorithm_key=_NO_QUANTIZE)
         if io == "float32":
             worker.update_quantization_recipe(".*", "INPUT", algorithm_key=_NO_QUANTIZE)
@@ -190,12 +196,15 @@ def _static_recipe(graph: TfliteGraph, scheme: Scheme, io: str) -> Callable[[Any
     return configure
 
 
-def _head_outputs(graph: TfliteGraph) -> list[str]:
-    """Outputs of the operators from the first pooling or dense one after the last convolution on."""
+def head_begins(graph: TfliteGraph) -> int:
+    """Position of the head's first operator: the first pooling or dense one after the last convolution."""
     operators = list(graph.operators)
     last = max((i for i, operator in enumerate(operators) if operator.name in CONVOLUTIONS), default=-1)
-    head = next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD_BEGINS), len(operators))
-    return [graph.tensor_name(operator.outputs[0]) for operator in operators[head:]]
+    return next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD_BEGINS), len(operators))
+
+
+def _head_outputs(graph: TfliteGraph) -> list[str]:
+    return [graph.tensor_name(operator.outputs[0]) for operator in list(graph.operators)[head_begins(graph) :]]
 
 
 def tensor_ends(model: bytes, encoding: str) -> tuple[TensorEnd, TensorEnd]:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,40 @@ EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
 
 @dataclass(frozen=True)
+class Step:
+    """A row of the Pareto table: what an alternative costs, and what it brings.
+
+    Attributes:
+        layers: with weights, in float.
+        bytes: of the artifact.
+        milliseconds: median of an image, on this machine.
+        sqnr_db: on held-out calibration images.
+        agreement: with the float network on the validation images.
+        verdict: of the gate.
+    """
+
+    layers: int
+    bytes: int
+    milliseconds: float
+    sqnr_db: float
+    agreement: float
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """One artifact: its file, and how it was judged (None when it was not measured)."""
+    """One artifact: its file, and how it was judged (None when it was not measured).
+
+    Attributes:
+        scheme, path, bytes, sha256: of the artifact.
+        drift, gate: what was measured, and the judgement.
+        timings_s: seconds of each stage.
+        calibration: what images it was fitted to and how; None where there are none.
+        layers: each layer beside the float one, see `convert.layers`.
+        float_layers: names of the layers that were left in float on purpose.
+        recovery: what was tried to get it through the gate.
+        superseded: whether another artifact was made because this one did not pass.
+    """
 
     scheme: Scheme
     path: Path
@@ -33,6 +65,11 @@ class Outcome:
     drift: Drift | None
     gate: Gate | None
     timings_s: dict[str, float]
+    calibration: dict[str, Any] | None = None
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    float_layers: tuple[str, ...] = ()
+    recovery: list[Step] = field(default_factory=list)
+    superseded: bool = False
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -42,6 +79,10 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "artifact": {"path": str(outcome.path), "bytes": outcome.bytes, "sha256": outcome.sha256},
         "drift": None if outcome.drift is None else outcome.drift.to_json(),
         "gate": None if outcome.gate is None else gate_json(outcome.gate),
+        "calibration": outcome.calibration,
+        "layers": outcome.layers,
+        "float_layers": list(dict.fromkeys(outcome.float_layers)),
+        "recovery": [asdict(step) for step in outcome.recovery],
         "timings_s": outcome.timings_s,
         "environment": environment(),
     }
@@ -90,7 +131,28 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         for reason in outcome.gate.reasons if outcome.gate else ():
             console.print(f"{outcome.scheme.name}: {escape(reason)}", highlight=False, soft_wrap=True)
     for outcome in outcomes:
+        _print_recovery(console, outcome.recovery)
+    for outcome in outcomes:
         console.print(f"[bold]{escape(str(outcome.path))}[/]", highlight=False, soft_wrap=True)
+
+
+def _print_recovery(console: Console, steps: Sequence[Step]) -> None:
+    """The Pareto table: what layers in float cost and bring."""
+    if not steps:
+        return
+    table = Table(
+        "layers in float", "size", "an image", "SQNR, held out", "agreement", "verdict", box=None, pad_edge=False
+    )
+    for step in steps:
+        table.add_row(
+            str(step.layers),
+            f"{step.bytes / 1e6:.1f} MB",
+            f"{step.milliseconds:.1f} ms",
+            f"{step.sqnr_db:.1f} dB",
+            f"{step.agreement:.2%}",
+            f"[{VERDICT_STYLES[step.verdict]}]{step.verdict}[/]",
+        )
+    console.print(table)
 
 
 def print_drift(console: Console, drift: Drift, gate: Gate) -> None:
@@ -128,4 +190,13 @@ def _cells(outcome: Outcome) -> dict[str, str]:
         cells["agreement"] = f"{drift.agreement_top1:.2%} [{low:.2%}, {high:.2%}]"
         cells["SQNR"] = f"{drift.sqnr_db:.1f} dB"
         cells["images"] = str(drift.images)
+    if outcome.calibration is not None:
+        seen = outcome.calibration
+        cells["calibrated on"] = f"{seen['images']} images, {seen['calibrator']}"
+        if seen["halves_differ"] is not None:
+            cells["ranges of two halves"] = f"{seen['halves_differ']:.1%} apart"
+    weakest = [layer for layer in outcome.layers if layer["sqnr_db"] is not None]
+    if weakest:
+        layer = min(weakest, key=lambda layer: float(layer["sqnr_db"]))
+        cells["weakest layer"] = f"{escape(layer['name'])}, {layer['sqnr_db']:.1f} dB"
     return {**cells, "verdict": _verdict(outcome.gate)}

@@ -26,6 +26,14 @@ def refused(*arguments: object, code: int = 1) -> str:
         (["--quantize", "int7"], "scheme 'int7' is unknown"),
         (["--quantize", ","], "no scheme in ','"),
         (["--quantize", "float16", "--io", "uint8"], "--io uint8 needs 8-bit activations"),
+        (["--quantize", "int4"], "scheme int4 is not offered: XNNPACK runs no convolution with int4 weights"),
+        (["--quantize", "mixed"], "scheme mixed needs --keep-float REGEX"),
+        (["--keep-float", "stem"], "--keep-float 'stem' needs --quantize mixed"),
+        (["--quantize", "mixed", "--keep-float", "("], "--keep-float '(' is no regular expression"),
+        (["--recover", "--no-validate"], "--recover needs --quantize int8 and a drift check"),
+        (["--recover", "--quantize", "float16"], "--recover needs --quantize int8 and a drift check"),
+        (["--recover", "--calibration-size", "9"], "too few for --recover, which holds some out: give at least 10"),
+        (["--calibrator", "auto", "--calibration-size", "9"], "9 calibration images of"),
         (["--model", "missing.keras"], "model missing.keras does not exist"),
         (["--model", "demo.onnx"], "demo.onnx does not exist"),
         (["--weights", "missing.weights.h5"], "needs --classes"),
@@ -44,6 +52,8 @@ def test_wrong_options_are_named(options: list[str], expected: str) -> None:
 def test_wrong_usage_is_exit_code_2() -> None:
     assert "--io" in refused("irv2-convert", "--io", "uint9", code=2)
     assert "--calibration-size" in refused("irv2-convert", "--calibration-size", "0", code=2)
+    assert "--calibration-size" in refused("irv2-convert", "--calibration-size", "many", code=2)
+    assert "--calibrator" in refused("irv2-convert", "--calibrator", "kl", code=2)
 
 
 def test_a_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_the_contracted_schemes_are_there() -> None:
 
 
 def test_integer_activations_need_calibration() -> None:
-    assert [name for name, scheme in SCHEMES.items() if scheme.calibrates] == ["int8", "int16x8"]
+    assert [name for name, scheme in SCHEMES.items() if scheme.calibrates] == ["int8", "mixed", "int16x8"]
 
 
 def test_lists_keep_their_order_and_name_each_once() -> None:
@@ -33,6 +33,11 @@ def test_lists_keep_their_order_and_name_each_once() -> None:
 def test_an_unknown_scheme_is_named_beside_the_known_ones(text: str, named: str) -> None:
     with pytest.raises(QuantizationError, match=f"scheme {named} is unknown: choose from none, float16, dynamic"):
         parse_schemes(text)
+
+
+def test_int4_is_refused_with_the_reason() -> None:
+    with pytest.raises(QuantizationError, match="int4 is not offered: XNNPACK runs no convolution"):
+        parse_schemes("int8,int4")
 
 
 @pytest.mark.parametrize("text", ["", ",", " , "])

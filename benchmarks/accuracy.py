@@ -1,0 +1,213 @@
+"""How much of a network each int8 recipe keeps: one float model, the same images, one Markdown table.
+
+    python benchmarks/accuracy.py                                   # the demo network
+    python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
+
+Peers run as their documentation shows them, each in a process of its own, NNCF in an environment of its own below
+build/peers. Top-1, agreement with its 95 % interval, and SQNR of the logits are computed by `convert.drift` for all.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+
+import calibration_data
+from convert import building, drift, recovery
+from convert.building import FloatModel, Recipe
+from convert.calibration import observe
+from convert.calibrators import CALIBRATORS
+from convert.demo_weights import LABELS
+from convert.drift import Answers, Drift
+from convert.fitting import FitRequest, Fitted, fit
+from convert.image_sets import ImageSet, PixelReader, find_images
+from convert.lowering import LoweringRequest, lower
+from convert.preprocessing import input_spec
+from convert.quantize import head_begins, tensor_ends
+from convert.schemes import SCHEMES
+from convert.sources import ModelSource
+from convert.terminal import TerminalProgress
+from convert.tflite_graph import TfliteGraph
+from edge_runtime.affine import dequantize, quantize
+from edge_runtime.classifier import encode
+from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.preprocess import Pixels, normalize
+
+PEERS = Path(__file__).parent / "peers"
+NNCF = ("openvino", "nncf")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A float network, what it is calibrated on, and what it is judged on."""
+
+    source: ModelSource
+    network: FloatModel
+    calibration: ImageSet
+    validation: ImageSet
+    pixels: Sequence[Pixels]
+    folder: Path
+
+
+@click.command(help=__doc__)
+@click.option("--model", default="demo", show_default=True)
+@click.option("--preprocessing", default="tf", show_default=True)
+@click.option("--images", default=1000, show_default=True, help="Validation images.")
+@click.option("--folder", type=Path, default=Path("build/accuracy"), show_default=True)
+def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
+    with TerminalProgress(Console(stderr=True)) as progress:
+        task = prepare(ModelSource(model), preprocessing, images, folder, progress)
+        reference = answers(task, float_answers(task))
+        rows = {"float": reference}
+        for name, compute in recipes(task, progress):
+            progress.stage(name)
+            start = time.perf_counter()
+            rows[name] = compute()
+            progress.note(f"{name}: {time.perf_counter() - start:.0f} s")
+    truth = drift.truth(task.validation, reference)
+    print_table(task, {name: drift.compare(reference, found, truth) for name, found in rows.items()})
+
+
+def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, progress: TerminalProgress) -> Task:
+    """Lower the network once, and write what the peers read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calibration = find_images(calibration_data.CALIBRATION).sample(100)
+    validation = find_images(calibration_data.VALIDATION).sample(images)
+    lowered = lower(
+        LoweringRequest(source, preprocessing, validation.paths[:8], folder / "float.tflite"), progress.stage
+    )
+    spec = input_spec(preprocessing, lowered.height, lowered.width)
+    network = FloatModel(lowered, lowered.path.read_bytes(), spec, lowered.labels or LABELS)
+    pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
+    for name, seen in (("calibration", [p for _, p in PixelReader(spec).read(calibration)]), ("validation", pixels)):
+        np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))
+    save_keras(source, folder / "network.keras")
+    return Task(source, network, calibration, validation, pixels, folder)
+
+
+def save_keras(source: ModelSource, path: Path) -> None:
+    """The network as its owner has it, for peers that start from Keras; in a process whose memory is returned."""
+    code = "import sys; from convert.sources import ModelSource; from convert import weights; "
+    code += "weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, source.model, path], check=True, capture_output=True)
+
+
+def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Answers]]]:
+    """Every row of the table, and how it is computed."""
+    yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", sys.executable)
+    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", sys.executable)
+    yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", nncf_python(task.folder))
+    fitted = fit(task.network.model, task.network.spec, task.calibration, FitRequest(hold_out=True), progress)
+    whole = fit(task.network.model, task.network.spec, task.calibration, FitRequest(), progress)
+    observed = observe(whole.equalized, whole.pixels, task.network.spec)
+    for name, calibrator in CALIBRATORS.items():
+        ranges = {tensor: calibrator(seen) for tensor, seen in observed.items()}
+        changed = replace(whole, statistics=whole.statistics.clipped(ranges))
+        yield f"ours, int8, {name}", lambda changed=changed: ours(task, Recipe(SCHEMES["int8"], "float32"), changed)
+    for fallback in fallbacks(task, fitted):
+        recipe = Recipe(SCHEMES["mixed"], "float32", fallback.outputs)
+        name = f"ours, {fallback.layers} of {weighted(task)} layers in float"
+        yield name, lambda recipe=recipe: ours(task, recipe, whole)
+
+
+def fallbacks(task: Task, fitted: Fitted) -> list[recovery.Fallback]:
+    """What `--recover` would try, chosen on held-out calibration images."""
+    graph, trial = TfliteGraph(fitted.rounded), fitted.trial
+    assert trial is not None
+
+    def evaluate(float_layers: Sequence[str]) -> recovery.Score:
+        recipe = Recipe(SCHEMES["mixed"], "float32", tuple(float_layers))
+        return trial.score(building.apply(task.network, recipe, fitted))
+
+    return recovery.search(recovery.segments(graph, head_begins(graph)), evaluate)
+
+
+def weighted(task: Task) -> int:
+    """How many layers with weights the network has."""
+    return sum(operator.name in recovery.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
+
+
+def ours(task: Task, recipe: Recipe, fitted: Fitted) -> Answers:
+    """Quantize as `irv2-convert` does, and ask."""
+    quantized = building.correct(building.apply(task.network, recipe, fitted), task.network, recipe, fitted)
+    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    engine = Engine(quantized.model, choose_engine("litert"), None)
+    return answers(task, np.stack([engine.run(encode(p, task.network.spec, feed)[np.newaxis])[0] for p in task.pixels]))
+
+
+def float_answers(task: Task) -> np.ndarray:
+    """Of the lowered network."""
+    engine = Engine(task.network.model, choose_engine("litert"), None)
+    return np.stack([engine.run(image[np.newaxis])[0] for image in np.load(task.folder / "validation.npy")])
+
+
+def peer(task: Task, script: str, python: str | Path) -> Answers:
+    """Let a peer quantize; it leaves a .tflite for us to ask, or its own answers."""
+    candidate, found = task.folder / "candidate.tflite", task.folder / "answers.npy"
+    for old in (candidate, found):
+        old.unlink(missing_ok=True)
+    done = subprocess.run([python, PEERS / script, task.folder], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise click.ClickException(f"{script} failed: {done.stderr[-2000:]}")
+    if found.exists():
+        return answers(task, np.load(found))
+    return ask(task, candidate.read_bytes())
+
+
+def ask(task: Task, model: bytes) -> Answers:
+    """Answers of a peer's `.tflite`, whatever the dtype of its ends."""
+    engine, (feed, end) = Engine(model, choose_engine("litert"), None), tensor_ends(model, "normalized")
+    found = []
+    for image in np.load(task.folder / "validation.npy", mmap_mode="r"):
+        fed = image if feed.scale is None else quantize(image, feed.scale, feed.zero_point, feed.dtype)
+        output = engine.run(np.asarray(fed)[np.newaxis])[0]
+        found.append(output if end.scale is None else dequantize(output, end.scale, end.zero_point))
+    return answers(task, np.stack(found), end.scale or 0.0)
+
+
+def nncf_python(folder: Path) -> Path:
+    """The interpreter of an environment with OpenVINO and NNCF, made on first use."""
+    environment = folder.parent / "peers" / "nncf"
+    python = environment / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *NNCF], check=True)
+    return python
+
+
+def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Answers:
+    """Answers to the validation images."""
+    return Answers(task.validation.paths, probabilities.astype(np.float32), task.network.labels, step=step)
+
+
+def print_table(task: Task, rows: dict[str, Drift]) -> None:
+    """Markdown."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow", "ai-edge-quantizer"))
+    print(f"`{task.source.name}`, {len(task.calibration)} calibration and {len(task.validation)} validation images;")
+    print(f"{platform.machine()}, {versions}, {nncf_versions(task.folder)}\n")
+    print("| | top-1 | agreement | 95 % interval | SQNR |\n|---|---|---|---|---|")
+    for name, row in rows.items():
+        low, high = row.agreement_ci95
+        sqnr = "" if name == "float" else f"{row.sqnr_db:.1f} dB"
+        print(f"| {name} | {row.top1_candidate:.2%} | {row.agreement_top1:.2%} | [{low:.2%}, {high:.2%}] | {sqnr} |")
+
+
+def nncf_versions(folder: Path) -> str:
+    """Of OpenVINO and NNCF."""
+    code = "import importlib.metadata as m, sys; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
+    done = subprocess.run([nncf_python(folder), "-c", code, *NNCF], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""A float network + what was fitted to it + a recipe -> a quantized network, described by its card."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from convert.correction import correct_head
+from convert.errors import QuantizationError
+from convert.fitting import Fitted
+from convert.layers import layer_name
+from convert.lowering import LoweredModel
+from convert.packaging import Package, package
+from convert.quantize import QuantizedModel, quantize, tensor_ends
+from convert.schemes import Scheme
+from convert.tflite_graph import TfliteGraph
+from edge_runtime import Card, InputSpec
+from edge_runtime.classifier import answer_probe
+from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.probe import Probe
+
+VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow")
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A lowered network, how its images are prepared, and what its classes are called."""
+
+    lowered: LoweredModel
+    model: bytes
+    spec: InputSpec
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to quantize: the scheme, dtype of the ends, and names of the tensors whose operators stay in float."""
+
+    scheme: Scheme
+    io: str
+    float_layers: tuple[str, ...] = ()
+
+
+def apply(network: FloatModel, recipe: Recipe, fitted: Fitted | None) -> QuantizedModel:
+    """Quantize.
+
+    Args:
+        network: in float.
+        recipe: how.
+        fitted: needed by schemes that calibrate.
+    """
+    if fitted is None or not recipe.scheme.calibrates:
+        return quantize(network.model, recipe.scheme, recipe.io, network.spec, None)
+    model = _with_exact_weights(fitted, recipe.float_layers) if recipe.float_layers else fitted.rounded
+    return quantize(model, recipe.scheme, recipe.io, network.spec, fitted.statistics, recipe.float_layers)
+
+
+def correct(quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitted: Fitted | None) -> QuantizedModel:
+    """Correct the head on the images fitted to, where the kernels are fast enough to run them all."""
+    if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
+        return quantized
+    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    model = correct_head(quantized.model, network.spec, feed, fitted.pixels, fitted.statistics.logits)
+    return QuantizedModel(model, quantized.encoding)
+
+
+def describe(
+    name: str, quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitted: Fitted | None
+) -> Package:
+    """Package a quantized network under a name, as yet without a drift summary."""
+    image, probabilities = tensor_ends(quantized.model, quantized.encoding)
+    lowered = network.lowered
+    card = Card(
+        name=name,
+        architecture=lowered.architecture,
+        classes=len(network.labels),
+        scheme=recipe.scheme.name,
+        preprocessing=network.spec,
+        input=image,
+        output=probabilities,
+        sha256={},
+        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db},
+        calibration=_calibration(recipe, fitted),
+        drift=None,
+        versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},
+        minimum_runtime=TfliteGraph(quantized.model).minimum_runtime(),
+        probe=Probe.of(answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)),
+    )
+    return package(quantized.model, network.labels, card)
+
+
+def _calibration(recipe: Recipe, fitted: Fitted | None) -> dict[str, Any] | None:
+    """What a card says of the calibration, and of layers that it did not serve."""
+    if fitted is None or not recipe.scheme.calibrates:
+        return None
+    kept = {"float_layers": list(dict.fromkeys(map(layer_name, recipe.float_layers)))} if recipe.float_layers else {}
+    return {**fitted.summary(), **kept}
+
+
+def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
+    """Names of the tensors of all operators whose layer a regular expression finds.
+
+    Raises:
+        QuantizationError: there is none.
+    """
+    graph = TfliteGraph(float_model)
+    names = [graph.tensor_name(operator.outputs[0]) for operator in graph.operators]
+    found = tuple(name for name in names if re.search(pattern, layer_name(name)))
+    if not found:
+        some = ", ".join(dict.fromkeys(layer_name(name) for name in names[:NAMES_SHOWN]))
+        raise QuantizationError(
+            f"--keep-float {pattern!r} matches no layer: the {len(names)} of this network are called {some}, ..."
+        )
+    return found
+
+
+def _with_exact_weights(fitted: Fitted, layers: tuple[str, ...]) -> bytes:
+    """The rounded network with the weights of some layers as they were: float needs no int8 steps."""
+    graph, exact = TfliteGraph(fitted.rounded), TfliteGraph(fitted.equalized)
+    for operator, source in zip(graph.operators, exact.operators, strict=True):
+        if graph.tensor_name(operator.outputs[0]) in layers:
+            for tensor, original in zip(operator.inputs[1:], source.inputs[1:], strict=True):
+                if graph.is_constant(tensor):
+                    graph.set_constant(tensor, exact.constant(original))
+    return graph.to_bytes()
