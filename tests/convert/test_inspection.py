@@ -87,6 +87,20 @@ def test_every_scheme_is_seen_for_what_it_is(
     assert set(found(report)) <= {"runtime-overpromised"}
 
 
+def test_a_layer_kept_in_float_is_an_island_of_the_mixed_scheme(float_model: bytes, tmp_path: Path) -> None:
+    graph = TfliteGraph(float_model)
+    kept = graph.tensor_name(graph.named("CONV_2D")[4].outputs[0])
+    statistics = measure(float_model, IMAGES, SPEC)
+    model = quantize(float_model, SCHEMES["mixed"], "uint8", SPEC, statistics, [kept]).model
+    report = audit(model, tmp_path)
+    assert report["verdict"]["kind"] == "mixed"
+    assert report["verdict"]["text"] == (
+        "NOT int8 throughout: 8 of 9 convolutions int8 per channel; "
+        "float island of 1 operator, 1 of them with weights; float head of 3 operators"
+    )
+    assert report["float_runs"][0]["operators"] == [f"CONV_2D {kept}"]
+
+
 def foreign(representative: bool = False, **settings: Any) -> bytes:
     """A network with a grouped, a depthwise and a dense operator through the plain TFLiteConverter."""
     keras.utils.set_random_seed(1)
