@@ -45,6 +45,7 @@ from edge_runtime.preprocess import Pixels, normalize
 
 PEERS = Path(__file__).parent / "peers"
 NNCF = ("openvino", "nncf")
+HELD_OUT = 20
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,10 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
     yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", sys.executable)
     yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", sys.executable)
     yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", nncf_python(task.folder))
-    fitted = fit(task.network.model, task.network.spec, task.calibration, FitRequest(hold_out=True), progress)
-    whole = fit(task.network.model, task.network.spec, task.calibration, FitRequest(), progress)
+    network, everything = task.network, task.calibration
+    whole = fit(network.model, network.spec, everything, None, FitRequest(), progress)
+    chosen, held_out = everything.first(len(everything) - HELD_OUT), everything.last(HELD_OUT)
+    fitted = fit(network.model, network.spec, chosen, held_out, FitRequest(), progress)
     observed = observe(whole.equalized, whole.pixels, task.network.spec)
     for name, calibrator in CALIBRATORS.items():
         ranges = {tensor: calibrator(seen) for tensor, seen in observed.items()}
@@ -172,7 +175,14 @@ def ask(task: Task, model: bytes) -> Answers:
         fed = image if feed.scale is None else quantize(image, feed.scale, feed.zero_point, feed.dtype)
         output = engine.run(np.asarray(fed)[np.newaxis])[0]
         found.append(output if end.scale is None else dequantize(output, end.scale, end.zero_point))
-    return answers(task, np.stack(found), end.scale or 0.0)
+    return answers(task, np.stack(found), softmax_step(model))
+
+
+def softmax_step(model: bytes) -> float:
+    """The step of a softmax that is computed in integers, whatever the output is; 0 in float."""
+    graph = TfliteGraph(model)
+    scales = graph.scales(graph.named("SOFTMAX")[-1].outputs[0])
+    return 0.0 if scales is None else float(scales[0])
 
 
 def nncf_python(folder: Path) -> Path:

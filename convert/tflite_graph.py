@@ -21,15 +21,23 @@ _OPERATOR_NAMES = {v: k for k, v in vars(_SCHEMA.BuiltinOperator).items() if not
 _DTYPE_NAMES = {v: k.lower() for k, v in vars(_SCHEMA.TensorType).items() if not k.startswith("_")}
 
 
+_BITS = {"int4": 4, "uint4": 4, "int2": 2}
+"""Types of less than a byte."""
+
+
 @dataclass(frozen=True)
 class Operator:
-    """One operator: its name in the schema ("CONV_2D"), tensor indices in and out, and its options."""
+    """One operator: its name in the schema ("CONV_2D"), tensor indices in and out, and its options.
+
+    `custom` is the name of an operator that is not in the schema ("FlexErf"); `name` is "CUSTOM" then.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any
     version: int
+    custom: str = ""
 
 
 class TfliteGraph:
@@ -59,26 +67,38 @@ class TfliteGraph:
     @property
     def inputs(self) -> tuple[int, ...]:
         """Tensor indices of the graph's inputs."""
-        return tuple(int(i) for i in self._graph.inputs)
+        return _indices(self._graph.inputs)
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """Tensor indices of the graph's outputs."""
-        return tuple(int(i) for i in self._graph.outputs)
+        return _indices(self._graph.outputs)
 
     @property
     def operators(self) -> Iterator[Operator]:
         """The operators in execution order."""
+        kinds = self.operator_kinds()
         for operator in self._graph.operators:
-            code = self._model.operatorCodes[operator.opcodeIndex]
-            name = _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
+            name, version, custom = kinds[operator.opcodeIndex]
             yield Operator(
                 name,
-                tuple(int(i) for i in operator.inputs),
-                tuple(int(i) for i in operator.outputs),
+                _indices(operator.inputs),
+                _indices(operator.outputs),
                 operator.builtinOptions,
-                int(code.version),
+                version,
+                custom,
             )
+
+    def operator_kinds(self) -> list[tuple[str, int, str]]:
+        """(name, version, custom name) of each kind of operator that a runtime must have, in the file's order."""
+        return [
+            (
+                _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN"),
+                int(code.version),
+                (code.customCode or b"").decode(errors="replace"),
+            )
+            for code in self._model.operatorCodes or []
+        ]
 
     def named(self, name: str) -> list[Operator]:
         """The operators of one kind, in execution order."""
@@ -90,12 +110,17 @@ class TfliteGraph:
 
     def tensor_name(self, index: int) -> str:
         """Name of a tensor."""
-        return str(self._graph.tensors[index].name.decode(errors="replace"))
+        return str((self._graph.tensors[index].name or b"").decode(errors="replace"))
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor; a scalar's is ()."""
         shape = self._graph.tensors[index].shape
         return () if shape is None else tuple(int(n) for n in shape)
+
+    def shape_signature(self, index: int) -> tuple[int, ...]:
+        """Shape of a tensor, with -1 where it is only known at run time."""
+        signature = self._graph.tensors[index].shapeSignature
+        return self.shape(index) if signature is None or len(signature) == 0 else _indices(signature)
 
     def dtype(self, index: int) -> str:
         """Element type of a tensor: "float32", "int8", ..."""
@@ -114,6 +139,10 @@ class TfliteGraph:
             return None
         return np.asarray(self._graph.tensors[index].quantization.zeroPoint, np.int64)
 
+    def channel_axis(self, index: int) -> int:
+        """The axis along which a tensor with several scales has them."""
+        return int(self._graph.tensors[index].quantization.quantizedDimension)
+
     def is_constant(self, index: int) -> bool:
         """Whether the tensor's values are in the file; index -1, an operator's way to have no bias, is no tensor."""
         if index < 0:
@@ -126,8 +155,10 @@ class TfliteGraph:
         return self.dtype(index) == "float32" and not self.is_constant(index) and len(self.shape(index)) > 0
 
     def constant(self, index: int) -> Array:
-        """The values of a constant tensor."""
+        """The values of a constant tensor; those of less than a byte as int8."""
         data = np.asarray(self._buffer(index).data, np.uint8)
+        if self.dtype(index) in _BITS:
+            return _unpacked(data, self.dtype(index), self.shape(index))
         return data.view(self.dtype(index)).reshape(self.shape(index))
 
     def set_constant(self, index: int, values: Array) -> None:
@@ -176,6 +207,27 @@ class TfliteGraph:
 
     def _buffer(self, index: int) -> Any:
         return self._model.buffers[self._graph.tensors[index].buffer]
+
+
+def has_constants_outside(model: bytes) -> bool:
+    """Whether constants stand behind the flatbuffer, as they do in large models; `TfliteGraph` takes them in."""
+    root = _SCHEMA.Model.GetRootAs(model)
+    return any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
+
+
+def _indices(vector: Any) -> tuple[int, ...]:
+    """A vector of the flatbuffer; one that is empty may be missing."""
+    return () if vector is None else tuple(int(i) for i in vector)
+
+
+def _unpacked(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
+    """Values packed from the low bits of each byte upwards."""
+    bits, signed = _BITS[dtype], not dtype.startswith("u")
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = (data[:, None] >> shifts & (2**bits - 1)).reshape(-1)[: int(np.prod(shape))].astype(np.int8)
+    if signed:
+        values = np.where(values >= 2 ** (bits - 1), values - 2**bits, values).astype(np.int8)
+    return np.asarray(values.reshape(shape))
 
 
 def _tensor_map(entries: Any) -> dict[str, int]:

@@ -28,7 +28,7 @@ def refused(*arguments: object, code: int = 1) -> str:
         (["--quantize", "float16", "--io", "uint8"], "--io uint8 needs 8-bit activations"),
         (["--quantize", "int4"], "scheme int4 is not offered: XNNPACK runs no convolution with int4 weights"),
         (["--quantize", "mixed"], "scheme mixed needs --keep-float REGEX"),
-        (["--keep-float", "stem"], "--keep-float 'stem' needs --quantize mixed"),
+        (["--keep-float", "stem"], "--keep-float 'stem' goes with --quantize mixed"),
         (["--quantize", "mixed", "--keep-float", "("], "--keep-float '(' is no regular expression"),
         (["--recover", "--no-validate"], "--recover needs --quantize int8 and a drift check"),
         (["--recover", "--quantize", "float16"], "--recover needs --quantize int8 and a drift check"),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from convert.errors import LoweringError
@@ -126,6 +127,40 @@ def test_tensors_that_share_a_buffer_part_when_one_changes(model: bytes) -> None
 def test_constants_keep_their_dtype_and_shape(graph: TfliteGraph, values: Array) -> None:
     with pytest.raises(AssertionError):
         graph.set_constant(graph.named("FULLY_CONNECTED")[-1].inputs[2], values)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "packed", "values"),
+    [
+        ("int4", [0x10, 0x8F, 0x07], [0, 1, -1, -8, 7]),
+        ("uint4", [0x10, 0x8F, 0x07], [0, 1, 15, 8, 7]),
+        ("int2", [0b11_10_01_00, 0b01], [0, 1, -2, -1, 1]),
+    ],
+)
+def test_values_of_less_than_a_byte_are_unpacked_from_the_low_bits_up(
+    dtype: str, packed: list[int], values: list[int], graph: TfliteGraph
+) -> None:
+    bias = graph.named("CONV_2D")[1].inputs[2]
+    graph._graph.tensors[bias].type = getattr(schema.TensorType, dtype.upper())
+    graph._buffer(bias).data = np.array(packed, np.uint8)
+    assert graph.constant(bias).tolist() == values
+
+
+def test_a_dimension_that_is_known_only_at_run_time_is_minus_one(network: keras.Model) -> None:
+    image = keras.Input((8, 9, 3))
+    free = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, network.layers[1](image))).convert()
+    graph = TfliteGraph(bytes(free))
+    assert graph.shape_signature(graph.inputs[0]) == (-1, 8, 9, 3)
+    assert graph.shape(graph.inputs[0]) == (1, 8, 9, 3)
+
+
+def test_kinds_of_operators_are_what_a_runtime_must_have(graph: TfliteGraph) -> None:
+    kinds = [name for name, _, _ in graph.operator_kinds()]
+    assert sorted(kinds) == ["CONV_2D", "FULLY_CONNECTED", "MEAN", "SOFTMAX"]
+    graph._model.operatorCodes[0].builtinCode = graph._model.operatorCodes[0].deprecatedBuiltinCode = 32
+    graph._model.operatorCodes[0].customCode = b"FlexConv2D"
+    assert graph.operator_kinds()[0][::2] == ("CUSTOM", "FlexConv2D")
+    assert next(graph.operators).custom == "FlexConv2D"
 
 
 def test_metadata_is_added_replaced_and_read(model: bytes, graph: TfliteGraph) -> None:
