@@ -7,6 +7,7 @@ Keras -> float TFLite -> candidate          candidate, reference kernels -> cand
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,8 @@ def _recorded(path: Path, classifier: Classifier, model: Path) -> dict[str, list
         answers = {answer["sha256"]: [float(x) for x in answer["probabilities"]] for answer in value["answers"]}
         if any(len(row) != len(value["labels"]) for row in answers.values()):
             raise ValueError("it has not one probability for each label")
+        if not all(map(math.isfinite, (x for row in answers.values() for x in row))):
+            raise ValueError("a probability is not finite")
         sha256, labels = value["model_sha256"], tuple(value["labels"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(

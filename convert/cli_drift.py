@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -24,6 +25,15 @@ from convert.terminal import TerminalProgress
 FILE = click.Path(path_type=Path)
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
+APART = {
+    "shard": ("scheduler", "as_json", "junit", "reference_kernels", "recorded"),
+    "scheduler": ("reference_kernels", "recorded"),
+}
+"""Option -> those that have no meaning beside it."""
+HINTS = {
+    "shard": "a shard has no verdict, pass it to irv2-drift merge",
+    "scheduler": "run it without a scheduler, --images-size 10 is enough",
+}
 
 
 class GateGroup(click.Group):
@@ -75,63 +85,61 @@ def drift() -> None:
 @limit_options
 @ci.output_options
 @one_line_errors
-def gate(
-    candidate: Path | None,
-    reference: Path,
-    images: Path,
-    images_size: int | None,
-    preprocessing: str | None,
-    reference_preprocessing: str | None,
-    labels: Path | None,
-    save_reference: Path | None,
-    stop_early: bool,
-    shard: str | None,
-    rows: Path | None,
-    scheduler: str | None,
-    reference_kernels: bool,
-    recorded: Path | None,
-    max_drop: float,
-    max_top5_drop: float,
-    min_agreement: float,
-    as_json: bool,
-    junit: Path | None,
-) -> None:
+def gate(candidate: Path | None, reference: Path, images: Path, **options: Any) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
     Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
     """
-    names = None if labels is None else read_labels(labels)
-    of_reference = ModelOptions(reference_preprocessing or preprocessing, names)
+    _check_together(candidate, options)
+    names = None if options["labels"] is None else read_labels(options["labels"])
+    of_reference = ModelOptions(options["reference_preprocessing"] or options["preprocessing"], names)
     with TerminalProgress(Console(stderr=True)) as progress:
-        if save_reference is not None:
-            _save(save_reference, reference, of_reference, images, images_size, progress)
-            reference = save_reference
+        if options["save_reference"] is not None:
+            _save(options["save_reference"], reference, of_reference, images, options["images_size"], progress)
+            reference = options["save_reference"]
         if candidate is None:
-            if save_reference is None:
-                raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
             return
         request = Request(
             candidate=candidate,
             reference=reference,
             images=images,
-            images_size=images_size,
-            candidate_options=ModelOptions(preprocessing, names),
+            images_size=options["images_size"],
+            candidate_options=ModelOptions(options["preprocessing"], names),
             reference_options=of_reference,
-            on_purpose=reference_preprocessing is not None,
-            reference_kernels=reference_kernels,
-            recorded=recorded,
+            on_purpose=options["reference_preprocessing"] is not None,
+            reference_kernels=options["reference_kernels"],
+            recorded=options["recorded"],
         )
-        if shard is not None:
-            _write_shard(request, Share.parse(shard), rows, progress)
+        if options["shard"] is not None:
+            _write_shard(request, Share.parse(options["shard"]), options["rows"], progress)
             return
-        judge_by = limits(max_drop, min_agreement, max_top5_drop)
-        if scheduler is not None:
-            from convert.cluster import run_on_cluster
+        measured = _measure(request, options, progress)
+    show(measured, options["as_json"], options["junit"])
 
-            measured = run_on_cluster(scheduler, request, judge_by, progress)
-        else:
-            measured = run(request, judge_by, stop_early, progress)
-    show(measured, as_json, junit)
+
+def _check_together(candidate: Path | None, options: dict[str, Any]) -> None:
+    """Refuse what would be ignored."""
+    if candidate is None and options["save_reference"] is None:
+        raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
+    for option, others in APART.items():
+        other = next((other for other in others if options[other]), None)
+        if options[option] and other is not None:
+            raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
+    if options["rows"] is not None and options["shard"] is None:
+        raise click.UsageError("--rows goes with --shard K/N")
+
+
+def _flag(option: str) -> str:
+    return "--" + option.removeprefix("as_").replace("_", "-")
+
+
+def _measure(request: Request, options: dict[str, Any], progress: TerminalProgress) -> Measured:
+    judge_by = limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"])
+    if options["scheduler"] is None:
+        return run(request, judge_by, options["stop_early"], progress)
+    from convert.cluster import run_on_cluster
+
+    return run_on_cluster(options["scheduler"], request, judge_by, progress)
 
 
 @drift.command()

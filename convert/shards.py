@@ -235,6 +235,8 @@ def _check_complete(shard: dict[str, Any]) -> None:
         raise ValueError("its images are not in order")
     if any(len(_decoded(shard, side)) != len(shard["images"]) for side in ("reference", "candidate")):
         raise ValueError("it has not one row for each image")
+    if not all(np.isfinite(_decoded(shard, side)).all() for side in ("reference", "candidate")):
+        raise ValueError("a probability is not finite")
 
 
 def _check_same_run(shard: dict[str, Any], name: str, first: dict[str, Any], first_name: str) -> None:

@@ -20,6 +20,8 @@ from tests.convert.test_drift_command import gate, refused, report_of
 from tests.edge_runtime.commands import predict
 from tests.edge_runtime.tiny_model import OUTPUT_SCALE, tiny_artifact
 
+NOT_FINITE = {"image": "x", "sha256": "0" * 64, "probabilities": [float("nan"), 0.5, 0.5]}
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -122,6 +124,8 @@ def test_recordings_that_do_not_fit_are_refused_by_name(
     assert "has no image that is in" in line
     recording.write_text(recording.read_text()[:-50])
     assert "cannot be read" in refused(candidate, *blamed)
+    recording.write_text(json.dumps(json.loads(elsewhere.read_text()) | {"answers": [NOT_FINITE]}))
+    assert "not finite" in refused(candidate, *blamed)
     recording.write_text("[]")
     assert "cannot be read" in refused(candidate, *blamed)
 

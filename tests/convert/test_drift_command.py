@@ -145,6 +145,24 @@ def test_nothing_to_compare_is_wrong_usage(network: Path, images: Path) -> None:
     assert "CANDIDATE is missing" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--shard", "1/2", "--json"],
+        ["--shard", "1/2", "--junit", "x.xml"],
+        ["--shard", "1/2", "--scheduler", "tcp://x:1"],
+        ["--shard", "1/2", "--recorded", "x.json"],
+        ["--scheduler", "tcp://x:1", "--reference-kernels"],
+        ["--rows", "x.json"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_would_be_ignored_are_wrong_usage(network: Path, images: Path, options: list[str]) -> None:
+    done = gate(network, "--reference", network, "--images", images, *options)
+    assert done.exit_code == 2
+    assert "go with" in done.stderr or "goes with" in done.stderr
+
+
 # Models without a card
 
 
