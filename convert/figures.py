@@ -80,6 +80,18 @@ class Step:
     images: str
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One line of what was tried to get an artifact through its gate."""
+
+    layers: str
+    size: str
+    latency: str
+    sqnr: str
+    agreement: str
+    verdict: Verdict
+
+
 def verdict(report: Report) -> Verdict:
     """Of the report's gate."""
     return VERDICTS[_part(report, "gate").get("verdict")]
@@ -129,6 +141,7 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
         ("Images", "" if comparison is None else f"{_images(comparison)}{_of_available(report, comparison)}"),
         ("Images from", str(common_folder(comparison.reference.paths)) if comparison is not None and folders else ""),
         ("Not readable", "" if comparison is None else _skipped(comparison)),
+        ("Layers in float", ", ".join(map(str, report.get("float_layers") or ()))),
         ("Intervals", INTERVALS.get(_part(report, "drift").get("interval") or "", "")),
         ("Measured on", ", ".join(machine)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
@@ -153,6 +166,21 @@ def blame(report: Report) -> list[Step]:
             DASH if step.get("images") is None else f"{step['images']:,}",
         )
         for step in report.get("blame") or ()
+    ]
+
+
+def attempts(report: Report) -> list[Attempt]:
+    """What the report's recovery tried, in its order."""
+    return [
+        Attempt(
+            f"{step['layers']:,}",
+            megabytes(step["bytes"]),
+            milliseconds(step.get("milliseconds")),
+            decibel(step.get("sqnr_db")),
+            percent(step.get("agreement")),
+            VERDICTS[step.get("verdict")],
+        )
+        for step in report.get("recovery") or ()
     ]
 
 

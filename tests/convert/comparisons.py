@@ -63,6 +63,9 @@ def everything(compared: Comparison) -> dict[str, Any]:
         for i in range(12)
     ]
     value["blame"] = [{"from": "Keras", "to": "float TFLite", "sqnr_db": 121.3, "agreement": 1.0, "images": 8}]
+    tried = {"bytes": 60_000_000, "milliseconds": 17.1, "sqnr_db": 24.8, "agreement": 0.94, "verdict": "fail"}
+    value["recovery"] = [tried | {"layers": 0}, tried | {"layers": 3, "agreement": 0.98, "verdict": "pass"}]
+    value["float_layers"] = ["block_11/add"]
     points = [{"images": 10, "range_ratio": 0.9}, {"images": 100, "range_ratio": 1.0}]
     value["calibration"] = {"calibrator": "min-max", "images": 100, "convergence": points}
     return value

@@ -155,6 +155,16 @@ def test_blame_has_a_line_for_each_step() -> None:
     assert figures.blame({}) == figures.blame({"blame": None}) == []
 
 
+def test_attempts_say_what_each_costs_and_brings() -> None:
+    value = {
+        "recovery": [{"layers": 3, "bytes": 60_000_000, "milliseconds": 17.14, "sqnr_db": 24.8, "verdict": "pass"}]
+    }
+    (attempt,) = figures.attempts(value)
+    assert (attempt.layers, attempt.size, attempt.latency) == ("3", "60.0 MB", "17.1 ms")
+    assert (attempt.sqnr, attempt.agreement, attempt.verdict) == ("24.8 dB", "–", VERDICTS[PASS])
+    assert figures.attempts({}) == figures.attempts({"recovery": None}) == []
+
+
 def test_signs_are_typographic() -> None:
     assert [figures.gain(value) for value in (-1200, 0, 3)] == ["−1,200", "0", "+3"]
     assert figures.points(-0.4) == "−0.40 pp"

@@ -25,7 +25,8 @@ from tests.convert.comparisons import HOSTILE, LABELS, answers, comparison, ever
 
 HEADINGS = [
     "Which answers changed", "The images that changed", "Class by class", "Confidence and depth",
-    "Layers with the lowest SQNR", "The schemes of this run", "Where the drift comes from", "What was compared",
+    "Layers with the lowest SQNR", "The schemes of this run", "What was tried",
+    "Where the drift comes from", "What was compared",
     "Words",
 ]  # fmt: skip
 
@@ -118,13 +119,32 @@ def test_sections_without_figures_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["layers", "blame", "calibration", "timings_s", "environment", "gate", "drift", "scheme"]
+    "key",
+    [
+        "layers",
+        "recovery",
+        "float_layers",
+        "blame",
+        "calibration",
+        "timings_s",
+        "environment",
+        "gate",
+        "drift",
+        "scheme",
+    ],
 )
 def test_every_part_of_a_report_may_be_missing_or_none(key: str) -> None:
     compared = comparison([0, 1, 2, 3], [0, 1, 2, 2])
     none = everything(compared) | {key: None}
     missing = {each: part for each, part in none.items() if each != key}
     assert page.render(none, compared, [none]) == page.render(missing, compared, [missing])
+
+
+def test_where_nothing_changed_there_is_no_matrix() -> None:
+    compared = comparison([0, 1, 2], [0, 1, 2])
+    html = page.render(report(compared), compared)
+    assert "None: int8 gives every image the class that float gives it." in html
+    assert '<table class="matrix' not in html
 
 
 def test_layers_and_steps_may_lack_figures() -> None:

@@ -60,8 +60,8 @@ def test_the_worst_verdict_is_the_exit_code(verdicts: list[str | None], code: in
 def test_the_report_has_the_contracted_keys() -> None:
     value = report.to_json(outcome(drift=measured()))
     assert list(value) == [
-        "scheme", "artifact", "drift", "gate", "calibration", "layers", "float_layers", "recovery", "timings_s", "latency_ms",
-        "environment",
+        "scheme", "artifact", "drift", "gate", "calibration", "layers", "float_layers", "recovery", "timings_s",
+        "latency_ms", "environment",
     ]  # fmt: skip
     assert set(value["artifact"]) == {"path", "bytes", "sha256"}
     assert set(value["gate"]) == {"verdict", "limits", "reasons"}
