@@ -30,18 +30,34 @@ class Gauge:
     more_is_better: bool
 
 
+@dataclass(frozen=True)
+class Limited:
+    """What a gate may limit: its name, keys of value and interval in `drift` and of the limit, and how that reads."""
+
+    name: str
+    value: str
+    interval: str
+    limit: str
+    wanted: str
+    more_is_better: bool
+
+
+LIMITED = (
+    Limited("Top-1 agreement", "agreement_top1", "agreement_ci95", "min_agreement", "at least {:.2%}", True),
+    Limited("Top-1 drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp", "at most {:.2f} pp", False),
+    Limited("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp", "at most {:.2f} pp", False),
+)
+
+
 def gauges(report: Mapping[str, Any]) -> list[Gauge]:
     """One for each limit that the report's gate has and its drift has an interval for."""
     drift, limits = report.get("drift") or {}, (report.get("gate") or {}).get("limits") or {}
     found = []
-    if drift.get("agreement_ci95") is not None and limits.get("min_agreement") is not None:
-        limit = limits["min_agreement"]
-        numbers = (drift["agreement_top1"], *drift["agreement_ci95"], limit)
-        found.append(_gauge("Top-1 agreement", f"at least {limit:.2%}", numbers, more_is_better=True))
-    if drift.get("top1_drop_ci95_pp") is not None and limits.get("max_drop_pp") is not None:
-        limit = limits["max_drop_pp"]
-        numbers = (drift["top1_drop_pp"], *drift["top1_drop_ci95_pp"], limit)
-        found.append(_gauge("Top-1 drop", f"at most {limit:.2f} pp", numbers, more_is_better=False))
+    for limited in LIMITED:
+        interval, limit = drift.get(limited.interval), limits.get(limited.limit)
+        if interval is not None and limit is not None:
+            numbers = (drift[limited.value], *interval, limit)
+            found.append(_gauge(limited.name, limited.wanted.format(limit), numbers, limited.more_is_better))
     return found
 
 

@@ -41,6 +41,14 @@ def test_more_agreement_and_less_drop_are_better() -> None:
     assert drop.high < drop.limit_at
 
 
+def test_top_5_has_a_gauge_where_it_has_a_limit() -> None:
+    value = report((0.96, 0.97, 0.98))
+    value["drift"] |= {"top5_drop_pp": 0.1, "top5_drop_ci95_pp": [-0.2, 0.4]}
+    assert [gauge.name for gauge in gauges(value)] == ["Top-1 agreement"]
+    value["gate"] = {"limits": LIMITS | {"max_top5_drop_pp": 1.0}}
+    assert [(gauge.name, gauge.limit) for gauge in gauges(value)][1:] == [("Top-5 drop", "at most 1.00 pp")]
+
+
 def test_a_limit_without_an_interval_has_no_gauge() -> None:
     assert gauges({"drift": None, "gate": None}) == []
     assert len(gauges(report((0.9, 0.95, 1.0)))) == 1
