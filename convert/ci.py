@@ -24,9 +24,16 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--json` and `--junit`."""
-    command = click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")(command)
+    """`--json`, `--junit`, `--html` and `--no-thumbnails`."""
+    file = click.Path(path_type=Path)
+    for option in (
+        click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the page."),
+        click.option("--html", type=file, metavar="FILE", help="Write the report as an HTML page."),
+        click.option("--junit", type=file, metavar="FILE", help="Write JUnit XML."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    ):
+        command = option(command)
+    return command
 
 
 def write_junit(path: Path, report: dict[str, Any]) -> None:

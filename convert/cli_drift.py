@@ -12,6 +12,7 @@ from rich.console import Console
 
 from convert import ci
 from convert.commands import limit_options, limits, one_line_errors
+from convert.drift import Limits
 from convert.gate_run import Measured, Request, run, save_reference
 from convert.image_sets import find_images
 from convert.job import read_labels
@@ -26,7 +27,7 @@ FILE = click.Path(path_type=Path)
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 APART = {
-    "shard": ("scheduler", "as_json", "junit", "reference_kernels", "recorded"),
+    "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
 """Option -> those that have no meaning beside it."""
@@ -114,7 +115,7 @@ def gate(candidate: Path | None, reference: Path, images: Path, **options: Any) 
             _write_shard(request, Share.parse(options["shard"]), options["rows"], progress)
             return
         measured = _measure(request, options, progress)
-    show(measured, options["as_json"], options["junit"])
+    show(measured, options)
 
 
 def _check_together(candidate: Path | None, options: dict[str, Any]) -> None:
@@ -134,7 +135,7 @@ def _flag(option: str) -> str:
 
 
 def _measure(request: Request, options: dict[str, Any], progress: TerminalProgress) -> Measured:
-    judge_by = limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"])
+    judge_by = _limits(options)
     if options["scheduler"] is None:
         return run(request, judge_by, options["stop_early"], progress)
     from convert.cluster import run_on_cluster
@@ -147,23 +148,12 @@ def _measure(request: Request, options: dict[str, Any], progress: TerminalProgre
 @limit_options
 @ci.output_options
 @one_line_errors
-def merge(
-    shards: tuple[Path, ...],
-    max_drop: float,
-    max_top5_drop: float,
-    min_agreement: float,
-    as_json: bool,
-    junit: Path | None,
-) -> None:
+def merge(shards: tuple[Path, ...], **options: Any) -> None:
     """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
 
     Exit codes are those of the run.
     """
-    show(
-        merged({str(path): read_shard(path) for path in shards}, limits(max_drop, min_agreement, max_top5_drop)),
-        as_json,
-        junit,
-    )
+    show(merged({str(path): read_shard(path) for path in shards}, _limits(options)), options)
 
 
 def _write_shard(request: Request, share: Share, rows: Path | None, progress: TerminalProgress) -> None:
@@ -180,12 +170,22 @@ def _save(
     progress.note(f"{path}: answers of {reference} to {len(stored.images)} images")
 
 
-def show(measured: Measured, as_json: bool, junit: Path | None) -> None:
+def _limits(options: dict[str, Any]) -> Limits:
+    return limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"])
+
+
+def show(measured: Measured, options: dict[str, Any]) -> None:
     """Print and write what was found, and exit with its verdict."""
-    if junit is not None:
-        ci.write_junit(junit, measured.report)
+    if options["html"] is not None:
+        from convert import page
+
+        page.write(
+            page.render(measured.report, measured.compared, thumbnails=not options["no_thumbnails"]), options["html"]
+        )
+    if options["junit"] is not None:
+        ci.write_junit(options["junit"], measured.report)
     ci.append_step_summary(measured.report, lambda text: click.echo(text, err=True))
-    if as_json:
+    if options["as_json"]:
         click.echo(json.dumps(measured.report, indent=1))
     else:
         print_drift(Console(), measured.drift, measured.gate)

@@ -11,6 +11,7 @@ from typing import Any
 
 from convert import blame, drift, lockstep, stored
 from convert.blame import Step
+from convert.counts import Comparison
 from convert.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.errors import SourceError
 from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
@@ -58,15 +59,12 @@ class Measured:
     """What a run found.
 
     Attributes:
-        reference, candidate: answers to the same images.
-        truth: for each image the index of its class among the reference's, or None.
+        compared: the answers of both sides.
         drift, gate: what they come to.
         report: all of it as JSON.
     """
 
-    reference: Answers
-    candidate: Answers
-    truth: list[int] | None
+    compared: Comparison
     drift: Drift
     gate: Gate
     report: dict[str, Any]
@@ -170,7 +168,7 @@ def judged(
         "blame": blame.to_json([*blame.conversion(subject.keras_sqnr_db, measured), *subject.steps]),
         "environment": environment(),
     }
-    return Measured(wanted, found, truth, measured, gate, report)
+    return Measured(Comparison(wanted, found, truth), measured, gate, report)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from rich.table import Table
 
 from convert import blame
 from convert.atomic import write_atomically
+from convert.counts import Comparison
 from convert.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
 from convert.schemes import Scheme
 from edge_runtime.terminal import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
 MOST_PAIRS_SHOWN = 5
+VERSIONED = ("irv2-edge", "ai-edge-litert", "ai-edge-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
 
@@ -60,6 +63,8 @@ class Outcome:
         recovery: what was tried to get it through the gate.
         superseded: whether another artifact was made because this one did not pass.
         keras_sqnr_db: of the float TFLite against Keras, in dB.
+        latency_ms: median time of an image on this machine's CPU; None where it would take minutes.
+        compared: the answers that were measured, for the page.
     """
 
     scheme: Scheme
@@ -75,6 +80,8 @@ class Outcome:
     recovery: list[Step] = field(default_factory=list)
     superseded: bool = False
     keras_sqnr_db: float | None = None
+    latency_ms: float | None = None
+    compared: Comparison | None = field(default=None, repr=False)
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -90,6 +97,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "float_layers": list(dict.fromkeys(outcome.float_layers)),
         "recovery": [asdict(step) for step in outcome.recovery],
         "timings_s": outcome.timings_s,
+        "latency_ms": outcome.latency_ms,
         "environment": environment(),
     }
 
@@ -100,12 +108,14 @@ def gate_json(gate: Gate) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """The machine that measured."""
+    """The machine that measured, and the versions of what it measured with."""
+    distributions = {each.name.lower(): each.version for each in metadata.distributions() if each.name}
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "versions": {name: distributions[name] for name in VERSIONED if name in distributions},
     }
 
 

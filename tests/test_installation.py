@@ -151,9 +151,13 @@ def test_the_drift_extra_audits_an_artifact_without_tensorflow(
     saved = run(drift, "--save-reference", stored, "--reference", demo_artifact.path, *images, cwd=tmp_path)
     assert saved.code == 0, saved.err
     for reference in (demo_artifact.path, stored):
-        measured = run(*(drift, demo_artifact.path, "--reference", reference, *images, "--no-stop-early"), cwd=tmp_path)
+        measured = run(
+            *(drift, demo_artifact.path, "--reference", reference, *images, "--no-stop-early", "--html", "page.html"),
+            cwd=tmp_path,
+        )
         assert measured.code == 0, measured.err
         assert measured.out.startswith("pass on ")
+        assert "</html>" in (tmp_path / "page.html").read_text()
 
 
 def test_the_wheel_is_small(wheel: Path) -> None:

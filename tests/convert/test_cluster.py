@@ -67,8 +67,8 @@ def test_a_killed_worker_loses_nothing_and_nothing_counts_twice(
     assert not watching.workers, "a worker was killed"
     assert len(watching.seen) == 40, "in 40 shards"
     assert found.report == alone.report
-    assert found.reference.probabilities.tobytes() == alone.reference.probabilities.tobytes()
-    assert found.candidate.probabilities.tobytes() == alone.candidate.probabilities.tobytes()
+    assert found.compared.reference.probabilities.tobytes() == alone.compared.reference.probabilities.tobytes()
+    assert found.compared.candidate.probabilities.tobytes() == alone.compared.candidate.probabilities.tobytes()
 
 
 def test_the_command_takes_a_scheduler(local: Any, request_for_images: Request) -> None:
