@@ -4,7 +4,8 @@ A gambler bets, image after image, that a mean is larger than m. Where it is not
 Ville's inequality the capital ever exceeds 1 / a with probability a at most, however often one looks. All m at which
 the gambler would have become that rich are excluded; the others are the interval. This is the betting of
 Waudby-Smith and Ramdas 2020, "Estimating means of bounded random variables by betting" (arXiv:2010.09686), sections 3
-and 4, with constant bets, mixed over a grid (their diversified Kelly, Cover's universal portfolio):
+and 4, with constant bets, mixed as in the universal portfolio of Cover and Ordentlich 1996 (IEEE Transactions on
+Information Theory 42:348-363): g has the density of Beta(1/2, 1/2), here on a grid.
 
     capital(m) = mean over g of  product over images of (1 - g + g x / m),   0 < g < 1,  0 <= x <= 1
 
@@ -36,8 +37,8 @@ LEVEL = 0.05
 """Most runs in which an interval ever misses the truth."""
 WANTED = float(np.log(2 / LEVEL))
 """The logarithm of the capital that excludes a mean, on one side."""
-BETS = ((np.arange(64) + 0.5) / 64) ** 2
-"""g of the mixture, denser near 0: the closer the mean is to m, the smaller the best bet."""
+BETS = np.sin(np.pi / 2 * (np.arange(64) + 0.5) / 64) ** 2
+"""g of the mixture, equally likely: dense near 0, for means close to m, and near 1, for answers that never change."""
 LEAST_BOUND = 1e-12
 """A bound that would be a smaller part of the average is 0."""
 RATE_VALUES = (0.0, 1.0)
