@@ -256,7 +256,7 @@ def test_drift_writes_a_page(converted: Conversion, validation_folder: Path, tmp
     page = tmp_path / "page.html"
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("none"),
-        "--images", validation_folder, "--html", page, "--no-thumbnails", "--json",
+        "--images", validation_folder, "--no-stop-early", "--html", page, "--no-thumbnails", "--json",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     assert json.loads(finished.out)["gate"]["verdict"] == "pass"
