@@ -217,12 +217,16 @@ def test_flat_folders_gate_agreement_alone(arguments: list[object], validation_f
     for path in validation_folder.glob("*/*.png"):
         (flat / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
     finished = run_command(
-        "irv2-convert", *arguments, "--validation", flat, "--quantize", "none", "--output-dir", tmp_path / "out"
+        *("irv2-convert", *arguments, "--validation", flat, "--quantize", "none", "--output-dir", tmp_path / "out"),
+        "--no-thumbnails",
     )
     assert finished.code == 0, finished.err
     report = Conversion(finished, tmp_path / "out").report("none")
     assert report["drift"]["labelled"] is False
     assert report["drift"]["top1_drop_pp"] is None
+    page = (tmp_path / "out" / "colours.none.tflite.report.html").read_text()
+    assert "240 unlabelled images" in page
+    assert str(tmp_path) not in page, "without thumbnails no folder is told"
 
 
 def test_nothing_but_results_is_left_behind(converted: Conversion) -> None:

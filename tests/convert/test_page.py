@@ -109,7 +109,7 @@ def test_every_section_has_its_place() -> None:
 
 def test_sections_without_figures_are_left_out() -> None:
     compared = comparison([0, 1], [0, 1])
-    assert Parsed(page.render(report(compared) | {"blame": []}, compared)).headings == [
+    assert Parsed(page.render(report(compared) | {"blame": None}, compared)).headings == [
         "Which answers changed", "Class by class", "Confidence and depth", "What was compared",
         "Words",
     ]  # fmt: skip
