@@ -85,6 +85,7 @@ COUNT_OR_AUTO = CountOrAuto()
 @click.option("--validation-size", type=COUNT, default=Job.validation_size, show_default=True)
 @click.option("--no-validate", is_flag=True, help="Do not measure drift.")
 @click.option("--io", type=click.Choice(IO_CHOICES), help="Type of the artifact's ends.  [default: by scheme]")
+@click.option("--target-runtime", metavar="NAME", help="Refuse what this runtime cannot run, as tflite-runtime-2.14.")
 @click.option("--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR")
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
@@ -157,6 +158,7 @@ def _job(options: dict[str, Any]) -> Job:
         calibration_size=options["calibration_size"],
         calibrator=options["calibrator"],
         keep_float=options["keep_float"],
+        target_runtime=options["target_runtime"],
         recover=options["recover"],
         validation=options["validation"],
         validation_size=options["validation_size"],
