@@ -241,7 +241,7 @@ def _half_weights(worker: Any) -> None:
 
 
 def _dynamic(graph: TfliteGraph) -> Callable[[Any], None]:
-    """The head stays in float: runtimes up to TensorFlow 2.15 read the first scale of dense weights for all channels."""
+    """The head stays in float: runtimes up to TensorFlow 2.15 read one scale of dense weights for all channels."""
 
     def configure(worker: Any) -> None:
         worker.add_dynamic_config(".*", "*", 8)
