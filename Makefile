@@ -2,6 +2,7 @@
 # make test      install what the tests need, run them
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
 # make test-gpu  the runtime on a GPU made of software (needs apt)
+# make test-browser  the report's page in Chromium (needs apt)
 # make lint      ruff and mypy
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-browser lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -23,6 +24,9 @@ test-fast: $(VENV)/dev
 
 test-arm test-gpu: test-%: $(VENV)/dev
 	$(BIN)/python -m pytest tests/devices -m $*
+
+test-browser: $(VENV)/dev
+	$(BIN)/python -m pytest tests/browser -m browser
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

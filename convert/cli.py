@@ -84,6 +84,7 @@ COUNT_OR_AUTO = CountOrAuto()
 )
 @click.option("--validation-size", type=COUNT, default=Job.validation_size, show_default=True)
 @click.option("--no-validate", is_flag=True, help="Do not measure drift.")
+@click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the HTML report.")
 @click.option("--io", type=click.Choice(IO_CHOICES), help="Type of the artifact's ends.  [default: by scheme]")
 @click.option("--target-runtime", metavar="NAME", help="Refuse what this runtime cannot run, as tflite-runtime-2.14.")
 @click.option("--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR")
@@ -166,6 +167,7 @@ def _job(options: dict[str, Any]) -> Job:
         output_dir=options["output_dir"],
         limits=limits(options["max_drop"], options["min_agreement"]),
         validate=not options["no_validate"],
+        thumbnails=not options["no_thumbnails"],
     )
 
 

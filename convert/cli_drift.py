@@ -12,6 +12,7 @@ from rich.console import Console
 
 from convert import drift as gate
 from convert.commands import limit_options, limits, one_line_errors
+from convert.counts import Comparison
 from convert.errors import SourceError
 from convert.image_sets import ImageSet, find_images, note_skipped
 from convert.job import read_labels
@@ -33,6 +34,8 @@ FILE = click.Path(path_type=Path)
 @click.option("--images-size", type=click.IntRange(min=1), help="Most images to use.  [default: all]")
 @click.option("--preprocessing", metavar="|".join([*CONVENTIONS, "FILE"]), help="Of a model without a card.")
 @click.option("--labels", type=FILE, metavar="FILE", help="Of a model without a card: one label a line.")
+@click.option("--html", type=FILE, metavar="FILE", help="Write the report as an HTML page.")
+@click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the page.")
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @one_line_errors
@@ -43,6 +46,8 @@ def drift(
     images_size: int | None,
     preprocessing: str | None,
     labels: Path | None,
+    html: Path | None,
+    no_thumbnails: bool,
     max_drop: float,
     min_agreement: float,
     as_json: bool,
@@ -63,10 +68,16 @@ def drift(
 
         wanted, found = answers(float_model, "reference"), answers(candidate, "candidate")
         note_skipped(progress.note, wanted.skipped, image_set)
-    measured = gate.compare(wanted, found, gate.truth(image_set, wanted))
+    compared = Comparison(wanted, found, gate.truth(image_set, wanted))
+    measured = gate.compare(wanted, found, compared.true_classes)
     judged = gate.judge(measured, limits(max_drop, min_agreement))
+    report = _report(candidate, measured, judged)
+    if html is not None:
+        from convert import page
+
+        page.write(page.render(report, compared, thumbnails=not no_thumbnails), html)
     if as_json:
-        click.echo(json.dumps(_report(candidate, measured, judged), indent=1))
+        click.echo(json.dumps(report, indent=1))
     else:
         print_drift(Console(), measured, judged)
     sys.exit(exit_code([judged]))

@@ -36,6 +36,7 @@ class Job:
         output_dir: where artifacts and reports go.
         limits: of the drift check.
         validate: whether drift is measured.
+        thumbnails: whether reports show pictures, and where they are.
     """
 
     source: ModelSource
@@ -54,6 +55,7 @@ class Job:
     output_dir: Path = Path("build")
     limits: Limits = field(default_factory=Limits)
     validate: bool = True
+    thumbnails: bool = True
 
 
 HELD_OUT = 0.2

@@ -7,6 +7,7 @@ source --lower--> float .tflite --measure--> statistics --quantize--> model --pa
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -16,9 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import calibration_data
-from convert import building, drift, layers, packaging, report
+from convert import building, drift, layers, packaging, page, report
 from convert.building import FloatModel, Recipe
-from convert.drift import Answers, Drift
+from convert.counts import Comparison
+from convert.drift import Answers
 from convert.errors import ConvertError, SourceError
 from convert.fitting import FitRequest, Fitted, fit
 from convert.image_sets import ImageSet, find_images, note_skipped
@@ -31,12 +33,14 @@ from convert.quantize import QuantizedModel, check_ends, head_begins
 from convert.recovery import Fallback, search, segments
 from convert.report import Outcome, Step
 from convert.runtimes import refuse_newer
-from convert.schemes import SCHEMES
+from convert.schemes import SCHEMES, Scheme
 from convert.tflite_graph import TfliteGraph
 from convert.trial import Score
 from edge_runtime import Classifier
+from edge_runtime.benchmark import measure as measure_speed
 
 COMPARED_WITH_KERAS = 8
+TIMED_WARMUP, TIMED_RUNS = 2, 15
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 
 
@@ -70,6 +74,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             outcome = _convert(prepared, Recipe(scheme, inputs.io[scheme.name], float_layers), progress)
             recovered = _recover(prepared, outcome, progress) if job.recover else []
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
+        _write_pages(job, outcomes)
         return outcomes
 
 
@@ -164,10 +169,13 @@ def _convert(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
         quantized = building.correct(quantized, network, recipe, fitted)
         built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted)
     with _timed(spent, "layers"):
-        compared = _compare_layers(quantized, recipe, fitted, network)
+        per_layer = _compare_layers(quantized, recipe, fitted, network)
     with _timed(spent, "drift"):
-        measured = _measure_drift(prepared, recipe, built, progress)
-    gate = None if measured is None else drift.judge(measured, prepared.job.limits)
+        compared = _compare(prepared, recipe, built, progress)
+    measured = gate = None
+    if compared is not None:
+        measured = drift.compare(compared.reference, compared.candidate, compared.true_classes)
+        gate = drift.judge(measured, prepared.job.limits)
     failed = gate is not None and gate.verdict == drift.FAIL
     scheme = recipe.scheme
     path = prepared.job.output_dir / f"{built.card.name}.{scheme.name}{FAILED_SUFFIX if failed else SUFFIX}"
@@ -182,8 +190,10 @@ def _convert(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
         gate,
         spent,
         calibration=fitted.to_json() if fitted is not None and scheme.calibrates else None,
-        layers=[layer.to_json() for layer in compared],
+        layers=[layer.to_json() for layer in per_layer],
         float_layers=tuple(map(layers.layer_name, recipe.float_layers)),
+        latency_ms=_latency_ms(scheme, path),
+        compared=compared,
     )
     report.write_json(report.to_json(outcome), path)
     return outcome
@@ -253,8 +263,8 @@ def _step(fallback: Fallback, outcome: Outcome) -> Step:
     )
 
 
-def _measure_drift(prepared: Prepared, recipe: Recipe, built: packaging.Package, progress: Progress) -> Drift | None:
-    """Drift of the artifact as it will be shipped, opened as a device opens it."""
+def _compare(prepared: Prepared, recipe: Recipe, built: packaging.Package, progress: Progress) -> Comparison | None:
+    """Answers of the artifact as it will be shipped, opened as a device opens it, beside the reference's."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
@@ -268,4 +278,20 @@ def _measure_drift(prepared: Prepared, recipe: Recipe, built: packaging.Package,
         candidate = drift.answer(classifier, few, lambda done: progress.count(name, done, len(few)))
     path.unlink()
     wanted = reference.first(len(candidate.paths))
-    return drift.compare(wanted, candidate, drift.truth(images, wanted))
+    return Comparison(wanted, candidate, drift.truth(images, wanted))
+
+
+def _latency_ms(scheme: Scheme, path: Path) -> float | None:
+    """Median time of an image on this machine's CPU; None where reference kernels would take minutes."""
+    if scheme.validation_limit is not None:
+        return None
+    speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
+    return round(speed.p50_ms, 3)
+
+
+def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
+    """A page beside each artifact; each has the figures of the other schemes, too."""
+    reports = [report.to_json(outcome) for outcome in outcomes]
+    for value, outcome in zip(reports, outcomes, strict=True):
+        others = [other for other in reports if other is not value]
+        page.write(page.render(value, outcome.compared, others, job.thumbnails), page.beside(outcome.path))

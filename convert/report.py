@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.atomic import write_atomically
+from convert.counts import Comparison
 from convert.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
 from convert.schemes import Scheme
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
+VERSIONED = ("irv2-edge", "ai-edge-litert", "ai-edge-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
 
@@ -56,6 +59,8 @@ class Outcome:
         float_layers: names of the layers that were left in float on purpose.
         recovery: what was tried to get it through the gate.
         superseded: whether another artifact was made because this one did not pass.
+        latency_ms: median time of an image on this machine's CPU; None where it would take minutes.
+        compared: the answers that were measured, for the page.
     """
 
     scheme: Scheme
@@ -70,6 +75,8 @@ class Outcome:
     float_layers: tuple[str, ...] = ()
     recovery: list[Step] = field(default_factory=list)
     superseded: bool = False
+    latency_ms: float | None = None
+    compared: Comparison | None = field(default=None, repr=False)
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -84,6 +91,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "float_layers": list(dict.fromkeys(outcome.float_layers)),
         "recovery": [asdict(step) for step in outcome.recovery],
         "timings_s": outcome.timings_s,
+        "latency_ms": outcome.latency_ms,
         "environment": environment(),
     }
 
@@ -94,12 +102,14 @@ def gate_json(gate: Gate) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """The machine that measured."""
+    """The machine that measured, and the versions of what it measured with."""
+    distributions = {each.name.lower(): each.version for each in metadata.distributions() if each.name}
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "versions": {name: distributions[name] for name in VERSIONED if name in distributions},
     }
 
 

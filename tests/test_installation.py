@@ -148,10 +148,11 @@ def test_the_drift_extra_audits_an_artifact_without_tensorflow(
     assert "CONV_2D" in done.out
     measured = run(
         *(with_drift / "irv2-drift", demo_artifact.path, "--reference", demo_artifact.path),
-        *("--images", VALIDATION / "trouser"),
+        *("--images", VALIDATION / "trouser", "--html", "page.html"),
         cwd=tmp_path,
     )
     assert measured.code in (0, 4), measured.err
+    assert "</html>" in (tmp_path / "page.html").read_text()
 
 
 def test_the_wheel_is_small(wheel: Path) -> None:

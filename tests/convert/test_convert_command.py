@@ -123,6 +123,18 @@ def test_the_card_names_the_oldest_runtime_that_was_measured_to_run_it(converted
     assert open_artifact(converted.artifact("int8")).card.minimum_runtime.startswith("tflite-runtime-2.")
 
 
+def test_a_page_lies_beside_every_artifact(converted: Conversion) -> None:
+    """With the pictures that changed, and the figures of all schemes of the run."""
+    for scheme in ("int8", "float16", "dynamic", "none"):
+        report = converted.report(scheme)
+        page = converted.artifact(scheme).with_name(f"colours.{scheme}.tflite.report.html").read_text()
+        assert f"<title>Pass: colours.{scheme}.tflite</title>" in page
+        assert page.count("<img ") == len(report["drift"]["flips"])
+        assert page.count(f"{report['latency_ms']:.1f} ms") >= 2
+        assert all(f">{other}" in page for other in ("int8", "float16", "dynamic", "none"))
+    assert converted.report("none")["latency_ms"] > 0
+
+
 def test_the_float_artifact_is_its_reference(converted: Conversion) -> None:
     report = converted.report("none")
     assert report["drift"]["agreement_top1"] == 1.0
@@ -210,16 +222,20 @@ def test_flat_folders_gate_agreement_alone(arguments: list[object], validation_f
     for path in validation_folder.glob("*/*.png"):
         (flat / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
     finished = run_command(
-        "irv2-convert", *arguments, "--validation", flat, "--quantize", "none", "--output-dir", tmp_path / "out"
+        *("irv2-convert", *arguments, "--validation", flat, "--quantize", "none", "--output-dir", tmp_path / "out"),
+        "--no-thumbnails",
     )
     assert finished.code == 0, finished.err
     report = Conversion(finished, tmp_path / "out").report("none")
     assert report["drift"]["labelled"] is False
     assert report["drift"]["top1_drop_pp"] is None
+    page = (tmp_path / "out" / "colours.none.tflite.report.html").read_text()
+    assert "240 unlabelled images" in page
+    assert str(tmp_path) not in page, "without thumbnails no folder is told"
 
 
 def test_nothing_but_results_is_left_behind(converted: Conversion) -> None:
-    assert {path.suffix for path in converted.folder.iterdir()} == {".tflite", ".json"}
+    assert {path.suffix for path in converted.folder.iterdir()} == {".tflite", ".json", ".html"}
 
 
 def test_tensorflow_stays_silent(converted: Conversion) -> None:
@@ -236,6 +252,33 @@ def test_drift_gates_the_artifact_against_the_float_one(converted: Conversion, v
     report = json.loads(finished.out)
     assert report["gate"]["verdict"] == "pass"
     assert report["drift"]["sqnr_db"] == pytest.approx(converted.report("int8")["drift"]["sqnr_db"], abs=1e-6)
+
+
+def test_drift_writes_a_page(converted: Conversion, validation_folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    finished = run_command(
+        "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("none"),
+        "--images", validation_folder, "--html", page, "--no-thumbnails", "--json",
+    )  # fmt: skip
+    assert finished.code == 0, finished.err
+    assert json.loads(finished.out)["gate"]["verdict"] == "pass"
+    html = page.read_text()
+    assert "<title>Pass: colours.int8.tflite</title>" in html
+    assert "Drift of the candidate from the reference" in html
+    assert str(validation_folder) not in html
+
+
+def test_a_page_that_cannot_be_written_is_one_line(
+    converted: Conversion, validation_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    finished = run_command(
+        "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("int8"),
+        "--images", validation_folder, "--images-size", 2, "--html", tmp_path / "file" / "page.html",
+    )  # fmt: skip
+    assert finished.code == 1
+    assert [line for line in finished.err.splitlines() if "error:" in line] == finished.err.splitlines()[-1:]
+    assert "page.html cannot be written" in finished.err
 
 
 def test_drift_lowers_a_keras_reference(
