@@ -14,6 +14,7 @@ from convert.layers import layer_name
 from convert.lowering import LoweredModel
 from convert.packaging import Package, package
 from convert.quantize import QuantizedModel, quantize, tensor_ends
+from convert.runtimes import oldest_runtime
 from convert.schemes import Scheme
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import Card, InputSpec
@@ -86,7 +87,7 @@ def describe(
         calibration=_calibration(recipe, fitted),
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},
-        minimum_runtime=TfliteGraph(quantized.model).minimum_runtime(),
+        minimum_runtime=oldest_runtime(quantized.model) or "unknown",
         probe=Probe.of(answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)),
     )
     return package(quantized.model, network.labels, card)

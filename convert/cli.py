@@ -86,6 +86,7 @@ COUNT_OR_AUTO = CountOrAuto()
 @click.option("--no-validate", is_flag=True, help="Do not measure drift.")
 @click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the HTML report.")
 @click.option("--io", type=click.Choice(IO_CHOICES), help="Type of the artifact's ends.  [default: by scheme]")
+@click.option("--target-runtime", metavar="NAME", help="Refuse what this runtime cannot run, as tflite-runtime-2.14.")
 @click.option("--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR")
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
@@ -158,6 +159,7 @@ def _job(options: dict[str, Any]) -> Job:
         calibration_size=options["calibration_size"],
         calibrator=options["calibrator"],
         keep_float=options["keep_float"],
+        target_runtime=options["target_runtime"],
         recover=options["recover"],
         validation=options["validation"],
         validation_size=options["validation_size"],

@@ -12,6 +12,7 @@ from convert.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.image_sets import ImageSet, find_images, refuse_overlap
 from convert.preprocessing import CONVENTIONS
+from convert.runtimes import check_target
 from convert.schemes import Scheme, check_io
 from convert.sources import DEMO, ModelSource
 
@@ -29,6 +30,7 @@ class Job:
         calibration_size, validation_size: most images to use of each; None to calibrate until ranges have converged.
         calibrator: whose ranges activations get, see `convert.calibrators`.
         keep_float: regular expression for the layers that scheme mixed leaves in float.
+        target_runtime: what every artifact must run on, see `convert.runtimes`; None for whatever it needs.
         recover: whether to look for layers to leave in float when int8 does not pass.
         io: dtype of the ends; None for the scheme's own.
         output_dir: where artifacts and reports go.
@@ -45,6 +47,7 @@ class Job:
     calibration_size: int | None = 100
     calibrator: str = calibrators.DEFAULT
     keep_float: str | None = None
+    target_runtime: str | None = None
     recover: bool = False
     validation: Path | None = None
     validation_size: int = 1000
@@ -94,6 +97,8 @@ def check(job: Job) -> Inputs:
             f"--preprocessing {job.preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
         )
     _check_layers(job)
+    if job.target_runtime is not None:
+        check_target(job.target_runtime)
     calibration = _calibration_images(job) if any(scheme.calibrates for scheme in job.schemes) else None
     validation = _validation_images(job) if job.validate else None
     if calibration and validation:

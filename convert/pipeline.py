@@ -32,6 +32,7 @@ from convert.progress import Progress
 from convert.quantize import QuantizedModel, check_ends, head_begins
 from convert.recovery import Fallback, search, segments
 from convert.report import Outcome, Step
+from convert.runtimes import refuse_newer
 from convert.schemes import SCHEMES, Scheme
 from convert.tflite_graph import TfliteGraph
 from convert.trial import Score
@@ -163,6 +164,8 @@ def _convert(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
     network, fitted = prepared.network, prepared.fitted
     with _timed(spent, "quantization"):
         quantized = building.apply(network, recipe, fitted)
+        if prepared.job.target_runtime is not None:
+            refuse_newer(quantized.model, prepared.job.target_runtime)
         quantized = building.correct(quantized, network, recipe, fitted)
         built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted)
     with _timed(spent, "layers"):

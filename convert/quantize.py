@@ -6,7 +6,7 @@ import contextlib
 import io as text_io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +60,8 @@ def quantize(
         QuantizationError: statistics are missing, or the ends cannot be integers for this network.
     """
     if not scheme.calibrates:
-        return QuantizedModel(_apply(float_model, _FLOAT_RECIPES[scheme.name], None), "normalized")
+        configure = _FLOAT_RECIPES[scheme.name](TfliteGraph(float_model))
+        return QuantizedModel(_apply(float_model, configure, None), "normalized")
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
     graph = TfliteGraph(float_model)
@@ -183,8 +184,7 @@ def _extremes(low: float, high: float) -> dict[str, Array]:
 def _static_recipe(graph: TfliteGraph, scheme: Scheme, io: str, float_layers: Collection[str]) -> Callable[[Any], None]:
     def configure(worker: Any) -> None:
         worker.add_static_config(".*", "*", scheme.activation_bits, scheme.weight_bits)
-        for name in (*float_layers, *(() if io == "int8" else _head_outputs(graph))):
-            worker.update_quantization_recipe(f"^{re.escape(name)};?$", "*", algorithm_key=_NO_QUANTIZE)
+        _keep_float(worker, (*float_layers, *(() if io == "int8" else _head_outputs(graph))))
         if io == "int8":
             return
         worker.update_quantization_recipe(".*", "OUTPUT", algorithm_key=_NO_QUANTIZE)
@@ -240,8 +240,23 @@ def _half_weights(worker: Any) -> None:
         worker.update_quantization_recipe(".*", operation, _HALF_WEIGHTS, "float_casting")
 
 
-_FLOAT_RECIPES: dict[str, Callable[[Any], None]] = {
-    "none": lambda worker: None,
-    "float16": _half_weights,
-    "dynamic": lambda worker: worker.add_dynamic_config(".*", "*", 8),
+def _dynamic(graph: TfliteGraph) -> Callable[[Any], None]:
+    """The head stays in float: runtimes up to TensorFlow 2.15 read one scale of dense weights for all channels."""
+
+    def configure(worker: Any) -> None:
+        worker.add_dynamic_config(".*", "*", 8)
+        _keep_float(worker, _head_outputs(graph))
+
+    return configure
+
+
+def _keep_float(worker: Any, outputs: Iterable[str]) -> None:
+    for name in outputs:
+        worker.update_quantization_recipe(f"^{re.escape(name)};?$", "*", algorithm_key=_NO_QUANTIZE)
+
+
+_FLOAT_RECIPES: dict[str, Callable[[TfliteGraph], Callable[[Any], None]]] = {
+    "none": lambda graph: lambda worker: None,
+    "float16": lambda graph: _half_weights,
+    "dynamic": _dynamic,
 }

@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_quantizer import quantizer
 from keras import layers
 
+from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec
 
 SPEC = InputSpec(16, 20, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
@@ -43,3 +45,11 @@ def residual_network() -> bytes:
         branch = layers.Concatenate()([convolution(x, 3, f"left{block}"), convolution(x, 5, f"right{block}")])
         x = layers.ReLU()(layers.Add()([x, convolution(branch, 10, f"back{block}")]))
     return lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+
+
+def plain_dynamic(float_model: bytes) -> bytes:
+    """int8 weights everywhere, as ai-edge-quantizer leaves them; our own scheme keeps the head in float."""
+    worker = quantizer.Quantizer(bytearray(float_model))
+    worker.add_dynamic_config(".*", "*", 8)
+    model = bytes(worker.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model)
+    return TfliteGraph(model).to_bytes()

@@ -52,8 +52,9 @@ def converted(arguments: list[object], tmp_path_factory: pytest.TempPathFactory)
     """The small network, with all fast schemes in one run."""
     folder = tmp_path_factory.mktemp("converted")
     finished = run_command(
-        "irv2-convert", "--quantize", "int8,float16,dynamic,none", *arguments, "--output-dir", folder
-    )
+        "irv2-convert", "--quantize", "int8,float16,dynamic,none", "--target-runtime", "tflite-runtime-2.14",
+        *arguments, "--output-dir", folder
+    )  # fmt: skip
     assert finished.code == 0, finished.err
     return Conversion(finished, folder)
 
@@ -116,6 +117,10 @@ def test_the_report_says_what_was_measured(converted: Conversion) -> None:
     assert set(report["timings_s"]) == {
         "lowering", "calibration", "reference", "quantization", "layers", "drift"
     }  # fmt: skip
+
+
+def test_the_card_names_the_oldest_runtime_that_was_measured_to_run_it(converted: Conversion) -> None:
+    assert open_artifact(converted.artifact("int8")).card.minimum_runtime.startswith("tflite-runtime-2.")
 
 
 def test_a_page_lies_beside_every_artifact(converted: Conversion) -> None:

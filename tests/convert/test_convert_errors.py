@@ -30,6 +30,7 @@ def refused(*arguments: object, code: int = 1) -> str:
         (["--quantize", "mixed"], "scheme mixed needs --keep-float REGEX"),
         (["--keep-float", "stem"], "--keep-float 'stem' goes with --quantize mixed"),
         (["--quantize", "mixed", "--keep-float", "("], "--keep-float '(' is no regular expression"),
+        (["--target-runtime", "tflite-2"], "runtime 'tflite-2' is unknown: choose from tflite-runtime-2.7"),
         (["--recover", "--no-validate"], "--recover needs --quantize int8 and a drift check"),
         (["--recover", "--quantize", "float16"], "--recover needs --quantize int8 and a drift check"),
         (["--recover", "--calibration-size", "9"], "too few for --recover, which holds some out: give at least 10"),

@@ -25,7 +25,7 @@ from convert.quantize import quantize
 from convert.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph
 from tests.conftest import run_command
-from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network
+from tests.convert.networks import SPEC, convolution, lowered, new_image, plain_dynamic, residual_network
 from tests.edge_runtime.tiny_model import tiny_artifact
 
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
@@ -537,10 +537,10 @@ def test_a_graph_that_points_at_tensors_it_has_not_is_one_line(int8: TfliteGraph
 
 
 def test_a_target_runtime_that_is_too_old_exits_with_1_and_names_what_it_lacks(
-    of_scheme: Callable[[str, str], bytes], tmp_path: Path
+    float_model: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.tflite"
-    path.write_bytes(of_scheme("dynamic", "float32"))
+    path.write_bytes(plain_dynamic(float_model))
     runner = click.testing.CliRunner()
     refused = runner.invoke(command, [str(path), "--json", "--target-runtime", "tflite-runtime-2.14"])
     assert refused.exit_code == 1

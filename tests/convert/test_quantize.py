@@ -124,3 +124,22 @@ def test_schemes_without_calibration_stay_close_to_float(scheme: str, model: byt
     made = quantize(model, SCHEMES[scheme], "float32", SPEC, None)
     tensors = normalize(np.stack(images), SPEC)
     assert np.mean(run(made.model, tensors).argmax(axis=1) == run(model, tensors).argmax(axis=1)) > 0.9
+
+
+def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> None:
+    """A scale a channel is read as the first one for all by runtimes up to TensorFlow 2.15."""
+    graph = TfliteGraph(quantize(model, SCHEMES["dynamic"], "float32", SPEC, None).model)
+    assert graph.dtype(graph.named("FULLY_CONNECTED")[0].inputs[1]) == "float32"
+    first = graph.named("CONV_2D")[0].inputs[1]
+    assert graph.dtype(first) == "int8"
+    assert len(graph.scales(first)) == graph.shape(first)[0]  # type: ignore[arg-type]
+
+
+def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: list[Pixels]) -> None:
+    graph = TfliteGraph(model)
+    kept = [graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3)]
+    made = quantize(model, SCHEMES["mixed"], "uint8", SPEC, measure(model, images, SPEC), kept)
+    found = TfliteGraph(made.model)
+    weights = [found.dtype(operator.inputs[1]) for operator in found.named("CONV_2D")]
+    assert [i for i, dtype in enumerate(weights) if dtype == "float32"] == [2, 3]
+    assert set(weights) == {"int8", "float32"}

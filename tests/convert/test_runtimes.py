@@ -14,11 +14,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from convert import runtimes
 from convert.errors import LoweringError, QuantizationError
-from convert.quantize import quantize
 from convert.runtimes import Need, check_target, needs, oldest_runtime, overpromised, refuse_newer, too_new
-from convert.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph, has_constants_outside
-from tests.convert.networks import SPEC, residual_network
+from tests.convert.networks import plain_dynamic, residual_network
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "measure_runtimes.py"
@@ -33,7 +31,7 @@ def float_model() -> bytes:
 
 @pytest.fixture(scope="module")
 def dynamic(float_model: bytes) -> bytes:
-    return quantize(float_model, SCHEMES["dynamic"], "float32", SPEC, None).model
+    return plain_dynamic(float_model)
 
 
 def with_operator(model: bytes, code: int, version: int, custom: bytes | None = None) -> bytes:
