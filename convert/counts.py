@@ -1,4 +1,4 @@
-"""What changed from one network's answers to another's: the counts behind the report's page.
+"""What changed from one network's answers to another's: the counts behind the report and its page.
 
 All of it follows from the two arrays of probabilities; classes are those of the reference, matched by label.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.drift import Answers
+from convert.answers import Answers, class_order
 
 Array = npt.NDArray[Any]
 LOST, GAINED, STILL_WRONG = "lost", "gained", "still wrong"
@@ -42,14 +42,17 @@ class Comparison:
 
     @cached_property
     def before(self) -> Array:
-        """Probabilities (N, classes) of the reference."""
-        return self.reference.probabilities
+        """Probabilities (N, classes) of the reference.
+
+        Both sides have the same memory order: sums would round otherwise, and equal answers would not be equal.
+        """
+        return np.ascontiguousarray(self.reference.probabilities)
 
     @cached_property
     def after(self) -> Array:
         """Probabilities (N, classes) of the candidate, its classes in the order of the reference."""
-        column = {label: i for i, label in enumerate(self.candidate.labels)}
-        return np.asarray(self.candidate.probabilities[:, [column[label] for label in self.labels]])
+        order = class_order(self.labels, self.candidate.labels)
+        return np.ascontiguousarray(self.candidate.probabilities[:, order])
 
     @cached_property
     def answers(self) -> tuple[Array, Array]:

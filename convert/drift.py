@@ -7,14 +7,15 @@ reference uses its own. Classes are matched by label, so a card that lies shows 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convert import changes, metrics
+from convert.answers import Answers, class_order
+from convert.counts import Comparison
 from convert.errors import ImageSetError
 from convert.image_sets import ImageSet, PixelReader
 from convert.judging import (
@@ -54,24 +55,6 @@ Array = npt.NDArray[Any]
 TOP = 5
 LISTS = ("flips", "per_class", "confusion")
 """What a report has of a drift, and a card has no room for."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Probabilities float32 (N, classes) of one network for the images at `paths`, and its labels.
-
-    `skipped` has a message for each image that could not be read; `step` is `Classifier.step`.
-    """
-
-    paths: tuple[Path, ...]
-    probabilities: Array
-    labels: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    step: float = 0.0
-
-    def first(self, count: int) -> Answers:
-        """The answers to the first `count` images."""
-        return replace(self, paths=self.paths[:count], probabilities=self.probabilities[:count])
 
 
 @dataclass(frozen=True)
@@ -184,11 +167,10 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
     """
     if reference.paths != candidate.paths:
         raise ArtifactError("reference and candidate answered different images: run both on the same folder")
-    p = np.ascontiguousarray(reference.probabilities)
-    # In the same memory order as p: sums would round otherwise, and equal answers would not be equal.
-    q = np.ascontiguousarray(candidate.probabilities[:, class_order(reference.labels, candidate.labels)])
+    comparison = Comparison(reference, candidate, true_classes)
+    p, q = comparison.before, comparison.after
     same = metrics.agreement_top_k(p, q, 1)
-    near_ties, confident = changes.flip_counts(p, q)
+    near_ties, confident = changes.flip_counts(comparison)
     step = max(reference.step, candidate.step)
     logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x, step)) for x in (p, q))
     return Drift(
@@ -206,9 +188,9 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
         cosine_mean=float(metrics.cosine(logits, candidate_logits).mean()),
         kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
         max_abs_error=float(np.abs(p - q).max()),
-        flips=changes.flips(reference.paths, reference.labels, p, q, true_classes),
-        per_class=changes.per_class(reference.labels, p, q, true_classes),
-        confusion=changes.confusion(reference.labels, p, q),
+        flips=changes.flips(comparison),
+        per_class=changes.per_class(comparison),
+        confusion=changes.confusion(comparison),
     )
 
 
@@ -255,19 +237,3 @@ def _paired(p: Array, q: Array, truth: Array, k: int, interval: str) -> dict[str
         "drop_pp": 100 * (lost - gained) / len(was),
         "drop_ci95_pp": (100 * low, 100 * high),
     }
-
-
-def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
-    """For each of the reference's `labels` its column in the candidate's answers.
-
-    Raises:
-        ArtifactError: the two do not tell the same classes apart.
-    """
-    if sorted(labels) != sorted(candidate):
-        missing = sorted(set(labels) ^ set(candidate))[:3]
-        raise ArtifactError(
-            f"reference and candidate do not tell the same classes apart, only one of them has {missing}: "
-            "compare models with the same labels"
-        )
-    column = {label: i for i, label in enumerate(candidate)}
-    return [column[label] for label in labels]
