@@ -29,7 +29,7 @@ from convert.calibration import observe
 from convert.calibrators import CALIBRATORS
 from convert.demo_weights import LABELS
 from convert.drift import Answers, Drift
-from convert.ends import tensor_ends
+from convert.ends import check_ends, tensor_ends
 from convert.errors import QuantizationError
 from convert.fitting import FitRequest, Fitted, fit
 from convert.image_sets import ImageSet, PixelReader, find_images
