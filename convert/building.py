@@ -8,12 +8,13 @@ from importlib import metadata
 from typing import Any
 
 from convert.correction import correct_head
+from convert.ends import tensor_ends
 from convert.errors import QuantizationError
 from convert.fitting import Fitted
 from convert.layers import layer_name
 from convert.lowering import LoweredModel
 from convert.packaging import Package, package
-from convert.quantize import QuantizedModel, quantize, tensor_ends
+from convert.quantize import QuantizedModel, quantize
 from convert.runtimes import oldest_runtime
 from convert.schemes import Scheme
 from convert.tflite_graph import TfliteGraph

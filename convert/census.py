@@ -96,6 +96,11 @@ class FloatRun:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
+    @property
+    def is_preparation(self) -> bool:
+        """Whether it only moves a float input onto the steps of the integers, see `convert.ends`."""
+        return self.role == "stem" and [step.operator.name for step in self.steps] == ["ADD"]
+
 
 class Census:
     """A graph with its operators classified."""

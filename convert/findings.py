@@ -146,7 +146,7 @@ def weights_zero(census: Census) -> Iterator[Finding]:
 def float_islands(census: Census) -> Iterator[Finding]:
     """Float operators that integers go into and come out of, or that stand before the first integers."""
     for role in ("island", "stem"):
-        runs = [run for run in census.float_runs if run.role == role]
+        runs = [run for run in census.float_runs if run.role == role and not run.is_preparation]
         names = dict.fromkeys(step.name for run in runs for step in run.steps)
         operators = plural(sum(len(run.steps) for run in runs), "operator")
         if runs:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.quantize import QuantizedModel, tensor_ends
+from convert.ends import tensor_ends
+from convert.quantize import QuantizedModel
 from convert.recording import RecordingEngine
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec

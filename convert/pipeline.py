@@ -21,6 +21,7 @@ from convert import building, drift, layers, packaging, page, report
 from convert.building import FloatModel, Recipe
 from convert.counts import Comparison
 from convert.drift import Answers
+from convert.ends import check_ends
 from convert.errors import ConvertError, SourceError
 from convert.fitting import FitRequest, Fitted, fit
 from convert.image_sets import ImageSet, find_images, note_skipped
@@ -29,7 +30,7 @@ from convert.lowering import LoweringRequest, lower
 from convert.plausibility import refuse_wrong_preprocessing
 from convert.preprocessing import input_spec
 from convert.progress import Progress
-from convert.quantize import QuantizedModel, check_ends, head_begins
+from convert.quantize import QuantizedModel, head_begins
 from convert.recovery import Fallback, search, segments
 from convert.report import Outcome, Step
 from convert.runtimes import refuse_newer

@@ -7,7 +7,7 @@ import io as text_io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,16 @@ from ai_edge_quantizer import qtyping, quantizer
 
 from convert.calibration import Statistics
 from convert.correction import correct_weight_rounding
+from convert.ends import align_with_pixels, feed_pixels
 from convert.errors import QuantizationError
 from convert.schemes import Scheme
-from convert.tflite_graph import TfliteGraph, is_unpadded
+from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorEnd
 
 Array = npt.NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", "FULLY_CONNECTED", "SOFTMAX")
-MIDDLE_PIXEL = 128
-"""The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""
 
 
 @dataclass(frozen=True)
@@ -65,66 +63,20 @@ def quantize(
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
     graph = TfliteGraph(float_model)
-    ranges = _ranges(graph, statistics)
-    if io == "float32":
-        encoding = "normalized"
-    else:
+    ranges, means = _ranges(graph, statistics), dict(statistics.mean)
+    kept = list(float_layers)
+    encoding = "normalized" if io == "float32" else "pixels"
+    if io != "float32":
         ranges[graph.tensor_name(graph.inputs[0])] = feed_pixels(graph, spec, io)
-        encoding = "pixels"
-    quantized = _apply(graph.to_bytes(), _static_recipe(graph, scheme, io, float_layers), ranges)
+    elif scheme.activation_bits == 8 and (shifted := align_with_pixels(graph, spec)) is not None:
+        ranges[shifted.name], means[shifted.name] = shifted.range, means[graph.tensor_name(graph.inputs[0])]
+        kept.append(shifted.name)
+    quantized = _apply(graph.to_bytes(), _static_recipe(graph, scheme, io, kept), ranges)
     if scheme.activation_bits != 8:
         return QuantizedModel(quantized, encoding)
     corrected = TfliteGraph(quantized)
-    correct_weight_rounding(corrected, graph, statistics.mean)
+    correct_weight_rounding(corrected, graph, means)
     return QuantizedModel(corrected.to_bytes(), encoding)
-
-
-def check_ends(float_model: bytes, io: str, spec: InputSpec) -> None:
-    """Refuse integer ends that a network cannot have, before minutes are spent on it.
-
-    Raises:
-        QuantizationError: as `feed_pixels`.
-    """
-    if io != "float32":
-        feed_pixels(TfliteGraph(float_model), spec, io)
-
-
-def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
-    """Let the input tensor hold pixels instead of normalized values; exact, no arithmetic on the device.
-
-    real = (pixel - mean) / std needs zero point `mean`, an integer is taken instead, and the constant
-    difference goes into the bias of the convolutions that read the input; they must not pad.
-
-    Args:
-        graph: of the float model; the biases of its first convolutions change.
-        spec: preprocessing; one mean and one std for all channels.
-        io: for the message.
-
-    Returns:
-        The real values of pixels 0 and 255: range of the input tensor.
-
-    Raises:
-        QuantizationError: where padding or per-channel mean or std forbids it.
-    """
-    if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
-        raise QuantizationError(
-            f"--io {io} needs one mean and one std for all channels, the preprocessing has mean {spec.mean} and "
-            f"std {spec.std}: use --io float32"
-        )
-    mean, std = spec.mean[0], spec.std[0]
-    zero_pixel = MIDDLE_PIXEL if abs(mean - MIDDLE_PIXEL) <= 0.5 else int(np.clip(round(mean), 0, 255))
-    difference = (zero_pixel - mean) / std
-    if difference:
-        for reader in graph.consumers(graph.inputs[0]):
-            if reader.name != "CONV_2D" or not is_unpadded(reader) or not graph.is_constant(reader.inputs[2]):
-                raise QuantizationError(
-                    f"--io {io} cannot represent a mean of {mean} exactly, because the first operator "
-                    f"({reader.name}) pads its input or is no convolution with a bias: use --io float32"
-                )
-            kernel, bias = graph.constant(reader.inputs[1]), graph.constant(reader.inputs[2])
-            shift = difference * kernel.sum(axis=(1, 2, 3), dtype=np.float64)
-            graph.set_constant(reader.inputs[2], (bias + shift).astype(np.float32))
-    return (0 - zero_pixel) / std, (255 - zero_pixel) / std
 
 
 def residual_streams(graph: TfliteGraph) -> list[list[int]]:
@@ -205,20 +157,6 @@ def head_begins(graph: TfliteGraph) -> int:
 
 def _head_outputs(graph: TfliteGraph) -> list[str]:
     return [graph.tensor_name(operator.outputs[0]) for operator in list(graph.operators)[head_begins(graph) :]]
-
-
-def tensor_ends(model: bytes, encoding: str) -> tuple[TensorEnd, TensorEnd]:
-    """Input and output of a packaged model, as its card describes them."""
-    graph = TfliteGraph(model)
-    image = _tensor_end(graph, graph.inputs[0], "image")
-    return replace(image, encoding=encoding), _tensor_end(graph, graph.outputs[0], "probabilities")
-
-
-def _tensor_end(graph: TfliteGraph, index: int, name: str) -> TensorEnd:
-    scales, zero_points = graph.scales(index), graph.zero_points(index)
-    if scales is None or zero_points is None:
-        return TensorEnd(name, graph.dtype(index))
-    return TensorEnd(name, graph.dtype(index), float(scales[0]), int(zero_points[0]))
 
 
 _NO_QUANTIZE = "no_quantize"

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convert import metrics
-from convert.quantize import QuantizedModel, tensor_ends
+from convert.ends import tensor_ends
+from convert.quantize import QuantizedModel
 from edge_runtime import InputSpec
 from edge_runtime.affine import dequantize
 from edge_runtime.classifier import encode

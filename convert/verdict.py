@@ -33,8 +33,8 @@ def judge(census: Census) -> Verdict:
     """Say what a graph computes in.
 
     int8 (or uint8, int16x8) is a graph whose convolutions are all integer and whose only float operators are a head
-    after the last integers, with at most one dense operator in it: pool, dense, softmax. Anything else that has an
-    integer operator is mixed.
+    after the last integers, with at most one dense operator in it (pool, dense, softmax), and an addition that moves
+    float pixels onto the steps of the integers (`convert.ends`). Anything else that has an integer operator is mixed.
     """
     kind = _kind(census)
     return Verdict(kind, "; ".join([f"{OPENINGS[kind]}: {_layers(census)}", *_runs(census)]))
@@ -50,7 +50,7 @@ def has_float_activations(census: Census) -> bool:
 def _kind(census: Census) -> str:
     widths = {step.compute for step in census.steps if step.is_integer}
     if widths:
-        return widths.pop() if len(widths) == 1 and _floats_are_a_head(census) else MIXED
+        return widths.pop() if len(widths) == 1 and _floats_are_at_the_ends(census) else MIXED
     stored = {step.weights.dtype for step in census.weighted if step.weights}
     if any(step.compute == DYNAMIC for step in census.weighted):
         return DYNAMIC_RANGE
@@ -59,11 +59,12 @@ def _kind(census: Census) -> str:
     return FLOAT16 if "float16" in stored else FLOAT
 
 
-def _floats_are_a_head(census: Census) -> bool:
-    in_heads = [step for run in census.float_runs for step in run.steps]
-    weighted = [step for step in in_heads if step.weights is not None]
+def _floats_are_at_the_ends(census: Census) -> bool:
+    """A head, and what prepares the input without any weights."""
+    at_ends = [step for run in census.float_runs for step in run.steps]
+    weighted = [step for step in at_ends if step.weights is not None]
     return (
-        all(run.role == "head" for run in census.float_runs)
+        all(run.role == "head" or run.is_preparation for run in census.float_runs)
         and len(weighted) <= 1
         and all(step.operator.name == DENSE for step in weighted)
     )

@@ -13,7 +13,8 @@ from keras import layers
 
 from convert.calibration import Statistics, measure
 from convert.correction import correct_head, correct_weight_rounding, output_shift
-from convert.quantize import quantize, tensor_ends
+from convert.ends import tensor_ends
+from convert.quantize import quantize
 from convert.recording import RecordingEngine, logits_tensor
 from convert.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from convert.calibrators import AUTO, CALIBRATORS, DEFAULT
+from convert.ends import tensor_ends
 from convert.errors import QuantizationError
 from convert.fitting import FitRequest, Fitted, choose, fit
 from convert.image_sets import ImageSet, find_images
-from convert.quantize import quantize, tensor_ends
+from convert.quantize import quantize
 from convert.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph
 from convert.trial import Score, Trial

@@ -72,7 +72,7 @@ def int8(of_scheme: Callable[[str, str], bytes]) -> TfliteGraph:
         ("float16", "float32", "float16", "NOT int8: float, weights stored in 16 bits: 0 of 9 convolutions int8"),
         ("dynamic", "float32", "dynamic", "NOT int8: weights only (dynamic), activations are float: 0 of 9"),
         ("int8", "uint8", "int8", "integer: 9 of 9 convolutions int8 per channel; float head of 3 operators"),
-        ("int8", "float32", "int8", "integer: 9 of 9 convolutions int8 per channel; float head of 3 operators"),
+        ("int8", "float32", "int8", "integer: 9 of 9 convolutions int8 per channel; float stem of 1 operator; float h"),
         ("int8", "int8", "int8", "integer: 9 of 9 convolutions int8 per channel, 1 of 1 dense operator int8 per ch"),
         ("int16x8", "float32", "int16x8", "integer, NOT int8: activations of 16 bits: 9 of 9 convolutions int16x8"),
     ],

@@ -7,13 +7,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convert import errors
 from convert.errors import ConvertError, LoweringError, SourceError
 from convert.lowering import LoweredModel, LoweringRequest, from_json, lower, to_json
+from convert.preprocessing import input_spec
 from convert.sources import ModelSource, file_sha256
 from convert.tflite_graph import TfliteGraph
+from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.preprocess import load_pixels, normalize
 from tests.conftest import SIZE
 
 RESULT = (
@@ -183,3 +187,26 @@ def test_the_parent_never_imports_tensorflow() -> None:
 
     code = "import sys, convert.lowering; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_keras_own_topology_lowers_with_its_residual_scaling_folded(validation_folder: Path, tmp_path: Path) -> None:
+    """Each branch is multiplied by 0.17, 0.1 or 0.2 before its sum: 40 multiplications that need no operator."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    theirs = keras.applications.InceptionResNetV2(weights=None, input_shape=(75, 75, 3), classes=3)
+    theirs.save(tmp_path / "theirs.keras")
+    pictures = tuple(sorted(validation_folder.glob("*/*.png")))[:2]
+    request = LoweringRequest(ModelSource(str(tmp_path / "theirs.keras")), "tf", pictures, tmp_path / "float.tflite")
+    lowered = lower(request, lambda stage: None)
+    assert lowered.keras_sqnr_db > 80
+    graph = TfliteGraph(lowered.path.read_bytes())
+    assert {operator.name for operator in graph.operators} == {
+        "CONV_2D", "CONCATENATION", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX",
+    }  # fmt: skip
+    engine = Engine(lowered.path, choose_engine("litert"), None)
+    spec = input_spec("tf", 75, 75)
+    for picture in pictures:
+        image = normalize(load_pixels(picture, spec), spec)[np.newaxis]
+        np.testing.assert_allclose(engine.run(image), np.asarray(theirs(image)), atol=1e-4)

@@ -11,8 +11,9 @@ import pytest
 from keras import layers
 
 from convert.calibration import measure
+from convert.ends import align_with_pixels, check_ends, feed_pixels, tensor_ends
 from convert.errors import QuantizationError
-from convert.quantize import QuantizedModel, check_ends, feed_pixels, quantize, residual_streams, tensor_ends
+from convert.quantize import QuantizedModel, quantize, residual_streams
 from convert.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph
 from edge_runtime.classifier import encode
@@ -105,7 +106,8 @@ def test_a_mean_for_each_channel_is_refused_by_name(model: bytes) -> None:
 def test_only_the_head_computes_in_float(io: str, model: bytes, images: list[Pixels]) -> None:
     graph = TfliteGraph(quantized(model, images, io).model)
     floats = [operator.name for operator in graph.operators if graph.dtype(operator.outputs[0]) == "float32"]
-    assert floats == ["DEQUANTIZE", "MEAN", "FULLY_CONNECTED", "SOFTMAX"]
+    moved = ["ADD"] if io == "float32" else []
+    assert floats == [*moved, "DEQUANTIZE", "MEAN", "FULLY_CONNECTED", "SOFTMAX"]
     assert graph.dtype(graph.inputs[0]) == io
 
 
@@ -143,3 +145,25 @@ def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: lis
     weights = [found.dtype(operator.inputs[1]) for operator in found.named("CONV_2D")]
     assert [i for i, dtype in enumerate(weights) if dtype == "float32"] == [2, 3]
     assert set(weights) == {"int8", "float32"}
+
+
+def test_float_ends_are_as_exact_as_pixels(model: bytes, images: list[Pixels]) -> None:
+    """Every pixel lies on a step of the input tensor: the same integers go in, the same answers come out."""
+    pixels = np.stack(images)
+    fed, real = quantized(model, images, "uint8").model, quantized(model, images, "float32").model
+    np.testing.assert_allclose(run(fed, pixels), run(real, normalize(pixels, SPEC)), atol=1e-6)
+
+
+def test_moving_the_input_changes_nothing_in_float(model: bytes, images: list[Pixels]) -> None:
+    graph = TfliteGraph(model)
+    shifted = align_with_pixels(graph, SPEC)
+    assert shifted is not None
+    assert shifted.range == pytest.approx((-128 / 127.5, 127 / 127.5))
+    assert [operator.name for operator in graph.operators][:2] == ["ADD", "CONV_2D"]
+    tensors = normalize(np.stack(images), SPEC)
+    np.testing.assert_allclose(run(graph.to_bytes(), tensors), run(model, tensors), atol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [(128.0, 128.0, 128.0), (120.0, 127.5, 127.5)])
+def test_an_input_that_gains_nothing_is_not_moved(mean: tuple[float, float, float], model: bytes) -> None:
+    assert align_with_pixels(TfliteGraph(model), replace(SPEC, mean=mean)) is None
