@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
 Peers run as their documentation shows them, each in a process of its own, NNCF in an environment of its own below
-build/peers. Top-1, agreement with its 95 % interval, and SQNR of the logits are computed by `convert.drift` for all.
+build/peers. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.gate.drift` for all.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ import numpy as np
 from rich.console import Console
 
 import calibration_data
-from convert import building, drift, recovery
+from convert import building
 from convert.building import FloatModel, Recipe
-from convert.calibration import observe
-from convert.calibrators import CALIBRATORS
-from convert.demo_weights import LABELS
-from convert.drift import Answers, Drift
-from convert.ends import check_ends, tensor_ends
 from convert.errors import QuantizationError
-from convert.fitting import FitRequest, Fitted, fit
+from convert.gate import drift
+from convert.gate.drift import Answers, Drift
 from convert.image_sets import ImageSet, PixelReader, find_images
-from convert.lowering import LoweringRequest, lower
+from convert.network.demo_weights import LABELS
+from convert.network.lowering import LoweringRequest, lower
+from convert.network.sources import ModelSource
 from convert.preprocessing import input_spec
-from convert.quantize import head_begins
-from convert.schemes import SCHEMES
-from convert.sources import ModelSource
+from convert.quantization import recovery
+from convert.quantization.calibration import observe
+from convert.quantization.calibrators import CALIBRATORS
+from convert.quantization.ends import check_ends, tensor_ends
+from convert.quantization.fitting import FitRequest, Fitted, fit
+from convert.quantization.quantize import head_begins
+from convert.quantization.schemes import SCHEMES
 from convert.terminal import TerminalProgress
 from convert.tflite_graph import TfliteGraph
 from edge_runtime.affine import dequantize, quantize
@@ -100,7 +102,7 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
 
 def save_keras(source: ModelSource, path: Path) -> None:
     """The network as its owner has it, for peers that start from Keras; in a process whose memory is returned."""
-    code = "import sys; from convert.sources import ModelSource; from convert import weights; "
+    code = "import sys; from convert.network.sources import ModelSource; from convert import weights; "
     code += "weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])"
     subprocess.run([sys.executable, "-c", code, source.model, path], check=True, capture_output=True)
 

@@ -10,17 +10,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert import ci
 from convert.commands import limit_options, limits, one_line_errors
-from convert.drift import Limits
+from convert.gate import ci
+from convert.gate.drift import Limits
+from convert.gate.shards import Share, answer_shard, read_shard, write_shard
+from convert.gate.shards import merge as merged
+from convert.gate.sides import ModelOptions
 from convert.gate_run import Measured, Request, run, save_reference
 from convert.image_sets import find_images
 from convert.job import read_labels
 from convert.preprocessing import CONVENTIONS
-from convert.report import exit_code, print_blame, print_drift
-from convert.shards import Share, answer_shard, read_shard, write_shard
-from convert.shards import merge as merged
-from convert.sides import ModelOptions
+from convert.reporting.report import exit_code, print_blame, print_drift
 from convert.terminal import TerminalProgress
 
 FILE = click.Path(path_type=Path)
@@ -138,7 +138,7 @@ def _measure(request: Request, options: dict[str, Any], progress: TerminalProgre
     judge_by = _limits(options)
     if options["scheduler"] is None:
         return run(request, judge_by, options["stop_early"], progress)
-    from convert.cluster import run_on_cluster
+    from convert.gate.cluster import run_on_cluster
 
     return run_on_cluster(options["scheduler"], request, judge_by, progress)
 
@@ -177,7 +177,7 @@ def _limits(options: dict[str, Any]) -> Limits:
 def show(measured: Measured, options: dict[str, Any]) -> None:
     """Print and write what was found, and exit with its verdict."""
     if options["html"] is not None:
-        from convert import page
+        from convert.reporting import page
 
         page.write(
             page.render(measured.report, measured.compared, thumbnails=not options["no_thumbnails"]), options["html"]

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from convert.drift import Limits
+from convert.gate.drift import Limits
 from edge_runtime import EdgeError
 from edge_runtime.terminal import printable
 

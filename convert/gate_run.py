@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convert import blame, drift, lockstep, stored
-from convert.blame import Step
-from convert.counts import Comparison
-from convert.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.errors import SourceError
+from convert.gate import blame, drift, lockstep, stored
+from convert.gate.blame import Step
+from convert.gate.counts import Comparison
+from convert.gate.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
+from convert.gate.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
+from convert.gate.stored import StoredReference
 from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
 from convert.preprocessing import input_spec
 from convert.progress import Progress
-from convert.report import environment, gate_json
-from convert.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
-from convert.stored import StoredReference
+from convert.reporting.report import environment, gate_json
 from edge_runtime import InputSpec
 
 
@@ -78,7 +78,7 @@ class Subject:
         artifact, reference: as in the report.
         available: how many images there were to choose from.
         unreadable: how many of those that were tried could not be read.
-        keras_sqnr_db: as of `convert.sides.Side`.
+        keras_sqnr_db: as of `convert.gate.sides.Side`.
         steps: what else is blamed.
     """
 

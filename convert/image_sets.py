@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.errors import ImageSetError
-from convert.sources import file_sha256
+from convert.network.sources import file_sha256
 from edge_runtime import ImageError, InputSpec
 from edge_runtime.preprocess import SUFFIXES, Pixels, load_pixels
 

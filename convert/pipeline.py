@@ -17,26 +17,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import calibration_data
-from convert import building, drift, layers, packaging, page, report
+from convert import building, packaging
+from convert.audit.runtimes import refuse_newer
 from convert.building import FloatModel, Recipe
-from convert.counts import Comparison
-from convert.drift import Answers
-from convert.ends import check_ends
 from convert.errors import ConvertError, SourceError
-from convert.fitting import FitRequest, Fitted, fit
+from convert.gate import drift
+from convert.gate.counts import Comparison
+from convert.gate.drift import Answers
 from convert.image_sets import ImageSet, find_images, note_skipped
 from convert.job import Inputs, Job, check
-from convert.lowering import LoweringRequest, lower
+from convert.network.lowering import LoweringRequest, lower
 from convert.plausibility import refuse_wrong_preprocessing
 from convert.preprocessing import input_spec
 from convert.progress import Progress
-from convert.quantize import QuantizedModel, head_begins
-from convert.recovery import Fallback, search, segments
-from convert.report import Outcome, Step
-from convert.runtimes import refuse_newer
-from convert.schemes import SCHEMES, Scheme
+from convert.quantization import layers
+from convert.quantization.ends import check_ends
+from convert.quantization.fitting import FitRequest, Fitted, fit
+from convert.quantization.quantize import QuantizedModel, head_begins
+from convert.quantization.recovery import Fallback, search, segments
+from convert.quantization.schemes import SCHEMES, Scheme
+from convert.quantization.trial import Score
+from convert.reporting import page, report
+from convert.reporting.report import Outcome, Step
 from convert.tflite_graph import TfliteGraph
-from convert.trial import Score
 from edge_runtime import Classifier
 from edge_runtime.benchmark import measure as measure_speed
 
