@@ -119,9 +119,14 @@ def environment() -> dict[str, Any]:
     }
 
 
+def beside(artifact: Path) -> Path:
+    """Where the report of an artifact lies: `<artifact>.report.json`."""
+    return artifact.with_name(f"{artifact.name}.report.json")
+
+
 def write_json(value: dict[str, Any], artifact: Path) -> Path:
-    """Write a report beside its artifact, as `<artifact>.report.json`."""
-    path = artifact.with_name(f"{artifact.name}.report.json")
+    """Write a report beside its artifact."""
+    path = beside(artifact)
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, lambda partial: partial.write_text(text, "utf-8"))
     return path

@@ -177,6 +177,10 @@ def test_uint8_ends_feed_the_pixels_themselves(converted: Conversion, validation
 
 @pytest.mark.parametrize("io", ["int8", "float32"])
 def test_other_ends(io: str, arguments: list[object], tmp_path: Path, validation_folder: Path) -> None:
+    """What passes takes the place of what failed before."""
+    stale = [tmp_path / f"colours.int8.failed.tflite{suffix}" for suffix in ("", ".report.json", ".report.html")]
+    for path in stale:
+        path.write_bytes(b"")
     finished = run_command("irv2-convert", *arguments, "--io", io, "--output-dir", tmp_path)
     assert finished.code == 0, finished.err
     conversion = Conversion(finished, tmp_path)
@@ -185,6 +189,7 @@ def test_other_ends(io: str, arguments: list[object], tmp_path: Path, validation
     assert graph.dtype(graph.outputs[0]) == io
     with Classifier.open(conversion.artifact("int8")) as classifier:
         assert classifier.predict(validation_folder / "green" / "000.png")[0].label == "green"
+    assert not any(path.exists() for path in stale)
 
 
 def test_a_failing_artifact_leaves_the_passing_one_alone(converted: Conversion, arguments: list[object]) -> None:
