@@ -113,10 +113,11 @@ def _png_bomb(edge: int, bits: int, colours: int) -> bytes:
     chunks += [(b"PLTE", bytes(6))] if colours == 3 else []
     chunks += [(b"tRNS", b"\0")] if colours == 3 else []
     chunks += [(b"IDAT", data), (b"IEND", b"")]
-    packed = (
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, body) for name, body in chunks)
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 @cache

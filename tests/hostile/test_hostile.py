@@ -57,9 +57,10 @@ def test_thousands_of_hostile_files(kind: str, count: int) -> None:
 def test_a_sample_holds_every_way_to_spoil_a_file() -> None:
     seen = {models.model_file(number)[1] for number in range(SAMPLE["models"])}
     assert seen == {way.__name__.strip("_") for way in (*models.DAMAGES, *models.SIGNED_AGAIN)}
-    seen = {pictures.picture_file(number)[1].rpartition(" ")[2] for number in range(SAMPLE["pictures"])}
-    assert {way.__name__.strip("_") for way in pictures.WAYS} <= seen
-    assert any(name.endswith("bomb") for name in seen)
+    numbers = [number for number in range(SAMPLE["pictures"]) if number % pictures.BOMBS_EVERY]
+    assert len(numbers) < SAMPLE["pictures"]
+    seen = {pictures.picture_file(number)[1].rpartition(" ")[2] for number in numbers}
+    assert seen == {way.__name__.strip("_") for way in pictures.WAYS}
 
 
 def test_the_same_number_is_the_same_file() -> None:
@@ -71,7 +72,7 @@ def test_files_signed_again_get_past_the_checksums_and_the_others_do_not(tmp_pat
     """Half of the files are for the parser: its defence, not the checksum's, is what they try."""
     path, sound = tmp_path / "hostile.tflite", {models.whole(artifact) for artifact in models.sound_artifacts()}
     passed = {True: 0, False: 0}
-    for number in range(400):
+    for number in range(160):
         content, _ = models.model_file(number)
         path.write_bytes(content)
         try:
@@ -83,7 +84,7 @@ def test_files_signed_again_get_past_the_checksums_and_the_others_do_not(tmp_pat
             assert content in sound or content[: artifact.flatbuffer_bytes] in {
                 artifact.flatbuffer for artifact in models.sound_artifacts()
             }
-    assert passed[True] > 100
+    assert passed[True] > 40
 
 
 @pytest.mark.parametrize("spec", [None, SPEC], ids=["as an artifact", "as a foreign model"])

@@ -90,10 +90,8 @@ def inspect(path: Path, number: int) -> str:
 
 def judge(path: Path, number: int) -> str:
     """`irv2-drift`, with the sound artifact as its reference."""
-    reference, images = path.with_name("sound.tflite"), path.with_name("images")
-    result = click.testing.CliRunner().invoke(
-        drift, [str(path), "--reference", str(reference), "--images", str(images)]
-    )
+    options = ["--reference", str(path.with_name("sound.tflite")), "--images", str(path.with_name("images"))]
+    result = click.testing.CliRunner().invoke(drift, [str(path), *options])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code in (0, 1, 3, 4), result.output
