@@ -1,25 +1,25 @@
-"""Whether a graph's operators fit together, before an interpreter runs them: what one writes, no other does.
+"""Whether a graph's operators fit together, before an interpreter runs them.
 
-LiteRT verifies the flatbuffer itself (offsets, indices, sizes of constants), but not this. An operator that writes to
-a constant writes into the mapped file, and the process is killed; so it is where a tensor is read that nothing made.
-The format is read here with the standard library, by the field numbers of TensorFlow's schema.fbs.
+LiteRT verifies the flatbuffer itself (offsets, indices, sizes of constants), but not all that its kernels rely on. An
+operator that writes to a constant writes into the mapped file, and the process is killed; so it is where a tensor is
+read that nothing made, and where a scale is zero, not finite, or out of all proportion. Each rule here stands for
+crashes that were seen with LiteRT 2.3. Field numbers and codes are those of TensorFlow's schema.fbs.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edge_runtime.errors import ArtifactError
+from edge_runtime.flatbuffer import Reader, content_of
 
-MODEL_SUBGRAPHS, MODEL_BUFFERS = 2, 4
+MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
+CODE_DEPRECATED, CODE = 0, 3
 GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
-TENSOR_SHAPE, TENSOR_BUFFER, TENSOR_IS_VARIABLE = 0, 2, 5
-OPERATOR_INPUTS, OPERATOR_OUTPUTS = 1, 2
+TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_QUANTIZATION, TENSOR_IS_VARIABLE = 0, 1, 2, 4, 5
+QUANTIZATION_SCALE = 2
+OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS = 0, 1, 2
 BUFFER_DATA, BUFFER_OFFSET = 0, 1
 OUTSIDE = 2
 """From this offset on a buffer's bytes stand behind the flatbuffer; 0 and 1 say that they do not."""
@@ -27,9 +27,15 @@ OUTSIDE = 2
 NO_TENSOR = -1
 """How an operator leaves an optional input out."""
 
+UINT8, INT16, INT8 = 3, 7, 9
+ADD, SUB, CAST = 0, 41, 53
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
+FINEST_SUM = 2.0**-14
+"""A sum's scale may be that much finer than its terms': int16 kernels shift terms by 15 bits, int8 ones by 20."""
+
 
 def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
-    """Refuse a model in which a tensor is read before it is made, or is made twice, or is a constant and made.
+    """Refuse a model in which tensors are not made once and before they are read, or scales cannot be computed with.
 
     Args:
         model: path of a `.tflite` file, or its content.
@@ -39,11 +45,15 @@ def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
     """
     name = "the model" if isinstance(model, bytes) else os.fspath(model)
     try:
-        with _content(model) as content:
-            reader = _Reader(content)
+        with content_of(model) as content:
+            reader = Reader(content)
             buffers = [_holds_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
-            for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
-                _check_graph(_read_graph(reader, graph, buffers))
+            codes = [_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
+            for table in reader.tables(reader.root, MODEL_SUBGRAPHS):
+                graph = _read_graph(reader, table, buffers, codes)
+                _check_order(graph)
+                for number, operator in enumerate(graph.operators):
+                    _check_scales(graph, number, operator)
     except OSError as error:
         raise ArtifactError(f"{name} cannot be read: {error.strerror or error}") from error
     except (IndexError, ValueError) as error:
@@ -53,125 +63,113 @@ def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
 
 
 @dataclass(frozen=True)
-class _Graph:
-    """Tensors by number: which are given (constants, variables, empty ones), which of them are constants."""
+class _Tensor:
+    """`given`: there without being made: a constant, a variable, or empty; `scales`: none where not quantized."""
 
-    tensors: int
-    given: set[int]
-    constants: set[int]
+    is_constant: bool
+    given: bool
+    is_narrow: bool
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Operator:
+    code: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    operators: list[tuple[tuple[int, ...], tuple[int, ...]]]
 
 
-def _check_graph(graph: _Graph) -> None:
+@dataclass(frozen=True)
+class _Graph:
+    tensors: list[_Tensor]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operators: list[_Operator]
+
+
+def _check_order(graph: _Graph) -> None:
     """Walk through the operators in their order; `ValueError` at the first that does not fit."""
     made = set(graph.inputs)
     for tensor in graph.inputs:
-        if not 0 <= tensor < graph.tensors or tensor in graph.constants:
-            raise ValueError(f"its input is tensor {tensor} of {graph.tensors}, which is a constant or none at all")
-    for number, (inputs, outputs) in enumerate(graph.operators):
-        for tensor in inputs:
-            if tensor != NO_TENSOR and tensor not in made and tensor not in graph.given:
+        if not _is_tensor(graph, tensor) or graph.tensors[tensor].is_constant:
+            raise ValueError(
+                f"its input is tensor {tensor} of {len(graph.tensors)}, which is a constant or none at all"
+            )
+    for number, operator in enumerate(graph.operators):
+        for tensor in operator.inputs:
+            if tensor != NO_TENSOR and tensor not in made and not _is_given(graph, tensor):
                 raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has made")
-        for tensor in outputs:
-            if not 0 <= tensor < graph.tensors:
-                raise ValueError(f"operator {number} makes tensor {tensor} of {graph.tensors}")
-            if tensor in made or tensor in graph.constants:
+        for tensor in operator.outputs:
+            if not _is_tensor(graph, tensor):
+                raise ValueError(f"operator {number} makes tensor {tensor} of {len(graph.tensors)}")
+            if tensor in made or graph.tensors[tensor].is_constant:
                 raise ValueError(f"operator {number} makes tensor {tensor}, which is a constant or made already")
             made.add(tensor)
     for tensor in graph.outputs:
-        if tensor not in made and tensor not in graph.given:
+        if tensor not in made and not _is_given(graph, tensor):
             raise ValueError(f"its output, tensor {tensor}, is made by nothing")
 
 
-def _read_graph(reader: _Reader, graph: int, buffers: list[bool]) -> _Graph:
-    tensors = reader.tables(graph, GRAPH_TENSORS)
-    constants = {i for i, tensor in enumerate(tensors) if buffers[reader.number(tensor, TENSOR_BUFFER, "<I")]}
-    variables = {i for i, tensor in enumerate(tensors) if reader.number(tensor, TENSOR_IS_VARIABLE, "<B")}
-    empty = {i for i, tensor in enumerate(tensors) if 0 in reader.integers(tensor, TENSOR_SHAPE)}
+def _check_scales(graph: _Graph, number: int, operator: _Operator) -> None:
+    """`ValueError` where an operator's integers of 8 or 16 bits have scales that its kernel cannot use."""
+    read = [graph.tensors[i] for i in operator.inputs if i != NO_TENSOR]
+    written = [graph.tensors[i] for i in operator.outputs]
+    is_sum = operator.code in (ADD, SUB)
+    for tensor in (*read, *written):
+        if tensor.is_narrow and (is_sum or not tensor.is_constant):
+            for scale in tensor.scales:
+                if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also when it is NaN
+                    raise ValueError(f"operator {number} has a scale of {scale:g}")
+    if not read or not written or not read[0].is_narrow or not written[0].is_narrow:
+        return
+    before, after = read[0].scales, written[0].scales
+    if bool(before) != bool(after) and operator.code != CAST:
+        raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
+    if is_sum and after and after[0] < FINEST_SUM * max(scale for tensor in read for scale in tensor.scales):
+        raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
+
+
+def _is_tensor(graph: _Graph, number: int) -> bool:
+    return 0 <= number < len(graph.tensors)
+
+
+def _is_given(graph: _Graph, number: int) -> bool:
+    return _is_tensor(graph, number) and graph.tensors[number].given
+
+
+def _read_graph(reader: Reader, graph: int, buffers: list[bool], codes: list[int]) -> _Graph:
     return _Graph(
-        len(tensors),
-        constants | variables | empty,
-        constants,
+        [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)],
         reader.integers(graph, GRAPH_INPUTS),
         reader.integers(graph, GRAPH_OUTPUTS),
         [
-            (reader.integers(operator, OPERATOR_INPUTS), reader.integers(operator, OPERATOR_OUTPUTS))
-            for operator in reader.tables(graph, GRAPH_OPERATORS)
+            _Operator(
+                codes[reader.number(table, OPERATOR_CODE, "<I")],
+                reader.integers(table, OPERATOR_INPUTS),
+                reader.integers(table, OPERATOR_OUTPUTS),
+            )
+            for table in reader.tables(graph, GRAPH_OPERATORS)
         ],
     )
 
 
-def _holds_bytes(reader: _Reader, buffer: int) -> bool:
+def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
+    is_constant = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+    is_variable = bool(reader.number(table, TENSOR_IS_VARIABLE, "<B"))
+    is_empty = 0 in reader.integers(table, TENSOR_SHAPE)
+    quantization = reader.table(table, TENSOR_QUANTIZATION)
+    return _Tensor(
+        is_constant,
+        is_constant or is_variable or is_empty,
+        reader.number(table, TENSOR_TYPE, "<b") in (UINT8, INT16, INT8),
+        () if quantization is None else reader.floats(quantization, QUANTIZATION_SCALE),
+    )
+
+
+def _code(reader: Reader, table: int) -> int:
+    """Early files have it in a field of one byte; later ones in both, as far as it fits."""
+    return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
+
+
+def _holds_bytes(reader: Reader, buffer: int) -> bool:
     return reader.vector(buffer, BUFFER_DATA)[1] > 0 or reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE
-
-
-class _Reader:
-    """Tables and vectors of a flatbuffer, each a position in it; nothing outside it is read.
-
-    Tables may share vectors, so that a small file can spell out a huge graph: one with more entries than bytes is
-    refused.
-    """
-
-    def __init__(self, content: memoryview) -> None:
-        self._content, self._left = content, len(content)
-        self.root = self._number("<I", 0)
-
-    def number(self, table: int, field: int, layout: str) -> int:
-        """A field of a table, of a `struct` layout; 0, the default in the schema, where it is left out."""
-        at = self._field(table, field)
-        return 0 if at is None else self._number(layout, at)
-
-    def vector(self, table: int, field: int) -> tuple[int, int]:
-        """Where the first entry of a vector is, and how many there are."""
-        at = self._field(table, field)
-        if at is None:
-            return 0, 0
-        start = at + self._number("<I", at)
-        return start + 4, self._number("<I", start)
-
-    def integers(self, table: int, field: int) -> tuple[int, ...]:
-        """A vector of int32."""
-        start, length = self._counted(table, field)
-        return self._unpack(f"<{length}i", start)
-
-    def tables(self, table: int, field: int) -> list[int]:
-        """A vector of tables."""
-        start, length = self._counted(table, field)
-        return [start + 4 * i + offset for i, offset in enumerate(self._unpack(f"<{length}I", start))]
-
-    def _counted(self, table: int, field: int) -> tuple[int, int]:
-        start, length = self.vector(table, field)
-        self._left -= length
-        if self._left < 0:
-            raise ValueError("it has more entries than bytes")
-        return start, length
-
-    def _field(self, table: int, field: int) -> int | None:
-        vtable = table - self._number("<i", table)
-        entry = 4 + 2 * field
-        offset = self._number("<H", vtable + entry) if entry < self._number("<H", vtable) else 0
-        return table + offset if offset else None
-
-    def _number(self, layout: str, at: int) -> int:
-        return self._unpack(layout, at)[0]
-
-    def _unpack(self, layout: str, at: int) -> tuple[int, ...]:
-        if not 0 <= at <= len(self._content) - struct.calcsize(layout):  # Python counts negative ones from the end
-            raise ValueError(f"an offset of {at} leads out of its {len(self._content)} bytes")
-        return struct.unpack_from(layout, self._content, at)
-
-
-@contextmanager
-def _content(model: str | os.PathLike[str] | bytes) -> Iterator[memoryview]:
-    """A model's bytes; a file's are mapped."""
-    if isinstance(model, bytes):
-        yield memoryview(model)
-        return
-    with (
-        open(model, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as content,
-    ):
-        yield content

@@ -98,6 +98,54 @@ def test_what_is_unusual_and_sound_passes(path: str, value: object) -> None:
     check_dataflow(changed(setter(path, value)))
 
 
+def integers(code: int, before: list[float], after: list[float], constant: list[float] | None = None) -> bytes:
+    """The tiny network with another first operator, of int8 tensors with these scales."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    model.operatorCodes[MEAN].builtinCode = model.operatorCodes[MEAN].deprecatedBuiltinCode = code
+    for number, scales in ((IMAGE, before), (COLOUR, after), (AXES, constant or [1.0])):
+        tensor = model.subgraphs[0].tensors[number]
+        tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = scales, [0] * len(scales)
+    return packed(model)
+
+
+ADD, MEAN_CODE, CAST = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MEAN, schema.BuiltinOperator.CAST
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (integers(MEAN_CODE, [0.0], [1.0]), "operator 0 has a scale of 0"),
+        (integers(MEAN_CODE, [1.0], [-1.0]), "operator 0 has a scale of -1"),
+        (integers(MEAN_CODE, [1e-38], [1.0]), "operator 0 has a scale of 1e-38"),
+        (integers(MEAN_CODE, [1.0], [float("inf")]), "operator 0 has a scale of inf"),
+        (integers(MEAN_CODE, [float("nan")], [1.0]), "operator 0 has a scale of nan"),
+        (integers(MEAN_CODE, [], [1.0]), "operator 0 takes integers with a scale to integers without"),
+        (integers(MEAN_CODE, [1.0], []), "operator 0 takes integers with a scale to integers without"),
+        (integers(ADD, [1.0], [1e-6], [1e-6]), "operator 0 has a sum of scale 1e-06, too fine"),
+        (integers(ADD, [1e-6], [1e-6], [1.0]), "operator 0 has a sum of scale 1e-06, too fine"),
+        (integers(ADD, [1.0], [1.0], [0.0]), "operator 0 has a scale of 0"),
+    ],
+)  # fmt: skip
+def test_integers_with_scales_that_kernels_cannot_use_are_refused(model: bytes, complaint: str) -> None:
+    with pytest.raises(ArtifactError, match=complaint):
+        check_dataflow(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        integers(MEAN_CODE, [1.0], [1e-6]),
+        integers(MEAN_CODE, [1.0], [1.0], [0.0]),  # of a constant: a channel of zeros
+        integers(MEAN_CODE, [], []),
+        integers(CAST, [1.0], []),
+        integers(ADD, [1.0], [1e-3], [1e-3]),
+    ],
+)
+def test_scales_that_are_unusual_and_sound_pass(model: bytes) -> None:
+    check_dataflow(model)
+
+
 def test_variables_are_there_from_the_start() -> None:
     def change(graph: Any) -> None:
         state = schema.TensorT()
