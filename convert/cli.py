@@ -82,12 +82,16 @@ COUNT_OR_AUTO = CountOrAuto()
 @click.option(
     "--validation", type=FILE, metavar="DIR", help="Other images, to measure drift on; class folders give labels."
 )
-@click.option("--validation-size", type=COUNT, default=Job.validation_size, show_default=True)
+@click.option(
+    "--validation-size", type=COUNT, default=Job.validation_size, show_default=True, help="Most images to judge by."
+)
 @click.option("--no-validate", is_flag=True, help="Do not measure drift.")
 @click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the HTML report.")
 @click.option("--io", type=click.Choice(IO_CHOICES), help="Type of the artifact's ends.  [default: by scheme]")
 @click.option("--target-runtime", metavar="NAME", help="Refuse what this runtime cannot run, as tflite-runtime-2.14.")
-@click.option("--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR")
+@click.option(
+    "--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR", help="Where artifacts go."
+)
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
@@ -118,7 +122,7 @@ def convert(context: click.Context, /, **options: Any) -> None:
 
 @convert.command()
 @click.option("--input-size", type=COUNT, default=299, show_default=True, help="Height and width in pixels.")
-@click.option("--classes", type=COUNT, default=1000, show_default=True)
+@click.option("--classes", type=COUNT, default=1000, show_default=True, help="Number of classes.")
 @click.option(
     "--output",
     type=FILE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 
 
 def convert() -> None:
@@ -17,11 +18,19 @@ def drift() -> None:
 
 
 def inspect() -> None:
-    """`irv2-inspect`."""
-    _run("convert.cli_inspect", "inspect", "irv2-inspect", "drift")
+    """`irv2-inspect`, in a process of its own: it is what one opens files from elsewhere with."""
+    from convert.limited import run_limited
+
+    program = "irv2-inspect"
+    sys.exit(run_limited(program, lambda: _load("convert.cli_inspect", "inspect", program, "drift"), sys.argv[1:]))
 
 
 def _run(module: str, command: str, program: str, extra: str) -> None:
+    _load(module, command, program, extra)()
+
+
+def _load(module: str, command: str, program: str, extra: str) -> Callable[[], object]:
+    """Import a command; what is returned runs it."""
     try:
         main = getattr(importlib.import_module(module), command)
     except ModuleNotFoundError as error:
@@ -29,4 +38,4 @@ def _run(module: str, command: str, program: str, extra: str) -> None:
             raise
         print(f"{program}: error: {error.name} is not installed: pip install 'irv2-edge[{extra}]'", file=sys.stderr)
         sys.exit(1)
-    main(prog_name=program)
+    return lambda: main(prog_name=program)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from edge_runtime import fastest
 from edge_runtime.affine import dequantize, quantize
 from edge_runtime.ahead import ahead
-from edge_runtime.artifact import Artifact, check_file_sha256, check_tflite, open_artifact
+from edge_runtime.artifact import Artifact, check_file_sha256, check_tflite, has_card, open_artifact
 from edge_runtime.card import TensorEnd
 from edge_runtime.delegates import CPU, DelegateRequest, Task, open_engines
 from edge_runtime.engines import AUTO, AnyEngine, choose_engine
@@ -104,7 +104,7 @@ class Classifier:
             threads: of each interpreter; None shares out the cores.
             workers: interpreters over the one mapped file: so many images are computed at once.
             sha256: expected hash of the whole file.
-            spec, labels: of a foreign model; an artifact brings its own.
+            spec, labels: of a foreign model; an artifact brings its own. Its checksums are verified all the same.
 
         Raises:
             ArtifactError: the file is missing, damaged, foreign without `spec`, or not the pinned one.
@@ -119,6 +119,8 @@ class Classifier:
             check_tflite(path)
             if sha256 is not None:
                 check_file_sha256(path, sha256)
+            if has_card(path):
+                open_artifact(path)  # its checksums hold, whoever says how images are prepared
         card = None if artifact is None else artifact.card
         wanted = card.preprocessing if card is not None else spec
         assert wanted is not None

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.dataflow import check_dataflow
 from edge_runtime.engines import EngineChoice, first_line, import_interpreter, tensor_end
 from edge_runtime.errors import EngineError
 
@@ -75,10 +76,12 @@ class CompiledEngine:
             accelerator: "gpu" or "npu".
 
         Raises:
+            ArtifactError: the model's operators do not fit together.
             EngineError: no such accelerator here, or it cannot compute this model.
         """
         if accelerator not in ACCELERATORS:
             raise EngineError(f"accelerator {accelerator!r} is unknown: choose {' or '.join(ACCELERATORS)}")
+        check_dataflow(model)
         self.choice = choice
         self._parts: list[Any] = []
         weakref.finalize(self, _release, self._parts)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.card import TensorEnd
+from edge_runtime.dataflow import check_dataflow
 from edge_runtime.errors import EngineError
 from edge_runtime.mapping import release_pages
 
@@ -138,6 +139,7 @@ class Engine:
             delegate: a `Plugin` that may take operations before XNNPACK does; None leaves all to the CPU.
 
         Raises:
+            ArtifactError: the model's operators do not fit together.
             EngineError: the interpreter or the delegate refuses the model.
         """
         if threads is not None and threads < 1:
@@ -145,6 +147,7 @@ class Engine:
         where = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
         self.choice = choice
         interpreter = import_interpreter(choice)
+        check_dataflow(model)
         try:
             with native_chatter_silenced(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -158,6 +161,8 @@ class Engine:
                 self._interpreter.allocate_tensors()
                 if not isinstance(model, bytes):
                     release_pages(model)
+                self._inputs = self._interpreter.get_input_details()
+                self._outputs = self._interpreter.get_output_details()
         except SystemError as error:  # what is left of an ImportError in the native library
             raise EngineError(
                 f"{choice.name} {choice.version} does not work with NumPy {np.__version__}: "
@@ -165,8 +170,6 @@ class Engine:
             ) from error
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(f"{choice.name} {choice.version} refuses the model: {first_line(error)}") from error
-        self._inputs = self._interpreter.get_input_details()
-        self._outputs = self._interpreter.get_output_details()
         if len(self._inputs) != 1 or len(self._outputs) != 1:
             raise EngineError(
                 f"the model has {len(self._inputs)} inputs and {len(self._outputs)} outputs: "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -22,7 +23,13 @@ ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDAr
 Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 90_000_000
-"""Pictures with more pixels are refused before they are decoded; decoded as RGB this many take 270 MB."""
+"""Pictures with more pixels are refused before they are decoded; RGB takes Pillow four bytes a pixel, 360 MB."""
+
+MAX_PIXELS_OF = {"WEBP": 45_000_000}
+"""The same, of formats whose decoder holds a picture several times; nothing may take more than a gigabyte."""
+
+BAND_PIXELS = 2**20
+"""So many pixels are converted at a time, where the way to RGB is wide."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Files of other formats are refused: Pillow knows dozens, and starts Ghostscript to read one of them."""
@@ -155,12 +162,15 @@ def _upright_rgb(source: ImageSource) -> Image.Image:
     name = describe_source(source)
     try:
         if isinstance(source, Image.Image):
-            return _decode(source, name)
+            return to_rgb(_upright(source, name), name)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file) as image:
             if image.format not in FORMATS:
                 raise ImageError(f"{name} is a {image.format} file: {WANTED}")
-            return _decode(image, name)
+            upright = _upright(image, name)
+            if upright is not image:
+                image.close()  # two of the largest pictures fit into a gigabyte, three do not
+            return to_rgb(upright, name)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -174,29 +184,46 @@ def _upright_rgb(source: ImageSource) -> Image.Image:
         raise ImageError(f"{name} cannot be decoded: {reason}; save it again, or leave it out") from error
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    """The first frame of `image`, turned as its EXIF data say, as RGB."""
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: scale it down first"
-        )
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """The first frame of `image`, turned as its EXIF data say; `image` itself where they say nothing."""
+    most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
+    if image.width * image.height > most:
+        raise ImageError(f"{name} has {image.width}x{image.height} pixels, more than {most:,}: scale it down first")
     image.load()  # a TIFF file is turned upright here, by Pillow
     turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return to_rgb(image if turn is None else image.transpose(turn), name)
+    return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     """`image` as RGB: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits."""
-    if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
-        wide = np.clip(np.asarray(image, np.int64), 0, 65535)
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode in ("F", "LAB"):
         raise ImageError(f"{name} has pixels of mode {image.mode}, whose white is not defined: save it as 8-bit RGB")
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
+        return _by_bands(image, _from_16_bits)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _by_bands(image, _on_white)
     return image.convert("RGB")
+
+
+def _by_bands(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What `to_rgb` makes of an image, a few rows at a time where it is large, for the sake of memory."""
+    rows = max(1, BAND_PIXELS // image.width)
+    if rows >= image.height:
+        return to_rgb(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        rgb.paste(to_rgb(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return rgb
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    wide = np.clip(np.asarray(image, np.int64), 0, 65535)
+    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:

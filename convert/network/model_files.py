@@ -21,6 +21,7 @@ from convert.errors import SourceError
 from convert.network.hdf5 import one_line, open_hdf5, text
 
 MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
+MAXIMUM_EXPANSION = 100
 KERAS_MODULES = {
     *("activations", "applications", "constraints", "dtype_policies", "engine", "initializers", "layers"),
     *("losses", "metrics", "models", "ops", "optimizers", "quantizers", "random", "regularizers"),
@@ -91,6 +92,7 @@ def _configuration(path: Path) -> str:
             if archive.getinfo("config.json").file_size > MAXIMUM_CONFIGURATION_BYTES:
                 raise SourceError(f"{path} is no Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B")
             if "model.weights.h5" in archive.namelist():
+                _check_expansion(archive.getinfo("model.weights.h5"), path)
                 with open_hdf5(path, io.BytesIO(archive.read("model.weights.h5"))):
                     pass
             return archive.read("config.json").decode("utf-8", "replace")
@@ -98,6 +100,15 @@ def _configuration(path: Path) -> str:
         raise SourceError(
             f"{path} is not a Keras model or is damaged ({one_line(error)}): save it with model.save('NAME.keras')"
         ) from error
+
+
+def _check_expansion(member: zipfile.ZipInfo, path: Path) -> None:
+    """Weights hardly compress: what would inflate a hundredfold is there to fill memory."""
+    if member.file_size > MAXIMUM_EXPANSION * path.stat().st_size:
+        raise SourceError(
+            f"{path} is no Keras model: its {member.filename} claims {member.file_size:,} bytes, over "
+            f"{MAXIMUM_EXPANSION} times the file; save it with model.save('NAME.keras')"
+        )
 
 
 def _class_entries(node: Any) -> Iterator[dict[str, Any]]:

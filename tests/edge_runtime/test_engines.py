@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime import EngineError
+from edge_runtime import ArtifactError, EngineError, engines
 from edge_runtime.card import TensorEnd
 from edge_runtime.engines import ENGINES, Engine, EngineChoice, choose_engine
 from tests.edge_runtime.commands import environment
@@ -90,10 +90,15 @@ def test_no_threads_are_too_few(threads: int) -> None:
         Engine(tiny_flatbuffer(), choose_engine(), threads)
 
 
-@pytest.mark.parametrize("content", [b"\0\0\0\0TFL3" + bytes(range(256)), tiny_flatbuffer()[:600]])
-def test_a_model_that_the_interpreter_refuses_is_one_line(content: bytes) -> None:
+def test_a_model_that_the_interpreter_refuses_is_one_line() -> None:
     with pytest.raises(EngineError, match=r"^litert .* refuses the model: [^\n]+$"):
-        Engine(content, choose_engine("litert"), 1)
+        Engine(b"\0\0\0\0TFL3" + bytes(range(256)), choose_engine("litert"), 1)
+
+
+def test_a_model_that_does_not_hold_together_never_gets_to_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "import_interpreter", lambda _: pytest.fail)
+    with pytest.raises(ArtifactError, match=r"^the model is damaged, [^\n]+ leads out of its 600 bytes; [^\n]+$"):
+        Engine(tiny_flatbuffer()[:600], choose_engine("litert"), 1)
 
 
 def test_a_tensor_of_the_wrong_shape_is_an_engine_error() -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image
 
-from edge_runtime import ArtifactError, ImageError, InputSpec
+from edge_runtime import ArtifactError, ImageError, InputSpec, preprocess
 from edge_runtime.preprocess import MAX_PIXELS, RESIZE_FILTERS, Pixels, load_pixels, normalize
 
 
@@ -284,6 +284,25 @@ def test_too_many_pixels_are_refused_before_decoding(size: tuple[int, int]) -> N
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match=r"more than 90,000,000.*: scale it down first"):
             load_pixels(png_header(*size), spec(4, 4))
+
+
+def test_a_webp_may_have_half_as_many_pixels() -> None:
+    with pytest.raises(ImageError, match=r"6800x6800 pixels, more than 45,000,000: scale it down"):
+        load_pixels(encoded(Image.new("RGB", (6800, 6800)), "WEBP", lossless=True, quality=0, method=0), spec(4, 4))
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "P"])
+def test_a_few_rows_at_a_time_come_to_the_same(mode: str, image_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (17, 11, 4), np.uint8)
+    wide = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    image = wide if mode == "I;16" else Image.fromarray(noise).convert(mode)
+    options = {"transparency": 3} if (mode, image_format) == ("P", "PNG") else {}
+    picture = encoded(image, image_format, **options)
+    at_once = load_pixels(picture, spec(17, 11))
+    monkeypatch.setattr(preprocess, "BAND_PIXELS", 25)
+    np.testing.assert_array_equal(load_pixels(picture, spec(17, 11)), at_once)
+    assert np.unique(at_once).size > 20
 
 
 def test_pillows_own_warning_may_be_an_error() -> None:

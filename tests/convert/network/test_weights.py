@@ -760,6 +760,16 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
     assert "holds a link in place of data at layers/elsewhere" in error_of(lambda: load_path(path))
 
 
+def test_weights_that_would_fill_the_memory_are_not_inflated(tmp_path: Path) -> None:
+    path = save(classifier(), tmp_path / "mine.keras")
+    with zipfile.ZipFile(path) as archive:
+        configuration = archive.read("config.json")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", configuration)
+        archive.writestr("model.weights.h5", bytes(2**25))
+    assert "model.weights.h5 claims 33,554,432 bytes, over 100 times the file" in error_of(lambda: load_path(path))
+
+
 def test_weights_in_place_of_a_model(saved: Path) -> None:
     assert error_of(lambda: load_path(saved)) == (
         f"{saved} holds weights without a model: pass --weights {saved} --classes N for the article's network, or save "

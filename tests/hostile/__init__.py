@@ -1,0 +1,1 @@
+"""Files made to do harm, opened in processes that may be harmed."""
