@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
 Peers run as their documentation shows them, each in a process of its own, NNCF in an environment of its own below
-build/peers. Top-1, agreement with its 95 % interval, and SQNR of the logits are computed by `convert.drift` for all.
+build/peers. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.gate.drift` for all.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ import numpy as np
 from rich.console import Console
 
 import calibration_data
-from convert import building, drift, recovery
+from convert import building
 from convert.building import FloatModel, Recipe
-from convert.calibration import observe
-from convert.calibrators import CALIBRATORS
-from convert.demo_weights import LABELS
-from convert.drift import Answers, Drift
-from convert.fitting import FitRequest, Fitted, fit
+from convert.errors import QuantizationError
+from convert.gate import drift
+from convert.gate.drift import Answers, Drift
 from convert.image_sets import ImageSet, PixelReader, find_images
-from convert.lowering import LoweringRequest, lower
+from convert.network.demo_weights import LABELS
+from convert.network.lowering import LoweringRequest, lower
+from convert.network.sources import ModelSource
 from convert.preprocessing import input_spec
-from convert.quantize import head_begins, tensor_ends
-from convert.schemes import SCHEMES
-from convert.sources import ModelSource
+from convert.quantization import recovery
+from convert.quantization.calibration import observe
+from convert.quantization.calibrators import CALIBRATORS
+from convert.quantization.ends import check_ends, tensor_ends
+from convert.quantization.fitting import FitRequest, Fitted, fit
+from convert.quantization.quantize import head_begins
+from convert.quantization.schemes import SCHEMES
 from convert.terminal import TerminalProgress
 from convert.tflite_graph import TfliteGraph
 from edge_runtime.affine import dequantize, quantize
@@ -98,7 +102,7 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
 
 def save_keras(source: ModelSource, path: Path) -> None:
     """The network as its owner has it, for peers that start from Keras; in a process whose memory is returned."""
-    code = "import sys; from convert.sources import ModelSource; from convert import weights; "
+    code = "import sys; from convert.network.sources import ModelSource; from convert import weights; "
     code += "weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])"
     subprocess.run([sys.executable, "-c", code, source.model, path], check=True, capture_output=True)
 
@@ -108,6 +112,7 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
     yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", sys.executable)
     yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", sys.executable)
     yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", nncf_python(task.folder))
+    io = ends(task)
     network, everything = task.network, task.calibration
     whole = fit(network.model, network.spec, everything, None, FitRequest(), progress)
     chosen, held_out = everything.first(len(everything) - HELD_OUT), everything.last(HELD_OUT)
@@ -116,9 +121,9 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
     for name, calibrator in CALIBRATORS.items():
         ranges = {tensor: calibrator(seen) for tensor, seen in observed.items()}
         changed = replace(whole, statistics=whole.statistics.clipped(ranges))
-        yield f"ours, int8, {name}", lambda changed=changed: ours(task, Recipe(SCHEMES["int8"], "float32"), changed)
+        yield f"ours, int8, {name}", lambda changed=changed: ours(task, Recipe(SCHEMES["int8"], io), changed)
     for fallback in fallbacks(task, fitted):
-        recipe = Recipe(SCHEMES["mixed"], "float32", fallback.outputs)
+        recipe = Recipe(SCHEMES["mixed"], io, fallback.outputs)
         name = f"ours, {fallback.layers} of {weighted(task)} layers in float"
         yield name, lambda recipe=recipe: ours(task, recipe, whole)
 
@@ -129,10 +134,19 @@ def fallbacks(task: Task, fitted: Fitted) -> list[recovery.Fallback]:
     assert trial is not None
 
     def evaluate(float_layers: Sequence[str]) -> recovery.Score:
-        recipe = Recipe(SCHEMES["mixed"], "float32", tuple(float_layers))
+        recipe = Recipe(SCHEMES["mixed"], ends(task), tuple(float_layers))
         return trial.score(building.apply(task.network, recipe, fitted))
 
     return recovery.search(recovery.segments(graph, head_begins(graph)), evaluate)
+
+
+def ends(task: Task) -> str:
+    """uint8, as `irv2-convert` does by default, where the network lets it."""
+    try:
+        check_ends(task.network.model, "uint8", task.network.spec)
+    except QuantizationError:
+        return "float32"
+    return "uint8"
 
 
 def weighted(task: Task) -> int:

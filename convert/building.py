@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from convert.correction import correct_head
+from convert.audit.runtimes import oldest_runtime
 from convert.errors import QuantizationError
-from convert.fitting import Fitted
-from convert.layers import layer_name
-from convert.lowering import LoweredModel
+from convert.network.lowering import LoweredModel
 from convert.packaging import Package, package
-from convert.quantize import QuantizedModel, quantize, tensor_ends
-from convert.runtimes import oldest_runtime
-from convert.schemes import Scheme
+from convert.quantization.correction import correct_head
+from convert.quantization.ends import tensor_ends
+from convert.quantization.fitting import Fitted
+from convert.quantization.layers import layer_name
+from convert.quantization.quantize import QuantizedModel, quantize
+from convert.quantization.schemes import Scheme
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import Card, InputSpec
 from edge_runtime.classifier import answer_probe

@@ -10,13 +10,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.calibrators import AUTO, CALIBRATORS
 from convert.commands import limit_options, limits, one_line_errors
 from convert.job import Job, check
+from convert.network.sources import ModelSource
 from convert.preprocessing import CONVENTIONS
-from convert.report import exit_code, print_outcomes, to_json
-from convert.schemes import IO_CHOICES, SCHEMES, parse_schemes
-from convert.sources import ModelSource
+from convert.quantization.calibrators import AUTO, CALIBRATORS
+from convert.quantization.schemes import IO_CHOICES, SCHEMES, parse_schemes
+from convert.reporting.report import exit_code, print_outcomes, to_json
 
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
@@ -139,9 +139,9 @@ def describe(input_size: int, classes: int, output: Path) -> None:
 
     console = Console()
     with Console(stderr=True).status("building the network"):
-        from convert.architecture import inception_resnet_v2
-        from convert.describe import stage_table, stages
-        from convert.drawing import network_svg
+        from convert.network.architecture import inception_resnet_v2
+        from convert.network.describe import stage_table, stages
+        from convert.network.drawing import network_svg
 
         try:
             model = inception_resnet_v2((input_size, input_size, 3), classes)
@@ -169,7 +169,7 @@ def _job(options: dict[str, Any]) -> Job:
         validation_size=options["validation_size"],
         io=options["io"],
         output_dir=options["output_dir"],
-        limits=limits(options["max_drop"], options["min_agreement"]),
+        limits=limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"]),
         validate=not options["no_validate"],
         thumbnails=not options["no_thumbnails"],
     )

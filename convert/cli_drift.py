@@ -4,118 +4,190 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from convert import drift as gate
 from convert.commands import limit_options, limits, one_line_errors
-from convert.counts import Comparison
-from convert.errors import SourceError
-from convert.image_sets import ImageSet, find_images, note_skipped
+from convert.gate import ci
+from convert.gate.drift import Limits
+from convert.gate.shards import Share, answer_shard, read_shard, write_shard
+from convert.gate.shards import merge as merged
+from convert.gate.sides import ModelOptions
+from convert.gate_run import Measured, Request, run, save_reference
+from convert.image_sets import find_images
 from convert.job import read_labels
-from convert.preprocessing import CONVENTIONS, input_spec
-from convert.report import environment, exit_code, gate_json, print_drift
-from convert.sources import MODEL_SUFFIXES, ModelSource, file_sha256
+from convert.preprocessing import CONVENTIONS
+from convert.reporting.report import exit_code, print_blame, print_drift
 from convert.terminal import TerminalProgress
-from edge_runtime import Classifier
-from edge_runtime.artifact import has_card
-from edge_runtime.engines import Engine, choose_engine
 
 FILE = click.Path(path_type=Path)
+CONVENTION = "|".join([*CONVENTIONS, "FILE"])
+GATE = "gate"
+APART = {
+    "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
+    "scheduler": ("reference_kernels", "recorded"),
+}
+"""Option -> those that have no meaning beside it."""
+HINTS = {
+    "shard": "a shard has no verdict, pass it to irv2-drift merge",
+    "scheduler": "run it without a scheduler, --images-size 10 is enough",
+}
 
 
-@click.command(context_settings={"max_content_width": 100})
-@click.argument("candidate", type=FILE)
-@click.option("--reference", type=FILE, required=True, metavar="FILE", help="Float .tflite, or a Keras model.")
+class GateGroup(click.Group):
+    """A group whose main command need not be named: `irv2-drift CANDIDATE` is `irv2-drift gate CANDIDATE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Name the main command where no other one is."""
+        if not args or args[0] not in self.commands:
+            args = [GATE, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=GateGroup, context_settings={"max_content_width": 100})
+def drift() -> None:
+    """Measure how far a model is from its reference, and judge it."""
+
+
+@drift.command(
+    GATE, epilog="The word `gate` may be left out. `irv2-drift merge --help`: what several --shard runs found, as one."
+)
+@click.argument("candidate", type=FILE, required=False)
+@click.option(
+    "--reference",
+    type=FILE,
+    required=True,
+    metavar="FILE",
+    help="Float .tflite, Keras model, or stored answers (.npz).",
+)
 @click.option("--images", type=FILE, required=True, metavar="DIR", help="Images; class folders give labels.")
 @click.option("--images-size", type=click.IntRange(min=1), help="Most images to use.  [default: all]")
-@click.option("--preprocessing", metavar="|".join([*CONVENTIONS, "FILE"]), help="Of a model without a card.")
+@click.option("--preprocessing", metavar=CONVENTION, help="Of a model without a card.")
+@click.option("--reference-preprocessing", metavar=CONVENTION, help="Of the reference, where it differs.")
 @click.option("--labels", type=FILE, metavar="FILE", help="Of a model without a card: one label a line.")
-@click.option("--html", type=FILE, metavar="FILE", help="Write the report as an HTML page.")
-@click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the page.")
+@click.option(
+    "--save-reference", type=FILE, metavar="FILE.npz", help="Store the reference's answers; CANDIDATE may be left out."
+)
+@click.option(
+    "--stop-early/--no-stop-early",
+    default=True,
+    show_default=True,
+    help="Stop at the first image at which the verdict is certain; intervals are wider for it. "
+    "Shards and workers of a scheduler never do.",
+)
+@click.option("--shard", metavar="K/N", help="Answer part K of N of the images only, and write it to --rows.")
+@click.option("--rows", type=FILE, metavar="FILE", help="Where to write a shard.  [default: drift.K-of-N.json]")
+@click.option("--scheduler", metavar="ADDRESS", help="Let the workers of a dask scheduler answer, tcp://HOST:PORT.")
+@click.option("--reference-kernels", is_flag=True, help="Blame the optimized kernels, on 4 images; minutes.")
+@click.option("--recorded", type=FILE, metavar="FILE", help="Blame a device: what irv2-predict --record wrote there.")
 @limit_options
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@ci.output_options
 @one_line_errors
-def drift(
-    candidate: Path,
-    reference: Path,
-    images: Path,
-    images_size: int | None,
-    preprocessing: str | None,
-    labels: Path | None,
-    html: Path | None,
-    no_thumbnails: bool,
-    max_drop: float,
-    min_agreement: float,
-    as_json: bool,
-) -> None:
+def gate(candidate: Path | None, reference: Path, images: Path, **options: Any) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
     Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
     """
-    names = None if labels is None else read_labels(labels)
-    image_set = find_images(images).sample(images_size)
-    with TerminalProgress(Console(stderr=True)) as progress, tempfile.TemporaryDirectory() as scratch:
-        float_model = _float_tflite(reference, preprocessing, image_set, Path(scratch), progress)
+    _check_together(candidate, options)
+    names = None if options["labels"] is None else read_labels(options["labels"])
+    of_reference = ModelOptions(options["reference_preprocessing"] or options["preprocessing"], names)
+    with TerminalProgress(Console(stderr=True)) as progress:
+        if options["save_reference"] is not None:
+            _save(options["save_reference"], reference, of_reference, images, options["images_size"], progress)
+            reference = options["save_reference"]
+        if candidate is None:
+            return
+        request = Request(
+            candidate=candidate,
+            reference=reference,
+            images=images,
+            images_size=options["images_size"],
+            candidate_options=ModelOptions(options["preprocessing"], names),
+            reference_options=of_reference,
+            on_purpose=options["reference_preprocessing"] is not None,
+            reference_kernels=options["reference_kernels"],
+            recorded=options["recorded"],
+        )
+        if options["shard"] is not None:
+            _write_shard(request, Share.parse(options["shard"]), options["rows"], progress)
+            return
+        measured = _measure(request, options, progress)
+    show(measured, options)
 
-        def answers(path: Path, name: str) -> gate.Answers:
-            with _open(path, preprocessing, names) as classifier:
-                image_set.class_indices(classifier.labels)
-                return gate.answer(classifier, image_set, lambda done: progress.count(name, done, len(image_set)))
 
-        wanted, found = answers(float_model, "reference"), answers(candidate, "candidate")
-        note_skipped(progress.note, wanted.skipped, image_set)
-    compared = Comparison(wanted, found, gate.truth(image_set, wanted))
-    measured = gate.compare(wanted, found, compared.true_classes)
-    judged = gate.judge(measured, limits(max_drop, min_agreement))
-    report = _report(candidate, measured, judged)
-    if html is not None:
-        from convert import page
+def _check_together(candidate: Path | None, options: dict[str, Any]) -> None:
+    """Refuse what would be ignored."""
+    if candidate is None and options["save_reference"] is None:
+        raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
+    for option, others in APART.items():
+        other = next((other for other in others if options[other]), None)
+        if options[option] and other is not None:
+            raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
+    if options["rows"] is not None and options["shard"] is None:
+        raise click.UsageError("--rows goes with --shard K/N")
 
-        page.write(page.render(report, compared, thumbnails=not no_thumbnails), html)
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
+
+def _flag(option: str) -> str:
+    return "--" + option.removeprefix("as_").replace("_", "-")
+
+
+def _measure(request: Request, options: dict[str, Any], progress: TerminalProgress) -> Measured:
+    judge_by = _limits(options)
+    if options["scheduler"] is None:
+        return run(request, judge_by, options["stop_early"], progress)
+    from convert.gate.cluster import run_on_cluster
+
+    return run_on_cluster(options["scheduler"], request, judge_by, progress)
+
+
+@drift.command()
+@click.argument("shards", type=FILE, nargs=-1, required=True, metavar="FILE...")
+@limit_options
+@ci.output_options
+@one_line_errors
+def merge(shards: tuple[Path, ...], **options: Any) -> None:
+    """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
+
+    Exit codes are those of the run.
+    """
+    show(merged({str(path): read_shard(path) for path in shards}, _limits(options)), options)
+
+
+def _write_shard(request: Request, share: Share, rows: Path | None, progress: TerminalProgress) -> None:
+    path = rows or Path(f"drift.{share.number}-of-{share.count}.json")
+    shard = answer_shard(request, share, progress)
+    write_shard(path, shard)
+    progress.note(f"{path}: {len(shard['images'])} of {shard['run']['images']['count']} images, shard {share}")
+
+
+def _save(
+    path: Path, reference: Path, options: ModelOptions, images: Path, size: int | None, progress: TerminalProgress
+) -> None:
+    stored = save_reference(path, reference, options, find_images(images).sample(size), progress)
+    progress.note(f"{path}: answers of {reference} to {len(stored.images)} images")
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    return limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"])
+
+
+def show(measured: Measured, options: dict[str, Any]) -> None:
+    """Print and write what was found, and exit with its verdict."""
+    if options["html"] is not None:
+        from convert.reporting import page
+
+        page.write(
+            page.render(measured.report, measured.compared, thumbnails=not options["no_thumbnails"]), options["html"]
+        )
+    if options["junit"] is not None:
+        ci.write_junit(options["junit"], measured.report)
+    ci.append_step_summary(measured.report, lambda text: click.echo(text, err=True))
+    if options["as_json"]:
+        click.echo(json.dumps(measured.report, indent=1))
     else:
-        print_drift(Console(), measured, judged)
-    sys.exit(exit_code([judged]))
-
-
-def _report(candidate: Path, measured: gate.Drift, judged: gate.Gate) -> dict[str, object]:
-    return {
-        "artifact": {"path": str(candidate), "bytes": candidate.stat().st_size, "sha256": file_sha256(candidate)},
-        "drift": measured.to_json(),
-        "gate": gate_json(judged),
-        "environment": environment(),
-    }
-
-
-def _float_tflite(
-    reference: Path, preprocessing: str | None, images: ImageSet, scratch: Path, progress: TerminalProgress
-) -> Path:
-    """The reference as a `.tflite`; a Keras model is lowered first, which needs the [convert] extra."""
-    if reference.suffix.lower() not in MODEL_SUFFIXES:
-        return reference
-    from convert.lowering import LoweringRequest, lower
-
-    if preprocessing is None:
-        raise SourceError(f"{reference} does not say how its images were prepared: pass --preprocessing")
-    source = ModelSource(str(reference))
-    source.check()
-    return lower(
-        LoweringRequest(source, preprocessing, images.paths[:8], scratch / "reference.tflite"), progress.stage
-    ).path
-
-
-def _open(path: Path, preprocessing: str | None, labels: tuple[str, ...] | None) -> Classifier:
-    """An artifact as a device opens it; a model without a card with what the options say of it."""
-    if has_card(path) or not path.is_file():
-        return Classifier.open(path, engine="litert", delegate="cpu")
-    if preprocessing is None:
-        raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
-    _, height, width, _ = Engine(path, choose_engine("litert"), None).input_shape
-    return Classifier.open(
-        path, engine="litert", delegate="cpu", spec=input_spec(preprocessing, height, width), labels=labels
-    )
+        print_drift(Console(), measured.drift, measured.gate)
+        print_blame(Console(), measured.report["blame"])
+    sys.exit(exit_code([measured.gate]))

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convert import runtimes
+from convert.audit import runtimes
+from convert.audit.findings import ERROR, NOTE, WARNING, Finding
+from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
 from convert.commands import one_line_errors
-from convert.findings import ERROR, NOTE, WARNING, Finding
-from convert.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
 
 NOT_MET = 3
 MOST_PLACES_SHOWN = 3

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
-from convert.drift import Limits
+from convert.gate.drift import Limits
 from edge_runtime import EdgeError
+from edge_runtime.terminal import printable
 
 INTERRUPTED = 130
 
@@ -29,7 +30,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except EdgeError as error:
             if debug:
                 traceback.print_exc()
-            message = " ".join(str(error).split())
+            message = printable(" ".join(str(error).split()))
             click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
@@ -39,7 +40,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--max-drop` and `--min-agreement`."""
+    """`--max-drop`, `--max-top5-drop` and `--min-agreement`."""
     for option in (
         click.option(
             "--min-agreement",
@@ -48,6 +49,14 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             metavar="%",
             help="Least top-1 agreement with the float network.",
+        ),
+        click.option(
+            "--max-top5-drop",
+            type=click.FloatRange(-100, 100),
+            default=Limits.max_top5_drop_pp,
+            show_default=True,
+            metavar="PP",
+            help="Most top-5 accuracy to lose, where there are more than 5 classes.",
         ),
         click.option(
             "--max-drop",
@@ -62,9 +71,9 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def limits(max_drop: float, min_agreement: float) -> Limits:
+def limits(max_drop: float, min_agreement: float, max_top5_drop: float = Limits.max_top5_drop_pp) -> Limits:
     """The limits as the options give them."""
-    return Limits(max_drop, min_agreement / 100)
+    return Limits(max_drop, min_agreement / 100, max_top5_drop)
 
 
 def _terminate(*_: object) -> NoReturn:

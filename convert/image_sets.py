@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.errors import ImageSetError
-from convert.sources import file_sha256
+from convert.network.sources import file_sha256
 from edge_runtime import ImageError, InputSpec
 from edge_runtime.preprocess import SUFFIXES, Pixels, load_pixels
 
@@ -45,6 +45,12 @@ class ImageSet:
         order = np.random.default_rng(SHUFFLE_SEED).permutation(len(self.paths))[:count]
         folders = None if self.folders is None else tuple(self.folders[i] for i in order)
         return replace(self, paths=tuple(self.paths[i] for i in order), folders=folders)
+
+    def part(self, positions: range) -> ImageSet:
+        """The images at some positions."""
+        chosen = slice(positions.start, positions.stop)
+        folders = None if self.folders is None else self.folders[chosen]
+        return replace(self, paths=self.paths[chosen], folders=folders)
 
     def first(self, count: int | None) -> ImageSet:
         """The first `count` images; None keeps all of them."""
@@ -99,16 +105,18 @@ class PixelReader:
     Attributes:
         spec: how images are prepared.
         skipped: one message for each file that could not be read, in the order of the set.
+        most_unreadable: largest part of a set that may be unreadable.
     """
 
     spec: InputSpec
     skipped: list[str] = field(default_factory=list)
+    most_unreadable: float = MOST_UNREADABLE
 
     def read(self, image_set: ImageSet) -> Iterator[tuple[int, Pixels]]:
         """Index in the set and pixels of each readable image, in order.
 
         Raises:
-            ImageSetError: at the end, when more than a tenth could not be read.
+            ImageSetError: at the end, when more than `most_unreadable` could not be read.
         """
         before = len(self.skipped)
         paths = iter(enumerate(image_set.paths))
@@ -121,18 +129,22 @@ class PixelReader:
                     self.skipped.append(str(pixels))
                 else:
                     yield index, pixels
-        unreadable = len(self.skipped) - before
-        if unreadable > MOST_UNREADABLE * len(image_set):
-            raise ImageSetError(
-                f"{unreadable} of {len(image_set)} images in {image_set.root} cannot be read, "
-                f"more than {MOST_UNREADABLE:.0%}; the first: {self.skipped[before]}"
-            )
+        refuse_unreadable(self.skipped[before:], image_set, self.most_unreadable)
 
     def _load(self, index: int, path: Path) -> tuple[int, Pixels | ImageError]:
         try:
             return index, load_pixels(path, self.spec)
         except ImageError as error:
             return index, error
+
+
+def refuse_unreadable(skipped: Sequence[str], images: ImageSet, most: float = MOST_UNREADABLE) -> None:
+    """Raise `ImageSetError` when more than the part `most` of a set was skipped."""
+    if len(skipped) > most * len(images):
+        raise ImageSetError(
+            f"{len(skipped)} of {len(images)} images in {images.root} cannot be read, "
+            f"more than {most:.0%}; the first: {skipped[0]}"
+        )
 
 
 def note_skipped(note: Callable[[str], object], skipped: Sequence[str], images: ImageSet) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import calibration_data
-from convert import calibrators, sufficiency
-from convert.drift import Limits
+from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError, SourceError
+from convert.gate.drift import Limits
 from convert.image_sets import ImageSet, find_images, refuse_overlap
+from convert.network.sources import DEMO, ModelSource
 from convert.preprocessing import CONVENTIONS
-from convert.runtimes import check_target
-from convert.schemes import Scheme, check_io
-from convert.sources import DEMO, ModelSource
+from convert.quantization import calibrators, sufficiency
+from convert.quantization.schemes import Scheme, check_io
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Job:
         labels: text file with one label a line; None for the source's own.
         calibration, validation: image folders; None for the bundled ones, which serve the demo only.
         calibration_size, validation_size: most images to use of each; None to calibrate until ranges have converged.
-        calibrator: whose ranges activations get, see `convert.calibrators`.
+        calibrator: whose ranges activations get, see `convert.quantization.calibrators`.
         keep_float: regular expression for the layers that scheme mixed leaves in float.
-        target_runtime: what every artifact must run on, see `convert.runtimes`; None for whatever it needs.
+        target_runtime: what every artifact must run on, see `convert.audit.runtimes`; None for whatever it needs.
         recover: whether to look for layers to leave in float when int8 does not pass.
         io: dtype of the ends; None for the scheme's own.
         output_dir: where artifacts and reports go.

@@ -10,6 +10,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Z_95 = 1.959963984540054
 """The two-sided 95 % quantile of the standard normal distribution."""
+BOOTSTRAP_RESAMPLES = 10_000
+CONFIDENCE_BINS = 15
 
 
 def centred(logits: Array) -> Array:
@@ -58,7 +60,43 @@ def agreement_top_k(reference: Array, candidate: Array, k: int) -> Array:
     return np.asarray(np.any(best == first[:, np.newaxis], axis=-1))
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+def hits_top_k(probabilities: Array, classes: Array, k: int) -> Array:
+    """For each row (classes,) whether its true class is among its first `k`; the lower index first on a tie.
+
+    Args:
+        probabilities: (N, classes).
+        classes: integers (N,), the index of the true class.
+    """
+    best = np.argsort(-np.asarray(probabilities), axis=-1, kind="stable")[:, :k]
+    return np.asarray(np.any(best == np.asarray(classes)[:, np.newaxis], axis=-1))
+
+
+def margin(probabilities: Array) -> Array:
+    """By how much the first class of each row (N, classes) leads the second, in 0..1; 1 where there is one class."""
+    if probabilities.shape[-1] < 2:
+        return np.ones(len(probabilities))
+    two = np.partition(np.asarray(probabilities, np.float64), -2, axis=-1)[:, -2:]
+    return np.asarray(two[:, 1] - two[:, 0])
+
+
+def calibration_error(probabilities: Array, classes: Array) -> float:
+    """Expected calibration error in 0..1: how far confidence is from accuracy, averaged over the answers.
+
+    Guo et al. 2017, "On calibration of modern neural networks" (arXiv:1706.04599), section 2, equation 3, with their
+    15 bins of equal width, (k / 15, (k + 1) / 15], of the first class's probability.
+
+    Args:
+        probabilities: (N, classes).
+        classes: integers (N,), the index of the true class.
+    """
+    confidence = np.asarray(probabilities, np.float64).max(axis=-1)
+    hits = np.argmax(probabilities, axis=-1) == np.asarray(classes)
+    bins = np.clip(np.ceil(confidence * CONFIDENCE_BINS).astype(int) - 1, 0, CONFIDENCE_BINS - 1)
+    gaps = np.bincount(bins, confidence - hits, CONFIDENCE_BINS)
+    return float(np.abs(gaps).sum() / len(hits))
+
+
+def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     """95 % score interval of a rate (Wilson 1927, JASA 22:209-212, in the form of Brown, Cai, DasGupta 2001)."""
     rate, z2 = successes / trials, Z_95**2
     middle = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
@@ -66,7 +104,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired_drop_interval(lost: int, gained: int, trials: int) -> tuple[float, float]:
+def paired_drop_interval(lost: float, gained: float, trials: float) -> tuple[float, float]:
     """95 % interval of a drop (lost - gained) / trials of paired answers.
 
     Adds half an answer to each cell of the two-by-two table before the normal approximation (Agresti and
@@ -82,3 +120,30 @@ def paired_drop_interval(lost: int, gained: int, trials: int) -> tuple[float, fl
     drop = (b - c) / n
     half = Z_95 * float(np.sqrt((b + c) - (b - c) ** 2 / n)) / n
     return drop - half, drop + half
+
+
+def mcnemar_p_value(lost: int, gained: int) -> float:
+    """Two-sided exact p-value of "as many answers are lost as gained" (McNemar 1947, Psychometrika 12:153-157).
+
+    Only the answers that changed count: of `lost + gained` each is a coin toss under the hypothesis.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def bootstrap_drop_interval(lost: int, gained: int, trials: int, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a drop (lost - gained) / trials (Efron 1979, Annals of Statistics 7:1-26).
+
+    Drawing answers with replacement is drawing the three counts from a multinomial distribution, so that 50,000
+    answers cost no more than 50. Where no answer changed every resample is the same and the interval is empty:
+    `paired_drop_interval` keeps its level there, and is what the gate judges by.
+
+    Args:
+        lost, gained, trials: as of `paired_drop_interval`.
+        seed: the same seed draws the same resamples.
+    """
+    rates = np.array([lost, gained, trials - lost - gained]) / trials
+    draws = np.random.default_rng(seed).multinomial(trials, rates, BOOTSTRAP_RESAMPLES)
+    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / trials, [2.5, 97.5])
+    return float(low), float(high)

@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from edge_runtime.terminal import printable
+
 
 class TerminalProgress:
     """The pipeline's `Progress`, drawn on standard error."""
@@ -61,7 +63,7 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        self._console.print(escape(printable(text)), highlight=False, soft_wrap=True)
 
     def _begin(self, name: str, total: int | None) -> None:
         if self._task is not None:

@@ -171,6 +171,37 @@ class TfliteGraph:
             self._model.buffers.append(_SCHEMA.BufferT())
         self._buffer(index).data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
+    def shift_input(self, offset: float, name: str) -> None:
+        """Let all that reads the input read a new tensor instead: the input plus a constant."""
+        source, shifted = self._graph.inputs[0], len(self._graph.tensors)
+        for operator in self._graph.operators:
+            inputs = [shifted if i == source else i for i in operator.inputs]
+            operator.inputs = np.array(inputs, np.int32)
+        self._new_tensor(name, self._graph.tensors[source].shape, None)
+        constant = self._new_tensor(f"{name}/offset", np.array([1], np.int32), np.array([offset], np.float32))
+        self._graph.operators.insert(0, self._addition([source, constant], shifted))
+
+    def _new_tensor(self, name: str, shape: Any, values: Array | None) -> int:
+        """A float32 tensor."""
+        buffer, tensor = _SCHEMA.BufferT(), _SCHEMA.TensorT()
+        buffer.data = None if values is None else values.view(np.uint8)
+        tensor.name, tensor.shape, tensor.type = name.encode(), shape, _SCHEMA.TensorType.FLOAT32
+        tensor.buffer = len(self._model.buffers)
+        self._model.buffers.append(buffer)
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _addition(self, inputs: list[int], output: int) -> Any:
+        code, operator = _SCHEMA.OperatorCodeT(), _SCHEMA.OperatorT()
+        code.builtinCode = code.deprecatedBuiltinCode = _SCHEMA.BuiltinOperator.ADD
+        code.version = 1
+        operator.opcodeIndex = len(self._model.operatorCodes)
+        self._model.operatorCodes.append(code)
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+        operator.builtinOptionsType = _SCHEMA.BuiltinOptions.AddOptions
+        operator.builtinOptions = _SCHEMA.AddOptionsT()
+        return operator
+
     def consumers(self, index: int) -> list[Operator]:
         """The operators that read a tensor."""
         return [operator for operator in self.operators if index in operator.inputs]

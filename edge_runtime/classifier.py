@@ -59,6 +59,7 @@ class Classifier:
         receipt: what really runs.
         artifact: the opened artifact; None for a foreign model.
         step: between two neighbouring probabilities of a model with an integer output; 0.0 for floats.
+        feed: how the model's input wants its pixels, for `encode`.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Classifier:
             _check_ends(engine, spec, len(labels), feed)
         self.labels, self.spec, self.receipt, self.artifact = tuple(labels), spec, receipt, artifact
         self.step = engines[0].output.scale or 0.0
-        self._engines, self._feed = _Engines(engines), feed
+        self._engines, self.feed = _Engines(engines), feed
 
     @classmethod
     def open(
@@ -259,7 +260,7 @@ class Classifier:
         Raises:
             EngineError: the interpreter fails, or the classifier is closed.
         """
-        tensor = encode(pixels, self.spec, self._feed)
+        tensor = encode(pixels, self.spec, self.feed)
         with self._engines.idle() as engine:
             return _run(engine, tensor)
 
@@ -355,7 +356,11 @@ def answer_probe(engine: AnyEngine, spec: InputSpec, feed: TensorEnd) -> Probabi
 
 
 def _run(engine: AnyEngine, image: npt.NDArray[Any]) -> Probabilities:
-    output, end = engine.run(image[np.newaxis])[0], engine.output
+    return to_probabilities(engine.run(image[np.newaxis])[0], engine.output)
+
+
+def to_probabilities(output: npt.NDArray[Any], end: TensorEnd) -> Probabilities:
+    """float32 (classes,) of an output tensor as `end` describes it."""
     if end.scale is None or end.zero_point is None:
         return np.asarray(output, np.float32)
     return dequantize(output, end.scale, end.zero_point)
@@ -367,11 +372,11 @@ def _chosen_delegate(delegate: str | os.PathLike[str], path: Path, artifact: Art
     return fastest.recall(model_sha256(path, artifact)) or DelegateRequest.parse(CPU)
 
 
-def model_sha256(path: Path, artifact: Artifact | None) -> str:
+def model_sha256(path: str | os.PathLike[str], artifact: Artifact | None) -> str:
     """SHA-256 of a model's flatbuffer, which the card of an artifact has and `open_artifact` has verified."""
     if artifact is not None:
         return artifact.card.sha256["flatbuffer"]
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

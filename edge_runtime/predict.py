@@ -17,6 +17,7 @@ from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
+from edge_runtime.recorder import Recorder
 from edge_runtime.terminal import (
     ERROR,
     add_engine_options,
@@ -91,14 +92,17 @@ def _predict(arguments: argparse.Namespace) -> int:
     ) as classifier:
         complain_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
+        recorder = Recorder(arguments.record, arguments.model, classifier) if arguments.record else None
         progress, failed = Progress(len(images)), 0
         for image in images:
-            answer = _classify(classifier, image, arguments.top_k or TOP_K)
+            answer = _classify(classifier, image, arguments.top_k or TOP_K, recorder)
             failed += answer.error is not None
             progress.erase()
             show(answer)
             progress.step()
         progress.erase()
+        if recorder is not None:
+            recorder.write()
         if not arguments.json:
             print(describe(classifier.receipt))
     if failed:
@@ -106,7 +110,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     return ERROR if failed else 0
 
 
-def _classify(classifier: Classifier, image: str, top_k: int) -> Answer:
+def _classify(classifier: Classifier, image: str, top_k: int, recorder: Recorder | None) -> Answer:
     try:
         start = time.perf_counter()
         pixels = load_pixels(_source(image), classifier.spec)
@@ -114,6 +118,8 @@ def _classify(classifier: Classifier, image: str, top_k: int) -> Answer:
         probabilities = classifier.run(pixels)
         done = time.perf_counter()
         best = classifier.best(probabilities, top_k)
+        if recorder is not None:
+            recorder.add(image, probabilities)
     except EdgeError as error:
         return Answer(image, [], error=error)
     return Answer(image, best, 1000 * (ready - start), 1000 * (done - ready))
@@ -226,6 +232,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true", help="fail where the delegate cannot be used")
     parser.add_argument("--threads", type=positive, metavar="N", help="of the interpreter; default: one a core")
     parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse any other model file than this one")
+    parser.add_argument(
+        "--record", metavar="FILE", help="also write all probabilities as JSON, for irv2-drift --recorded on a host"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--debug", action="store_true", help="show tracebacks, and what native libraries print")
     return parser

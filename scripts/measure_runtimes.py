@@ -1,6 +1,6 @@
-"""Measures what runtimes open, for `convert/operator_versions.csv`.
+"""Measures what runtimes open, for `convert/audit/operator_versions.csv`.
 
-    python scripts/measure_runtimes.py NAME=PYTHON... > convert/operator_versions.csv
+    python scripts/measure_runtimes.py NAME=PYTHON... > convert/audit/operator_versions.csv
 
 PYTHON is the interpreter of a virtual environment with tflite-runtime, tensorflow or ai-edge-litert in it, NAME what
 `--target-runtime` calls it; oldest first.

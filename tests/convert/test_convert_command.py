@@ -177,6 +177,10 @@ def test_uint8_ends_feed_the_pixels_themselves(converted: Conversion, validation
 
 @pytest.mark.parametrize("io", ["int8", "float32"])
 def test_other_ends(io: str, arguments: list[object], tmp_path: Path, validation_folder: Path) -> None:
+    """What passes takes the place of what failed before."""
+    stale = [tmp_path / f"colours.int8.failed.tflite{suffix}" for suffix in ("", ".report.json", ".report.html")]
+    for path in stale:
+        path.write_bytes(b"")
     finished = run_command("irv2-convert", *arguments, "--io", io, "--output-dir", tmp_path)
     assert finished.code == 0, finished.err
     conversion = Conversion(finished, tmp_path)
@@ -185,6 +189,7 @@ def test_other_ends(io: str, arguments: list[object], tmp_path: Path, validation
     assert graph.dtype(graph.outputs[0]) == io
     with Classifier.open(conversion.artifact("int8")) as classifier:
         assert classifier.predict(validation_folder / "green" / "000.png")[0].label == "green"
+    assert not any(path.exists() for path in stale)
 
 
 def test_a_failing_artifact_leaves_the_passing_one_alone(converted: Conversion, arguments: list[object]) -> None:
@@ -246,7 +251,7 @@ def test_tensorflow_stays_silent(converted: Conversion) -> None:
 def test_drift_gates_the_artifact_against_the_float_one(converted: Conversion, validation_folder: Path) -> None:
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("none"),
-        "--images", validation_folder, "--json",
+        "--images", validation_folder, "--no-stop-early", "--json",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     report = json.loads(finished.out)
@@ -254,11 +259,18 @@ def test_drift_gates_the_artifact_against_the_float_one(converted: Conversion, v
     assert report["drift"]["sqnr_db"] == pytest.approx(converted.report("int8")["drift"]["sqnr_db"], abs=1e-6)
 
 
+def test_the_report_of_a_conversion_blames_its_two_steps(converted: Conversion) -> None:
+    lowering, quantizing = converted.report("int8")["blame"]
+    assert (lowering["from"], lowering["to"]) == ("Keras", "float TFLite")
+    assert lowering["sqnr_db"] > 80
+    assert quantizing["sqnr_db"] == converted.report("int8")["drift"]["sqnr_db"]
+
+
 def test_drift_writes_a_page(converted: Conversion, validation_folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("none"),
-        "--images", validation_folder, "--html", page, "--no-thumbnails", "--json",
+        "--images", validation_folder, "--no-stop-early", "--html", page, "--no-thumbnails", "--json",
     )  # fmt: skip
     assert finished.code == 0, finished.err
     assert json.loads(finished.out)["gate"]["verdict"] == "pass"
@@ -286,9 +298,10 @@ def test_drift_lowers_a_keras_reference(
 ) -> None:
     finished = run_command(
         "irv2-drift", converted.artifact("int8"), "--reference", small_model, "--images", validation_folder,
-        "--preprocessing", "tf", "--labels", colour_labels,
+        "--reference-preprocessing", "tf", "--labels", colour_labels, "--no-stop-early",
     )  # fmt: skip
     assert finished.code == 0, finished.err
+    assert "Keras -> float TFLite" in finished.out
     assert finished.out.startswith("pass on 240 images")
 
 
@@ -307,7 +320,8 @@ def test_drift_sees_a_card_that_lies(
     packaging.write(packaging.Package(flatbuffer, (green, blue, red), replace(artifact.card)), liar)
     finished = run_command("irv2-drift", liar, "--reference", converted.artifact("none"), "--images", validation_folder)
     assert finished.code == 3, finished.err
-    assert finished.out.startswith("fail on 240 images")
+    assert finished.out.startswith("fail on ")
+    assert "of 240 images" in finished.err, "a lie is found out early"
 
 
 def test_inspect_counts_what_is_in_the_artifact(converted: Conversion) -> None:

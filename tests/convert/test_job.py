@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from convert.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
+from convert.gate.drift import Limits
 from convert.job import Job, check, read_labels
-from convert.schemes import SCHEMES
-from convert.sources import ModelSource
+from convert.network.sources import ModelSource
+from convert.quantization.schemes import SCHEMES
 from tests.conftest import save_colour_pictures
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial import distance
 from scipy.special import log_softmax, softmax
-from scipy.stats import binomtest, entropy, norm
+from scipy.stats import binom, binomtest, bootstrap, entropy, norm
 
 from convert import metrics
 
@@ -148,3 +148,54 @@ def test_paired_interval_covers_the_truth_in_95_of_100_draws(loses: float, gains
     intervals = np.array([metrics.paired_drop_interval(int(b), int(c), 500) for b, c, _ in draws])
     covered = np.mean((intervals[:, 0] <= loses - gains) & (loses - gains <= intervals[:, 1]))
     assert 0.935 < covered < 0.985
+
+
+def test_hits_by_hand() -> None:
+    rows = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.4, 0.4, 0.2]])
+    truth = np.array([2, 0, 1])
+    assert metrics.hits_top_k(rows, truth, 1).tolist() == [False, True, False], "of a tie the first class counts"
+    assert metrics.hits_top_k(rows, truth, 2).tolist() == [True, True, True]
+
+
+def test_margin_by_hand() -> None:
+    assert metrics.margin(np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8], [0.4, 0.4, 0.2]])) == pytest.approx([0.2, 0.7, 0])
+    assert metrics.margin(np.ones((2, 1))).tolist() == [1, 1]
+
+
+def test_calibration_error_by_hand() -> None:
+    """Two answers at 0.9, one right: 0.4 too sure. Two at 0.6, both right: 0.4 too modest. One at 1.0, right."""
+    confidence = np.array([0.9, 0.9, 0.6, 0.6, 1.0])
+    rows = np.stack([confidence, 1 - confidence], axis=1)
+    assert metrics.calibration_error(rows, np.array([0, 1, 0, 0, 0])) == pytest.approx((2 * 0.4 + 2 * 0.4 + 0) / 5)
+
+
+def test_answers_as_good_as_their_confidence_are_calibrated() -> None:
+    random = np.random.default_rng(0)
+    rows = random.dirichlet(np.ones(4), 20_000)
+    truth = (random.random((20_000, 1)) > rows.cumsum(axis=1)).sum(axis=1)
+    assert metrics.calibration_error(rows, truth) < 0.02
+    assert metrics.calibration_error(rows, np.roll(truth, 1)) > 0.2
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_twice_the_smaller_binomial_tail(lost: int, gained: int) -> None:
+    tail = binom.cdf(min(lost, gained), lost + gained, 0.5)
+    assert metrics.mcnemar_p_value(lost, gained) == pytest.approx(min(1, 2 * tail), rel=1e-9)
+
+
+def test_mcnemar_by_hand() -> None:
+    """Five changed, all to the worse: 2 / 2^5."""
+    assert metrics.mcnemar_p_value(5, 0) == pytest.approx(1 / 16)
+    assert metrics.mcnemar_p_value(0, 0) == 1
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(30, 10), (3, 8)])
+def test_bootstrap_is_scipys(lost: int, gained: int) -> None:
+    drops = np.repeat([1, -1, 0], [lost, gained, 500 - lost - gained])
+    wanted = bootstrap((drops,), np.mean, method="percentile", rng=np.random.default_rng(3)).confidence_interval
+    assert metrics.bootstrap_drop_interval(lost, gained, 500) == pytest.approx((wanted.low, wanted.high), abs=0.0025)
+
+
+def test_the_same_seed_draws_the_same_interval() -> None:
+    assert metrics.bootstrap_drop_interval(9, 4, 300) == metrics.bootstrap_drop_interval(9, 4, 300)
+    assert metrics.bootstrap_drop_interval(0, 0, 300) == (0, 0)

@@ -1,0 +1,115 @@
+"""One artifact: quantized, measured, judged, written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from convert import building, packaging
+from convert.audit.runtimes import refuse_newer
+from convert.building import FloatModel, Recipe
+from convert.gate import drift
+from convert.gate.counts import Comparison
+from convert.gate.drift import Drift, Gate
+from convert.preparation import Prepared, timed
+from convert.progress import Progress
+from convert.quantization import layers
+from convert.quantization.fitting import Fitted
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.schemes import Scheme
+from convert.reporting import page, report
+from convert.reporting.report import Outcome
+from edge_runtime import Classifier
+from edge_runtime.benchmark import measure as measure_speed
+
+TIMED_WARMUP, TIMED_RUNS = 2, 15
+SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
+
+
+def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
+    """Quantize as a recipe says, measure drift, judge it, and write artifact and report.
+
+    A failed artifact never takes the name of a passing one; a passing one takes the place of a failed one.
+    """
+    spent = dict(prepared.timings_s)
+    network, fitted = prepared.network, prepared.fitted
+    with timed(spent, "quantization"):
+        quantized = building.apply(network, recipe, fitted)
+        if prepared.job.target_runtime is not None:
+            refuse_newer(quantized.model, prepared.job.target_runtime)
+        quantized = building.correct(quantized, network, recipe, fitted)
+        built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted)
+    with timed(spent, "layers"):
+        per_layer = _compare_layers(quantized, recipe, fitted, network)
+    with timed(spent, "drift"):
+        compared = _compare(prepared, recipe, built, progress)
+    measured = gate = None
+    if compared is not None:
+        measured = drift.compare(compared.reference, compared.candidate, compared.true_classes)
+        gate = drift.judge(measured, prepared.job.limits)
+    path, sha256 = _write(prepared.job.output_dir, built, measured, gate)
+    outcome = Outcome(
+        recipe.scheme,
+        path,
+        path.stat().st_size,
+        sha256,
+        measured,
+        gate,
+        spent,
+        calibration=fitted.to_json() if fitted is not None and recipe.scheme.calibrates else None,
+        layers=[layer.to_json() for layer in per_layer],
+        float_layers=tuple(map(layers.layer_name, recipe.float_layers)),
+        keras_sqnr_db=network.lowered.keras_sqnr_db,
+        latency_ms=_latency_ms(recipe.scheme, path),
+        compared=compared,
+    )
+    report.write_json(report.to_json(outcome), path)
+    return outcome
+
+
+def _write(folder: Path, built: packaging.Package, measured: Drift | None, gate: Gate | None) -> tuple[Path, str]:
+    """Path and SHA-256 of the artifact."""
+    name = f"{built.card.name}.{built.card.scheme}"
+    passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
+    path = failing if gate is not None and gate.verdict == drift.FAIL else passing
+    summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
+    sha256 = packaging.write(built.with_drift(summary), path)
+    if gate is not None and gate.verdict == drift.PASS:
+        for stale in (failing, report.beside(failing), page.beside(failing)):
+            stale.unlink(missing_ok=True)
+    return path, sha256
+
+
+def _compare_layers(
+    quantized: QuantizedModel, recipe: Recipe, fitted: Fitted | None, network: FloatModel
+) -> list[layers.Layer]:
+    """Layer by layer, for schemes with integer activations whose kernels are fast enough."""
+    if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
+        return []
+    return layers.compare_layers(fitted.equalized, quantized, network.spec, fitted.pixels)
+
+
+def _compare(prepared: Prepared, recipe: Recipe, built: packaging.Package, progress: Progress) -> Comparison | None:
+    """Answers of the artifact as it will be shipped, opened as a device opens it, beside the reference's."""
+    images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
+    if images is None or reference is None:
+        return None
+    few = images.first(scheme.validation_limit)
+    if len(few) < len(images):
+        progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
+    path = prepared.scratch / f"{scheme.name}{SUFFIX}"
+    packaging.write(built, path)
+    with Classifier.open(path, engine="litert", delegate="cpu") as classifier:
+        name = f"drift of {scheme.name}"
+        candidate = drift.answer(classifier, few, lambda done: progress.count(name, done, len(few)))
+    path.unlink()
+    wanted = reference.first(len(candidate.paths))
+    return Comparison(wanted, candidate, drift.truth(images, wanted))
+
+
+def _latency_ms(scheme: Scheme, path: Path) -> float | None:
+    """Median time of an image on this machine's CPU; None where reference kernels would take minutes."""
+    if scheme.validation_limit is not None:
+        return None
+    speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
+    return round(speed.p50_ms, 3)

@@ -1,0 +1,1 @@
+"""What is in a `.tflite`, and what is wrong with it."""

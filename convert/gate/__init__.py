@@ -1,0 +1,1 @@
+"""Reference against candidate: answers, how far they are apart, how sure one can be, and the verdict."""

@@ -1,0 +1,1 @@
+"""The network: where it comes from, what it looks like, and its float `.tflite`."""

@@ -1,0 +1,1 @@
+"""Float `.tflite` + calibration images -> quantized `.tflite`: schemes, ranges, rounding, corrections, recovery."""

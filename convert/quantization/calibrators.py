@@ -1,0 +1,122 @@
+"""What calibration images did to an activation -> the range that its integers cover.
+
+real = scale * (q - zero_point), scale = (high - low) / levels: a narrow range rounds finely and clips what is
+outside, a wide one clips nothing and rounds coarsely. Each calibrator is a pure function that weighs the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.quantization.histogram import HALF, Observed, Range
+
+Array = npt.NDArray[Any]
+
+LEVELS = 255
+"""Steps between the smallest and the largest of 256 integers."""
+OUTSIDE = 1e-4
+"""The part of the values that `percentile` leaves outside on each side."""
+FRACTIONS = np.linspace(0.02, 1, 50)
+"""The parts of the true range that `mean_squared_error` tries."""
+ENTROPY_STRIDE = 8
+"""Bins between two ranges that `entropy` tries."""
+
+
+def min_max(observed: Observed) -> Range:
+    """The true range: nothing is clipped."""
+    return observed.minimum, observed.maximum
+
+
+def moving_average(observed: Observed) -> Range:
+    """The range of a typical image: depends on the order of the images, and clips the extreme ones."""
+    low, high = observed.moving or (0.0, 0.0)
+    return min(low, 0.0), max(high, 0.0)
+
+
+def percentile(observed: Observed) -> Range:
+    """All but `OUTSIDE` of the values on each side."""
+    counts = observed.histogram.counts
+    below = np.cumsum(counts)
+    outside = OUTSIDE * below[-1]
+    first = int(np.searchsorted(below, outside, "right"))
+    last = int(np.searchsorted(below, below[-1] - outside, "left"))
+    width = observed.histogram.width
+    return _within(observed, (first - HALF) * width, (last + 1 - HALF) * width)
+
+
+def mean_squared_error(observed: Observed) -> Range:
+    """The range whose rounding and clipping together leave the smallest mean square error (Banner et al. 2019,
+    "Post training 4-bit quantization", arXiv:1810.05723, found by search instead of a model of the distribution).
+
+    The upper end is searched first, then the lower one.
+    """
+    centres, counts = observed.histogram.centres, observed.histogram.counts
+    seen = np.flatnonzero(counts)
+    centres, counts = centres[seen], counts[seen]
+    highs = FRACTIONS * observed.maximum
+    high = min(highs[::-1], key=lambda end: rounding_error(centres, counts, (observed.minimum, end)))
+    lows = FRACTIONS * observed.minimum
+    low = min(lows[::-1], key=lambda end: rounding_error(centres, counts, (end, high)))
+    return float(low), float(high)
+
+
+def rounding_error(values: Array, counts: Array, ends: Range) -> float:
+    """Sum of squared errors when values, each so many times, are rounded to `LEVELS` steps of a range with 0."""
+    scale = (ends[1] - ends[0]) / LEVELS
+    if scale <= 0:
+        return float(np.sum(counts * values**2))
+    zero_point = np.rint(-ends[0] / scale)
+    integers = np.clip(np.rint(values / scale) + zero_point, 0, LEVELS)
+    return float(np.sum(counts * (values - scale * (integers - zero_point)) ** 2))
+
+
+def entropy(observed: Observed) -> Range:
+    """The range within which rounded values are distributed most like the exact ones, by Kullback-Leibler divergence
+    (Migacz 2017, "8-bit inference with TensorRT", GTC; there for magnitudes, as here where a tensor has both signs).
+
+    Bin 0 is left out: where a ReLU made most values zero, it would be all that counts.
+    """
+    counts = observed.histogram.counts
+    positive, negative = counts[HALF:].astype(float), counts[:HALF][::-1].astype(float)
+    signed = observed.minimum < 0 < observed.maximum
+    magnitudes = positive + negative
+    magnitudes[0] = 0
+    levels = (LEVELS + 1) // 2 if signed else LEVELS
+    used = int(np.max(np.flatnonzero(magnitudes), initial=0)) + 1
+    lengths = range(used, levels, -ENTROPY_STRIDE)
+    best = min(lengths, key=lambda length: _divergence(magnitudes, length, levels), default=used)
+    end = best * observed.histogram.width
+    return _within(observed, -end, end)
+
+
+def _divergence(counts: Array, length: int, levels: int) -> float:
+    """From the first `length` bins, with all beyond in the last, to the same as `levels` levels can tell them apart."""
+    exact = counts[:length].copy()
+    level = np.arange(length) * levels // length
+    filled = np.bincount(level, exact > 0, levels)
+    rounded = np.where(exact > 0, (np.bincount(level, exact, levels) / np.maximum(filled, 1))[level], 0)
+    exact[-1] += counts[length:].sum()
+    if np.any((exact > 0) & (rounded == 0)):
+        return float("inf")
+    p, q = exact / exact.sum(), rounded / rounded.sum()
+    return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
+
+
+def _within(observed: Observed, low: float, high: float) -> Range:
+    """A range that covers zero and goes no further than the values did."""
+    return min(max(low, observed.minimum), 0.0), max(min(high, observed.maximum), 0.0)
+
+
+CALIBRATORS: dict[str, Callable[[Observed], Range]] = {
+    "minmax": min_max,
+    "average": moving_average,
+    "percentile": percentile,
+    "entropy": entropy,
+    "mse": mean_squared_error,
+}
+AUTO = "auto"
+DEFAULT = "minmax"

@@ -1,0 +1,160 @@
+"""Float `.tflite` -> the same function, whose channels fill the int8 range of their tensor more evenly.
+
+A tensor has one int8 scale, so a channel whose largest value is a quarter of the tensor's loses two bits. A positive
+factor of a channel passes through ReLU, pooling and concatenation, out of the kernel of one convolution and into that
+of the next, and through a residual sum when both of its inputs have it (Nagel et al. 2019, "Data-Free Quantization
+Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.1).
+
+    largest value of each channel -> channels that must share a factor -> factors -> kernels, biases, statistics
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from convert.quantization.calibration import Statistics
+from convert.tflite_graph import Operator, TfliteGraph, passes_factors
+
+Array = npt.NDArray[Any]
+
+INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
+"""How far channels are evened out: 0 not at all, 1 to the same maximum. A residual stream has one factor a channel for
+all the blocks it runs through, which cannot be the best for each of them."""
+
+MOST_UNEVEN = 2.0**8
+"""Channels that stay further than this below the largest of their tensor are not evened out fully: almost dead ones."""
+
+POOLS = ("MAX_POOL_2D", "AVERAGE_POOL_2D")
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels of all activations, in groups that must share a factor.
+
+    Attributes:
+        groups: for each tensor the group of each of its channels.
+        pinned: for each group whether its factor must stay 1.
+        in_stream: for each group whether it passes through a residual sum.
+    """
+
+    groups: dict[int, Array]
+    pinned: Array
+    in_stream: Array
+
+
+def equalize(float_model: bytes, statistics: Statistics) -> tuple[bytes, Statistics]:
+    """Even out the channels of a float network.
+
+    Args:
+        float_model: static batch 1, channels last.
+        statistics: of its activations.
+
+    Returns:
+        A model that computes the same up to float rounding, and what its statistics are.
+    """
+    graph = TfliteGraph(float_model)
+    channels = group_channels(graph)
+    of_group = group_factors(graph, channels, statistics)
+    factors = {tensor: of_group[groups] for tensor, groups in channels.groups.items()}
+    for operator in graph.operators:
+        if _is_scalable(graph, operator):
+            _scale_weights(graph, operator, factors[operator.inputs[0]], factors[operator.outputs[0]])
+    return graph.to_bytes(), statistics.scaled({graph.tensor_name(i): factor for i, factor in factors.items()})
+
+
+def group_channels(graph: TfliteGraph) -> Channels:
+    """Find the channels that must share a factor, and those that can have none."""
+    tensors = [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
+    ends = np.cumsum([graph.shape(i)[-1] for i in tensors])
+    numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(tensors, ends, strict=True)}
+    count = int(ends[-1])
+    pairs = [(numbers[a][part], numbers[b]) for a, part, b in _equal_channels(graph)]
+    first, second = (np.concatenate([pair[side] for pair in pairs] or [np.zeros(0, int)]) for side in (0, 1))
+    joined = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    total, group = connected_components(joined, directed=False)
+    pinned, in_stream = np.zeros(total, bool), np.zeros(total, bool)
+    for tensor in _pinned(graph):
+        pinned[group[numbers[tensor]]] = True
+    for operator in graph.named("ADD"):
+        in_stream[group[numbers[operator.outputs[0]]]] = True
+    return Channels({tensor: group[own] for tensor, own in numbers.items()}, pinned, in_stream)
+
+
+def group_factors(graph: TfliteGraph, channels: Channels, statistics: Statistics) -> Array:
+    """The factor of each group, float64: its largest value to the power of minus the strength."""
+    peak = np.zeros(len(channels.pinned))
+    for tensor, groups in channels.groups.items():
+        name = graph.tensor_name(tensor)
+        largest = np.maximum(-statistics.minimum[name], statistics.maximum[name])
+        np.maximum.at(peak, groups, np.maximum(largest, largest.max() / MOST_UNEVEN))
+    strength = np.where(channels.in_stream, STREAM_STRENGTH, INNER_STRENGTH)
+    free = ~channels.pinned & (peak > 0)
+    return np.where(free, np.where(free, peak, 1.0) ** -strength, 1.0)
+
+
+def _equal_channels(graph: TfliteGraph) -> Iterator[tuple[int, slice, int]]:
+    """(tensor, part of its channels, another tensor whose channels have the same factors)."""
+    for operator in graph.operators:
+        if not _passes_through(graph, operator):
+            continue
+        start = 0
+        for tensor in operator.inputs if operator.name in ("CONCATENATION", "ADD") else operator.inputs[:1]:
+            stop = start + graph.shape(tensor)[-1]
+            yield operator.outputs[0], slice(start, stop), tensor
+            start = stop if operator.name == "CONCATENATION" else 0
+
+
+def _pinned(graph: TfliteGraph) -> Iterator[int]:
+    """The ends of the graph, and the ends of operators that no factor passes."""
+    yield from graph.inputs
+    yield from graph.outputs
+    for operator in graph.operators:
+        if not (_passes_through(graph, operator) or _is_scalable(graph, operator)):
+            yield from (i for i in (*operator.inputs, *operator.outputs) if graph.is_activation(i))
+
+
+def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
+    """Whether a factor of an input's channel becomes one of the output's, and nothing else changes."""
+    variable = operator.inputs[:1] if operator.name == "MEAN" else operator.inputs
+    if not passes_factors(operator) or not all(graph.is_activation(i) for i in variable):
+        return False
+    rank = len(graph.shape(operator.inputs[0]))
+    if operator.name == "MEAN":
+        return all(axis % rank != rank - 1 for axis in graph.constant(operator.inputs[1]).flat)
+    if operator.name == "CONCATENATION":
+        return bool(operator.options.axis % rank == rank - 1)
+    if operator.name == "ADD":
+        return len({graph.shape(i) for i in operator.inputs}) == 1
+    return operator.name in POOLS
+
+
+def _is_scalable(graph: TfliteGraph, operator: Operator) -> bool:
+    """Whether factors of input and output fit into an operator's own weights."""
+    if operator.name not in WEIGHTED or not passes_factors(operator):
+        return False
+    constants = [i for i in operator.inputs[1:] if i >= 0]
+    own = all(graph.is_constant(i) and len(graph.consumers(i)) == 1 for i in constants)
+    channels = graph.shape(operator.inputs[0])[-1]
+    grouped = operator.name != "DEPTHWISE_CONV_2D" and graph.shape(operator.inputs[1])[-1] != channels
+    return own and not grouped and graph.is_activation(operator.inputs[0])
+
+
+def _scale_weights(graph: TfliteGraph, operator: Operator, factor_in: Array, factor_out: Array) -> None:
+    """Let an operator read an input that was multiplied by `factor_in`, and multiply its output by `factor_out`."""
+    weights = graph.constant(operator.inputs[1]).astype(np.float64)
+    if operator.name == "DEPTHWISE_CONV_2D":
+        scaled = weights * (factor_out / np.repeat(factor_in, len(factor_out) // len(factor_in)))
+    else:
+        scaled = weights * factor_out.reshape(-1, *[1] * (weights.ndim - 1)) / factor_in
+    graph.set_constant(operator.inputs[1], scaled.astype(np.float32))
+    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+        bias = graph.constant(operator.inputs[2])
+        graph.set_constant(operator.inputs[2], (bias * factor_out).astype(np.float32))

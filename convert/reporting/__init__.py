@@ -1,0 +1,1 @@
+"""What was found, for machines and for people: JSON, terminal, one HTML page."""

@@ -1,0 +1,71 @@
+"""Keeps what a device answered, as JSON, for a host to hold against its own answers (`irv2-drift --recorded`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from typing import Any
+
+from edge_runtime.classifier import Classifier, Probabilities, model_sha256
+from edge_runtime.errors import ImageError
+
+FORMAT, FORMAT_VERSION = "irv2-edge recording", 1
+
+
+class Recorder:
+    """Collects answers, and writes them all at once; a run that is cut off writes nothing.
+
+    The file is a JSON object: `format`, `version`, `model_sha256` (of the flatbuffer), `labels`, `receipt`, and
+    `answers`, a list of {image, sha256, probabilities} with a float for each class, exact to the last bit.
+    """
+
+    def __init__(self, path: str, model: str, classifier: Classifier) -> None:
+        """Record a classifier's answers.
+
+        Args:
+            path: of the file to write.
+            model: path of the model that the classifier was opened from.
+            classifier: what answers.
+        """
+        self._path, self._classifier = path, classifier
+        self._model_sha256 = model_sha256(model, classifier.artifact)
+        self._answers: list[dict[str, Any]] = []
+
+    def add(self, image: str, probabilities: Probabilities) -> None:
+        """Keep one answer.
+
+        Args:
+            image: path of the picture.
+            probabilities: float32 (classes,).
+
+        Raises:
+            ImageError: the picture is gone.
+        """
+        try:
+            with open(image, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ImageError(f"{image} cannot be recorded: {error.strerror or error}; pass a file") from error
+        row = [float(probability) for probability in probabilities]
+        self._answers.append({"image": image, "sha256": sha256, "probabilities": row})
+
+    def write(self) -> None:
+        """Write the file, replacing what is there; OSError when that fails, and then nothing is left behind."""
+        value = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "model_sha256": self._model_sha256,
+            "labels": self._classifier.labels,
+            "receipt": asdict(self._classifier.receipt),
+            "answers": self._answers,
+        }
+        partial = f"{self._path}.partial"
+        try:
+            with open(partial, "w", encoding="utf-8") as file:
+                json.dump(value, file, allow_nan=False)
+            os.replace(partial, self._path)
+        finally:
+            if os.path.exists(partial):
+                os.remove(partial)

@@ -1,0 +1,563 @@
+"""`irv2-inspect`: is it really int8? Asked of every scheme, of foreign models, and of graphs damaged by hand."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from keras import layers
+
+from convert.audit.inspection import Inspection
+from convert.cli_inspect import inspect as command
+from convert.quantization.calibration import measure
+from convert.quantization.quantize import quantize
+from convert.quantization.schemes import SCHEMES
+from convert.tflite_graph import TfliteGraph
+from tests.conftest import run_command
+from tests.convert.networks import SPEC, convolution, lowered, new_image, plain_dynamic, residual_network
+from tests.edge_runtime.tiny_model import tiny_artifact
+
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
+BUILTIN = schema.BuiltinOperator
+TYPES = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8, "int4": schema.TensorType.INT4}
+
+
+def audit(model: bytes, folder: Path, *options: str) -> dict[str, Any]:
+    """The machine-readable report."""
+    path = folder / "model.tflite"
+    path.write_bytes(model)
+    result = click.testing.CliRunner().invoke(command, [str(path), "--json", *options])
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def found(report: dict[str, Any]) -> dict[str, str]:
+    """Check -> severity of all findings but notes on requantizations, which sound models have."""
+    return {entry["check"]: entry["severity"] for entry in report["findings"] if entry["check"] != "requantization"}
+
+
+@pytest.fixture(scope="module")
+def float_model() -> bytes:
+    return residual_network()
+
+
+@pytest.fixture(scope="module")
+def of_scheme(float_model: bytes) -> Callable[[str, str], bytes]:
+    """The residual network in a scheme and with the ends wanted."""
+    statistics = measure(float_model, IMAGES, SPEC)
+    return lambda scheme, io: quantize(float_model, SCHEMES[scheme], io, SPEC, statistics).model
+
+
+@pytest.fixture
+def int8(of_scheme: Callable[[str, str], bytes]) -> TfliteGraph:
+    """A sound int8 graph with a float head, to damage."""
+    return TfliteGraph(of_scheme("int8", "uint8"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "io", "kind", "text"),
+    [
+        ("none", "float32", "float", "NOT int8: float: 0 of 9 convolutions int8, 0 of 1 dense operator int8"),
+        ("float16", "float32", "float16", "NOT int8: float, weights stored in 16 bits: 0 of 9 convolutions int8"),
+        ("dynamic", "float32", "dynamic", "NOT int8: weights only (dynamic), activations are float: 0 of 9"),
+        ("int8", "uint8", "int8", "integer: 9 of 9 convolutions int8 per channel; float head of 3 operators"),
+        ("int8", "float32", "int8", "integer: 9 of 9 convolutions int8 per channel; float stem of 1 operator; float h"),
+        ("int8", "int8", "int8", "integer: 9 of 9 convolutions int8 per channel, 1 of 1 dense operator int8 per ch"),
+        ("int16x8", "float32", "int16x8", "integer, NOT int8: activations of 16 bits: 9 of 9 convolutions int16x8"),
+    ],
+)
+def test_every_scheme_is_seen_for_what_it_is(
+    scheme: str, io: str, kind: str, text: str, of_scheme: Callable[[str, str], bytes], tmp_path: Path
+) -> None:
+    report = audit(of_scheme(scheme, io), tmp_path)
+    assert report["verdict"]["kind"] == kind
+    assert report["verdict"]["text"].startswith(text)
+    assert report["float_activations"] == (io != "int8")
+    assert set(found(report)) <= {"runtime-overpromised"}
+
+
+def test_a_layer_kept_in_float_is_an_island_of_the_mixed_scheme(float_model: bytes, tmp_path: Path) -> None:
+    graph = TfliteGraph(float_model)
+    kept = graph.tensor_name(graph.named("CONV_2D")[4].outputs[0])
+    statistics = measure(float_model, IMAGES, SPEC)
+    model = quantize(float_model, SCHEMES["mixed"], "uint8", SPEC, statistics, [kept]).model
+    report = audit(model, tmp_path)
+    assert report["verdict"]["kind"] == "mixed"
+    assert report["verdict"]["text"] == (
+        "NOT int8 throughout: 8 of 9 convolutions int8 per channel; "
+        "float island of 1 operator, 1 of them with weights; float head of 3 operators"
+    )
+    assert report["float_runs"][0]["operators"] == [f"CONV_2D {kept}"]
+
+
+def foreign(representative: bool = False, **settings: Any) -> bytes:
+    """A network with a grouped, a depthwise and a dense operator through the plain TFLiteConverter."""
+    keras.utils.set_random_seed(1)
+    image = new_image()
+    x = layers.DepthwiseConv2D(3, activation="relu")(layers.Conv2D(32, 3, activation="relu")(image))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 3, groups=2, activation="relu")(x))
+    model = keras.Model(image, layers.Dense(20, activation="softmax")(x))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if representative:
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32) / 127.5 - 1] for image in IMAGES)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = settings.pop("supported_types", [])
+    for name, value in settings.items():
+        setattr(converter, name, value)
+    return bytes(converter.convert())
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "float_activations"),
+    [
+        ({}, "dynamic", True),
+        ({"supported_types": [tf.float16]}, "float16", True),
+        ({"representative": True}, "int8", True),
+        ({"representative": True, "inference_input_type": tf.int8, "inference_output_type": tf.int8}, "int8", False),
+    ],
+)
+def test_a_foreign_model_is_audited_without_a_card(
+    settings: dict[str, Any], kind: str, float_activations: bool, tmp_path: Path
+) -> None:
+    report = audit(foreign(**settings), tmp_path)
+    assert (report["verdict"]["kind"], report["float_activations"]) == (kind, float_activations)
+    assert report["card"] is report["labels"] is report["checksum"] is None
+    assert [layer["operator"] for layer in report["layers"]] == [
+        "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "FULLY_CONNECTED",
+    ]  # fmt: skip
+    assert [layer["channels"] for layer in report["layers"]] == [32, 32, 64, 20]
+
+
+def test_weights_that_are_unpacked_at_run_time_are_no_integer_arithmetic(float_model: bytes, tmp_path: Path) -> None:
+    from ai_edge_quantizer import quantizer
+
+    worker = quantizer.Quantizer(bytearray(float_model))
+    worker.add_weight_only_config(".*", "*", 8)
+    assert audit(bytes(worker.quantize().quantized_model), tmp_path)["verdict"]["kind"] == "weights-only"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "io", "requirement", "code"),
+    [
+        ("int8", "uint8", "int8", 0),
+        ("int8", "int8", "all-int8", 0),
+        ("int8", "uint8", "all-int8", 3),
+        ("int8", "float32", "all-int8", 3),
+        ("int16x8", "float32", "int8", 3),
+        ("dynamic", "float32", "int8", 3),
+        ("none", "float32", "int8", 3),
+    ],
+)
+def test_a_requirement_that_is_not_met_exits_with_3(
+    scheme: str, io: str, requirement: str, code: int, of_scheme: Callable[[str, str], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(of_scheme(scheme, io))
+    result = click.testing.CliRunner().invoke(command, [str(path), "--require", requirement], prog_name="irv2-inspect")
+    assert result.exit_code == code, result.output
+    assert bool(result.stderr) == (code != 0)
+    if code:
+        assert result.stderr.startswith(f"irv2-inspect: {requirement} was required: ")
+        assert result.stderr.count("\n") == 1
+
+
+# Damage, one kind a function; each changes a sound int8 graph.
+
+
+def tensor_of(graph: TfliteGraph, index: int) -> Any:
+    return graph._graph.tensors[index]
+
+
+def weights_of(graph: TfliteGraph, position: int = 2) -> int:
+    return graph.named("CONV_2D")[position].inputs[1]
+
+
+def set_scale(index_of: Callable[[TfliteGraph], int], scale: float) -> Callable[[TfliteGraph], None]:
+    def damage(graph: TfliteGraph) -> None:
+        quantization = tensor_of(graph, index_of(graph)).quantization
+        quantization.scale = np.asarray(quantization.scale, np.float32).copy()
+        quantization.scale[0] = scale
+
+    return damage
+
+
+def activation(graph: TfliteGraph) -> int:
+    return graph.named("ADD")[0].outputs[0]
+
+
+def set_zero_point(index_of: Callable[[TfliteGraph], int], zero_point: int) -> Callable[[TfliteGraph], None]:
+    def damage(graph: TfliteGraph) -> None:
+        quantization = tensor_of(graph, index_of(graph)).quantization
+        quantization.zeroPoint = np.full(len(quantization.zeroPoint), zero_point, np.int64)
+
+    return damage
+
+
+def give_one_scale(graph: TfliteGraph) -> None:
+    quantization = tensor_of(graph, weights_of(graph)).quantization
+    quantization.scale, quantization.zeroPoint = quantization.scale[:1], quantization.zeroPoint[:1]
+
+
+def drop_a_scale(graph: TfliteGraph) -> None:
+    quantization = tensor_of(graph, weights_of(graph)).quantization
+    quantization.scale = quantization.scale[:-1]
+
+
+def scale_a_channel(factor: float) -> Callable[[TfliteGraph], None]:
+    def damage(graph: TfliteGraph) -> None:
+        values = graph.constant(weights_of(graph)).copy()
+        values[1] = np.round(values[1] * factor).astype(np.int8)
+        graph.set_constant(weights_of(graph), values)
+
+    return damage
+
+
+def make_dynamic(graph: TfliteGraph) -> None:
+    tensor_of(graph, graph.inputs[0]).shapeSignature = [-1, 16, 20, 3]
+
+
+def make_custom(graph: TfliteGraph) -> None:
+    softmax = graph._model.operatorCodes[graph._graph.operators[-1].opcodeIndex]
+    softmax.builtinCode = softmax.deprecatedBuiltinCode = BUILTIN.CUSTOM
+    softmax.customCode = b"FlexSoftmax"
+
+
+def make_int4(graph: TfliteGraph) -> None:
+    values = graph.constant(weights_of(graph)).reshape(-1).copy()
+    values = np.clip(values // 16, -7, 7).astype(np.int8).view(np.uint8)
+    tensor_of(graph, weights_of(graph)).type = TYPES["int4"]
+    buffer = graph._buffer(weights_of(graph))
+    buffer.data = (values[::2] & 15) | (values[1::2] << 4)
+
+
+def insert(graph: TfliteGraph, before: int, kind: int, dtype: str, constant: float | None = None) -> int:
+    """Put an operator between a tensor and all that read it; the tensor that it writes."""
+    readers = [operator for operator in graph._graph.operators if before in operator.inputs]
+    code, made, operator = schema.OperatorCodeT(), schema.TensorT(), schema.OperatorT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), 1
+    made.name, made.type, made.buffer = b"inserted%d" % graph.tensor_count(), TYPES[dtype], 0
+    made.shape = list(graph.shape(before))
+    if dtype == "int8":
+        made.quantization = schema.QuantizationParametersT()
+        made.quantization.scale, made.quantization.zeroPoint = np.float32([0.1]), np.int64([3])
+    graph._model.operatorCodes.append(code)
+    graph._graph.tensors.append(made)
+    written = graph.tensor_count() - 1
+    operator.inputs, operator.outputs = [before], [written]
+    if constant is not None:
+        factor, buffer = schema.TensorT(), schema.BufferT()
+        buffer.data = np.frombuffer(np.float32([constant]).tobytes(), np.uint8)
+        graph._model.buffers.append(buffer)
+        factor.name, factor.type, factor.shape, factor.buffer = (
+            b"k",
+            TYPES["float32"],
+            [1],
+            len(graph._model.buffers) - 1,
+        )
+        graph._graph.tensors.append(factor)
+        operator.inputs = [before, graph.tensor_count() - 1]
+    operator.opcodeIndex = len(graph._model.operatorCodes) - 1
+    for reader in readers:
+        reader.inputs = [written if index == before else index for index in reader.inputs]
+    position = min(graph._graph.operators.index(reader) for reader in readers)
+    graph._graph.operators.insert(position, operator)
+    return written
+
+
+def insert_a_round_trip(graph: TfliteGraph) -> None:
+    insert(graph, insert(graph, activation(graph), BUILTIN.DEQUANTIZE, "float32"), BUILTIN.QUANTIZE, "int8")
+
+
+def insert_a_float_island(graph: TfliteGraph) -> None:
+    real = insert(graph, activation(graph), BUILTIN.DEQUANTIZE, "float32")
+    bent = insert(graph, insert(graph, real, BUILTIN.EXP, "float32"), BUILTIN.NEG, "float32")
+    insert(graph, bent, BUILTIN.QUANTIZE, "int8")
+
+
+DAMAGES = {
+    "zero scale of an activation": (set_scale(activation, 0.0), "scale-invalid", "error"),
+    "zero scale of one channel": (set_scale(weights_of, 0.0), "scale-invalid", "error"),
+    "denormal scale": (set_scale(weights_of, 1e-40), "scale-invalid", "error"),
+    "scale that is not a number": (set_scale(activation, np.nan), "scale-invalid", "error"),
+    "infinite scale": (set_scale(activation, np.inf), "scale-invalid", "error"),
+    "scale of 1e36": (set_scale(activation, 1e36), "scale-huge", "error"),
+    "a scale too few": (drop_a_scale, "scale-count", "error"),
+    "zero point that int8 has not": (set_zero_point(activation, 128), "zero-point-invalid", "error"),
+    "zero point of weights": (set_zero_point(weights_of, 1), "zero-point-invalid", "error"),
+    "one scale for all channels": (give_one_scale, "weights-per-tensor", "warning"),
+    "weights within a third of their range": (scale_a_channel(0.33), "weights-hardly-used", "warning"),
+    "a channel of zeros": (scale_a_channel(0.0), "weights-zero", "note"),
+    "a batch known at run time": (make_dynamic, "shape-dynamic", "warning"),
+    "an operator of TensorFlow": (make_custom, "operator-custom", "warning"),
+    "weights of 4 bits": (make_int4, "type-narrow", "note"),
+    "a round trip through float": (insert_a_round_trip, "round-trip", "warning"),
+    "float operators between integers": (insert_a_float_island, "float-island", "warning"),
+}
+
+
+@pytest.mark.parametrize(("damage", "check", "severity"), DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_found_and_named(
+    damage: Callable[[TfliteGraph], None], check: str, severity: str, int8: TfliteGraph, tmp_path: Path
+) -> None:
+    assert check not in found(audit(int8.to_bytes(), tmp_path)), "not before"
+    damage(int8)
+    report = audit(int8.to_bytes(), tmp_path)
+    assert found(report).get(check) == severity
+    (entry,) = (entry for entry in report["findings"] if entry["check"] == check)
+    assert len(entry["where"]) >= 1
+    assert entry["remedy"]
+
+
+@pytest.mark.parametrize("damage", [set_scale(activation, 0.0), set_scale(activation, 1e36)])
+def test_a_model_whose_scales_cannot_be_right_is_not_really_int8(
+    damage: Callable[[TfliteGraph], None], int8: TfliteGraph, tmp_path: Path
+) -> None:
+    damage(int8)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8.to_bytes())
+    result = click.testing.CliRunner().invoke(command, [str(path), "--require", "int8"])
+    assert result.exit_code == 3
+    assert "its integers cannot be right: 1 tensor with a scale" in result.stderr
+
+
+def test_an_island_is_named_with_the_tensors_at_its_borders(int8: TfliteGraph, tmp_path: Path) -> None:
+    before = int8.tensor_name(activation(int8))
+    insert_a_float_island(int8)
+    report = audit(int8.to_bytes(), tmp_path)
+    assert report["verdict"]["kind"] == "mixed"
+    assert report["verdict"]["text"] == (
+        "NOT int8 throughout: 9 of 9 convolutions int8 per channel; float island of 2 operators; "
+        "float head of 3 operators"
+    )
+    island, head = report["float_runs"]
+    assert (island["role"], head["role"]) == ("island", "head")
+    assert [name.split(" ")[0] for name in island["operators"]] == ["EXP", "NEG"]
+    assert island["reads"] == [before]
+    assert island["writes"] == [int8.tensor_name(int8.tensor_count() - 1)]
+    assert [name.split(" ")[0] for name in head["operators"]] == ["MEAN", "FULLY_CONNECTED", "SOFTMAX"]
+
+
+def test_float_operators_before_the_first_integers_are_a_stem(
+    of_scheme: Callable[[str, str], bytes], tmp_path: Path
+) -> None:
+    graph = TfliteGraph(of_scheme("int8", "float32"))
+    insert(graph, graph.inputs[0], BUILTIN.NEG, "float32")
+    report = audit(graph.to_bytes(), tmp_path)
+    assert found(report)["float-stem"] == "warning"
+    assert report["verdict"]["kind"] == "mixed"
+    assert report["float_runs"][0]["role"] == "stem"
+    assert report["float_runs"][0]["reads"] == [graph.tensor_name(graph.inputs[0])]
+
+
+def test_what_integers_pass_to_the_end_is_no_island(of_scheme: Callable[[str, str], bytes], tmp_path: Path) -> None:
+    """A float head whose answer is quantized again, for an integer output."""
+    graph = TfliteGraph(of_scheme("int8", "uint8"))
+    last = graph.outputs[0]
+    insert(graph, graph.named("SOFTMAX")[0].inputs[0], BUILTIN.EXP, "float32")
+    code, operator, made = schema.OperatorCodeT(), schema.OperatorT(), schema.TensorT()
+    code.builtinCode = code.deprecatedBuiltinCode = BUILTIN.QUANTIZE
+    made.name, made.type, made.shape, made.buffer = b"answer", TYPES["int8"], list(graph.shape(last)), 0
+    made.quantization = schema.QuantizationParametersT()
+    made.quantization.scale, made.quantization.zeroPoint = np.float32([1 / 256]), np.int64([-128])
+    graph._model.operatorCodes.append(code)
+    graph._graph.tensors.append(made)
+    operator.opcodeIndex = len(graph._model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [last], [graph.tensor_count() - 1]
+    graph._graph.operators.append(operator)
+    graph._graph.outputs = [graph.tensor_count() - 1]
+    report = audit(graph.to_bytes(), tmp_path)
+    assert report["verdict"]["kind"] == "int8"
+    assert [run["role"] for run in report["float_runs"]] == ["head"]
+    assert report["ends"]["output"]["dtype"] == "int8"
+
+
+def test_a_change_of_scale_between_integers_is_a_note(int8: TfliteGraph, tmp_path: Path) -> None:
+    """The branch beside a pool has another scale than the pool, and CONCATENATION wants one."""
+    (entry,) = (entry for entry in audit(int8.to_bytes(), tmp_path)["findings"])
+    assert (entry["check"], entry["severity"]) == ("requantization", "note")
+    (place,) = entry["where"]
+    pooled = int8.tensor_name(int8.named("MAX_POOL_2D")[0].outputs[0])
+    assert place.split(" -> ")[0] == pooled
+
+
+def test_tensorflow_1_quantized_to_uint8(int8: TfliteGraph, tmp_path: Path) -> None:
+    for tensor in int8._graph.tensors:
+        if tensor.type == TYPES["int8"]:
+            tensor.type = schema.TensorType.UINT8
+    report = audit(int8.to_bytes(), tmp_path)
+    assert report["verdict"]["kind"] == "uint8"
+    assert found(report)["zero-point-invalid"] == "error", "they were those of int8"
+
+
+def with_float_tail(float_model: bytes, first: int) -> bytes:
+    """The model in int8, but its operators from position `first` on in float."""
+    from ai_edge_quantizer import quantizer
+
+    graph, statistics = TfliteGraph(float_model), measure(float_model, IMAGES, SPEC)
+    ranges = {
+        key: {"min": np.float32([[[[low.min()]]]]), "max": np.float32([[[[statistics.maximum[key].max()]]]])}
+        for key, low in statistics.minimum.items()
+    }
+    worker = quantizer.Quantizer(bytearray(float_model))
+    worker.add_static_config(".*", "*", 8, 8)
+    for operator in list(graph.operators)[first:]:
+        name = re.escape(graph.tensor_name(operator.outputs[0]))
+        worker.update_quantization_recipe(f"{name};?$", "*", algorithm_key="no_quantize")
+    worker.update_quantization_recipe(".*", "OUTPUT", algorithm_key="no_quantize")
+    return bytes(worker.quantize(ranges).quantized_model)
+
+
+def network_of(*kinds: str) -> bytes:
+    """Convolutions ("conv"), a pool ("pool") and dense operators ("dense") in a row, and a softmax."""
+    x = image = new_image()
+    for i, kind in enumerate(kinds):
+        layer = {
+            "conv": layers.Conv2D(5, 3, activation="relu", name=f"layer{i}"),
+            "pool": layers.GlobalAveragePooling2D(),
+            "dense": layers.Dense(5, activation="relu", name=f"layer{i}"),
+        }[kind]
+        x = layer(x)
+    keras.utils.set_random_seed(2)
+    model = keras.Model(image, layers.Softmax()(x))
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "first", "kind", "text"),
+    [
+        (("conv", "conv", "pool", "dense"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of"),
+        (("conv", "conv", "pool"), 2, "int8", "integer: 2 of 2 convolutions int8 per channel; float head of"),
+        (("conv", "conv", "pool"), 1, "mixed", "NOT int8 throughout: 1 of 2 convolutions int8 per channel; float head"),
+        (("conv", "pool", "dense", "dense"), 1, "mixed", "NOT int8 throughout: 1 of 1 convolution int8 per channel; "
+         "float head of 4 operators, 2 of them with weights"),
+        (("conv", "pool", "dense", "dense"), 3, "int8", "integer: 1 of 1 convolution int8 per channel, 1 of 1 dense"),
+    ],
+)  # fmt: skip
+def test_a_float_head_may_pool_and_have_one_dense_operator(
+    kinds: tuple[str, ...], first: int, kind: str, text: str, tmp_path: Path
+) -> None:
+    report = audit(with_float_tail(network_of(*kinds), first), tmp_path)
+    assert report["verdict"]["kind"] == kind
+    assert report["verdict"]["text"].startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("padding", "inserted", "unfolded"),
+    [
+        ("valid", ["MUL", "ADD"], ["MUL", "ADD"]),
+        ("same", ["MUL", "ADD"], []),  # zeros around a sum are not the sum of zeros
+        ("same", ["ADD", "MUL"], ["MUL"]),
+        ("same", ["MUL"], ["MUL"]),
+    ],
+)
+def test_what_stands_before_a_convolution_could_have_been_folded_unless_it_is_a_sum_and_padded(
+    padding: str, inserted: list[str], unfolded: list[str], tmp_path: Path
+) -> None:
+    image = new_image()
+    graph = TfliteGraph(lowered(image, layers.GlobalAveragePooling2D()(convolution(image, 4, "c", padding=padding))))
+    tensor = graph.inputs[0]
+    for name in inserted:
+        tensor = insert(graph, tensor, getattr(BUILTIN, name), "float32", constant=2.0)
+    report = audit(graph.to_bytes(), tmp_path)
+    where = [name for entry in report["findings"] if entry["check"] == "constant-unfolded" for name in entry["where"]]
+    assert [name.split(" ")[0] for name in where] == unfolded
+
+
+def test_a_product_after_a_convolution_could_have_been_folded_unless_something_is_fused(tmp_path: Path) -> None:
+    image = new_image()
+    linear = lowered(image, layers.GlobalAveragePooling2D()(convolution(image, 4, "only", activation=None)))
+    graph = TfliteGraph(linear)
+    insert(graph, graph.named("CONV_2D")[0].outputs[0], BUILTIN.MUL, "float32", constant=2.0)
+    assert found(audit(graph.to_bytes(), tmp_path))["constant-unfolded"] == "warning"
+    graph.named("CONV_2D")[0].options.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+    assert "constant-unfolded" not in found(audit(graph.to_bytes(), tmp_path))
+
+
+def test_the_verdict_comes_first_then_the_problems_with_a_remedy_each(int8: TfliteGraph, tmp_path: Path) -> None:
+    insert_a_round_trip(int8)
+    set_scale(activation, 0.0)(int8)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8.to_bytes())
+    finished = run_command("irv2-inspect", path)
+    assert finished.code == 0, finished.err
+    lines = finished.out.splitlines()
+    assert lines[0] == "integer: 9 of 9 convolutions int8 per channel; float head of 3 operators"
+    first = [line.split()[0] for line in lines[1:] if line and not line.startswith(" ")]
+    assert first[:3] == ["error", "warning", "note"]
+    assert sum(line.strip().startswith("-> ") for line in lines) == 3
+    assert first[3] == "file"
+
+
+def test_the_keys_of_the_report_are_the_documented_ones(int8: TfliteGraph, tmp_path: Path) -> None:
+    report = audit(int8.to_bytes(), tmp_path)
+    assert set(report) == {field.name for field in fields(Inspection)} | {"card", "labels", "checksum", "target"}
+    documentation = inspect.getdoc(Inspection) or ""
+    assert all(re.search(rf"^ *{field.name}: ", documentation, re.MULTILINE) for field in fields(Inspection))
+    assert report["format"] == 1
+    assert report["target"] is None
+
+
+def test_an_artifact_is_shown_with_its_card(tmp_path: Path) -> None:
+    path = tiny_artifact().write(tmp_path / "tiny.tflite")
+    finished = run_command("irv2-inspect", path)
+    assert finished.code == 0, finished.err
+    assert "tiny, mean colour, scheme none, checksums hold" in finished.out
+    assert "red, green, blue" in finished.out
+    assert "not measured" in finished.out
+
+
+@pytest.mark.parametrize("length", [40, 200, 4000])
+def test_a_file_that_is_cut_off_is_one_line(length: int, float_model: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(float_model[:length])
+    result = click.testing.CliRunner().invoke(command, [str(path)])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert str(path) in result.stderr
+
+
+def test_a_graph_that_points_at_tensors_it_has_not_is_one_line(int8: TfliteGraph, tmp_path: Path) -> None:
+    int8._graph.operators[3].inputs[0] = 100_000
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8.to_bytes())
+    result = click.testing.CliRunner().invoke(command, [str(path)])
+    assert result.exit_code == 1
+    assert re.search(r"model\.tflite is damaged, its graph does not hold together .*: copy it again\n$", result.stderr)
+
+
+def test_a_target_runtime_that_is_too_old_exits_with_1_and_names_what_it_lacks(
+    float_model: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(plain_dynamic(float_model))
+    runner = click.testing.CliRunner()
+    refused = runner.invoke(command, [str(path), "--json", "--target-runtime", "tflite-runtime-2.14"])
+    assert refused.exit_code == 1
+    assert "FULLY_CONNECTED of float32 by int8 weights per-channel (since tensorflow-2.16)" in refused.stderr
+    assert json.loads(refused.stdout)["target"] == {
+        "name": "tflite-runtime-2.14",
+        "lacks": [
+            {"need": "FULLY_CONNECTED of float32 by int8 weights per-channel", "since": "tensorflow-2.16"},
+        ],
+    }
+    accepted = runner.invoke(command, [str(path), "--json", "--target-runtime", "litert-1.0"])
+    assert accepted.exit_code == 0
+    assert json.loads(accepted.stdout)["target"] == {"name": "litert-1.0", "lacks": []}
+
+
+def test_an_unknown_runtime_lists_the_known_ones_before_the_file_is_read(tmp_path: Path) -> None:
+    result = click.testing.CliRunner().invoke(command, [str(tmp_path / "missing"), "--target-runtime", "tflite-9"])
+    assert result.exit_code == 1
+    assert "runtime 'tflite-9' is unknown: choose from tflite-runtime-2.7, " in result.stderr
+    assert "litert-1.0" in result.stderr

@@ -1,0 +1,154 @@
+"""Each calibrator against a slow NumPy computation of what it is meant to find, and what is true of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from convert.quantization.calibrators import (
+    CALIBRATORS,
+    FRACTIONS,
+    LEVELS,
+    OUTSIDE,
+    entropy,
+    mean_squared_error,
+    percentile,
+)
+from convert.quantization.histogram import Observed, Range
+
+Array = npt.NDArray[Any]
+Calibrator = Callable[[Observed], Range]
+EACH = pytest.mark.parametrize("calibrator", CALIBRATORS.values(), ids=CALIBRATORS)
+VALUES = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32, allow_subnormal=False))
+
+
+def seen(*images: Array) -> Observed:
+    observed = Observed()
+    for image in images:
+        observed.add(np.asarray(image, np.float32))
+    return observed
+
+
+def quantized(values: Array, ends: Range) -> Array:
+    """real = scale * (q - zero_point), written out."""
+    scale = (ends[1] - ends[0]) / LEVELS
+    zero_point = round(-ends[0] / scale)
+    return np.asarray(scale * (np.clip(np.rint(values / scale) + zero_point, 0, LEVELS) - zero_point))
+
+
+def heavy_tailed(count: int = 50_000) -> Array:
+    return np.abs(np.random.default_rng(0).standard_t(3, count)).astype(np.float32)
+
+
+@EACH
+@given(values=VALUES)
+def test_a_range_covers_zero_and_goes_no_further_than_the_values(calibrator: Calibrator, values: Array) -> None:
+    low, high = calibrator(seen(values))
+    assert min(values.min(), 0) <= low <= 0 <= high <= max(values.max(), 0)
+    assert np.isfinite([low, high]).all()
+
+
+@EACH
+@given(values=VALUES)
+def test_inside_a_range_nothing_is_off_by_more_than_half_a_step(calibrator: Calibrator, values: Array) -> None:
+    ends = calibrator(seen(values))
+    scale = (ends[1] - ends[0]) / LEVELS
+    inside = values[(values >= ends[0]) & (values <= ends[1])].astype(np.float64)
+    if scale > 1e-30 and inside.size:
+        exact_ends = (ends[0], ends[1])
+        # The zero point is rounded, which moves the ends of the range by up to half a step.
+        assert np.abs(quantized(inside, exact_ends) - inside).max() <= scale * (1 + 1e-6)
+        middle = inside[(inside > ends[0] + scale) & (inside < ends[1] - scale)]
+        assert np.abs(quantized(middle, exact_ends) - middle).max(initial=0) <= scale / 2 * (1 + 1e-6)
+
+
+@EACH
+def test_values_that_are_all_zero_have_an_empty_range(calibrator: Calibrator) -> None:
+    assert calibrator(seen(np.zeros(9))) == (0, 0)
+
+
+@EACH
+def test_a_constant_is_kept(calibrator: Calibrator) -> None:
+    low, high = calibrator(seen(np.full(1000, 5.0)))
+    assert low == 0
+    assert high == pytest.approx(5, rel=0.01)
+
+
+@given(first=VALUES, second=VALUES)
+def test_min_max_only_grows_with_more_images(first: Array, second: Array) -> None:
+    low, high = CALIBRATORS["minmax"](seen(first))
+    lower, higher = CALIBRATORS["minmax"](seen(first, second))
+    assert lower <= low
+    assert high <= higher
+
+
+def test_percentile_leaves_its_part_outside() -> None:
+    values = np.random.default_rng(1).normal(0, 1, 200_000).astype(np.float32)
+    observed = Observed()
+    for image in np.split(values, 10):
+        observed.add(image)
+    expected = np.quantile(values, [OUTSIDE, 1 - OUTSIDE])
+    assert percentile(observed) == pytest.approx(expected, abs=2 * observed.histogram.width)
+
+
+def bulk_and_one_outlier(outlier: float) -> list[Array]:
+    """20 images with values from -1 to 1, and somewhere a single one far out."""
+    images = list(np.random.default_rng(2).uniform(-1, 1, (20, 60_000)).astype(np.float32))
+    images[7][99] = outlier
+    return images
+
+
+def test_mean_squared_error_is_as_small_as_any_range_of_the_grid_gives() -> None:
+    images = [np.abs(image) for image in bulk_and_one_outlier(20)]
+    values = np.concatenate(images).astype(np.float64)
+    ends = mean_squared_error(seen(*images))
+    errors = [float(np.mean((quantized(values, (0, f * values.max())) - values) ** 2)) for f in FRACTIONS]
+    assert np.mean((quantized(values, ends) - values) ** 2) <= min(errors) * 1.01
+    assert ends[1] < 10
+
+
+def test_mean_squared_error_clips_each_side_by_itself() -> None:
+    low, high = mean_squared_error(seen(*bulk_and_one_outlier(20)))
+    assert low == pytest.approx(-1, abs=0.05)
+    assert 1 <= high < 10
+
+
+def test_entropy_finds_the_smallest_divergence() -> None:
+    """The textbook loop over ranges, on the same bins, with scipy's divergence."""
+    observed = seen(heavy_tailed())
+    counts = observed.histogram.counts[2048:].astype(float)
+    counts[0] = 0
+    used = int(np.flatnonzero(counts)[-1]) + 1
+    divergences = {}
+    for length in range(used, LEVELS, -8):
+        exact = counts[:length].copy()
+        rounded = np.zeros(length)
+        for level in range(LEVELS):
+            members = [k for k in range(length) if k * LEVELS // length == level and exact[k] > 0]
+            if members:
+                rounded[members] = exact[members].sum() / len(members)
+        exact[-1] += counts[length:].sum()
+        if not np.any((exact > 0) & (rounded == 0)):
+            divergences[length] = float(scipy.stats.entropy(exact, rounded))
+    best = min(divergences, key=lambda length: divergences[length])
+    assert entropy(observed)[1] == pytest.approx(best * observed.histogram.width)
+
+
+def test_entropy_treats_both_signs_alike() -> None:
+    values = heavy_tailed()
+    low, high = entropy(seen(np.concatenate([values, -values])))
+    assert low == -high
+
+
+def test_a_moving_average_is_not_below_the_smallest_maximum() -> None:
+    low, high = CALIBRATORS["average"](seen([0, 1.0], [0, 3.0], [0, 2.0]))
+    assert low == 0
+    assert 1 < high < 3

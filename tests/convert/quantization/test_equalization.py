@@ -1,0 +1,133 @@
+"""Channels are evened out, and the network computes what it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from convert.quantization.calibration import Statistics, measure
+from convert.quantization.equalization import MOST_UNEVEN, equalize, group_channels
+from convert.tflite_graph import TfliteGraph
+from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.preprocess import Pixels, normalize
+from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network
+
+Array = npt.NDArray[Any]
+
+
+@pytest.fixture(scope="module")
+def residual_model() -> bytes:
+    return residual_network()
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Pixels]:
+    return list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
+
+
+def answers(model: bytes, images: list[Pixels]) -> Array:
+    engine = Engine(model, choose_engine("litert"), 1)
+    return np.stack([engine.run(normalize(image, SPEC)[np.newaxis])[0] for image in images])
+
+
+def largest(statistics: Statistics, part: str) -> Array:
+    """The largest value of each channel of the tensor whose name has `part` in it, dead channels left out."""
+    (name,) = (name for name in statistics.maximum if part in name)
+    values = np.maximum(-statistics.minimum[name], statistics.maximum[name])
+    return np.asarray(values[values > 0])
+
+
+def test_the_network_computes_what_it_did(residual_model: bytes, images: list[Pixels]) -> None:
+    equalized, _ = equalize(residual_model, measure(residual_model, images, SPEC))
+    assert equalized != residual_model
+    np.testing.assert_allclose(answers(equalized, images), answers(residual_model, images), atol=1e-5)
+
+
+def test_channels_between_two_convolutions_reach_the_same_maximum(residual_model: bytes, images: list[Pixels]) -> None:
+    before = measure(residual_model, images, SPEC)
+    equalized, _ = equalize(residual_model, before)
+    after = measure(equalized, images, SPEC)
+    for layer in ("left0", "right1", "last"):
+        assert np.ptp(np.log2(largest(before, f"/{layer}_1/Relu"))) > 0.5
+        np.testing.assert_allclose(largest(after, f"/{layer}_1/Relu"), 1, rtol=1e-4)
+
+
+def test_statistics_are_those_of_the_new_network(residual_model: bytes, images: list[Pixels]) -> None:
+    equalized, statistics = equalize(residual_model, measure(residual_model, images, SPEC))
+    measured = measure(equalized, images, SPEC)
+    np.testing.assert_allclose(statistics.logits, measured.logits, rtol=1e-5, atol=1e-3)
+    for name, values in measured.maximum.items():
+        np.testing.assert_allclose(statistics.maximum[name], values, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(statistics.mean[name], measured.mean[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_residual_stream_has_one_factor_a_channel(residual_model: bytes) -> None:
+    graph = TfliteGraph(residual_model)
+    channels = group_channels(graph)
+    first, second = (operator.outputs[0] for operator in graph.named("ADD"))
+    (entry,) = {i for i in graph.named("ADD")[0].inputs if len(graph.consumers(i)) > 1}
+    np.testing.assert_array_equal(channels.groups[first], channels.groups[second])
+    np.testing.assert_array_equal(channels.groups[first], channels.groups[entry])
+    assert channels.in_stream[channels.groups[first]].all()
+    assert len(set(channels.groups[first])) == 10
+
+
+def test_the_ends_of_the_network_keep_their_scale(residual_model: bytes) -> None:
+    graph = TfliteGraph(residual_model)
+    channels = group_channels(graph)
+    for tensor in (*graph.inputs, *graph.outputs):
+        assert channels.pinned[channels.groups[tensor]].all()
+
+
+@pytest.mark.parametrize("after", ["relu6", "sigmoid", "scaled", "padded"])
+def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixels]) -> None:
+    image = new_image()
+    x = convolution(image, 6, "first", activation=after if after in ("relu6", "sigmoid") else "relu")
+    if after == "scaled":
+        x = x * 0.3 + 0.1
+    if after == "padded":
+        x = layers.ZeroPadding2D(1)(x)
+    model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+    before = measure(model, images, SPEC)
+    equalized, after_equalizing = equalize(model, before)
+    np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
+    first = next(name for name in before.maximum if "/first_1/" in name)
+    np.testing.assert_array_equal(after_equalizing.maximum[first], before.maximum[first])
+
+
+def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels]) -> None:
+    image = new_image()
+    x = convolution(image, 6, "first")
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="depthwise")(x)
+    model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+    equalized, statistics = equalize(model, measure(model, images, SPEC))
+    np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
+    for layer in ("first", "depthwise", "last"):
+        reached = largest(statistics, f"/{layer}_1/Relu")
+        np.testing.assert_allclose(reached[reached > 1 / 16], 1, rtol=1e-6)  # the rest was almost dead
+        assert np.count_nonzero(reached > 1 / 16) > len(reached) / 2
+
+
+def test_dead_and_almost_dead_channels_get_no_endless_factor(images: list[Pixels]) -> None:
+    image = new_image()
+    model = keras.Model(
+        image,
+        layers.Dense(5, activation="softmax")(
+            layers.GlobalAveragePooling2D()(convolution(convolution(image, 4, "first"), 8, "last"))
+        ),
+    )
+    kernel, bias = model.get_layer("first").get_weights()
+    model.get_layer("first").set_weights([kernel * np.array([1, 1, 1e-9, 0]), bias])
+    lowered_model = bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    before = measure(lowered_model, images, SPEC)
+    _, after = equalize(lowered_model, before)
+    (name,) = (name for name in before.maximum if "/first_1/Relu" in name)
+    peak = before.maximum[name].max()
+    np.testing.assert_allclose(after.maximum[name][2], before.maximum[name][2] * MOST_UNEVEN / peak, rtol=1e-6)
+    assert after.maximum[name][3] == 0
