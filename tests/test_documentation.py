@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "edge_runtime/README.md")
 CLICK = {"irv2-convert": convert, "irv2-drift": drift, "irv2-inspect": inspect}
 ARGPARSE = {"irv2-predict": predict._parser, "irv2-benchmark": benchmark._parser}
+UNNAMED = {"irv2-drift gate": "irv2-drift"}
+"""Subcommands that run where none is named, and what they are called by."""
+
 EVERYWHERE = {"--help", "--debug"}
 """Options that all commands have: one mention stands for all of them."""
 
@@ -78,7 +81,7 @@ def test_every_command_has_help() -> None:
 
 
 def test_every_command_is_documented(documented: str) -> None:
-    assert [name for name in commands() if name not in documented] == []
+    assert [name for name in commands() if UNNAMED.get(name, name) not in documented] == []
 
 
 def test_every_option_has_help() -> None:
