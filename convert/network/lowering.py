@@ -88,9 +88,9 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
             stderr=log,
             text=True,
         )
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         try:
-            assert worker.stdin is not None
-            assert worker.stdout is not None
             with contextlib.suppress(BrokenPipeError), worker.stdin:  # it died unasked: its last words tell why
                 worker.stdin.write(to_json(request))
             result = _follow(worker.stdout, progress)
@@ -106,6 +106,7 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
         finally:
             worker.kill()
             worker.wait()
+            worker.stdout.close()
     return LoweredModel(
         **{**result, "path": request.output, "labels": None if result["labels"] is None else tuple(result["labels"])}
     )
