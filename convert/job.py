@@ -125,6 +125,8 @@ def _check_layers(job: Job) -> None:
         raise QuantizationError(
             "--recover needs --quantize int8 and a drift check: it looks for what gets int8 through"
         )
+    if job.recover and mixed:
+        raise QuantizationError("--recover makes the mixed artifact itself: leave mixed out of --quantize")
     if job.keep_float is None:
         return
     if not mixed:

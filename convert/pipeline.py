@@ -43,8 +43,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
         outcomes = []
         for scheme in job.schemes:
             progress.stage(f"quantizing: {scheme.name}")
-            kept = job.keep_float if scheme.keeps_layers else None
-            float_layers = () if kept is None else building.matching_layers(prepared.network.model, kept)
+            float_layers = prepared.kept if scheme.keeps_layers else ()
             outcome = make_artifact(prepared, Recipe(scheme, inputs.io[scheme.name], float_layers), progress)
             recovered = _recover(prepared, outcome, progress) if job.recover else []
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]

@@ -29,11 +29,15 @@ COMPARED_WITH_KERAS = 8
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that the schemes of one run share: the float network, what was fitted to it, and its own answers."""
+    """All that the schemes of one run share: the float network, what was fitted to it, and its own answers.
+
+    `kept` are names of the tensors whose operators `--keep-float` leaves in float.
+    """
 
     job: Job
     inputs: Inputs
     network: FloatModel
+    kept: tuple[str, ...]
     fitted: Fitted | None
     reference: Answers | None
     timings_s: dict[str, float]
@@ -53,8 +57,7 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
         network = _lower(job, inputs, scratch, progress)
     for io in sorted(set(inputs.io.values())):
         check_ends(network.model, io, network.spec)
-    if job.keep_float is not None:
-        building.matching_layers(network.model, job.keep_float)
+    kept = () if job.keep_float is None else building.matching_layers(network.model, job.keep_float)
     if not job.source.is_ours:
         labelled = inputs.validation or inputs.calibration
         refuse_wrong_preprocessing(network.model, network.spec, network.labels, labelled)
@@ -62,7 +65,7 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
         fitted = _fit(job, inputs, network, progress)
     with timed(timings, "reference"):
         reference = _reference_answers(network, inputs.validation, progress)
-    return Prepared(job, inputs, network, fitted, reference, timings, scratch)
+    return Prepared(job, inputs, network, kept, fitted, reference, timings, scratch)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from edge_runtime import fastest
 from edge_runtime.affine import dequantize, quantize
 from edge_runtime.ahead import ahead
 from edge_runtime.artifact import Artifact, check_file_sha256, check_tflite, has_card, open_artifact
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import Card, TensorEnd
 from edge_runtime.delegates import CPU, DelegateRequest, Task, open_engines
 from edge_runtime.engines import AUTO, AnyEngine, choose_engine
 from edge_runtime.errors import ArtifactError, EngineError
@@ -114,35 +114,27 @@ class Classifier:
         if workers < 1:
             raise EngineError(f"{workers} workers: pass at least 1")
         path = Path(path)
-        artifact = None if spec is not None else open_artifact(path, sha256)
+        artifact = open_artifact(path, sha256) if spec is None else None
         if artifact is None:
-            check_tflite(path)
-            if sha256 is not None:
-                check_file_sha256(path, sha256)
-            if has_card(path):
-                open_artifact(path)  # its checksums hold, whoever says how images are prepared
+            _check_foreign(path, sha256)
         card = None if artifact is None else artifact.card
-        wanted = card.preprocessing if card is not None else spec
-        assert wanted is not None
-
-        def answer_to_probe(engine: AnyEngine) -> Probabilities:
-            feed = engine.input if card is None else card.input
-            _check_ends(engine, wanted, engine.output_shape[-1] if card is None else card.classes, feed)
-            return answer_probe(engine, wanted, feed)
-
         request = _chosen_delegate(delegate, path, artifact)
         if request.kind is not None and request.kind.warning is not None:
             warnings.warn(request.kind.warning, RuntimeWarning, stacklevel=2)
         threads = threads if threads is not None else max(1, (os.cpu_count() or 1) // workers)
         probe = None if card is None else card.probe
-        task = Task(path, choose_engine(engine), threads, workers, answer_to_probe, probe)
+        task = Task(path, choose_engine(engine), threads, workers, _prober(card, spec), probe)
         engines, receipt = open_engines(task, request, strict, AUTO if delegate == AUTO else None)
         if receipt.fallback is not None:
             warnings.warn(f"{receipt.fallback}; the CPU is used instead", RuntimeWarning, stacklevel=2)
         if artifact is not None:
-            return cls(engines, wanted, artifact.labels, feed=artifact.card.input, receipt=receipt, artifact=artifact)
+            of_card = artifact.card
+            return cls(
+                engines, of_card.preprocessing, artifact.labels, feed=of_card.input, receipt=receipt, artifact=artifact
+            )
+        assert spec is not None
         names = labels if labels is not None else [str(i) for i in range(engines[0].output_shape[-1])]
-        return cls(engines, wanted, names, feed=engines[0].input, receipt=receipt)
+        return cls(engines, spec, names, feed=engines[0].input, receipt=receipt)
 
     @overload
     def predict(
@@ -334,6 +326,28 @@ class _Choice:
         ranking = np.argsort(-probabilities, kind="stable")
         named = ranking[self._mask[ranking] & (probabilities[ranking] >= self._threshold)][: self._top_k]
         return [Prediction(int(i), self._labels[i], float(probabilities[i])) for i in named]
+
+
+def _check_foreign(path: Path, sha256: str | None) -> None:
+    """Refuse a damaged file, or another than the pinned one; a card's checksums hold, whether it is used or not."""
+    check_tflite(path)
+    if sha256 is not None:
+        check_file_sha256(path, sha256)
+    if has_card(path):
+        open_artifact(path)
+
+
+def _prober(card: Card | None, spec: InputSpec | None) -> Callable[[AnyEngine], Probabilities]:
+    """Asks an engine about the probe, as the card says, or `spec` where there is none."""
+    wanted = spec if card is None else card.preprocessing
+    assert wanted is not None
+
+    def answer_to_probe(engine: AnyEngine) -> Probabilities:
+        feed = engine.input if card is None else card.input
+        _check_ends(engine, wanted, engine.output_shape[-1] if card is None else card.classes, feed)
+        return answer_probe(engine, wanted, feed)
+
+    return answer_to_probe
 
 
 def encode(pixels: Pixels, spec: InputSpec, feed: TensorEnd) -> npt.NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.errors import QuantizationError
+from convert.quantization import sufficiency
 from convert.quantization.histogram import Observed
 from convert.recording import RecordingEngine, logits_tensor
 from convert.tflite_graph import TfliteGraph
@@ -59,7 +60,7 @@ def measure(
     float_model: bytes,
     images: Iterable[Pixels],
     spec: InputSpec,
-    enough: Callable[[Array], bool] = lambda extremes: False,
+    enough: Callable[[Sequence[Array]], bool] = sufficiency.never,
 ) -> Statistics:
     """Run the float network over the images and keep the statistics of every activation.
 
@@ -67,7 +68,7 @@ def measure(
         float_model: a float `.tflite` of batch 1.
         images: uint8 pixels as `load_pixels` returns them.
         spec: how they are normalized.
-        enough: told the `Statistics.extremes` so far after each image, whether to look at no more.
+        enough: told the extremes of each image so far, whether to look at no more.
 
     Raises:
         QuantizationError: no image, or an activation that is not finite.
@@ -90,7 +91,7 @@ def measure(
             ends[row] = low.min(), high.max()
         logits.append(engine.tensor(last).reshape(-1))
         extremes.append(ends)
-        if enough(np.stack(extremes)):
+        if enough(extremes):
             break
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from convert.image_sets import ImageSet, PixelReader, manifest_sha256, note_skipped
 from convert.progress import Progress
 from convert.quantization import sufficiency
@@ -115,7 +112,7 @@ def fit(
             yield pixels
             progress.count("calibrating", len(kept), len(images))
 
-    enough = sufficiency.is_enough if request.until_enough else _never
+    enough = sufficiency.is_enough if request.until_enough else sufficiency.never
     measured = measure(float_model, remembered(), spec, enough)
     if len(kept) < len(images) and request.until_enough:
         progress.note(f"ranges have converged after {len(kept)} images")
@@ -142,10 +139,6 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[P
     for _, pixels in reader.read(images):
         yield pixels
     note_skipped(progress.note, reader.skipped, images)
-
-
-def _never(extremes: npt.NDArray[np.float32]) -> bool:
-    return False
 
 
 def choose(scores: dict[str, Score]) -> str:

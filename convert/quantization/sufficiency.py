@@ -1,11 +1,12 @@
 """Whether there were enough calibration images: what the ranges do as images are added.
 
-All functions take `Statistics.extremes`, float32 (images, activations, 2): the smallest and the largest value of
+They take `Statistics.extremes`, float32 (images, activations, 2): the smallest and the largest value of
 each activation in each image. The width of a range is that of the values seen, and of zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,23 @@ def halves_differ(extremes: Array) -> float | None:
     return round(float(1 - _ratio(np.minimum(one, other), np.maximum(one, other)).mean()), 4)
 
 
-def is_enough(extremes: Array) -> bool:
-    """Whether ranges have all but stopped growing; asked again only when the images have doubled."""
-    count = len(extremes)
+def is_enough(of_images: Sequence[Array]) -> bool:
+    """Whether ranges have all but stopped growing; looked at again only when the images have doubled.
+
+    Args:
+        of_images: for each image so far its (activations, 2).
+    """
+    count = len(of_images)
     if count < FEWEST or count & (count - 1):
         return False
+    extremes = np.stack(of_images)
     grown = _ratio(_widths(extremes[: count // 2]), _widths(extremes))
     return bool(grown.mean() >= 1 - STILL_GROWING)
+
+
+def never(of_images: Sequence[Array]) -> bool:
+    """Not before the last image."""
+    return False
 
 
 def _widths(extremes: Array) -> Array:

@@ -31,6 +31,10 @@ def refused(*arguments: object, code: int = 1) -> str:
         (["--keep-float", "stem"], "--keep-float 'stem' goes with --quantize mixed"),
         (["--quantize", "mixed", "--keep-float", "("], "--keep-float '(' is no regular expression"),
         (["--target-runtime", "tflite-2"], "runtime 'tflite-2' is unknown: choose from tflite-runtime-2.7"),
+        (
+            ["--recover", "--quantize", "int8,mixed", "--keep-float", "stem"],
+            "--recover makes the mixed artifact itself",
+        ),
         (["--recover", "--no-validate"], "--recover needs --quantize int8 and a drift check"),
         (["--recover", "--quantize", "float16"], "--recover needs --quantize int8 and a drift check"),
         (["--recover", "--calibration-size", "9"], "too few for --recover, which holds some out: give at least 10"),
