@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from convert.tflite_graph import TfliteGraph
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
 from edge_runtime.probe import probe_pixels
-from tests.conftest import COLOURS, SIZE, Finished, run_command
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A finished conversion, and where its files are."""
-
-    finished: Finished
-    folder: Path
-
-    def artifact(self, scheme: str) -> Path:
-        return self.folder / f"colours.{scheme}.tflite"
-
-    def report(self, scheme: str) -> dict[str, Any]:
-        text = self.artifact(scheme).with_name(f"colours.{scheme}.tflite.report.json").read_text()
-        return dict(json.loads(text))
-
-    def graph(self, scheme: str) -> TfliteGraph:
-        artifact = open_artifact(self.artifact(scheme))
-        return TfliteGraph(self.artifact(scheme).read_bytes()[: artifact.flatbuffer_bytes])
-
-
-@pytest.fixture(scope="module")
-def arguments(
-    small_model: Path, calibration_folder: Path, validation_folder: Path, colour_labels: Path
-) -> list[object]:
-    """What every conversion of the small network is given."""
-    return [
-        "--model", small_model, "--preprocessing", "tf", "--labels", colour_labels,
-        "--calibration", calibration_folder, "--validation", validation_folder,
-    ]  # fmt: skip
+from tests.conftest import COLOURS, SIZE, run_command
+from tests.convert.conversions import Conversion
 
 
 @pytest.fixture(scope="module")
@@ -337,38 +305,6 @@ def test_inspect_counts_what_is_in_the_artifact(converted: Conversion) -> None:
     assert "checksums hold" in shown.out
 
 
-@pytest.fixture(scope="module")
-def mixed(arguments: list[object], tmp_path_factory: pytest.TempPathFactory) -> Conversion:
-    """The stem in float by hand, with everything about calibration left to the command."""
-    folder = tmp_path_factory.mktemp("mixed")
-    finished = run_command(
-        "irv2-convert", "--quantize", "mixed", "--keep-float", "^stem", "--calibrator", "auto",
-        "--calibration-size", "auto", *arguments, "--output-dir", folder,
-    )  # fmt: skip
-    assert finished.code == 0, finished.err
-    return Conversion(finished, folder)
-
-
-def test_layers_kept_by_hand_are_float_and_all_others_int8(mixed: Conversion) -> None:
-    graph = mixed.graph("mixed")
-    outputs = {graph.tensor_name(op.outputs[0]): graph.dtype(op.inputs[1]) for op in graph.named("CONV_2D")}
-    assert {dtype for name, dtype in outputs.items() if "/stem" in name} == {"float32"}
-    assert {dtype for name, dtype in outputs.items() if "/stem" not in name} == {"int8"}
-    assert all(name.startswith("stem") for name in mixed.report("mixed")["float_layers"])
-    card = open_artifact(mixed.artifact("mixed")).card
-    assert card.calibration is not None
-    assert card.calibration["float_layers"] == mixed.report("mixed")["float_layers"]
-
-
-def test_the_calibrator_was_chosen_on_images_it_was_not_fitted_to(mixed: Conversion) -> None:
-    calibration = mixed.report("mixed")["calibration"]
-    assert set(calibration["tried_sqnr_db"]) == {"minmax", "average", "percentile", "entropy", "mse"}
-    assert calibration["calibrator"] in calibration["tried_sqnr_db"]
-    assert calibration["held_out"] == 12
-    assert calibration["images"] <= 48
-    assert f"calibrator {calibration['calibrator']}, of minmax" in mixed.finished.err
-
-
 def test_the_report_shows_ranges_against_images_and_each_layer(converted: Conversion) -> None:
     report = converted.report("int8")
     convergence = report["calibration"]["convergence"]
@@ -378,29 +314,3 @@ def test_the_report_shows_ranges_against_images_and_each_layer(converted: Conver
     assert len(report["layers"]) > 50
     assert converted.report("dynamic")["layers"] == []
     assert converted.report("dynamic")["calibration"] is None
-
-
-@pytest.fixture(scope="module")
-def recovered(arguments: list[object], tmp_path_factory: pytest.TempPathFactory) -> Conversion:
-    """A gate that nothing passes on so few images."""
-    folder = tmp_path_factory.mktemp("recovered")
-    finished = run_command("irv2-convert", "--recover", "--min-agreement", "99.9", *arguments, "--output-dir", folder)
-    return Conversion(finished, folder)
-
-
-def test_recovery_says_what_each_layer_in_float_costs_and_brings(recovered: Conversion) -> None:
-    assert "looking for the layers that cost most" in recovered.finished.err
-    written = next(recovered.folder.glob("colours.mixed*.report.json"))
-    report = json.loads(written.read_text())
-    steps = report["recovery"]
-    assert steps[0]["layers"] == 0
-    assert [step["layers"] for step in steps] == sorted({step["layers"] for step in steps})
-    assert [step["sqnr_db"] for step in steps] == sorted(step["sqnr_db"] for step in steps)
-    assert len(report["float_layers"]) >= steps[-1]["layers"] > 0
-    assert "layers in float" in recovered.finished.out
-
-
-def test_after_recovery_the_recovered_artifact_is_what_counts(recovered: Conversion) -> None:
-    report = json.loads(next(recovered.folder.glob("colours.mixed*.report.json")).read_text())
-    assert recovered.finished.code == {"pass": 0, "fail": 3, "inconclusive": 4}[report["gate"]["verdict"]]
-    assert next(recovered.folder.glob("colours.int8*.tflite")).exists()

@@ -16,7 +16,7 @@ from edge_runtime import Classifier
 from edge_runtime.card import TensorEnd
 from edge_runtime.engines import Engine, choose_engine
 from tests.conftest import save_colour_pictures
-from tests.convert.gate.test_drift_command import gate, refused, report_of
+from tests.convert.gate.commands import gate, refused, report_of
 from tests.edge_runtime.commands import predict
 from tests.edge_runtime.tiny_model import OUTPUT_SCALE, tiny_artifact
 

@@ -17,7 +17,7 @@ from convert.gate.cluster import run_on_cluster
 from convert.gate.drift import Limits
 from convert.gate_run import Request, run
 from tests.conftest import save_colour_pictures
-from tests.convert.gate.test_drift_command import gate, report_of
+from tests.convert.gate.commands import gate, report_of
 from tests.edge_runtime.tiny_model import tiny_artifact
 
 distributed = pytest.importorskip("distributed")

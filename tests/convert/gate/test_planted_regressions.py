@@ -25,7 +25,7 @@ from convert.image_sets import ImageSet, PixelReader, find_images
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorEnd
 from edge_runtime.preprocess import normalize
-from tests.convert.gate.test_drift_command import gate, report_of
+from tests.convert.gate.commands import gate, report_of
 from tests.edge_runtime.tiny_model import _Graph, tiny_artifact
 
 Array = npt.NDArray[Any]

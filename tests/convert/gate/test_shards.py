@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from convert.errors import SourceError
 from convert.gate.shards import Share
 from tests.conftest import save_colour_pictures
-from tests.convert.gate.test_drift_command import gate, refused, report_of
+from tests.convert.gate.commands import gate, refused, report_of
 from tests.edge_runtime.tiny_model import tiny_artifact, tiny_flatbuffer
 
 
