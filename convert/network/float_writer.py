@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
+
+from convert.tflite_graph import to_flatbuffer
 
 Array = npt.NDArray[Any]
 _SCHEMA = flatbuffer_utils.schema_fb
@@ -100,10 +101,7 @@ class FloatWriter:
         signature.inputs, signature.outputs = [_named(b"image", image)], [_named(b"probabilities", probabilities)]
         self._model.signatureDefs = [signature]
         self._add_minimum_runtime()
-        size = sum(0 if buffer.data is None else len(buffer.data) for buffer in self._model.buffers)
-        builder = flatbuffers.Builder(size + size // 64 + 2**20)  # one that has to grow copies all it holds
-        builder.Finish(self._model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return to_flatbuffer(self._model)
 
     def _add_minimum_runtime(self) -> None:
         buffer, entry = _SCHEMA.BufferT(), _SCHEMA.MetadataT()
