@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 def all_cores() -> Iterator[Executor]:
     """One thread a core; a BLAS gets one each.
 
-    Threads inside a BLAS wait for each other by spinning: for matrices of a few hundred rows, and on a machine that does
-    something else as well, that costs many times what it brings. It also makes results the same on any number of cores.
+    Threads inside a BLAS wait for each other by spinning: for matrices of a few hundred rows, and on a machine that
+    does something else as well, that costs many times what it brings. Results are the same on any number of cores.
     """
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         yield threads

@@ -88,8 +88,9 @@ class _Translation:
     def _translate(self, node: Any) -> None:
         layer, output = node.operation, node.outputs[0]
         translation = TRANSLATIONS.get(type(layer).__name__)
-        own = type(layer).__module__.startswith("keras.src.")
-        if translation is None or not own or len(node.outputs) != 1 or layer.compute_dtype != "float32":
+        if translation is None or not isinstance(layer, layers.Layer) or layer.compute_dtype != "float32":
+            raise UntranslatableError
+        if not type(layer).__module__.startswith("keras.src."):
             raise UntranslatableError
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise UntranslatableError

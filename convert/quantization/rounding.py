@@ -202,7 +202,7 @@ class Moments:
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self._sum = np.zeros((window.width, window.width), np.float32, order="F")
+        self._sum: Array = np.zeros((window.width, window.width), np.float32, order="F")
         self._rows: list[Array] = []
         self._count = 0
 
