@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
@@ -55,6 +56,7 @@ class TfliteGraph:
         if len(self._model.subgraphs) != 1:
             raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier here has one")
         self._graph = self._model.subgraphs[0]
+        self._operators: tuple[Operator, ...] | None = None
         for buffer in self._model.buffers:
             if buffer.data is not None:  # bytes from outside the flatbuffer would be written one by one
                 buffer.data = np.frombuffer(buffer.data, np.uint8)
@@ -62,7 +64,7 @@ class TfliteGraph:
 
     def to_bytes(self) -> bytes:
         """The flatbuffer."""
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
+        return to_flatbuffer(self._model)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -75,8 +77,13 @@ class TfliteGraph:
         return _indices(self._graph.outputs)
 
     @property
-    def operators(self) -> Iterator[Operator]:
+    def operators(self) -> tuple[Operator, ...]:
         """The operators in execution order."""
+        if self._operators is None:
+            self._operators = tuple(self._read_operators())
+        return self._operators
+
+    def _read_operators(self) -> Iterator[Operator]:
         kinds = self.operator_kinds()
         for operator in self._graph.operators:
             name, version, custom = kinds[operator.opcodeIndex]
@@ -173,6 +180,7 @@ class TfliteGraph:
 
     def shift_input(self, offset: float, name: str) -> None:
         """Let all that reads the input read a new tensor instead: the input plus a constant."""
+        self._operators = None
         source, shifted = self._graph.inputs[0], len(self._graph.tensors)
         for operator in self._graph.operators:
             inputs = [shifted if i == source else i for i in operator.inputs]
@@ -238,6 +246,14 @@ class TfliteGraph:
 
     def _buffer(self, index: int) -> Any:
         return self._model.buffers[self._graph.tensors[index].buffer]
+
+
+def to_flatbuffer(model: Any) -> bytes:
+    """A model of the schema's object interface as a file: a builder of the right size, since one that grows copies."""
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = flatbuffers.Builder(size + size // 64 + 2**20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def has_constants_outside(model: bytes) -> bool:

@@ -6,6 +6,7 @@ when a stage begins, and at last `result` or `error` with `message`.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ Array = npt.NDArray[np.float32]
 
 def main() -> int:
     """Serve one request."""
+    gc.disable()  # a short life among objects that stay: looking for garbage took a fifth of TensorFlow's import
     events = _private_stdout()
     request = from_json(sys.stdin.read())
     try:
@@ -64,6 +66,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     import tensorflow as tf
 
     from convert.network.folding import fold_batch_norms
+    from convert.network.translation import translate
     from convert.network.weights import load
 
     progress("loading the network")
@@ -71,14 +74,14 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     height, width = loaded.model.input_shape[1:3]
     spec = input_spec(request.preprocessing, height, width)
     images = _images(request, spec)
-    progress("running Keras for comparison")
-    expected = keras_logits(loaded.model, images)
-    progress("folding batch-norms")
-    folded = fold_batch_norms(loaded.model)
-    progress("converting to TFLite")
-    request.output.write_bytes(_convert(folded, request.output.parent))
+    progress("translating to TFLite")
+    model = translate(loaded.model)
+    if model is None:
+        progress("converting to TFLite")
+        model = _convert(fold_batch_norms(loaded.model), request.output.parent)
+    request.output.write_bytes(model)
     progress("comparing TFLite with Keras")
-    sqnr = compare(expected, tflite_logits(request.output.read_bytes(), images))
+    sqnr = compare(keras_logits(loaded.model, images), tflite_logits(model, images))
     return {
         "architecture": loaded.architecture,
         "labels": loaded.labels,
@@ -96,7 +99,7 @@ def keras_logits(model: Any, images: Array) -> Array:
     import keras
 
     before = keras.Model(model.input, _before_softmax(model.outputs[0]))
-    rows = [np.asarray(before.predict_on_batch(image[np.newaxis])) for image in images]
+    rows = [np.asarray(before(image[np.newaxis], training=False)) for image in images]  # eager: tracing takes seconds
     return np.stack(rows).reshape(len(rows), -1).astype(np.float32)
 
 
