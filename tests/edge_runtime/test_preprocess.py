@@ -142,10 +142,10 @@ STORED = {
 """How an upright picture lies in a file of each EXIF orientation."""
 
 
-def with_orientation(upright: Pixels, orientation: int, image_format: str = "PNG") -> bytes:
+def with_orientation(upright: Pixels, orientation: int, image_format: str = "PNG", **options: Any) -> bytes:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    return encoded(Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))), image_format, exif=exif)
+    return encoded(Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))), image_format, exif=exif, **options)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
