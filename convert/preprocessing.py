@@ -52,8 +52,8 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
         raise SourceError(
             f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
         )
-    spec = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
-    defaults = {"decode": spec.decode, **spec.to_json()}
+    silent = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
+    defaults = {**silent.to_json(), "decode": silent.decode}
     try:
         value = {key: defaults[key] for key in defaults if key not in ("mean", "std")} | json.loads(path.read_text())
         unknown = sorted(value.keys() - defaults.keys())

@@ -110,13 +110,14 @@ class Card:
         """
         try:
             value = json.loads(data)
-            version = value.pop("card_version")
+            version = value["card_version"]
             if version not in CARD_VERSIONS:
                 raise ArtifactError(f"card version {version!r} is none of {CARD_VERSIONS}: update the runtime")
             value["preprocessing"] = InputSpec.from_json(value["preprocessing"])
             value["input"], value["output"] = TensorEnd(**value["input"]), TensorEnd(**value["output"])
             if "probe" in value:
                 value["probe"] = Probe.from_json(value["probe"])
+            del value["card_version"]
             card = cls(**value)
             if not isinstance(card.classes, int) or card.classes < 1 or not isinstance(card.sha256, dict):
                 raise ValueError(f"classes {card.classes!r}")

@@ -223,7 +223,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
-    """`image` as RGB, itself where it is that already: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits."""
+    """`image` as RGB: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits. RGB itself is no copy."""
     if image.mode in ("F", "LAB"):
         raise ImageError(f"{name} has pixels of mode {image.mode}, whose white is not defined: save it as 8-bit RGB")
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):

@@ -8,8 +8,8 @@ A JPEG holds the frequencies of blocks of 8x8 pixels. A decoder that leaves the 
 
 where kept is the part of the upright picture that is not cropped away, in the file's own pixels, and gap is
 `DECODINGS[decode]`. The decoded picture has ceil(width / s) x ceil(height / s) pixels, each of s x s of the file's; the
-last column and row may reach beyond the picture. A kept part from l to r then lies from l / s to r / s, which need not be
-whole numbers: it is cut out from floor(l / s) to ceil(r / s), and resized from exactly l / s to r / s.
+last column and row may reach beyond the picture. A kept part from l to r then lies from l / s to r / s, which need not
+be whole numbers: it is cut out from floor(l / s) to ceil(r / s), and resized from exactly l / s to r / s.
 
 The pixels are those of libjpeg up to 6b and of libjpeg-turbo (Pillow, Android, TensorFlow), "slow" integer DCT, colours
 interpolated ("fancy upsampling"): at 1/8 the mean of each block, and colours of 4:2:0 no coarser than brightness.

@@ -101,7 +101,7 @@ class StoredReference:
 
     def check_preprocessing(self, wanted: InputSpec, by: str) -> None:
         """Refuse a reference whose images were prepared otherwise than `wanted` by `by`, naming what differs."""
-        ours, theirs = ({"decode": spec.decode, **spec.to_json()} for spec in (self.spec, wanted))
+        ours, theirs = ({**spec.to_json(), "decode": spec.decode} for spec in (self.spec, wanted))
         different = [key for key in ours if ours[key] != theirs[key]]
         if different:
             key = different[0]

@@ -269,7 +269,7 @@ def test_a_truncated_file_is_refused_as_when_decoded_whole(part: float, options:
     file = jpeg(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8), **{"quality": 75, **options})
     messages = []
     for wanted in (spec(5, 5), whole(spec(5, 5))):
-        with pytest.raises(ImageError, match="cannot be decoded: .*; save it again, or leave it out") as caught:
+        with pytest.raises(ImageError, match=r"cannot be decoded: .*; save it again, or leave it out") as caught:
             load_pixels(file[: int(part * len(file))], wanted)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
