@@ -3,7 +3,8 @@
 python benchmarks/decoding.py build/irv2-demo.none.tflite calibration_data/validation PHOTO...
 
 The photos are any; those of benchmarks/RUNTIME.md are the data of scikit-image and scikit-learn. Each is made so large
-that it is decoded at an eighth of its size with just the gap, which is the worst that can happen to it.
+that it is decoded at an eighth of its size with just the gap, which is the worst that can happen to it; and as large as
+a camera's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from edge_runtime.scaled import DECODINGS
 GAPS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 SCALE = 8
 QUALITY = 90
+CAMERA = (4000, 3000)
 SUBSAMPLINGS = {"4:2:0": 2, "4:2:2": 1, "4:4:4": 0}
 
 
@@ -35,18 +37,21 @@ def main(model: str, labelled: str, *photos: str) -> None:
     DECODINGS.update({str(gap): gap for gap in GAPS})
     with Classifier.open(model) as classifier:
         pictures = [Image.open(photo).convert("RGB") for photo in photos]
-        print(f"{len(photos)} photos\n\n| gap | colours | mean | PSNR, dB | worst PSNR | SQNR, dB | agreement |")
-        print("|---|---|---|---|---|---|---|")
+        print(f"{len(photos)} photos\n\n| size | gap | colours | mean | PSNR, dB | worst PSNR | SQNR, dB | agreement |")
+        print("|---|---|---|---|---|---|---|---|")
         for gap in GAPS:
+            side = math.ceil(classifier.spec.width * SCALE * gap)
             for name in SUBSAMPLINGS if gap == DECODINGS["scaled"] else ("4:2:0",):
-                print(f"| {gap:g} | {name} | {of_photos(classifier, pictures, gap, SUBSAMPLINGS[name])} |", flush=True)
+                print_photos(classifier, pictures, gap, (side, side), name)
+        print_photos(classifier, pictures, DECODINGS["scaled"], CAMERA, "4:2:0")
         print(f"\n{of_labelled(classifier, Path(labelled))}")
 
 
-def of_photos(classifier: Classifier, photos: Iterable[Image.Image], gap: float, subsampling: int) -> str:
+def print_photos(
+    classifier: Classifier, photos: Iterable[Image.Image], gap: float, size: tuple[int, int], colours: str
+) -> None:
     """A row: pixels and answers of whole decoding against those of scaled decoding with a gap."""
-    side = math.ceil(classifier.spec.width * SCALE * gap)
-    files = [jpeg(photo.resize((side, side), Image.Resampling.LANCZOS), subsampling) for photo in photos]
+    files = [jpeg(photo.resize(size, Image.Resampling.LANCZOS), SUBSAMPLINGS[colours]) for photo in photos]
     whole, scaled = (
         np.stack([load_pixels(file, replace(classifier.spec, decode=decode)) for file in files])
         for decode in ("full", str(gap))
@@ -56,7 +61,11 @@ def of_photos(classifier: Classifier, photos: Iterable[Image.Image], gap: float,
     logits = [metrics.log_probabilities(answers(classifier, pixels)) for pixels in (whole, scaled)]
     agreement = metrics.agreement_top_k(*logits, 1).mean()
     quality = " | ".join(f"{10 * math.log10(255**2 / value):.1f}" for value in (squares.mean(), squares.max()))
-    return f"{np.abs(difference).mean():.2f} | {quality} | {metrics.sqnr_db(*logits):.1f} | {agreement:.2f}"
+    print(
+        f"| {size[0]} x {size[1]} | {gap:g} | {colours} | {np.abs(difference).mean():.2f} | {quality} "
+        f"| {metrics.sqnr_db(*logits):.1f} | {agreement:.2f} |",
+        flush=True,
+    )
 
 
 def of_labelled(classifier: Classifier, folder: Path) -> str:

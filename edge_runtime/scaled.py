@@ -12,7 +12,8 @@ last column and row may reach beyond the picture. A kept part from l to r then l
 be whole numbers: it is cut out from floor(l / s) to ceil(r / s), and resized from exactly l / s to r / s.
 
 The pixels are those of libjpeg up to 6b and of libjpeg-turbo (Pillow, Android, TensorFlow), "slow" integer DCT, colours
-interpolated ("fancy upsampling"): at 1/8 the mean of each block, and colours of 4:2:0 no coarser than brightness.
+interpolated ("fancy upsampling"): at 1/8 the mean of each block, and colours of 4:2:0 no coarser than brightness. A
+lossless JPEG, which holds no frequencies, is refused where the rule wants a fraction of it.
 
 A gap of 2 was measured as `benchmarks/RUNTIME.md` says; it is also what `Image.thumbnail` of Pillow takes.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,27 @@ def test_what_a_file_claims_counts_not_what_would_be_decoded(monkeypatch: pytest
     monkeypatch.setattr("edge_runtime.preprocess.MAX_PIXELS", 320 * 240 - 1)
     with pytest.raises(ImageError, match=r"320x240 pixels, more than 76,799: scale it down first"):
         load_pixels(file, spec(8, 8))
+
+
+def lossless_jpeg(side: int) -> bytes:
+    """A grey picture of 200s: the first sample as a difference from 128, then zeros; two Huffman codes are enough."""
+    segments = {
+        0xC3: struct.pack(">BHHB", 8, side, side, 1) + bytes((1, 0x11, 0)),
+        0xC4: bytes((0, 1, 1, *14 * [0], 0, 7)),
+        0xDA: bytes((1, 1, 0, 1, 0, 0)),
+    }
+    head = b"".join(struct.pack(">BBH", 0xFF, mark, 2 + len(body)) + body for mark, body in segments.items())
+    bits = "10" + f"{200 - 128:07b}" + "0" * (side**2 - 1)
+    data = int(bits + "1" * (-len(bits) % 8), 2).to_bytes(-(-len(bits) // 8), "big").replace(b"\xff", b"\xff\0")
+    return b"\xff\xd8" + head + data + b"\xff\xd9"
+
+
+def test_a_lossless_jpeg_has_no_fraction() -> None:
+    file = lossless_jpeg(64)
+    assert load_pixels(file, whole(spec(4, 4))).tolist() == [[[200] * 3] * 4] * 4
+    assert np.array_equal(load_pixels(file, spec(40, 40)), load_pixels(file, whole(spec(40, 40))))
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        load_pixels(file, spec(4, 4))
 
 
 def test_a_pillow_that_decodes_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
