@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from convert.gate.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.gate.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
 from convert.gate.stored import StoredReference
 from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
-from convert.preprocessing import input_spec
+from convert.preprocessing import CONVENTIONS, input_spec
 from convert.progress import Progress
 from convert.reporting.report import environment, gate_json
 from edge_runtime import InputSpec
@@ -210,8 +210,11 @@ def _check_stored(reference: StoredReference, request: Request, candidate: Model
 
 
 def _stated(request: Request, reference: StoredReference) -> InputSpec:
-    assert request.reference_options.preprocessing is not None
-    return input_spec(request.reference_options.preprocessing, reference.spec.height, reference.spec.width)
+    """The preprocessing stated of a reference; a convention leaves open how JPEGs are decoded."""
+    preprocessing = request.reference_options.preprocessing
+    assert preprocessing is not None
+    spec = input_spec(preprocessing, reference.spec.height, reference.spec.width)
+    return replace(spec, decode=reference.spec.decode) if preprocessing in CONVENTIONS else spec
 
 
 def save_reference(
