@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -236,7 +237,10 @@ def place() -> Path | None:
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return Path(chosen).absolute()
-    folder = platformdirs.user_cache_path("irv2-edge", appauthor=False)
+    try:
+        folder = platformdirs.user_cache_path("irv2-edge", appauthor=False)
+    except RuntimeError:  # no home: platformdirs raises, or gives a relative path
+        return None
     return folder if folder.is_absolute() else None
 
 
@@ -248,9 +252,12 @@ def limit() -> int:
     """
     text = os.environ.get(SIZE_VARIABLE) or str(DEFAULT_GB)
     try:
-        return int(float(text) * 1e9)
-    except (ValueError, OverflowError) as error:
-        raise ConvertError(f"{SIZE_VARIABLE}={text} is no number of gigabytes: set it to one, such as 4") from error
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = math.nan
+    if not 0 <= gigabytes < math.inf:
+        raise ConvertError(f"{SIZE_VARIABLE}={text} is no number of gigabytes: set it to one, such as {DEFAULT_GB:g}")
+    return int(gigabytes * 1e9)
 
 
 def _head(key: Key, description: Description, parts: Mapping[str, bytes]) -> bytes:

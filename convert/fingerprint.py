@@ -73,5 +73,5 @@ def _version(distribution: str) -> str | None:
 
 def _keras_settings() -> str | None:
     """The file in which Keras looks up its backend and its default type."""
-    path = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "keras.json"
+    path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "keras.json"
     return path.read_text(errors="replace") if path.is_file() else None

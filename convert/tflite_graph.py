@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
@@ -19,7 +20,8 @@ Array = npt.NDArray[Any]
 _SCHEMA = flatbuffer_utils.schema_fb
 _OPERATOR_NAMES = {v: k for k, v in vars(_SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
 _DTYPE_NAMES = {v: k.lower() for k, v in vars(_SCHEMA.TensorType).items() if not k.startswith("_")}
-
+ROOM_FOR_STRUCTURE = 2**20
+"""Bytes for names, shapes and operators of a large model; a builder takes more where that is too little."""
 
 _BITS = {"int4": 4, "uint4": 4, "int2": 2}
 """Types of less than a byte."""
@@ -61,8 +63,14 @@ class TfliteGraph:
                 buffer.offset = buffer.size = 0
 
     def to_bytes(self) -> bytes:
-        """The flatbuffer."""
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
+        """The flatbuffer.
+
+        Its builder begins with all the room it will need: one that doubles its room copies a large model many times.
+        """
+        constants = sum(len(buffer.data) for buffer in self._model.buffers if buffer.data is not None)
+        builder = flatbuffers.Builder(constants + ROOM_FOR_STRUCTURE)
+        builder.Finish(self._model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
     @property
     def inputs(self) -> tuple[int, ...]:
