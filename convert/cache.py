@@ -12,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -284,15 +286,20 @@ def _read(file: BinaryIO, key: Key) -> Entry:
     header = _read_header(file)
     if header["key"] != key.digest:
         raise ValueError("it is the entry of another key")
-    parts = {}
-    for part in header["parts"]:
-        data = file.read(part["bytes"])
-        if hashlib.sha256(data).hexdigest() != part["sha256"]:
-            raise ValueError(f"the checksum of its {part['name']} does not hold")
-        parts[part["name"]] = data
-    if file.read(1):
-        raise ValueError("it is longer than it was")
-    return Entry(**vars(_description(header)), parts=parts)
+    names, sizes, checksums = ([part[each] for part in header["parts"]] for each in ("name", "bytes", "sha256"))
+    starts = list(itertools.accumulate(sizes, initial=file.tell()))
+    if os.fstat(file.fileno()).st_size != starts[-1]:
+        raise ValueError("it is longer or shorter than it was")
+    with ThreadPoolExecutor() as pool:  # reading and hashing do not hold Python's lock
+        data = list(pool.map(lambda *part: _read_part(file, *part), names, sizes, checksums, starts))
+    return Entry(**vars(_description(header)), parts=dict(zip(names, data, strict=True)))
+
+
+def _read_part(file: BinaryIO, name: str, size: int, sha256: str, start: int) -> bytes:
+    data = os.pread(file.fileno(), size, start)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"the checksum of its {name} does not hold")
+    return data
 
 
 def _listed(path: Path) -> Listed:

@@ -5,7 +5,6 @@ No pickles: JSON, plain arrays in `.npz`, and flatbuffers as they are.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert.building import FloatModel
 from convert.cache import Entry, Key
 from convert.fingerprint import fingerprint
 from convert.gate import stored
@@ -29,23 +29,22 @@ from convert.quantization.fitting import FitRequest, Fitted
 from convert.quantization.trial import Trial
 from convert.recall import ROOT, Encoded, Step, moved
 from edge_runtime import InputSpec
-from edge_runtime.preprocess import Pixels
 
 Array = npt.NDArray[Any]
 
 
-def lowering(request: LoweringRequest, compute: Callable[[Progress], LoweredModel]) -> Step[LoweredModel]:
-    """The float network. A recalled one is written where the request wants it."""
+def lowering(
+    request: LoweringRequest, compute: Callable[[Progress], tuple[LoweredModel, bytes]]
+) -> Step[tuple[LoweredModel, bytes]]:
+    """The float network and its flatbuffer. A recalled one is in memory alone: nothing lies at its path."""
 
-    def encode(lowered: LoweredModel) -> Encoded:
-        values = {name: value for name, value in vars(lowered).items() if name != "path"}
-        return values, {"model": lowered.path.read_bytes()}
+    def encode(lowered: tuple[LoweredModel, bytes]) -> Encoded:
+        return {name: value for name, value in vars(lowered[0]).items() if name != "path"}, {"model": lowered[1]}
 
-    def decode(entry: Entry) -> LoweredModel:
-        request.output.write_bytes(entry.parts["model"])
+    def decode(entry: Entry) -> tuple[LoweredModel, bytes]:
         values = {name: value for name, value in entry.values.items() if name != "notes"}
-        labels = values["labels"]
-        return LoweredModel(**{**values, "path": request.output, "labels": None if labels is None else tuple(labels)})
+        labels = None if values["labels"] is None else tuple(values["labels"])
+        return LoweredModel(**{**values, "path": request.output, "labels": labels}), entry.parts["model"]
 
     return Step(lambda: lowering_key(request), compute, encode, decode)
 
@@ -77,8 +76,7 @@ def _source(source: ModelSource) -> dict[str, Any]:
 
 def calibration(
     name: str,
-    float_model: bytes,
-    spec: InputSpec,
+    network: FloatModel,
     images: ImageSet,
     held_out: ImageSet | None,
     request: FitRequest,
@@ -88,8 +86,8 @@ def calibration(
 
     def key() -> Key:
         fields = {
-            "model": _sha256(float_model),
-            "spec": spec.to_json(),
+            "model": network.sha256,
+            "spec": network.spec.to_json(),
             "images": manifest(images),
             "held_out": None if held_out is None else manifest(held_out),
             "request": asdict(request),
@@ -97,14 +95,14 @@ def calibration(
         }
         return Key("calibration", f"{name}, {len(images)} images", fields)
 
-    return Step(key, compute, _encode_fitted, lambda entry: _decode_fitted(entry, spec), images.root)
+    return Step(key, compute, _encode_fitted, lambda entry: _decode_fitted(entry, network.spec), images.root)
 
 
 def _encode_fitted(fitted: Fitted) -> Encoded:
     values = {name: getattr(fitted, name) for name in ("calibrator", "tried", "manifest_sha256")}
-    arrays = {"pixels": _stacked(fitted.pixels)}
+    arrays: dict[str, Array] = {"pixels": np.stack(fitted.pixels)}
     if fitted.trial is not None:
-        arrays |= {"held_out": _stacked(fitted.trial.images), "probabilities": fitted.trial.probabilities}
+        arrays |= {"held_out": np.stack(fitted.trial.images), "probabilities": fitted.trial.probabilities}
     names = list(fitted.statistics.mean)
     return (
         {**values, "tensors": names},
@@ -149,28 +147,26 @@ def _statistics(arrays: Mapping[str, Array], names: Sequence[str]) -> Statistics
 
 def answers(
     name: str,
-    float_model: bytes,
-    spec: InputSpec,
-    labels: tuple[str, ...],
+    network: FloatModel,
     images: ImageSet,
     scratch: Path,
     compute: Callable[[Progress], Answers],
 ) -> Step[Answers]:
     """The float network's answers, in the format of `convert.gate.stored`; `scratch` is a folder to write it in."""
-    model, path = _sha256(float_model), scratch / "float.npz"
+    path = scratch / "float.npz"
 
     def key() -> Key:
         fields = {
-            "model": model,
-            "spec": spec.to_json(),
-            "labels": labels,
+            "model": network.sha256,
+            "spec": network.spec.to_json(),
+            "labels": network.labels,
             "images": manifest(images),
             "versions": fingerprint(),
         }
         return Key("float answers", f"{name}, {len(images)} images", fields)
 
     def encode(given: Answers) -> Encoded:
-        stored.save(path, given, images, spec, model)
+        stored.save(path, given, images, network.spec, network.sha256)
         return {"skipped": [moved(text, images.root, ROOT) for text in given.skipped]}, {"answers": path.read_bytes()}
 
     def decode(entry: Entry) -> Answers:
@@ -186,9 +182,7 @@ def answers(
 
 def plausibility(
     name: str,
-    float_model: bytes,
-    spec: InputSpec,
-    labels: tuple[str, ...],
+    network: FloatModel,
     images: ImageSet,
     compute: Callable[[Progress], None],
 ) -> Step[None]:
@@ -196,9 +190,9 @@ def plausibility(
 
     def key() -> Key:
         fields = {
-            "model": _sha256(float_model),
-            "spec": spec.to_json(),
-            "labels": labels,
+            "model": network.sha256,
+            "spec": network.spec.to_json(),
+            "labels": network.labels,
             "images": manifest(images),
             "folders": images.folders,
             "versions": fingerprint(),
@@ -211,14 +205,6 @@ def plausibility(
 def manifest(images: ImageSet) -> list[tuple[str, str]]:
     """Name below the folder and SHA-256 of each image, in order."""
     return [(path.relative_to(images.root).as_posix(), file_sha256(path)) for path in images.paths]
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _stacked(images: Sequence[Pixels]) -> Array:
-    return np.stack(images)
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:

@@ -86,10 +86,11 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
 def _lower(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> FloatModel:
     request = lowering_request(job, inputs, scratch)
 
-    def compute(progress: Progress) -> LoweredModel:
-        return lower(request, progress.stage)
+    def compute(progress: Progress) -> tuple[LoweredModel, bytes]:
+        lowered = lower(request, progress.stage)
+        return lowered, lowered.path.read_bytes()
 
-    lowered = memory.of(kept.lowering(request, compute))
+    lowered, model = memory.of(kept.lowering(request, compute))
     memory.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
@@ -97,7 +98,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> FloatMode
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
     spec = input_spec(inputs.preprocessing, lowered.height, lowered.width)
-    return FloatModel(lowered, lowered.path.read_bytes(), spec, labels)
+    return FloatModel(lowered, model, spec, labels)
 
 
 def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
@@ -116,8 +117,7 @@ def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, m
     def compute(progress: Progress) -> None:
         refuse_wrong_preprocessing(network.model, network.spec, network.labels, few)
 
-    name = job.source.name
-    memory.of(kept.plausibility(name, network.model, network.spec, network.labels, few, compute))
+    memory.of(kept.plausibility(job.source.name, network, few, compute))
 
 
 def _fit(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> Fitted | None:
@@ -129,8 +129,7 @@ def _fit(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> Fitte
     def compute(progress: Progress) -> Fitted:
         return fit(network.model, network.spec, images, held_out, request, progress)
 
-    name = job.source.name
-    return memory.of(kept.calibration(name, network.model, network.spec, images, held_out, request, compute))
+    return memory.of(kept.calibration(job.source.name, network, images, held_out, request, compute))
 
 
 def _reference_answers(
@@ -140,12 +139,14 @@ def _reference_answers(
         return None
 
     def compute(progress: Progress) -> Answers:
+        path = network.lowered.path
+        if not path.exists():  # the network was recalled
+            path.write_bytes(network.model)
         with Classifier.open(
-            network.lowered.path, engine="litert", delegate="cpu", spec=network.spec, labels=network.labels
+            path, engine="litert", delegate="cpu", spec=network.spec, labels=network.labels
         ) as classifier:
             given = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
         note_skipped(progress.note, given.skipped, images)
         return given
 
-    name = job.source.name
-    return memory.of(kept.answers(name, network.model, network.spec, network.labels, images, scratch, compute))
+    return memory.of(kept.answers(job.source.name, network, images, scratch, compute))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from convert import kept
+from convert.building import FloatModel
 from convert.cache import Cache, Key
 from convert.gate.drift import Answers
 from convert.image_sets import ImageSet, find_images
@@ -25,10 +26,12 @@ from convert.recall import Memory, Step
 from tests.convert.networks import SPEC, residual_network
 from tests.convert.test_recall import Notes
 
+NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
+
 
 @pytest.fixture(scope="module")
-def network() -> bytes:
-    return residual_network()
+def network() -> FloatModel:
+    return FloatModel(NOWHERE, residual_network(), SPEC, ("a", "b", "ç"))
 
 
 def noise(folder: Path, count: int, seed: int = 0) -> ImageSet:
@@ -91,41 +94,41 @@ def assert_equal(one: Any, other: Any) -> None:
     ("calibrator", "held_out", "until_enough"), [("minmax", 0, False), (AUTO, 10, False), ("mse", 4, True)]
 )
 def test_a_fit_comes_back_in_every_bit(
-    calibrator: str, held_out: int, until_enough: bool, network: bytes, tmp_path: Path, memory: Memory
+    calibrator: str, held_out: int, until_enough: bool, network: FloatModel, tmp_path: Path, memory: Memory
 ) -> None:
     images = noise(tmp_path / "images", 40)
     request = FitRequest(calibrator, until_enough)
     chosen, others = images.first(40 - held_out), images.last(held_out) if held_out else None
 
     def compute(progress: Progress) -> Fitted:
-        return fit(network, SPEC, chosen, others, request, progress)
+        return fit(network.model, network.spec, chosen, others, request, progress)
 
-    step = kept.calibration("mine", network, SPEC, chosen, others, request, compute)
+    step = kept.calibration("mine", network, chosen, others, request, compute)
     fitted = memory.of(step)
     assert_equal(recalled(step, memory), fitted)
 
 
-def fit_key(network: bytes, images: ImageSet, **changes: Any) -> str:
+def fit_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
     arguments: dict[str, Any] = {
-        "name": "mine", "float_model": network, "spec": SPEC, "images": images, "held_out": None,
+        "name": "mine", "network": network, "images": images, "held_out": None,
         "request": FitRequest(), "compute": never,
     }  # fmt: skip
     return kept.calibration(**{**arguments, **changes}).key().digest
 
 
-def test_what_a_fit_depends_on(network: bytes, tmp_path: Path) -> None:
+def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 4)
     order = replace(images, paths=images.paths[::-1])
     renamed = noise(tmp_path / "elsewhere", 4)
     keys = [
         fit_key(network, images),
-        fit_key(network + b"\0", images),
+        fit_key(replace(network, model=network.model + b"\0"), images),
         fit_key(network, order),
         fit_key(network, images.first(3)),
         fit_key(network, images, held_out=images),
         fit_key(network, images, request=FitRequest("mse")),
         fit_key(network, images, request=FitRequest(until_enough=True)),
-        fit_key(network, images, spec=replace(SPEC, resize="lanczos")),
+        fit_key(replace(network, spec=replace(SPEC, resize="lanczos")), images),
     ]
     assert len(set(keys)) == len(keys)
     assert fit_key(network, renamed) == keys[0], "where the folder lies is no matter"
@@ -133,14 +136,14 @@ def test_what_a_fit_depends_on(network: bytes, tmp_path: Path) -> None:
     assert fit_key(network, images) not in keys
 
 
-def test_answers_come_back_with_their_paths(network: bytes, tmp_path: Path, memory: Memory) -> None:
+def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: Memory) -> None:
     images = noise(tmp_path / "images", 5).sample(None)
     readable = tuple(path for path in images.paths if path.name != "002.png")
     rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
-    answers = Answers(readable, rows, ("a", "b", "ç"), (f"{images.root}/noise/002.png is broken",), 0.0)
+    answers = Answers(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
     def step(images: ImageSet) -> Step[Answers]:
-        return kept.answers("mine", network, SPEC, answers.labels, images, tmp_path, lambda progress: answers)
+        return kept.answers("mine", network, images, tmp_path, lambda progress: answers)
 
     memory.of(step(images))
     assert_equal(recalled(step(images), memory), answers)
@@ -150,13 +153,19 @@ def test_answers_come_back_with_their_paths(network: bytes, tmp_path: Path, memo
     assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
 
 
-def test_what_answers_depend_on(network: bytes, tmp_path: Path) -> None:
+def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 3)
 
-    def digest(model: bytes = network, labels: tuple[str, ...] = ("a", "b"), images: ImageSet = images) -> str:
-        return kept.answers("mine", model, SPEC, labels, images, tmp_path, never).key().digest
+    def digest(network: FloatModel = network, images: ImageSet = images) -> str:
+        return kept.answers("mine", network, images, tmp_path, never).key().digest
 
-    keys = [digest(), digest(network + b"\0"), digest(labels=("b", "a")), digest(images=images.first(2))]
+    keys = [
+        digest(),
+        digest(replace(network, model=network.model + b"\0")),
+        digest(replace(network, labels=("b", "a", "ç"))),
+        digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
+        digest(images=images.first(2)),
+    ]
     rewrite(images.paths[2], last_byte)
     keys.append(digest())
     assert len(set(keys)) == len(keys)
@@ -171,21 +180,15 @@ def request_(tmp_path: Path) -> LoweringRequest:
     return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path / "out" / "float.tflite")
 
 
-def lowered(request: LoweringRequest, labels: tuple[str, ...] | None) -> LoweredModel:
-    request.output.write_bytes(b"TFL3" * 1000)
-    return LoweredModel(request.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
-
-
 @pytest.mark.parametrize("labels", [None, ("a", "b", "ç")])
-def test_a_float_network_comes_back_where_it_is_wanted(
+def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: Memory
 ) -> None:
-    first = memory.of(kept.lowering(request_, lambda progress: lowered(request_, labels)))
+    lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
+    memory.of(kept.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
     elsewhere = replace(request_, output=tmp_path / "other.tflite")
-    second = recalled(kept.lowering(elsewhere, never), memory)
-    assert second.path == elsewhere.output
-    assert second.path.read_bytes() == first.path.read_bytes()
-    assert_equal(replace(second, path=first.path), first)
+    found = recalled(kept.lowering(elsewhere, never), memory)
+    assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
 
 
 def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Path) -> None:
@@ -221,16 +224,16 @@ def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Pa
 
 
 def test_every_key_has_the_versions(
-    request_: LoweringRequest, network: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_: LoweringRequest, network: FloatModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = noise(tmp_path / "more", 2)
 
     def keys() -> list[Key]:
         return [
             kept.lowering_key(request_),
-            kept.calibration("mine", network, SPEC, images, None, FitRequest(), never).key(),
-            kept.answers("mine", network, SPEC, ("a",), images, tmp_path, never).key(),
-            kept.plausibility("mine", network, SPEC, ("a",), images, never).key(),
+            kept.calibration("mine", network, images, None, FitRequest(), never).key(),
+            kept.answers("mine", network, images, tmp_path, never).key(),
+            kept.plausibility("mine", network, images, never).key(),
         ]
 
     before = keys()
