@@ -95,3 +95,53 @@ def test_without_the_cache_nothing_is_read_or_written(arguments: list[object], h
     assert finished.code == 1
     assert "tensorflow was imported" in finished.err or "keras was imported" in finished.err
     assert {path: path.stat().st_mtime_ns for path in here.iterdir()} == before
+
+
+@pytest.mark.usefixtures("without_tensorflow")
+def test_a_damaged_entry_is_made_again(cold: Conversion, arguments: list[object], here: Path, tmp_path: Path) -> None:
+    (path,) = [path for path in here.glob("calibration-*") if b", 60 images" in path.read_bytes()[:100_000]]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    finished = run_command("irv2-convert", *arguments, "--output-dir", tmp_path / "out")
+    assert recalled(finished) == ["float network", "preprocessing check", "float answers"]
+    assert "cache: what was kept of the calibration is damaged" in finished.err
+    rebuilt = Conversion(finished, tmp_path / "out").artifact("int8").read_bytes()
+    assert rebuilt == cold.artifact("int8").read_bytes()
+
+
+def test_a_folder_that_cannot_be_used_stops_nothing(
+    arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    finished = run_command(
+        "irv2-convert", *arguments, "--quantize", "none", "--validation-size", 60, "--output-dir", tmp_path / "out"
+    )
+    assert finished.code in (0, 4), finished.err
+    assert finished.err.count("cannot be written to (Not a directory): going on without it") == 1
+
+
+@pytest.mark.usefixtures("cold")
+def test_its_entries_are_shown_and_removed(here: Path) -> None:
+    """This test is the last one: it clears the cache of all."""
+    shown = run_command("irv2-convert", "cache")
+    assert shown.code == 0, shown.err
+    assert re.search(r"^float network +colours +\d\.\d MB +.+ ago +.+$", shown.out, re.MULTILINE)
+    assert re.search(r"^float answers +colours, 240 images +0\.0 MB", shown.out, re.MULTILINE)
+    count = len(list(here.iterdir()))
+    assert f"{count} entries, " in shown.out
+    assert f"MB of at most 4000 MB in {here}\n" in shown.out
+    cleared = run_command("irv2-convert", "cache", "--clear")
+    assert (cleared.code, cleared.out) == (0, f"removed {count} entries of {here}\n")
+    assert list(here.iterdir()) == []
+    assert run_command("irv2-convert", "cache").out.startswith("0 entries, 0.0 MB of at most")
+
+
+def test_a_wrong_bound_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRV2_CACHE_GB", "much")
+    finished = run_command("irv2-convert", "cache")
+    assert finished.code == 1
+    assert (
+        finished.err == "irv2-convert: error: IRV2_CACHE_GB=much is no number of gigabytes: set it to one, such as 4\n"
+    )
