@@ -62,6 +62,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         keras_sqnr_db=network.lowered.keras_sqnr_db,
         latency_ms=_latency_ms(recipe.scheme, path),
         compared=compared,
+        cached=prepared.cached,
     )
     report.write_json(report.to_json(outcome), path)
     return outcome

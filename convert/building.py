@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -35,6 +37,11 @@ class FloatModel:
     model: bytes
     spec: InputSpec
     labels: tuple[str, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the flatbuffer, hexadecimal."""
+        return hashlib.sha256(self.model).hexdigest()
 
 
 @dataclass(frozen=True)

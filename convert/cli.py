@@ -10,7 +10,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from convert.cache import FOLDER_VARIABLE, Cache, limit, place
 from convert.commands import limit_options, limits, one_line_errors
+from convert.errors import ConvertError
 from convert.job import Job, check
 from convert.network.sources import ModelSource
 from convert.preprocessing import CONVENTIONS
@@ -93,6 +95,7 @@ COUNT_OR_AUTO = CountOrAuto()
     "--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR", help="Where artifacts go."
 )
 @limit_options
+@click.option("--no-cache", is_flag=True, help="Neither use what earlier conversions kept, nor keep anything.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
 @one_line_errors
@@ -153,6 +156,23 @@ def describe(input_size: int, classes: int, output: Path) -> None:
     console.print(f"picture: {output}", highlight=False, markup=False, soft_wrap=True)
 
 
+@convert.command()
+@click.option("--clear", is_flag=True, help="Remove all of it.")
+@one_line_errors
+def cache(clear: bool) -> None:
+    """Show what conversions keep for later ones: what of, size, age; or remove it."""
+    from convert.listing import print_entries
+
+    folder = place()
+    if folder is None:
+        raise ConvertError(f"there is no home folder, so there is no cache: {FOLDER_VARIABLE} names a place for one")
+    opened = Cache(folder, limit())
+    if clear:
+        click.echo(f"removed {opened.clear()} entries of {folder}")
+    else:
+        print_entries(Console(), opened)
+
+
 def _job(options: dict[str, Any]) -> Job:
     return Job(
         source=ModelSource(options["model"], options["weights"], options["classes"], options["input_size"]),
@@ -172,6 +192,7 @@ def _job(options: dict[str, Any]) -> Job:
         limits=limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"]),
         validate=not options["no_validate"],
         thumbnails=not options["no_thumbnails"],
+        use_cache=not options["no_cache"],
     )
 
 

@@ -37,6 +37,7 @@ class Job:
         limits: of the drift check.
         validate: whether drift is measured.
         thumbnails: whether reports show pictures, and where they are.
+        use_cache: whether results of earlier conversions are used, and these kept.
     """
 
     source: ModelSource
@@ -56,6 +57,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     validate: bool = True
     thumbnails: bool = True
+    use_cache: bool = True
 
 
 HELD_OUT = 0.2

@@ -17,6 +17,7 @@ from pathlib import Path
 from convert import building
 from convert.artifact import make_artifact
 from convert.building import Recipe
+from convert.cache import open_cache
 from convert.errors import ConvertError
 from convert.gate import drift
 from convert.job import Job, check
@@ -26,6 +27,7 @@ from convert.quantization.quantize import head_begins
 from convert.quantization.recovery import Fallback, search, segments
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.trial import Score
+from convert.recall import Memory
 from convert.reporting import page, report
 from convert.reporting.report import Outcome, Step
 from convert.tflite_graph import TfliteGraph
@@ -39,7 +41,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
     """
     inputs = check(job)
     with _scratch_folder(job.output_dir) as scratch:
-        prepared = prepare(job, inputs, scratch, progress)
+        memory = Memory(open_cache(progress.note) if job.use_cache else None, progress)
+        prepared = prepare(job, inputs, scratch, memory)
         outcomes = []
         for scheme in job.schemes:
             progress.stage(f"quantizing: {scheme.name}")

@@ -21,7 +21,6 @@ _SCHEMA = flatbuffer_utils.schema_fb
 _OPERATOR_NAMES = {v: k for k, v in vars(_SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
 _DTYPE_NAMES = {v: k.lower() for k, v in vars(_SCHEMA.TensorType).items() if not k.startswith("_")}
 
-
 _BITS = {"int4": 4, "uint4": 4, "int2": 2}
 """Types of less than a byte."""
 

@@ -65,6 +65,7 @@ class Outcome:
         keras_sqnr_db: of the float TFLite against Keras, in dB.
         latency_ms: median time of an image on this machine's CPU; None where it would take minutes.
         compared: the answers that were measured, for the page.
+        cached: what came from the cache: the seconds of its stage are those it took to read.
     """
 
     scheme: Scheme
@@ -82,6 +83,7 @@ class Outcome:
     keras_sqnr_db: float | None = None
     latency_ms: float | None = None
     compared: Comparison | None = field(default=None, repr=False)
+    cached: tuple[str, ...] = ()
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -97,6 +99,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "float_layers": list(dict.fromkeys(outcome.float_layers)),
         "recovery": [asdict(step) for step in outcome.recovery],
         "timings_s": outcome.timings_s,
+        "cached": list(outcome.cached),
         "latency_ms": outcome.latency_ms,
         "environment": environment(),
     }
