@@ -163,9 +163,14 @@ class TfliteGraph:
 
     def set_constant(self, index: int, values: Array) -> None:
         """Replace the values of a constant tensor; dtype and shape stay."""
-        assert values.dtype == self.dtype(index)
         assert values.shape == self.shape(index)
+        self.replace_constant(index, values)
+
+    def replace_constant(self, index: int, values: Array) -> None:
+        """Replace a constant tensor by one of another shape; the dtype stays."""
+        assert values.dtype == self.dtype(index)
         tensor = self._graph.tensors[index]
+        tensor.shape = np.array(values.shape, np.int32)
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
             tensor.buffer = len(self._model.buffers)
             self._model.buffers.append(_SCHEMA.BufferT())
@@ -274,3 +279,8 @@ def passes_factors(operator: Operator) -> bool:
 def is_unpadded(convolution: Operator) -> bool:
     """Whether a convolution reads nothing but the pixels of its input."""
     return bool(convolution.options.padding == _SCHEMA.Padding.VALID)
+
+
+def padding_before(size: int, outputs: int, taps: int, stride: int, dilation: int) -> int:
+    """Zeros before the first pixel of an axis under TensorFlow's "SAME": half of what is missing, rounded down."""
+    return max((outputs - 1) * stride + (taps - 1) * dilation + 1 - size, 0) // 2
