@@ -63,6 +63,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     progress("loading TensorFlow")
     import tensorflow as tf
 
+    from convert.network.cropping import crop_kernels
     from convert.network.folding import fold_batch_norms
     from convert.network.weights import load
 
@@ -76,7 +77,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     progress("folding batch-norms")
     folded = fold_batch_norms(loaded.model)
     progress("converting to TFLite")
-    request.output.write_bytes(_convert(folded, request.output.parent))
+    request.output.write_bytes(crop_kernels(_convert(folded, request.output.parent)))
     progress("comparing TFLite with Keras")
     sqnr = compare(expected, tflite_logits(request.output.read_bytes(), images))
     return {
