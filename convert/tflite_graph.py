@@ -117,6 +117,11 @@ class TfliteGraph:
         shape = self._graph.tensors[index].shape
         return () if shape is None else tuple(int(n) for n in shape)
 
+    def set_shape(self, index: int, shape: tuple[int, ...]) -> None:
+        """Give a tensor that is computed at run time another shape."""
+        tensor = self._graph.tensors[index]
+        tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
+
     def shape_signature(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor, with -1 where it is only known at run time."""
         signature = self._graph.tensors[index].shapeSignature
