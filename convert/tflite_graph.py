@@ -123,6 +123,11 @@ class TfliteGraph:
         shape = self._graph.tensors[index].shape
         return () if shape is None else tuple(int(n) for n in shape)
 
+    def set_shape(self, index: int, shape: tuple[int, ...]) -> None:
+        """Give a tensor that is computed at run time another shape."""
+        tensor = self._graph.tensors[index]
+        tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
+
     def shape_signature(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor, with -1 where it is only known at run time."""
         signature = self._graph.tensors[index].shapeSignature
@@ -169,9 +174,14 @@ class TfliteGraph:
 
     def set_constant(self, index: int, values: Array) -> None:
         """Replace the values of a constant tensor; dtype and shape stay."""
-        assert values.dtype == self.dtype(index)
         assert values.shape == self.shape(index)
+        self.replace_constant(index, values)
+
+    def replace_constant(self, index: int, values: Array) -> None:
+        """Replace a constant tensor by one of another shape; the dtype stays."""
+        assert values.dtype == self.dtype(index)
         tensor = self._graph.tensors[index]
+        tensor.shape = np.array(values.shape, np.int32)
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
             tensor.buffer = len(self._model.buffers)
             self._model.buffers.append(_SCHEMA.BufferT())
@@ -289,3 +299,8 @@ def passes_factors(operator: Operator) -> bool:
 def is_unpadded(convolution: Operator) -> bool:
     """Whether a convolution reads nothing but the pixels of its input."""
     return bool(convolution.options.padding == _SCHEMA.Padding.VALID)
+
+
+def padding_before(size: int, outputs: int, taps: int, stride: int, dilation: int) -> int:
+    """Zeros before the first pixel of an axis under TensorFlow's "SAME": half of what is missing, rounded down."""
+    return max((outputs - 1) * stride + (taps - 1) * dilation + 1 - size, 0) // 2

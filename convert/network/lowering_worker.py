@@ -65,6 +65,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     progress("loading TensorFlow")
     import tensorflow as tf
 
+    from convert.network.cropping import crop_kernels
     from convert.network.folding import fold_batch_norms
     from convert.network.translation import translate
     from convert.network.weights import load
@@ -79,6 +80,7 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     if model is None:
         progress("converting to TFLite")
         model = _convert(fold_batch_norms(loaded.model), request.output.parent)
+    model = crop_kernels(model)
     request.output.write_bytes(model)
     progress("comparing TFLite with Keras")
     sqnr = compare(keras_logits(loaded.model, images), tflite_logits(model, images))

@@ -25,7 +25,7 @@ from scipy.linalg.lapack import dpotrf
 from convert.cores import all_cores
 from convert.errors import QuantizationError
 from convert.recording import RecordingEngine
-from convert.tflite_graph import Operator, TfliteGraph, is_unpadded
+from convert.tflite_graph import Operator, TfliteGraph, is_unpadded, padding_before
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels, normalize
 
@@ -140,18 +140,17 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
 
 
 def _window(graph: TfliteGraph, operator: Operator) -> Window:
-    """Padding is TensorFlow's "SAME": half of what is missing, rounded down, comes before the input."""
     options = operator.options
     _, height, width, channels = graph.shape(operator.inputs[1])
     size, output = graph.shape(operator.inputs[0])[1:3], graph.shape(operator.outputs[0])[1:3]
     stride = (int(options.strideH), int(options.strideW))
     dilation = (int(options.dilationHFactor), int(options.dilationWFactor))
-    missing = [
-        0 if is_unpadded(operator) else max((output[i] - 1) * stride[i] + (taps - 1) * dilation[i] + 1 - size[i], 0)
+    rows, columns = (
+        0 if is_unpadded(operator) else padding_before(size[i], output[i], taps, stride[i], dilation[i])
         for i, taps in enumerate((height, width))
-    ]
-    before = (missing[0] // 2, missing[1] // 2)
-    return Window(operator.inputs[0], channels, (height, width), stride, dilation, before, (output[0], output[1]))
+    )
+    kernel, before = (height, width), (rows, columns)
+    return Window(operator.inputs[0], channels, kernel, stride, dilation, before, (output[0], output[1]))
 
 
 def _passes(found: Sequence[Window]) -> Iterator[list[Window]]:
