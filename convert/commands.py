@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from convert.gate.drift import Limits
 from edge_runtime import EdgeError
 from edge_runtime.terminal import printable
-
-INTERRUPTED = 130
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,17 +21,16 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args: Any, debug: bool, **options: Any) -> Any:
-        signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **options)
-        except EdgeError as error:
+        except BrokenPipeError:  # whoever read our output has gone: click knows what to do
+            raise
+        except (EdgeError, OSError) as error:
             if debug:
                 traceback.print_exc()
             message = printable(" ".join(str(error).split()))
             click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
             sys.exit(1)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
 
     return wrapped
 
@@ -74,8 +70,3 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def limits(max_drop: float, min_agreement: float, max_top5_drop: float = Limits.max_top5_drop_pp) -> Limits:
     """The limits as the options give them."""
     return Limits(max_drop, min_agreement / 100, max_top5_drop)
-
-
-def _terminate(*_: object) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C does, so that nothing is left behind."""
-    raise KeyboardInterrupt
