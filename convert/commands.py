@@ -1,4 +1,4 @@
-"""What the commands share: one line for an error, and the limits of the gate."""
+"""What the commands share: one line for an error, what is converted, and the limits of the gate."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from convert.gate.drift import Limits
+from convert.preprocessing import CONVENTIONS
 from edge_runtime import EdgeError
 from edge_runtime.terminal import printable
+
+FILE = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +38,47 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(1)
 
     return wrapped
+
+
+def source_options(default_model: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What says which network is converted, and with which images."""
+    options = (
+        click.option(
+            "--model",
+            default=default_model,
+            show_default=default_model is not None,
+            metavar="demo|imagenet|PATH",
+            help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+        ),
+        click.option("--weights", type=FILE, metavar="FILE", help="Weights of the article's network, with --classes."),
+        click.option("--classes", type=COUNT, help="Number of classes of --weights."),
+        click.option("--labels", type=FILE, metavar="FILE", help="Text file with one label a line."),
+        click.option(
+            "--input-size",
+            type=COUNT,
+            metavar="N",
+            help="Height and width in pixels, where the network leaves it open.",
+        ),
+        click.option(
+            "--preprocessing",
+            metavar="|".join([*CONVENTIONS, "FILE"]),
+            help="How images were prepared in training; needed for a model or weights of your own.",
+        ),
+        click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on."),
+        click.option(
+            "--validation",
+            type=FILE,
+            metavar="DIR",
+            help="Other images, to measure drift on; class folders give labels.",
+        ),
+    )
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from convert.gate.counts import Comparison
 from convert.gate.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.gate.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
 from convert.gate.stored import StoredReference
-from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
+from convert.image_sets import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
 from convert.ownership import scratch_folder
 from convert.preprocessing import input_spec
 from convert.progress import Progress
@@ -105,6 +105,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
         EdgeError: a class of it that names the offending file.
     """
     images = request.image_set()
+    files = Snapshot.of(images)
     with open_sides(request, images, progress) as (reference, candidate):
         watch = lockstep.UntilCertain.of(reference, candidate, images, limits) if stop_early else lockstep.never
 
@@ -112,6 +113,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
             progress.count("comparing", done, len(images))
 
         wanted, found = lockstep.answer_both(reference, candidate, images, watch, count)
+        files.refuse_changes()
         note_skipped(progress.note, candidate.skipped, images)
         if len(found.paths) + len(candidate.skipped) < len(images):
             progress.note(f"certain after {len(found.paths)} of {len(images)} images")
