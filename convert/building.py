@@ -77,7 +77,7 @@ def describe(
     fitted: Fitted | None,
     build: dict[str, Any],
 ) -> Package:
-    """Package a quantized network under a name, as yet without a drift summary; `build` is from `convert.provenance`."""
+    """Package a quantized network under a name, as yet without a drift summary; `build` as of `provenance.of`."""
     image, probabilities = tensor_ends(quantized.model, quantized.encoding)
     lowered = network.lowered
     card = Card(

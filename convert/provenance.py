@@ -54,7 +54,7 @@ def manifest(*parts: ImageSet | None) -> str | None:
 
 def machine() -> dict[str, Any]:
     """What decides about the last bits of a sum: type of the processor, and how many threads share the work."""
-    return {"processor": processor(), "threads": os.cpu_count(), "available": len(os.sched_getaffinity(0))}
+    return {"processor": processor(), "threads": os.cpu_count(), "usable_cores": len(os.sched_getaffinity(0))}
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str:

@@ -205,14 +205,14 @@ def _inputs(artifact: Artifact, given: Sources) -> Iterator[Input]:
     for name in ("classes", "input_size"):
         if network is not None and getattr(network, name) is not None:
             yield Input(name.replace("_", " "), str(build[name]), str(getattr(network, name)))
-    yield Input("preprocessing", _spec(card.preprocessing.to_json()), _preprocessing(artifact, given))
+    yield _preprocessing(artifact, given)
     yield Input("labels", _short(card.sha256["labels"]), _short(_labels(given.labels)))
     if build["calibration_manifest_sha256"] is not None:
         yield Input("calibration", _short(build["calibration_manifest_sha256"]), _short(_calibration(build, given)))
     if build["validation_manifest_sha256"] is not None:
         yield Input("validation", _short(build["validation_manifest_sha256"]), _short(_validation(build, given)))
     for key, value in provenance.machine().items():
-        yield Input(key, _text(build["machine"].get(key)), _text(value))
+        yield Input(key.replace("_", " "), _text(build["machine"].get(key)), _text(value))
     for package, version in card.versions.items():
         yield Input(package, version, _installed(package))
 
@@ -226,11 +226,16 @@ def _weights(network: ModelSource | None) -> str | None:
     return None if path is None else file_sha256(path)
 
 
-def _preprocessing(artifact: Artifact, given: Sources) -> str | None:
+def _preprocessing(artifact: Artifact, given: Sources) -> Input:
+    """What differs of it, or its size where nothing does."""
     ours = given.network is not None and given.network.is_ours
-    named = given.preprocessing or ("tf" if ours else None)
-    spec = artifact.card.preprocessing
-    return None if named is None else _spec(input_spec(named, spec.height, spec.width).to_json())
+    named, spec = given.preprocessing or ("tf" if ours else None), artifact.card.preprocessing
+    recorded = spec.to_json()
+    if named is None:
+        return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
+    found = input_spec(named, spec.height, spec.width).to_json()
+    shown = [key for key in recorded if recorded[key] != found.get(key)] or ["height", "width"]
+    return Input("preprocessing", _spec(recorded, shown), _spec(found, shown))
 
 
 def _labels(path: Path | None) -> str | None:
@@ -259,9 +264,9 @@ def _installed(package: str) -> str:
     return "not installed"
 
 
-def _spec(value: dict[str, Any]) -> str:
-    """A specification on a line."""
-    return ", ".join(f"{key} {_triple(part)}" for key, part in value.items())
+def _spec(value: dict[str, Any], keys: list[str]) -> str:
+    """Some of a specification, on a line."""
+    return ", ".join(f"{key} {_triple(value[key])}" for key in keys)
 
 
 def _triple(value: Any) -> str:
