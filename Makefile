@@ -3,7 +3,7 @@
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
 # make test-gpu  the runtime on a GPU made of software (needs apt)
 # make test-browser  the report's page in Chromium (needs apt)
-# make fuzz      thousands of hostile model and picture files; make test opens hundreds
+# make fuzz      thousands of hostile model and picture files, runs stopped at any moment; make test has some of each
 # make lint      ruff and mypy
 
 PYTHON ?= python3
@@ -30,7 +30,7 @@ test-browser: $(VENV)/dev
 	$(BIN)/python -m pytest tests/browser -m browser
 
 fuzz: $(VENV)/dev
-	$(BIN)/python -m pytest tests/hostile -m fuzz
+	$(BIN)/python -m pytest tests/hostile tests/interrupted -m fuzz
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

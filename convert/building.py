@@ -25,7 +25,7 @@ from edge_runtime.classifier import answer_probe
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
 
-VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow")
+VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
 NAMES_SHOWN = 5
 
 
@@ -77,9 +77,14 @@ def correct(quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitt
 
 
 def describe(
-    name: str, quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitted: Fitted | None
+    name: str,
+    quantized: QuantizedModel,
+    network: FloatModel,
+    recipe: Recipe,
+    fitted: Fitted | None,
+    build: dict[str, Any],
 ) -> Package:
-    """Package a quantized network under a name, as yet without a drift summary."""
+    """Package a quantized network under a name, as yet without a drift summary; `build` as of `provenance.of`."""
     image, probabilities = tensor_ends(quantized.model, quantized.encoding)
     lowered = network.lowered
     card = Card(
@@ -91,7 +96,7 @@ def describe(
         input=image,
         output=probabilities,
         sha256={},
-        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db},
+        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db, "build": build},
         calibration=_calibration(recipe, fitted),
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},

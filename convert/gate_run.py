@@ -16,7 +16,8 @@ from convert.gate.counts import Comparison
 from convert.gate.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.gate.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
 from convert.gate.stored import StoredReference
-from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
+from convert.image_sets import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
+from convert.ownership import scratch_folder
 from convert.preprocessing import CONVENTIONS, input_spec
 from convert.progress import Progress
 from convert.reporting.report import environment, gate_json
@@ -104,6 +105,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
         EdgeError: a class of it that names the offending file.
     """
     images = request.image_set()
+    files = Snapshot.of(images)
     with open_sides(request, images, progress) as (reference, candidate):
         watch = lockstep.UntilCertain.of(reference, candidate, images, limits) if stop_early else lockstep.never
 
@@ -111,6 +113,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
             progress.count("comparing", done, len(images))
 
         wanted, found = lockstep.answer_both(reference, candidate, images, watch, count)
+        files.refuse_changes()
         note_skipped(progress.note, candidate.skipped, images)
         if len(found.paths) + len(candidate.skipped) < len(images):
             progress.note(f"certain after {len(found.paths)} of {len(images)} images")
@@ -187,11 +190,9 @@ def open_sides(
         EdgeError: one cannot be opened, or does not fit.
     """
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        scratch_folder(Path(tempfile.gettempdir())) as scratch,
         open_model(request.candidate, request.candidate_options) as candidate,
-        open_reference(
-            request.reference, request.reference_options, images, Path(scratch), progress.stage
-        ) as reference,
+        open_reference(request.reference, request.reference_options, images, scratch, progress.stage) as reference,
     ):
         if isinstance(reference, StoredReference):
             _check_stored(reference, request, candidate, checked or images)
@@ -237,8 +238,8 @@ def save_reference(
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")
     stored.check_name(path)
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_reference(reference, options, images, Path(scratch), progress.stage) as side,
+        scratch_folder(Path(tempfile.gettempdir())) as scratch,
+        open_reference(reference, options, images, scratch, progress.stage) as side,
     ):
         images.class_indices(side.labels)
         answers = answer_all(side, images, lambda done: progress.count("reference", done, len(images)))

@@ -10,7 +10,7 @@ import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.gate.drift import Limits
-from convert.image_sets import ImageSet, find_images, refuse_overlap
+from convert.image_sets import ImageSet, Snapshot, find_images, refuse_overlap
 from convert.network.sources import DEMO, ModelSource
 from convert.preprocessing import CONVENTIONS
 from convert.quantization import calibrators, sufficiency
@@ -71,7 +71,8 @@ FEWEST_TO_CHOOSE = 10
 class Inputs:
     """The checked inputs of a job: image sets already shuffled and cut to size.
 
-    `held_out` are calibration images to judge alternatives on; None where there are none to judge.
+    `held_out` are calibration images to judge alternatives on; None where there are none to judge. `files` is what
+    all images were like when they were chosen.
     """
 
     calibration: ImageSet | None
@@ -80,6 +81,7 @@ class Inputs:
     preprocessing: str
     labels: tuple[str, ...] | None
     io: dict[str, str]
+    files: Snapshot
 
 
 def check(job: Job) -> Inputs:
@@ -109,13 +111,15 @@ def check(job: Job) -> Inputs:
     if labels is not None and validation is not None:
         validation.class_indices(labels)
     fitted, held_out = _parted(job, calibration)
+    judged = validation and validation.sample(job.validation_size)
     return Inputs(
         fitted,
         held_out,
-        validation and validation.sample(job.validation_size),
+        judged,
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
+        Snapshot.of(fitted, held_out, judged),
     )
 
 

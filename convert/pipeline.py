@@ -7,10 +7,8 @@ source --lower--> float .tflite --measure--> statistics --quantize--> model --pa
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from convert.cache import open_cache
 from convert.errors import ConvertError
 from convert.gate import drift
 from convert.job import Job, check
+from convert.ownership import scratch_folder
 from convert.preparation import Prepared, prepare
 from convert.progress import Progress
 from convert.quantization.quantize import head_begins
@@ -56,16 +55,13 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
 
 @contextmanager
 def _scratch_folder(output_dir: Path) -> Iterator[Path]:
-    """A folder beside the results, gone when the work is done or has failed."""
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=output_dir, prefix=".irv2-"))
-    except OSError as error:
-        raise ConvertError(f"--output-dir {output_dir} cannot be written to: {error.strerror or error}") from error
-    try:
+    """A folder beside the results, gone when the work is done, has failed or was interrupted."""
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(scratch_folder(output_dir))
+        except OSError as error:
+            raise ConvertError(f"--output-dir {output_dir} cannot be written to: {error.strerror or error}") from error
         yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
