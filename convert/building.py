@@ -14,7 +14,6 @@ from convert.errors import QuantizationError
 from convert.network.lowering import LoweredModel
 from convert.packaging import Package, package
 from convert.quantization.correction import correct_head
-from convert.quantization.ends import tensor_ends
 from convert.quantization.fitting import Fitted
 from convert.quantization.layers import layer_name
 from convert.quantization.quantize import QuantizedModel, quantize
@@ -71,7 +70,7 @@ def correct(quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitt
     """Correct the head on the images fitted to, where the kernels are fast enough to run them all."""
     if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
         return quantized
-    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    feed, _ = quantized.ends
     model = correct_head(quantized.model, network.spec, feed, fitted.pixels, fitted.statistics.logits)
     return QuantizedModel(model, quantized.encoding)
 
@@ -85,7 +84,7 @@ def describe(
     build: dict[str, Any],
 ) -> Package:
     """Package a quantized network under a name, as yet without a drift summary; `build` as of `provenance.of`."""
-    image, probabilities = tensor_ends(quantized.model, quantized.encoding)
+    image, probabilities = quantized.ends
     lowered = network.lowered
     card = Card(
         name=name,
