@@ -173,6 +173,7 @@ def job(artifact: Artifact, given: Sources, output_dir: Path) -> Job:
         limits=Limits(**build["limits"]),
         validate=build["validation_manifest_sha256"] is not None,
         thumbnails=False,
+        use_cache=False,  # what is recalled proves nothing
     )
 
 
