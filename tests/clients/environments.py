@@ -62,9 +62,9 @@ class Client:
         wanted = [f"{self.package}=={self.version}", *self.others]
         return _environment(self.name.replace(" ", "-"), wanted, [] if self.dependencies else ["--no-deps"])
 
-    def run(self, *arguments: object, checkout: bool = False) -> Finished:
-        """`python ARGUMENTS`, in the environment; with the checkout's packages beside it when `checkout` is set."""
-        place = {"PYTHONPATH": os.fspath(ROOT)} if checkout else {}
+    def run(self, *arguments: object, beside: Path | None = None) -> Finished:
+        """`python ARGUMENTS` in the environment, with the packages of the folder `beside` added."""
+        place = {} if beside is None else {"PYTHONPATH": os.fspath(beside)}
         done = subprocess.run(
             [self.python(), *map(str, arguments)],
             check=False,
