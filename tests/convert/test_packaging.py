@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import struct
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from convert import packaging
 from convert.errors import ConvertError
@@ -38,11 +41,20 @@ def written(tiny: Package, tmp_path: Path) -> Path:
 
 def test_the_zip_holds_labels_and_card(written: Path) -> None:
     with zipfile.ZipFile(written) as archive:
-        assert archive.namelist() == ["labels.txt", "card.json"]
+        assert archive.namelist() == ["metadata.json", "labels.txt", "card.json"]
         assert archive.testzip() is None
         assert archive.read("labels.txt").decode() == "red\ngreen\nblue\n"
         assert json.loads(archive.read("card.json"))["name"] == "tiny"
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}, "mapped, not inflated"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
+@example(["T-shirt/top", 'Käfer "Bob"', "猫", "🐢", "a\\b", "\x00", "\u2028"])
+def test_names_are_the_same_in_json_and_in_python(tiny: Package, labels: list[str]) -> None:
+    """Ultralytics reads them as the one or as the other."""
+    names = packaging.class_names(labels, tiny.card).decode()
+    assert json.loads(names) == ast.literal_eval(names)
+    assert list(json.loads(names)["names"].values()) == labels
 
 
 def test_strict_unzippers_find_the_members_where_the_directory_says(written: Path) -> None:
