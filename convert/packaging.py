@@ -37,8 +37,9 @@ class Package:
 
 
 def package(model: bytes, labels: Sequence[str], card: Card) -> Package:
-    """Put the metadata that `card` calls for into a `.tflite`."""
+    """Put the metadata that `card` calls for into a `.tflite`, and what older readers need."""
     graph = TfliteGraph(model)
+    graph.repeat_operator_codes()
     graph.set_metadata(METADATA_NAME, classifier_metadata(card))
     return Package(graph.to_bytes(), tuple(labels), card)
 

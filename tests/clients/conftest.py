@@ -3,51 +3,24 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from edge_runtime import InputSpec
 from edge_runtime.artifact import open_artifact
 from edge_runtime.preprocess import load_pixels
+from tests.clients.answers import Answers, ours
 from tests.clients.environments import KEPT, ROOT
 from tests.clients.findings import FOUND, table
-from tests.conftest import run_command
 from tests.devices.conftest import demo
 
 PICTURES_A_CLASS = 5
 TINTS = ((1.0, 1.0, 1.0), (1.0, 0.9, 0.75), (0.8, 0.9, 1.0), (0.9, 1.0, 0.8), (1.0, 0.8, 0.9))
 """The bundled pictures are grey, and whoever mixes up red and blue would not be seen."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Answers about pictures, in their order.
-
-    Attributes:
-        labels: of the classes, in the network's order.
-        probabilities: float64 (pictures, classes).
-    """
-
-    labels: tuple[str, ...]
-    probabilities: npt.NDArray[np.float64]
-
-    @property
-    def first(self) -> list[str]:
-        """The label of the most probable class of each picture."""
-        return [self.labels[i] for i in self.probabilities.argmax(axis=1)]
-
-    @property
-    def lead(self) -> npt.NDArray[np.float64]:
-        """float64 (pictures,): by how much the first class leads the second."""
-        second, first = np.sort(self.probabilities, axis=1)[:, -2:].T
-        return np.asarray(first - second)
 
 
 @pytest.fixture(scope="session")
@@ -77,19 +50,6 @@ def save(picture: Path, spec: InputSpec, tint: tuple[float, ...], path: Path) ->
     pixels = load_pixels(picture, spec)
     Image.fromarray(np.rint(pixels * np.array(tint)).astype(np.uint8)).save(path)
     return path
-
-
-def ours(artifact: Path, pictures: list[Path]) -> Answers:
-    """What `irv2-predict` answers here."""
-    labels = open_artifact(artifact).labels
-    return read_answers(run_command("irv2-predict", artifact, *pictures, "--json", "--top-k", len(labels)).out, labels)
-
-
-def read_answers(lines: str, labels: tuple[str, ...]) -> Answers:
-    """Of `irv2-predict --json`."""
-    rows = [json.loads(line)["predictions"] for line in lines.splitlines()]
-    named = [{answer["label"]: answer["probability"] for answer in row} for row in rows]
-    return Answers(labels, np.array([[row[label] for label in labels] for row in named]))
 
 
 @pytest.fixture(scope="session")

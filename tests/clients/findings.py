@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from tests.clients.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,13 @@ class Finding:
 
 FOUND: list[Finding] = []
 """In the order of the tests."""
+
+
+def compared(client: str, artifact: Path, did: str, answers: Answers, expected: Answers) -> Finding:
+    """The row of a client whose answers are not quite ours."""
+    same = sum(a == b for a, b in zip(answers.first, expected.first, strict=True))
+    furthest = np.abs(answers.probabilities - expected.probabilities).max()
+    return Finding(client, artifact.name, did, f"{same} of {len(expected.first)}", f"{furthest:.1e}")
 
 
 def table(found: list[Finding]) -> Iterator[str]:

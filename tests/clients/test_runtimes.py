@@ -14,9 +14,9 @@ from PIL import Image
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
 from edge_runtime.preprocess import Pixels
-from tests.clients.conftest import Answers, read_answers
+from tests.clients.answers import Answers, read_answers
 from tests.clients.environments import ROOT, Client
-from tests.clients.findings import FOUND, Finding
+from tests.clients.findings import FOUND, Finding, compared
 
 pytestmark = [pytest.mark.slow, pytest.mark.clients]
 
@@ -57,17 +57,9 @@ WRONG: dict[str, Callable[[Pixels], Pixels]] = {
 
 def is_within(answers: Answers, expected: Answers, bound: Bound) -> bool:
     """Whether answers are as close to others as a bound wants."""
-    return agreement(answers, expected) >= bound.agreement and difference(answers, expected) <= bound.difference
-
-
-def agreement(answers: Answers, expected: Answers) -> float:
-    """How often the first answer is the same, in 0..1."""
-    return sum(a == b for a, b in zip(answers.first, expected.first, strict=True)) / len(expected.first)
-
-
-def difference(answers: Answers, expected: Answers) -> float:
-    """The largest, between two probabilities."""
-    return float(np.abs(answers.probabilities - expected.probabilities).max())
+    same = np.mean([a == b for a, b in zip(answers.first, expected.first, strict=True)])
+    furthest = np.abs(answers.probabilities - expected.probabilities).max()
+    return bool(same >= bound.agreement and furthest <= bound.difference)
 
 
 def check(client: Client, artifact: Path, bound: Bound, pictures: list[Path], expected: Answers) -> None:
@@ -77,11 +69,8 @@ def check(client: Client, artifact: Path, bound: Bound, pictures: list[Path], ex
     receipt = json.loads(done.out.splitlines()[0])["receipt"]
     assert client.name == f"{'ai-edge-' * (receipt['engine'] == 'litert')}{receipt['engine']} {receipt['version']}"
     answers = read_answers(done.out, expected.labels)
-    same, furthest = agreement(answers, expected), difference(answers, expected)
-    FOUND.append(
-        Finding(client.name, artifact.name, "answers", f"{same * len(pictures):.0f} of {len(pictures)}", f"{furthest:.1e}")
-    )
-    assert is_within(answers, expected, bound), f"{same} of first answers, {furthest} in a probability"
+    FOUND.append(compared(client.name, artifact, "answers, with our runtime", answers, expected))
+    assert is_within(answers, expected, bound), FOUND[-1]
 
 
 @pytest.mark.parametrize("client", [OLD, *LITERT], ids=lambda client: client.name)
