@@ -232,9 +232,7 @@ class TfliteGraph:
         """
         for code in self._model.operatorCodes or []:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-            code.deprecatedBuiltinCode = min(
-                code.builtinCode, _SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
-            )
+            code.deprecatedBuiltinCode = min(code.builtinCode, _SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
 
     def minimum_runtime(self) -> str:
         """The oldest TensorFlow Lite version that runs it, as its converter states; "unknown" when it does not."""

@@ -62,22 +62,21 @@ class Client:
         wanted = [f"{self.package}=={self.version}", *self.others]
         return _environment(self.name.replace(" ", "-"), wanted, [] if self.dependencies else ["--no-deps"])
 
-    def run(self, *arguments: object, beside: Path | None = None) -> Finished:
-        """`python ARGUMENTS` in the environment, with the packages of the folder `beside` added."""
-        place = {} if beside is None else {"PYTHONPATH": os.fspath(beside)}
+    def run(self, *arguments: object, **variables: str) -> Finished:
+        """`python ARGUMENTS` in the environment, with these environment variables."""
         done = subprocess.run(
             [self.python(), *map(str, arguments)],
             check=False,
             capture_output=True,
             text=True,
-            env=FREE_OF_PYTHONPATH | place,
+            env=FREE_OF_PYTHONPATH | variables,
             timeout=300,
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    def answer(self, program: str, *arguments: object) -> Any:
+    def answer(self, program: str, *arguments: object, **variables: str) -> Any:
         """What one of our small programs prints last, which is JSON; it ends well."""
-        done = self.run(PROGRAMS / program, *arguments)
+        done = self.run(PROGRAMS / program, *arguments, **variables)
         assert done.code == 0, done.err[-2000:]
         return json.loads(done.out.splitlines()[-1])
 

@@ -1,4 +1,4 @@
-"""A generated reader of the schema: `python parse.py MODULE MODEL`, MODULE tflite or ai_edge_litert.schema_py_generated.
+"""A generated reader of the schema: `python parse.py MODULE MODEL`; tflite and LiteRT have the same one under two names.
 
 Prints {"operators": [[name, inputs, outputs]], "tensors": [[name, type, shape, scales]], "metadata": {name: bytes},
 "inputs": [], "outputs": [], "signatures": [[key, inputs, outputs]]}.
