@@ -15,7 +15,7 @@ from PIL import Image
 
 from convert import packaging
 from edge_runtime.card import TensorEnd
-from tests.clients.conftest import OTHER_ROUNDING, SAME_ARITHMETIC, Answers, is_close, ours
+from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Answers, is_close, ours
 from tests.clients.environments import Client
 from tests.clients.findings import FOUND, Finding, compared
 from tests.edge_runtime.tiny_model import LABELS, PIXEL_SCALE, tiny_artifact

@@ -28,6 +28,8 @@ LITERT = (
     Client("ai-edge-litert", "2.0.3", ("pillow",), (3, 12)),
     *(Client("ai-edge-litert", release, ("pillow",), (3, 13)) for release in ("2.1.6", "2.2.0", "2.3.0")),
 )
+SOME = [i for i in range(50) if i % 5 in (1, 3)]
+"""Two pictures of each class: tflite-runtime takes its time."""
 CHECKOUT = os.fspath(ROOT)
 WRONG: dict[str, Callable[[Pixels], Pixels]] = {
     "red and blue swapped": lambda pixels: pixels[..., ::-1],
@@ -38,10 +40,12 @@ WRONG: dict[str, Callable[[Pixels], Pixels]] = {
 """Ways to prepare a picture wrongly."""
 
 
-def check(client: Client, artifact: Path, bound: float, pictures: list[Path], expected: Answers) -> None:
-    """`python -m edge_runtime` in the client's environment: that very release answers as expected."""
+def check(client: Client, artifact: Path, bound: float, pictures: list[Path], ours: Answers) -> None:
+    """`python -m edge_runtime` in the client's environment: that very release answers SOME of the pictures as we do."""
+    expected = Answers(ours.labels, ours.probabilities[SOME])
+    shown = [pictures[i] for i in SOME]
     done = client.run(
-        "-m", "edge_runtime", artifact, *pictures, "--json", "--top-k", len(expected.labels), PYTHONPATH=CHECKOUT
+        "-m", "edge_runtime", artifact, *shown, "--json", "--top-k", len(expected.labels), PYTHONPATH=CHECKOUT
     )
     assert (done.code, done.err) == (0, "")
     receipt = json.loads(done.out.splitlines()[0])["receipt"]

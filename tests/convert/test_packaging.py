@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.tools import flatbuffer_utils
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -77,6 +78,20 @@ def test_the_flatbuffer_comes_first_and_unchanged(tiny: Package, written: Path) 
 
 def test_the_metadata_is_in_the_flatbuffer(tiny: Package) -> None:
     assert TfliteGraph(tiny.flatbuffer).metadata("TFLITE_METADATA") == classifier_metadata(tiny.card)
+
+
+def test_operators_are_named_in_the_field_of_older_readers_too(tiny: Package) -> None:
+    """ai-edge-quantizer leaves it empty, which is ADD to whoever reads no other."""
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(tiny.flatbuffer))
+    named = [code.builtinCode for code in content.operatorCodes]
+    for code in content.operatorCodes:
+        code.deprecatedBuiltinCode = 0
+    content.operatorCodes[0].builtinCode = 150  # of those that do not fit into it
+    emptied = bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+    again = packaging.package(emptied, LABELS, tiny.card).flatbuffer
+    codes = flatbuffer_utils.read_model_from_bytearray(bytearray(again)).operatorCodes
+    assert [code.deprecatedBuiltinCode for code in codes] == [127, *named[1:]]
+    assert [code.builtinCode for code in codes] == [150, *named[1:]]
 
 
 def test_packaging_again_replaces_the_metadata(tiny: Package) -> None:

@@ -1,4 +1,4 @@
-"""A generated reader of the schema: `python parse.py MODULE MODEL`; tflite and LiteRT have the same one under two names.
+"""A generated reader of the schema: `python parse.py MODULE MODEL`; LiteRT has it under another name than tflite.
 
 Prints {"operators": [[name, inputs, outputs]], "tensors": [[name, type, shape, scales]], "metadata": {name: bytes},
 "inputs": [], "outputs": [], "signatures": [[key, inputs, outputs]]}.
