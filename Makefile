@@ -3,6 +3,7 @@
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
 # make test-gpu  the runtime on a GPU made of software (needs apt)
 # make test-browser  the report's page in Chromium (needs apt)
+# make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
 # make fuzz      thousands of hostile model and picture files, runs stopped at any moment; make test has some of each
 # make lint      ruff and mypy
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-browser fuzz lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -28,6 +29,9 @@ test-arm test-gpu: test-%: $(VENV)/dev
 
 test-browser: $(VENV)/dev
 	$(BIN)/python -m pytest tests/browser -m browser
+
+test-clients: $(VENV)/dev
+	$(BIN)/python -m pytest tests/clients -m clients
 
 fuzz: $(VENV)/dev
 	$(BIN)/python -m pytest tests/hostile tests/interrupted -m fuzz

@@ -241,6 +241,16 @@ class TfliteGraph:
                 return bytes(np.asarray(self._model.buffers[entry.buffer].data, np.uint8))
         return None
 
+    def repeat_operator_codes(self) -> None:
+        """Name every operator in the older of the schema's two fields, too.
+
+        Readers that know no other, TensorFlow before 2.4 and the `tflite` package, find an ADD where it is empty, as
+        ai-edge-quantizer leaves it. Codes that do not fit get the placeholder that the schema has for them.
+        """
+        for code in self._model.operatorCodes or []:
+            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+            code.deprecatedBuiltinCode = min(code.builtinCode, _SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+
     def minimum_runtime(self) -> str:
         """The oldest TensorFlow Lite version that runs it, as its converter states; "unknown" when it does not."""
         stated = self.metadata("min_runtime_version") or b""
