@@ -4,6 +4,7 @@
 # make test-gpu  the runtime on a GPU made of software (needs apt)
 # make test-browser  the report's page in Chromium (needs apt)
 # make fuzz      thousands of hostile model and picture files; make test opens hundreds
+# make bench     ours beside its peers: time and memory, into benchmarks/RESULTS.md; BENCH=--quick for a sample
 # make lint      ruff and mypy
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-browser fuzz lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-browser fuzz bench lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -31,6 +32,9 @@ test-browser: $(VENV)/dev
 
 fuzz: $(VENV)/dev
 	$(BIN)/python -m pytest tests/hostile -m fuzz
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
