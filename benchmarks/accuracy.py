@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +46,7 @@ from edge_runtime.classifier import encode
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
 from environments import OPENVINO, OURS, Environment
+from keras_file import save_keras
 
 PEERS = Path(__file__).parent / "peers"
 HELD_OUT = 20
@@ -98,13 +98,6 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
         np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))
     save_keras(source, folder / "network.keras")
     return Task(source, network, calibration, validation, pixels, folder)
-
-
-def save_keras(source: ModelSource, path: Path) -> None:
-    """The network as its owner has it, for peers that start from Keras; in a process whose memory is returned."""
-    code = "import sys; from convert.network.sources import ModelSource; from convert import weights; "
-    code += "weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])"
-    subprocess.run([sys.executable, "-c", code, source.model, path], check=True, capture_output=True)
 
 
 def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Answers]]]:

@@ -6,6 +6,7 @@ calibration images, take turns, and are compared within this run; the table goes
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,21 +20,21 @@ import numpy as np
 
 import calibration_data
 import machine
-from accuracy import save_keras
 from comparison import Contender, Work, in_turns, last_json, markdown, reported_seconds
 from convert.atomic import write_atomically
 from convert.image_sets import ImageSet, find_images
-from convert.network.demo_weights import LABELS
 from convert.network.sources import ModelSource
-from edge_runtime import InputSpec
+from convert.preprocessing import input_spec
 from edge_runtime.benchmark import synthetic_photo
 from edge_runtime.preprocess import load_pixels, normalize
 from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
+from keras_file import save_keras
 from processes import Usage
 
 HERE = Path(__file__).parent
 PEERS, RESULTS = HERE / "peers", HERE / "RESULTS.md"
 FOLDER = Path("build/bench").absolute()
+LABELS = json.loads(calibration_data.MANIFEST.read_text(encoding="utf-8"))["labels"]
 PICTURE, PICTURED = calibration_data.VALIDATION / "bag" / "test_00429.png", LABELS.index("Bag")
 SIZE = 139
 JUDGED = (0, 3, 4)
@@ -317,7 +318,7 @@ def write_images(count: int) -> None:
     folder, array = FOLDER / f"calibration-{count}", FOLDER / f"calibration-{count}.npy"
     if array.exists():
         return
-    images, spec = calibration_images(count), InputSpec(SIZE, SIZE)
+    images, spec = calibration_images(count), input_spec("tf", SIZE, SIZE)
     shutil.rmtree(folder, ignore_errors=True)
     for path in images.paths:
         copy = folder / path.relative_to(images.root)
@@ -381,7 +382,7 @@ def heading() -> str:
     versions = "\n".join(f"- {name}: {environment.versions()}" for name, environment in sorted(environments.items()))
     return f"""# Beside its peers
 
-Made by `make bench`. The demo network, Inception-ResNet-V2 with 59.6 million parameters, at {SIZE} × {SIZE} pixels. Whole
+Made by `make bench`. The demo network, Inception-ResNet-V2 of 59.6 million parameters, at {SIZE} × {SIZE} pixels. Whole
 processes take turns; times are wall-clock, memory is the peak of the summed PSS of a process and all its children;
 both are medians of the turns. Ratios are to the first row of their table: above 1 is slower, or larger. Only ratios
 within one run mean anything.
