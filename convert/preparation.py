@@ -22,7 +22,6 @@ from convert.preprocessing import input_spec
 from convert.progress import Progress
 from convert.quantization.ends import check_ends
 from convert.quantization.fitting import FitRequest, Fitted, fit
-from edge_runtime import Classifier
 
 COMPARED_WITH_KERAS = 8
 
@@ -109,9 +108,7 @@ def _fit(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> F
 def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:
     if images is None:
         return None
-    with Classifier.open(
-        network.lowered.path, engine="litert", delegate="cpu", spec=network.spec, labels=network.labels
-    ) as classifier:
+    with drift.open_for_many(network.lowered.path, network.spec, network.labels) as classifier:
         answers = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
     note_skipped(progress.note, answers.skipped, images)
     return answers
