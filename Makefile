@@ -5,6 +5,7 @@
 # make test-browser  the report's page in Chromium (needs apt)
 # make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
 # make fuzz      thousands of hostile model and picture files, runs stopped at any moment; make test has some of each
+# make bench     ours beside its peers: time and memory, into benchmarks/RESULTS.md; BENCH=--quick for a sample
 # make lint      ruff and mypy
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz bench lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -35,6 +36,9 @@ test-clients: $(VENV)/dev
 
 fuzz: $(VENV)/dev
 	$(BIN)/python -m pytest tests/hostile tests/interrupted -m fuzz
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

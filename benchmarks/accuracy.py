@@ -3,19 +3,18 @@
     python benchmarks/accuracy.py                                   # the demo network
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
-Peers run as their documentation shows them, each in a process of its own, NNCF in an environment of its own below
-build/peers. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.gate.drift` for all.
+Peers run as their documentation shows them, each in a process of its own, in the environments of
+`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.gate.drift` for
+all.
 """
 
 from __future__ import annotations
 
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import click
@@ -46,9 +45,10 @@ from edge_runtime.affine import dequantize, quantize
 from edge_runtime.classifier import encode
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
+from environments import OPENVINO, OURS, Environment
+from keras_file import save_keras
 
 PEERS = Path(__file__).parent / "peers"
-NNCF = ("openvino", "nncf")
 HELD_OUT = 20
 
 
@@ -100,18 +100,11 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     return Task(source, network, calibration, validation, pixels, folder)
 
 
-def save_keras(source: ModelSource, path: Path) -> None:
-    """The network as its owner has it, for peers that start from Keras; in a process whose memory is returned."""
-    code = "import sys; from convert.network.sources import ModelSource; from convert import weights; "
-    code += "weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])"
-    subprocess.run([sys.executable, "-c", code, source.model, path], check=True, capture_output=True)
-
-
 def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Answers]]]:
     """Every row of the table, and how it is computed."""
-    yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", sys.executable)
-    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", sys.executable)
-    yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", nncf_python(task.folder))
+    yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", OURS)
+    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", OURS)
+    yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", OPENVINO)
     io = ends(task)
     network, everything = task.network, task.calibration
     whole = fit(network.model, network.spec, everything, None, FitRequest(), progress)
@@ -168,12 +161,14 @@ def float_answers(task: Task) -> np.ndarray:
     return np.stack([engine.run(image[np.newaxis])[0] for image in np.load(task.folder / "validation.npy")])
 
 
-def peer(task: Task, script: str, python: str | Path) -> Answers:
+def peer(task: Task, script: str, environment: Environment) -> Answers:
     """Let a peer quantize; it leaves a .tflite for us to ask, or its own answers."""
     candidate, found = task.folder / "candidate.tflite", task.folder / "answers.npy"
     for old in (candidate, found):
         old.unlink(missing_ok=True)
-    done = subprocess.run([python, PEERS / script, task.folder], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [environment.python(), PEERS / script, task.folder], check=False, capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise click.ClickException(f"{script} failed: {done.stderr[-2000:]}")
     if found.exists():
@@ -199,16 +194,6 @@ def softmax_step(model: bytes) -> float:
     return 0.0 if scales is None else float(scales[0])
 
 
-def nncf_python(folder: Path) -> Path:
-    """The interpreter of an environment with OpenVINO and NNCF, made on first use."""
-    environment = folder.parent / "peers" / "nncf"
-    python = environment / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *NNCF], check=True)
-    return python
-
-
 def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Answers:
     """Answers to the validation images."""
     return Answers(task.validation.paths, probabilities.astype(np.float32), task.network.labels, step=step)
@@ -216,21 +201,13 @@ def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Answers
 
 def print_table(task: Task, rows: dict[str, Drift]) -> None:
     """Markdown."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow", "ai-edge-quantizer"))
     print(f"`{task.source.name}`, {len(task.calibration)} calibration and {len(task.validation)} validation images;")
-    print(f"{platform.machine()}, {versions}, {nncf_versions(task.folder)}\n")
+    print(f"{platform.machine()}; {OURS.versions()}; {OPENVINO.versions()}\n")
     print("| | top-1 | agreement | 95 % interval | SQNR |\n|---|---|---|---|---|")
     for name, row in rows.items():
         low, high = row.agreement_ci95
         sqnr = "" if name == "float" else f"{row.sqnr_db:.1f} dB"
         print(f"| {name} | {row.top1_candidate:.2%} | {row.agreement_top1:.2%} | [{low:.2%}, {high:.2%}] | {sqnr} |")
-
-
-def nncf_versions(folder: Path) -> str:
-    """Of OpenVINO and NNCF."""
-    code = "import importlib.metadata as m, sys; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
-    done = subprocess.run([nncf_python(folder), "-c", code, *NNCF], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from convert.quantization.quantize import QuantizedModel
 from convert.quantization.schemes import Scheme
 from convert.reporting import page, report
 from convert.reporting.report import Outcome
-from edge_runtime import Classifier
 from edge_runtime.benchmark import measure as measure_speed
 
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -104,7 +103,7 @@ def _compare(prepared: Prepared, recipe: Recipe, built: packaging.Package, progr
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     packaging.write(built, path)
-    with Classifier.open(path, engine="litert", delegate="cpu") as classifier:
+    with drift.open_for_many(path) as classifier:
         name = f"drift of {scheme.name}"
         candidate = drift.answer(classifier, few, lambda done: progress.count(name, done, len(few)))
     path.unlink()

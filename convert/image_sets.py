@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +26,9 @@ SHUFFLE_SEED = 2016
 READ_AHEAD = 32
 UNREADABLE = "unreadable"
 """In place of a file's hash."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -130,20 +135,44 @@ class PixelReader:
         Raises:
             ImageSetError: at the end, when more than `most_unreadable` could not be read.
         """
+        return self._readable(self._decoded(image_set), image_set)
+
+    def run(
+        self, image_set: ImageSet, compute: Callable[[Pixels], Result], at_once: int
+    ) -> Iterator[tuple[int, Result]]:
+        """Index in the set and `compute(pixels)` of each readable image, in order; images are decoded meanwhile.
+
+        Args:
+            image_set: the images.
+            compute: called in `at_once` threads, a little ahead of who asks.
+            at_once: how many images are computed at once.
+
+        Raises:
+            ImageSetError: at the end, when more than `most_unreadable` could not be read.
+        """
+
+        def computed(item: tuple[int, Pixels | ImageError]) -> tuple[int, Result | ImageError]:
+            index, pixels = item
+            return index, pixels if isinstance(pixels, ImageError) else compute(pixels)
+
+        return self._readable(in_order(computed, self._decoded(image_set), at_once, at_once + 1), image_set)
+
+    def _decoded(self, image_set: ImageSet) -> Iterator[tuple[int, Pixels | ImageError]]:
+        return in_order(self._load, enumerate(image_set.paths), os.cpu_count() or 1, READ_AHEAD)
+
+    def _readable(
+        self, outcomes: Iterator[tuple[int, Result | ImageError]], image_set: ImageSet
+    ) -> Iterator[tuple[int, Result]]:
         before = len(self.skipped)
-        paths = iter(enumerate(image_set.paths))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pending = [pool.submit(self._load, *item) for item in islice(paths, READ_AHEAD)]
-            while pending:
-                index, pixels = pending.pop(0).result()
-                pending += [pool.submit(self._load, *item) for item in islice(paths, 1)]
-                if isinstance(pixels, ImageError):
-                    self.skipped.append(str(pixels))
-                else:
-                    yield index, pixels
+        for index, outcome in outcomes:
+            if isinstance(outcome, ImageError):
+                self.skipped.append(str(outcome))
+            else:
+                yield index, outcome
         refuse_unreadable(self.skipped[before:], image_set, self.most_unreadable)
 
-    def _load(self, index: int, path: Path) -> tuple[int, Pixels | ImageError]:
+    def _load(self, item: tuple[int, Path]) -> tuple[int, Pixels | ImageError]:
+        index, path = item
         try:
             return index, load_pixels(path, self.spec)
         except ImageError as error:
@@ -166,6 +195,27 @@ class Snapshot:
         for path, state in self.states.items():
             if _state(path) != state:
                 raise ImageSetError(f"image {path} was changed or removed while it was used: run it again")
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+    """`function` of each item, in the order of the items.
+
+    Args:
+        function: called in threads; what it raises is raised here, in its place.
+        items: read in the thread of whoever asks.
+        threads: how many.
+        ahead: how many items are begun, at most, beyond those that were asked for.
+    """
+    waiting = iter(items)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        pending = deque(pool.submit(function, item) for item in islice(waiting, ahead))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(waiting, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def refuse_unreadable(skipped: Sequence[str], images: ImageSet, most: float = MOST_UNREADABLE) -> None:

@@ -23,7 +23,6 @@ from convert.progress import Progress
 from convert.quantization.ends import check_ends
 from convert.quantization.fitting import FitRequest, Fitted, fit
 from convert.recall import Memory
-from edge_runtime import Classifier
 
 COMPARED_WITH_KERAS = 8
 
@@ -142,9 +141,7 @@ def _reference_answers(
         path = network.lowered.path
         if not path.exists():  # the network was recalled
             path.write_bytes(network.model)
-        with Classifier.open(
-            path, engine="litert", delegate="cpu", spec=network.spec, labels=network.labels
-        ) as classifier:
+        with drift.open_for_many(path, network.spec, network.labels) as classifier:
             given = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
         note_skipped(progress.note, given.skipped, images)
         return given

@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF with their defaults, in an environment of their own; `mixed` is their preset for CNNs with ReLU."""
+"""OpenVINO and NNCF with their defaults, in an environment of their own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import openvino
 
 def main(folder: Path) -> None:
     """float.tflite, calibration.npy, validation.npy -> answers.npy, float32 (images, classes)."""
-    model = openvino.Core().read_model(folder / "float.tflite")
-    images = np.load(folder / "calibration.npy")
-    dataset = nncf.Dataset(list(images), lambda image: image[np.newaxis])
-    quantized = nncf.quantize(model, dataset, subset_size=len(images))
+    quantized = quantize(openvino.Core().read_model(folder / "float.tflite"), folder)
     run = openvino.compile_model(quantized, "CPU")
     validation = np.load(folder / "validation.npy", mmap_mode="r")
     np.save(folder / "answers.npy", np.concatenate([run(image[np.newaxis])[0] for image in validation]))
+
+
+def quantize(model: openvino.Model, folder: Path) -> openvino.Model:
+    """calibration.npy -> the model in int8."""
+    images = np.load(folder / "calibration.npy", mmap_mode="r")
+    dataset = nncf.Dataset(list(images), lambda image: image[np.newaxis])
+    return nncf.quantize(model, dataset, subset_size=len(images))
 
 
 if __name__ == "__main__":

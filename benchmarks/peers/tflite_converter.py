@@ -1,4 +1,4 @@
-"""The int8 recipe of TensorFlow's documentation: what a user of TFLiteConverter writes."""
+"""The integer-only recipe of TensorFlow's guide to post-training quantization: what a TFLiteConverter user writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 def main(folder: Path) -> None:
     """network.keras, calibration.npy -> candidate.tflite."""
-    images = np.load(folder / "calibration.npy")
+    images = np.load(folder / "calibration.npy", mmap_mode="r")
 
     def representative_dataset() -> Iterator[list[np.ndarray]]:
         for image in images:
@@ -24,6 +24,8 @@ def main(folder: Path) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative_dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.uint8
     (folder / "candidate.tflite").write_bytes(converter.convert())
 
 

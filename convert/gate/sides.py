@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from convert.errors import ImageSetError, SourceError
 from convert.gate import stored
-from convert.gate.drift import Answers
+from convert.gate.drift import Answers, open_for_many
 from convert.image_sets import MOST_UNREADABLE, ImageSet, PixelReader
 from convert.network.sources import MODEL_SUFFIXES, ModelSource, file_sha256
 from convert.preprocessing import CONVENTIONS, input_spec
@@ -89,8 +89,7 @@ class ModelSide:
             EngineError: an answer is not finite.
         """
         reader = PixelReader(self.spec, self.skipped, self.most_unreadable)
-        for index, pixels in reader.read(images):
-            row = self.classifier.run(pixels)
+        for index, row in reader.run(images, self.classifier.run, self.classifier.receipt.workers):
             if not np.isfinite(row).all():
                 raise EngineError(f"{self.name} answers {images.paths[index]} with NaN or infinity: convert it again")
             yield index, row
@@ -167,12 +166,12 @@ def _lowered(
 
 def _classifier(path: Path, options: ModelOptions) -> Classifier:
     if has_card(path) or not path.is_file():
-        return Classifier.open(path, engine="litert", delegate="cpu")
+        return open_for_many(path)
     if options.preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
     _, height, width, _ = Engine(path, choose_engine("litert"), None).input_shape
     spec = input_spec(options.preprocessing, height, width)
-    return Classifier.open(path, engine="litert", delegate="cpu", spec=spec, labels=options.labels)
+    return open_for_many(path, spec, options.labels)
 
 
 def answer_all(side: Side, images: ImageSet, progress: Callable[[int], None]) -> Answers:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +19,13 @@ from convert.image_sets import (
     PixelReader,
     comparable,
     find_images,
+    in_order,
     manifest_sha256,
     note_skipped,
     refuse_overlap,
 )
 from edge_runtime import InputSpec
-from edge_runtime.preprocess import SUFFIXES
+from edge_runtime.preprocess import SUFFIXES, Pixels
 
 SPEC = InputSpec(4, 4, mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -202,6 +205,50 @@ def test_a_cut_off_picture_and_a_dangling_link_are_unreadable(tmp_path: Path) ->
     reader = PixelReader(SPEC)
     assert len(list(reader.read(find_images(tmp_path)))) == 18
     assert len(reader.skipped) == 2
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_what_is_computed_of_pictures_is_what_one_after_the_other_gives(at_once: int, tmp_path: Path) -> None:
+    """The first picture takes longest, and one cannot be read."""
+    images = greys(tmp_path, 20)
+    images.paths[7].write_bytes(b"no picture")
+
+    def compute(pixels: Pixels) -> int:
+        time.sleep(0.05 if not pixels.any() else 0)
+        return int(pixels[0, 0, 0]) ** 2
+
+    reader = PixelReader(SPEC)
+    assert list(reader.run(images, compute, at_once)) == [(i, i * i) for i in range(20) if i != 7]
+    assert len(reader.skipped) == 1
+
+
+def test_as_many_are_computed_at_once_as_were_asked_for(tmp_path: Path) -> None:
+    """Each of three waits for the two others."""
+    together = threading.Barrier(3)
+    found = PixelReader(SPEC).run(greys(tmp_path, 6), lambda pixels: together.wait(10) >= 0, at_once=3)
+    assert [done for _, done in found] == [True] * 6
+
+
+def test_what_went_wrong_comes_in_its_place(tmp_path: Path) -> None:
+    def compute(pixels: Pixels) -> int:
+        if pixels[0, 0, 0] == 5:
+            raise OSError("out of paper")
+        return 0
+
+    found = PixelReader(SPEC).run(greys(tmp_path, 20), compute, at_once=4)
+    assert [next(found)[0] for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="out of paper"):
+        next(found)
+
+
+def test_little_is_computed_for_nothing() -> None:
+    begun: list[int] = []
+    squares = in_order(begun.append, range(100), threads=2, ahead=3)
+    for _ in range(10):
+        next(squares)
+    squares.close()  # type: ignore[attr-defined]
+    assert 10 <= len(begun) <= 13
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 
 def test_nothing_is_noted_when_everything_is_readable(tmp_path: Path) -> None:

@@ -1,0 +1,397 @@
+"""Ours beside its peers, as whole processes on this machine: `make bench`.
+
+The peers' environments are made on first use, below build/peers. All start from one Keras file and the same
+calibration images, take turns, and are compared within this run; the table goes to benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import numpy as np
+
+import calibration_data
+import machine
+from comparison import Contender, Work, in_turns, last_json, markdown, reported_seconds
+from convert.atomic import write_atomically
+from convert.image_sets import ImageSet, find_images
+from convert.network.sources import ModelSource
+from convert.preprocessing import input_spec
+from edge_runtime.benchmark import synthetic_photo
+from edge_runtime.preprocess import load_pixels, normalize
+from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
+from keras_file import save_keras
+from processes import Usage
+
+HERE = Path(__file__).parent
+PEERS, RESULTS = HERE / "peers", HERE / "RESULTS.md"
+FOLDER = Path("build/bench").absolute()
+LABELS = json.loads(calibration_data.MANIFEST.read_text(encoding="utf-8"))["labels"]
+PICTURE, PICTURED = calibration_data.VALIDATION / "bag" / "test_00429.png", LABELS.index("Bag")
+SIZE = 139
+JUDGED = (0, 3, 4)
+"""Exit codes of a drift check that was made, whatever it found."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: turns of what takes minutes, of what takes seconds, images, runs of an inference."""
+
+    long: int = 3
+    short: int = 5
+    calibration: int = 100
+    sweep: tuple[int, ...] = (10, 1000)
+    peer_sweep: tuple[int, ...] = (10,)
+    drift: int = 500
+    runs: int = 40
+
+
+WHOLE = Scale()
+FULL = replace(WHOLE, peer_sweep=(10, 1000))
+QUICK = Scale(1, 1, 10, (10,), (10,), 20, 3)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another way to int8.
+
+    Attributes:
+        name: in the table.
+        folder: where its script finds network and images, and leaves its models.
+        environment: that it runs in.
+        script: from Keras to int8, in `PEERS`.
+        candidate: the int8 model it leaves.
+        runner: the script, in `PEERS`, that classifies with it.
+        floats: name and file of the float models it leaves, each with what its runner is told beyond.
+    """
+
+    name: str
+    folder: str
+    environment: Environment
+    script: str
+    candidate: str
+    runner: str
+    floats: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+    def converts(self, images: int) -> Contender:
+        """From Keras to int8."""
+        command = (self.environment.python(), PEERS / self.script, FOLDER / self.folder)
+        return Contender(self.name, command, QUIET, lambda: furnish(self.folder, images))
+
+    def classifies(self, name: str, model: str, threads: int, runs: int, *more: str) -> Contender:
+        """One picture, `runs` times more."""
+        return runs_model(self.runner, self.environment, name, FOLDER / self.folder / model, threads, runs, *more)
+
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+LITERT = "run_litert.py"
+TABLE = (
+    Peer("TFLiteConverter", "tflite", OURS, "tflite_converter.py", "candidate.tflite", LITERT),
+    Peer(
+        "TFLiteConverter and ai-edge-quantizer",
+        "ai-edge",
+        OURS,
+        "ai_edge_quantizer_from_keras.py",
+        "candidate.tflite",
+        LITERT,
+        (("TFLiteConverter on LiteRT", "float.tflite", ()),),
+    ),
+    Peer(
+        "OpenVINO and NNCF",
+        "openvino",
+        OPENVINO,
+        "nncf_from_keras.py",
+        "candidate.xml",
+        "run_openvino.py",
+        (
+            ("OpenVINO, as it comes (bfloat16 where there is AMX)", "float.xml", ()),
+            ("OpenVINO, float32", "float.xml", ("f32",)),
+        ),
+    ),
+    Peer(
+        "tf2onnx and ONNX Runtime",
+        "onnxruntime",
+        ONNXRUNTIME,
+        "onnxruntime_static.py",
+        "candidate.onnx",
+        "run_onnxruntime.py",
+        (("ONNX Runtime", "float.onnx", ()),),
+    ),
+)
+INT8, FLOAT = FOLDER / "ours" / "network.int8.tflite", FOLDER / "ours" / "network.none.tflite"
+STORED, PHOTO = FOLDER / "reference.npz", FOLDER / "photo.jpg"
+
+
+@click.command(help=__doc__)
+@click.option("--quick", "scale", flag_value="quick", help="A sample of everything, to see that it works: no figures.")
+@click.option("--full", "scale", flag_value="full", help="Also TFLiteConverter on 1,000 images.")
+@click.option("--work", "chosen", multiple=True, metavar="TITLE", help="Only work whose title has this; repeatable.")
+def main(scale: str | None, chosen: Sequence[str]) -> None:
+    found = {"quick": QUICK, "full": FULL, None: WHOLE}[scale]
+    prepare(found)
+    sections = [heading()]
+    for work in everything(found):
+        if not chosen or any(title.lower() in work.title.lower() for title in chosen):
+            sections.append(markdown(work, in_turns(work, lambda line: click.echo(line, err=True))))
+    table = "\n".join(sections)
+    click.echo(table)
+    if scale != "quick" and not chosen:
+        write_atomically(RESULTS, lambda path: path.write_text(table, encoding="utf-8"))
+
+
+def everything(scale: Scale) -> Iterator[Work]:
+    """What is measured, in the order of the table; later work uses what earlier work left."""
+    yield conversion(scale)
+    yield sweep(scale)
+    for threads in (1, 2):
+        yield inference(scale, threads)
+    for threads in (1, 2):
+        yield float_inference(scale, threads)
+    yield first_prediction(scale)
+    yield drift_check(scale)
+    yield preprocessing(scale)
+
+
+def conversion(scale: Scale) -> Work:
+    """From a Keras file to int8, and once more with another option."""
+    other = ("--io", "int8")
+    return Work(
+        "Conversion to int8",
+        f"From one `.keras` file and {scale.calibration} images to an int8 model, without a drift check. Ours decodes "
+        "the images; the peers are given them as an array, which is not timed. Our cache is empty in the first row, "
+        "and filled by it in the next ones. The last row of ours makes the demo's weights from what is bundled.",
+        (
+            ours("ours", scale.calibration, before=empty_cache),
+            ours("ours, another scheme (float16)", scale.calibration, ("--quantize", "float16")),
+            ours("ours, another option (`--io int8`)", scale.calibration, other),
+            ours("ours, nothing changed", scale.calibration),
+            bundled("ours, the bundled demo", scale.calibration),
+            *(peer.converts(scale.calibration) for peer in TABLE),
+        ),
+        scale.long,
+    )
+
+
+def sweep(scale: Scale) -> Work:
+    """What more calibration images cost."""
+    counted = [(f"ours, {images:,} images", ours("", images, before=empty_cache)) for images in scale.sweep]
+    counted += [(f"{TABLE[0].name}, {images:,} images", TABLE[0].converts(images)) for images in scale.peer_sweep]
+    return Work(
+        "More calibration images",
+        f"As above, once each; {scale.calibration} images are in the table above. `--full` adds TFLiteConverter on "
+        "1,000 images, which takes it many minutes.",
+        tuple(replace(contender, name=name) for name, contender in counted),
+        1,
+    )
+
+
+def inference(scale: Scale, threads: int) -> Work:
+    """The int8 models, each on its runtime."""
+    contenders = (
+        runs_model(LITERT, OURS, "ours on LiteRT", INT8, threads, scale.runs),
+        *(peer.classifies(peer.name, peer.candidate, threads, scale.runs) for peer in TABLE),
+    )
+    return _inference(f"Inference, int8, {counted_threads(threads)}", contenders, scale)
+
+
+def float_inference(scale: Scale, threads: int) -> Work:
+    """The float models, each on its runtime."""
+    contenders = (
+        runs_model(LITERT, OURS, "ours on LiteRT", FLOAT, threads, scale.runs),
+        *(
+            peer.classifies(name, model, threads, scale.runs, *more)
+            for peer in TABLE
+            for name, model, more in peer.floats
+        ),
+    )
+    return _inference(f"Inference, float, {counted_threads(threads)}", contenders, scale)
+
+
+def _inference(title: str, contenders: tuple[Contender, ...], scale: Scale) -> Work:
+    note = f"Time of one image at {SIZE} × {SIZE}, median of {scale.runs} in a process; memory is its peak."
+    return Work(title, note, contenders, scale.long, reported_seconds, milliseconds, says_what_is_pictured)
+
+
+def first_prediction(scale: Scale) -> Work:
+    """Whole processes that answer once."""
+    threads = os.cpu_count() or 1
+    return Work(
+        "Start to first prediction",
+        "From the start of a process to its end, which has opened the int8 model and a picture, and printed the "
+        "answer. `irv2-predict` verifies the file and its card; the others are scripts of twenty lines.",
+        (
+            Contender("ours, `irv2-predict`", (tool("irv2-predict"), INT8, PICTURE)),
+            runs_model(LITERT, OURS, "ours on LiteRT, script", INT8, threads, 0),
+            *(peer.classifies(f"{peer.name}, script", peer.candidate, threads, 0) for peer in TABLE),
+        ),
+        scale.short,
+        shown=milliseconds,
+        interval_s=0.01,
+    )
+
+
+def drift_check(scale: Scale) -> Work:
+    """The gate alone."""
+    images = calibration_data.VALIDATION
+    drift = (tool("irv2-drift"), INT8, "--images", images, "--images-size", str(scale.drift), "--no-stop-early")
+    plain = (sys.executable, PEERS / "plain_drift.py", FLOAT, INT8, images, str(scale.drift))
+    return Work(
+        f"Drift check over {scale.drift} images",
+        "int8 against float, whole processes. The last row is a loop over both models that decodes, asks both and "
+        "counts agreement, without statistics or report.",
+        (
+            Contender("ours, float model asked", (*drift, "--reference", FLOAT), accepted=JUDGED),
+            Contender("ours, stored float answers", (*drift, "--reference", STORED), before=store, accepted=JUDGED),
+            Contender("a plain loop, float model asked", plain),
+        ),
+        scale.long,
+        shown=lambda seconds: f"{seconds:.1f} s, {scale.drift / seconds:.0f} images/s",
+    )
+
+
+def preprocessing(scale: Scale) -> Work:
+    """A large photograph."""
+    return Work(
+        "Preprocessing of a 12-megapixel JPEG",
+        f"From the file to the {SIZE} × {SIZE} pixels of the network, one thread.",
+        tuple(
+            Contender(name, (sys.executable, HERE / "photo.py", method, PHOTO, INT8))
+            for name, method in (("ours", "load_pixels"), ("Pillow, decoded whole and resized", "pillow"))
+        ),
+        scale.short,
+        reported_seconds,
+        milliseconds,
+    )
+
+
+def ours(name: str, images: int, options: tuple[str, ...] = (), before: object = None) -> Contender:
+    """`irv2-convert` of the Keras file."""
+    command = (tool("irv2-convert"), "--model", FOLDER / "network.keras", "--preprocessing", "tf")
+    command += ("--labels", FOLDER / "labels.txt", "--calibration", FOLDER / f"calibration-{images}")
+    command += ("--calibration-size", str(images), "--no-validate", "--output-dir", FOLDER / "ours", *options)
+    return Contender(name, command, CACHE, before if callable(before) else lambda: None)
+
+
+def bundled(name: str, images: int) -> Contender:
+    """`irv2-convert` of the bundled demo, which writes no name that others read."""
+    command = (tool("irv2-convert"), "--calibration", FOLDER / f"calibration-{images}", "--no-validate")
+    return Contender(name, (*command, "--output-dir", FOLDER / "bundled"), CACHE, empty_cache)
+
+
+CACHE = {"IRV2_CACHE_DIR": str(FOLDER / "cache")}
+
+
+def runs_model(
+    runner: str, environment: Environment, name: str, model: Path, threads: int, runs: int, *more: str
+) -> Contender:
+    """A script that classifies one picture, `runs` times more."""
+    command = (environment.python(), PEERS / runner, model, PICTURE, str(threads), str(runs), *more)
+    return Contender(name, command, QUIET)
+
+
+def prepare(scale: Scale) -> None:
+    """What all start from, and what is not timed: network, images, our float model, environments."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not (FOLDER / "network.keras").exists():
+        save_keras(ModelSource("demo"), FOLDER / "network.keras")
+    (FOLDER / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
+    PHOTO.write_bytes(synthetic_photo())
+    for images in {scale.calibration, *scale.sweep, *scale.peer_sweep}:
+        write_images(images)
+    for peer in TABLE:
+        peer.environment.python()
+    if not FLOAT.exists():
+        command = ours("", scale.calibration, ("--quantize", "none")).command
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **CACHE})
+
+
+def write_images(count: int) -> None:
+    """A folder of calibration images, and the same as an array: float32 (count, SIZE, SIZE, 3) in -1..1."""
+    folder, array = FOLDER / f"calibration-{count}", FOLDER / f"calibration-{count}.npy"
+    if array.exists():
+        return
+    images, spec = calibration_images(count), input_spec("tf", SIZE, SIZE)
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in images.paths:
+        copy = folder / path.relative_to(images.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    np.save(array, np.stack([normalize(load_pixels(path, spec), spec) for path in images.paths]))
+
+
+def calibration_images(count: int) -> ImageSet:
+    """Of the bundled ones; of those for validation where there are not enough."""
+    images = find_images(calibration_data.CALIBRATION)
+    return (images if count <= len(images) else find_images(calibration_data.VALIDATION)).sample(count)
+
+
+def furnish(folder: str, images: int) -> None:
+    """Give a peer an empty folder with the network and `images` calibration images."""
+    place = FOLDER / folder
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    (place / "network.keras").symlink_to(FOLDER / "network.keras")
+    (place / "calibration.npy").symlink_to(FOLDER / f"calibration-{images}.npy")
+
+
+def empty_cache() -> None:
+    """As it is on a machine that converts for the first time."""
+    shutil.rmtree(CACHE["IRV2_CACHE_DIR"], ignore_errors=True)
+
+
+def store() -> None:
+    """Store the float model's answers, once."""
+    if STORED.exists():
+        return
+    command = (tool("irv2-drift"), "--save-reference", STORED, "--reference", FLOAT)
+    subprocess.run((*command, "--images", calibration_data.VALIDATION), check=True, capture_output=True)
+
+
+def says_what_is_pictured(usage: Usage) -> None:
+    """Raise `ValueError` when a model does not know the picture: no use in its being fast."""
+    if (answer := last_json(usage)["class"]) != PICTURED:
+        raise ValueError(f"class {answer}, not {PICTURED}")
+
+
+def tool(name: str) -> Path:
+    """A command of ours."""
+    return Path(sys.executable).with_name(name)
+
+
+def milliseconds(seconds: float) -> str:
+    """In the table."""
+    return f"{1000 * seconds:.1f} ms"
+
+
+def counted_threads(threads: int) -> str:
+    """In a heading."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def heading() -> str:
+    """Machine and versions."""
+    environments = {peer.environment.name: peer.environment for peer in TABLE}
+    versions = "\n".join(f"- {name}: {environment.versions()}" for name, environment in sorted(environments.items()))
+    return f"""# Beside its peers
+
+Made by `make bench`. The demo network, Inception-ResNet-V2 of 59.6 million parameters, at {SIZE} × {SIZE} pixels. Whole
+processes take turns; times are wall-clock, memory is the peak of the summed PSS of a process and all its children;
+both are medians of the turns. Ratios are to the first row of their table: above 1 is slower, or larger. Only ratios
+within one run mean anything.
+
+{machine.described()}
+
+{versions}
+"""
+
+
+if __name__ == "__main__":
+    main()

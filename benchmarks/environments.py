@@ -1,0 +1,55 @@
+"""The environments that peers run in: our own, or one of their own below build/peers, made on first use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path("build/peers")
+STAMP = "requirements.txt"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment.
+
+    Attributes:
+        name: of its folder.
+        requirements: what pip installs; none for the environment that we run in.
+        shown: distributions whose versions belong into a table.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    shown: tuple[str, ...]
+
+    def python(self) -> Path:
+        """Its interpreter; the environment is made where it is missing or was made of other requirements."""
+        if not self.requirements:
+            return Path(sys.executable)
+        folder = FOLDER / self.name
+        python, stamp = folder / "bin" / "python", folder / STAMP
+        wanted = "".join(f"{line}\n" for line in self.requirements)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, *self.requirements], check=True)
+            stamp.write_text(wanted)
+        return python.absolute()
+
+    def versions(self) -> str:
+        """Of what is shown: "name 1.2, other 3.4"."""
+        code = "import importlib.metadata as m, sys; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
+        command = [self.python(), "-c", code, *self.shown]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+OURS = Environment("ours", (), ("tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow"))
+OPENVINO = Environment("openvino", ("openvino", "nncf", "tensorflow", "pillow"), ("openvino", "nncf", "tensorflow"))
+ONNXRUNTIME = Environment(
+    "onnxruntime",
+    ("onnxruntime", "onnx", "tf2onnx", "tensorflow", "pillow"),
+    ("onnxruntime", "onnx", "tf2onnx", "tensorflow"),
+)
