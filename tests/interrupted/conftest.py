@@ -54,8 +54,14 @@ LENIENT = ("--min-agreement", 50, "--max-drop", 50, "--max-top5-drop", 100)
 
 @pytest.fixture(scope="session")
 def conversion(tiny_sources: Path) -> Command:
-    """The command that converts the tiny network; it lacks its `--output-dir`."""
-    return Command("irv2-convert", (*given(tiny_sources), *LENIENT))
+    """The command that converts the tiny network, all of it, every time; it lacks its `--output-dir`."""
+    return Command("irv2-convert", (*given(tiny_sources), *LENIENT, "--no-cache"))
+
+
+@pytest.fixture
+def cached_conversion(tiny_sources: Path, tmp_path: Path) -> Command:
+    """The same with a cache of its own, empty at first."""
+    return Command("irv2-convert", (*given(tiny_sources), *LENIENT), {"IRV2_CACHE_DIR": str(tmp_path / "cache")})
 
 
 @pytest.fixture(scope="session")
