@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.cache import FOLDER_VARIABLE, Cache, limit, place
+from convert.cache.store import FOLDER_VARIABLE, Cache, limit, place
 from convert.cli_verify import verify
 from convert.commands import COUNT, FILE, limit_options, limits, one_line_errors, source_options
 from convert.errors import ConvertError
@@ -136,7 +136,7 @@ def describe(input_size: int, classes: int, output: Path) -> None:
 @one_line_errors
 def cache(clear: bool) -> None:
     """Show what conversions keep for later ones: what of, size, age; or remove it."""
-    from convert.listing import print_entries
+    from convert.cache.listing import print_entries
 
     folder = place()
     if folder is None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from convert import building
 from convert.artifact import make_artifact
 from convert.building import Recipe
-from convert.cache import open_cache
+from convert.cache.recall import Memory
+from convert.cache.store import open_cache
 from convert.errors import ConvertError
 from convert.gate import drift
 from convert.job import Job, check
@@ -26,7 +27,6 @@ from convert.quantization.quantize import head_begins
 from convert.quantization.recovery import Fallback, search, segments
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.trial import Score
-from convert.recall import Memory
 from convert.reporting import page, report
 from convert.reporting.report import Outcome, Step
 from convert.tflite_graph import TfliteGraph

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.cache import Cache
+from convert.cache.store import Cache
 from tests.interrupted.harness import Command, Run, finish, interrupted
 
 pytestmark = pytest.mark.slow

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from convert.cache import Cache, Entry, Key
+from convert.cache.recall import Encoded, Memory, Step, ago
+from convert.cache.store import Cache, Entry, Key
 from convert.errors import ConvertError
 from convert.progress import Progress
-from convert.recall import Encoded, Memory, Step, ago
 
 
 @dataclass

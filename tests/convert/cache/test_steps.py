@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert import kept
 from convert.building import FloatModel
-from convert.cache import Cache, Key
+from convert.cache import steps
+from convert.cache.recall import Memory, Step
+from convert.cache.store import Cache, Key
 from convert.gate.drift import Answers
 from convert.image_sets import ImageSet, find_images
 from convert.network.lowering import LoweredModel, LoweringRequest
@@ -22,9 +23,8 @@ from convert.network.sources import ModelSource
 from convert.progress import Progress
 from convert.quantization.calibrators import AUTO
 from convert.quantization.fitting import FitRequest, Fitted, fit
-from convert.recall import Memory, Step
+from tests.convert.cache.test_recall import Notes
 from tests.convert.networks import SPEC, residual_network
-from tests.convert.test_recall import Notes
 
 NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
 
@@ -103,7 +103,7 @@ def test_a_fit_comes_back_in_every_bit(
     def compute(progress: Progress) -> Fitted:
         return fit(network.model, network.spec, chosen, others, request, progress)
 
-    step = kept.calibration("mine", network, chosen, others, request, compute)
+    step = steps.calibration("mine", network, chosen, others, request, compute)
     fitted = memory.of(step)
     assert_equal(recalled(step, memory), fitted)
 
@@ -113,7 +113,7 @@ def fit_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
         "name": "mine", "network": network, "images": images, "held_out": None,
         "request": FitRequest(), "compute": never,
     }  # fmt: skip
-    return kept.calibration(**{**arguments, **changes}).key().digest
+    return steps.calibration(**{**arguments, **changes}).key().digest
 
 
 def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path,
     answers = Answers(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
     def step(images: ImageSet) -> Step[Answers]:
-        return kept.answers("mine", network, images, tmp_path, lambda progress: answers)
+        return steps.answers("mine", network, images, tmp_path, lambda progress: answers)
 
     memory.of(step(images))
     assert_equal(recalled(step(images), memory), answers)
@@ -157,7 +157,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 3)
 
     def digest(network: FloatModel = network, images: ImageSet = images) -> str:
-        return kept.answers("mine", network, images, tmp_path, never).key().digest
+        return steps.answers("mine", network, images, tmp_path, never).key().digest
 
     keys = [
         digest(),
@@ -185,9 +185,9 @@ def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: Memory
 ) -> None:
     lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
-    memory.of(kept.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
+    memory.of(steps.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
     elsewhere = replace(request_, output=tmp_path / "other.tflite")
-    found = recalled(kept.lowering(elsewhere, never), memory)
+    found = recalled(steps.lowering(elsewhere, never), memory)
     assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
 
 
@@ -198,7 +198,7 @@ def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Pa
     preprocessing.write_text('{"mean": [0, 0, 0]}')
 
     def digest(request: LoweringRequest) -> str:
-        return kept.lowering_key(request).digest
+        return steps.lowering_key(request).digest
 
     keys = [
         digest(request_),
@@ -230,13 +230,13 @@ def test_every_key_has_the_versions(
 
     def keys() -> list[Key]:
         return [
-            kept.lowering_key(request_),
-            kept.calibration("mine", network, images, None, FitRequest(), never).key(),
-            kept.answers("mine", network, images, tmp_path, never).key(),
-            kept.plausibility("mine", network, images, never).key(),
+            steps.lowering_key(request_),
+            steps.calibration("mine", network, images, None, FitRequest(), never).key(),
+            steps.answers("mine", network, images, tmp_path, never).key(),
+            steps.plausibility("mine", network, images, never).key(),
         ]
 
     before = keys()
-    monkeypatch.setattr(kept, "fingerprint", lambda: {"packages": {"tensorflow": "99"}})
+    monkeypatch.setattr(steps, "fingerprint", lambda: {"packages": {"tensorflow": "99"}})
     assert all(one.digest != other.digest for one, other in zip(before, keys(), strict=True))
     assert len({key.kind for key in before}) == len(before)

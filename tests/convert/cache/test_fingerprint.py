@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from convert.fingerprint import PACKAGES, cpu_type, fingerprint, own_code
+import convert
+from convert.cache.fingerprint import PACKAGES, cpu_type, fingerprint, own_code
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_it_is_the_same_twice() -> None:
@@ -36,7 +37,7 @@ def test_it_imports_none_of_them() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from convert.fingerprint import fingerprint; fingerprint(); print(*sys.modules)"
+    code = "import sys; from convert.cache.fingerprint import fingerprint; fingerprint(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"tensorflow", "keras", "ai_edge_quantizer", "ai_edge_litert"} & set(loaded)
 
@@ -84,3 +85,8 @@ def test_keras_settings_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     before = fingerprint()
     (tmp_path / "keras.json").write_text('{"floatx": "float16"}')
     assert fingerprint() != before
+
+
+def test_our_own_code_is_found() -> None:
+    assert fingerprint()["irv2-edge"] == own_code(Path(convert.__file__).parents[1])
+    assert own_code(Path(convert.__file__).parents[1]) != own_code(Path(convert.__file__).parent), "nothing lies there"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from convert.cache import Cache, Entry, Key
+from convert.cache.store import Cache, Entry, Key
 from convert.errors import ConvertError
 from convert.progress import Progress
 

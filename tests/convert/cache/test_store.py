@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert import cache as room
-from convert.cache import Cache, Key, open_cache, place
+from convert.cache import store as room
+from convert.cache.store import Cache, Key, open_cache, place
 from convert.errors import ConvertError
 
 KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
@@ -48,7 +48,7 @@ def only_file(cache: Cache) -> Path:
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
     """A process of its own that has the names of this module's imports."""
-    names = "import signal, sys, time, resource\nfrom pathlib import Path\nfrom convert.cache import Cache, Key\n"
+    names = "import signal, sys, time, resource\nfrom pathlib import Path\nfrom convert.cache.store import Cache, Key\n"
     return subprocess.Popen(
         [sys.executable, "-c", names + script, *map(str, arguments)], stdout=subprocess.PIPE, text=True
     )

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convert.cache import Cache, Listed
-from convert.recall import ago
+from convert.cache.recall import ago
+from convert.cache.store import Cache, Listed
 from edge_runtime.terminal import printable
 
 

@@ -37,7 +37,7 @@ def fingerprint() -> dict[str, Any]:
     return {
         "python": sys.version,
         "packages": {name: _version(name) for name in PACKAGES},
-        "irv2-edge": own_code(Path(__file__).parents[1]),
+        "irv2-edge": own_code(Path(__file__).parents[2]),
         "cpu": {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0)), "type": cpu_type()},
         "settings": {name: os.environ.get(name) for name in SETTINGS},
         "keras": _keras_settings(),

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.building import FloatModel
-from convert.cache import Entry, Key
-from convert.fingerprint import fingerprint
+from convert.cache.fingerprint import fingerprint
+from convert.cache.recall import ROOT, Encoded, Step, moved
+from convert.cache.store import Entry, Key
 from convert.gate import stored
 from convert.gate.drift import Answers
 from convert.image_sets import ImageSet
@@ -27,7 +28,6 @@ from convert.progress import Progress
 from convert.quantization.calibration import Statistics
 from convert.quantization.fitting import FitRequest, Fitted
 from convert.quantization.trial import Trial
-from convert.recall import ROOT, Encoded, Step, moved
 from edge_runtime import InputSpec
 
 Array = npt.NDArray[Any]

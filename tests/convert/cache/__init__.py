@@ -1,0 +1,1 @@
+"""What is kept, under which key, and what becomes of damaged entries."""
