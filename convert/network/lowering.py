@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env={**os.environ, "TMPDIR": str(request.output.parent.absolute())},  # AutoGraph leaves files when killed
         )
         assert worker.stdin is not None
         assert worker.stdout is not None
