@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.dataflow import check_dataflow
-from edge_runtime.engines import EngineChoice, first_line, import_interpreter, tensor_end
+from edge_runtime.engines import EngineChoice, first_line, import_interpreter, model_arguments, tensor_end
 from edge_runtime.errors import EngineError
+from edge_runtime.mapping import text_path
 
 MODULE = "ai_edge_litert.compiled_model"
 SIGNATURE = 0
@@ -114,7 +115,8 @@ class CompiledEngine:
         if isinstance(model, bytes):
             compiled = module.CompiledModel.from_buffer(model, **how)
         else:
-            compiled = module.CompiledModel.from_file(os.fspath(model), **how)
+            with text_path(model) as path:
+                compiled = module.CompiledModel.from_file(path, **how)
         self._parts.append(compiled)
         (image,), (answer,) = compiled.create_input_buffers(SIGNATURE), compiled.create_output_buffers(SIGNATURE)
         self._parts += [image, answer]
@@ -123,9 +125,9 @@ class CompiledEngine:
 
     def _read_ends(self, model: str | os.PathLike[str] | bytes) -> None:
         """From an interpreter that is given no memory: a CompiledModel does not tell scales and zero points."""
-        where = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
         try:
-            interpreter = import_interpreter(self.choice)(**where)
+            with model_arguments(model) as where:
+                interpreter = import_interpreter(self.choice)(**where)
         except (ValueError, RuntimeError, TypeError) as error:
             raise EngineError(
                 f"{self.choice.name} {self.choice.version} refuses the model: {first_line(error)}"

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from edge_runtime.card import TensorEnd
 from edge_runtime.dataflow import check_dataflow
 from edge_runtime.errors import EngineError
-from edge_runtime.mapping import release_pages
+from edge_runtime.mapping import release_pages, text_path
 
 AUTO = "auto"
 ENGINES = {
@@ -144,12 +144,11 @@ class Engine:
         """
         if threads is not None and threads < 1:
             raise EngineError(f"{threads} threads: pass at least 1")
-        where = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
         self.choice = choice
         interpreter = import_interpreter(choice)
         check_dataflow(model)
         try:
-            with native_chatter_silenced(), warnings.catch_warnings():
+            with native_chatter_silenced(), warnings.catch_warnings(), model_arguments(model) as where:
                 warnings.simplefilter("ignore")
                 self._interpreter = interpreter(
                     **where,
@@ -191,6 +190,16 @@ class Engine:
             return np.asarray(self._interpreter.get_tensor(self._outputs[0]["index"]))
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"{self.choice.name} {self.choice.version} failed: {first_line(error)}") from error
+
+
+@contextmanager
+def model_arguments(model: str | os.PathLike[str] | bytes) -> Iterator[dict[str, str | bytes]]:
+    """How an interpreter is told of a model: by the path of the file, or by its content."""
+    if isinstance(model, bytes):
+        yield {"model_content": model}
+    else:
+        with text_path(model) as path:
+            yield {"model_path": path}
 
 
 def _placement(interpreter: Any) -> Placement | None:

@@ -8,11 +8,25 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MAPS = Path("/proc/self/maps")
 MADV_DONTNEED = 4
 """From Linux' <sys/mman.h>; on a read-only mapping of a file it drops pages and loses nothing."""
+
+
+@contextmanager
+def text_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """A path of the same file that native libraries take: theirs are UTF-8, and names of files may be any bytes."""
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        with open(name, "rb") as file:
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        yield name
 
 
 def release_pages(path: str | os.PathLike[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env=_environment(request.output.parent.absolute()),
         )
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -128,6 +130,15 @@ def from_json(text: str) -> LoweringRequest:
         tuple(Path(path) for path in value["images"]),
         Path(value["output"]),
     )
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """Ours, with what libraries leave in the folder for temporary files when they are killed put where it is removed.
+
+    AutoGraph runs code from there, and TensorFlow takes no name of a file but UTF-8.
+    """
+    is_text = os.fsencode(scratch).decode("utf-8", "ignore") == str(scratch)
+    return {**os.environ, "TMPDIR": str(scratch)} if is_text else dict(os.environ)
 
 
 def _follow(events: Any, progress: Callable[[str], None]) -> dict[str, Any] | None:

@@ -169,10 +169,15 @@ def compare(expected: Array, found: Array) -> float:
 
 def _convert(model: Any, scratch: Path) -> bytes:
     """A float flatbuffer of static batch 1, by way of a SavedModel: several times quicker than `from_keras_model`."""
+    folder = Path(tempfile.mkdtemp(dir=scratch, prefix="saved_model_"))
+    with contextlib.chdir(scratch):  # TensorFlow takes no path but UTF-8
+        return _through_saved_model(model, folder.name)
+
+
+def _through_saved_model(model: Any, folder: str) -> bytes:
     import keras
     import tensorflow as tf
 
-    folder = tempfile.mkdtemp(dir=scratch, prefix="saved_model_")
     try:
         archive = keras.export.ExportArchive()
         archive.track(model)
