@@ -3,7 +3,8 @@
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
 # make test-gpu  the runtime on a GPU made of software (needs apt)
 # make test-browser  the report's page in Chromium (needs apt)
-# make fuzz      thousands of hostile model and picture files; make test opens hundreds
+# make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
+# make fuzz      thousands of hostile model and picture files, runs stopped at any moment; make test has some of each
 # make bench     ours beside its peers: time and memory, into benchmarks/RESULTS.md; BENCH=--quick for a sample
 # make lint      ruff and mypy
 
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-browser fuzz bench lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz bench lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -30,8 +31,11 @@ test-arm test-gpu: test-%: $(VENV)/dev
 test-browser: $(VENV)/dev
 	$(BIN)/python -m pytest tests/browser -m browser
 
+test-clients: $(VENV)/dev
+	$(BIN)/python -m pytest tests/clients -m clients
+
 fuzz: $(VENV)/dev
-	$(BIN)/python -m pytest tests/hostile -m fuzz
+	$(BIN)/python -m pytest tests/hostile tests/interrupted -m fuzz
 
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/bench.py $(BENCH)

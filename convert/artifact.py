@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from convert import building, packaging
+from convert import building, packaging, provenance
 from convert.audit.runtimes import refuse_newer
 from convert.building import FloatModel, Recipe
 from convert.gate import drift
@@ -37,7 +37,8 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         if prepared.job.target_runtime is not None:
             refuse_newer(quantized.model, prepared.job.target_runtime)
         quantized = building.correct(quantized, network, recipe, fitted)
-        built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted)
+        build = provenance.of(prepared.job, prepared.inputs, recipe)
+        built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted, build)
     with timed(spent, "layers"):
         per_layer = _compare_layers(quantized, recipe, fitted, network)
     with timed(spent, "drift"):
@@ -46,6 +47,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
     if compared is not None:
         measured = drift.compare(compared.reference, compared.candidate, compared.true_classes)
         gate = drift.judge(measured, prepared.job.limits)
+    prepared.inputs.files.refuse_changes()
     path, sha256 = _write(prepared.job.output_dir, built, measured, gate)
     outcome = Outcome(
         recipe.scheme,
@@ -61,6 +63,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         keras_sqnr_db=network.lowered.keras_sqnr_db,
         latency_ms=_latency_ms(recipe.scheme, path),
         compared=compared,
+        cached=prepared.cached,
     )
     report.write_json(report.to_json(outcome), path)
     return outcome
@@ -73,9 +76,11 @@ def _write(folder: Path, built: packaging.Package, measured: Drift | None, gate:
     path = failing if gate is not None and gate.verdict == drift.FAIL else passing
     summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
     sha256 = packaging.write(built.with_drift(summary), path)
+    stale = [report.beside(path), page.beside(path)]  # of another artifact, should the run end before the new ones
     if gate is not None and gate.verdict == drift.PASS:
-        for stale in (failing, report.beside(failing), page.beside(failing)):
-            stale.unlink(missing_ok=True)
+        stale += [failing, report.beside(failing), page.beside(failing)]
+    for old in stale:
+        old.unlink(missing_ok=True)
     return path, sha256
 
 

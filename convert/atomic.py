@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from convert.errors import ConvertError
+from convert.ownership import partial_file
 
 
 def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
@@ -16,21 +16,13 @@ def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
     Raises:
         ConvertError: it could not be written; nothing is left behind.
     """
-    partial = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(descriptor)
-        partial = Path(name)
-        fill(partial)
-        partial.chmod(0o644)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with partial_file(path) as (partial, descriptor):
+            fill(partial)
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
+            partial.replace(path)
     except OSError as error:
         raise ConvertError(
             f"{path} cannot be written: {error.strerror or error}; free space or pass --output-dir"
         ) from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -12,7 +14,6 @@ from convert.errors import QuantizationError
 from convert.network.lowering import LoweredModel
 from convert.packaging import Package, package
 from convert.quantization.correction import correct_head
-from convert.quantization.ends import tensor_ends
 from convert.quantization.fitting import Fitted
 from convert.quantization.layers import layer_name
 from convert.quantization.quantize import QuantizedModel, quantize
@@ -23,7 +24,7 @@ from edge_runtime.classifier import answer_probe
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
 
-VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow")
+VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
 NAMES_SHOWN = 5
 
 
@@ -35,6 +36,11 @@ class FloatModel:
     model: bytes
     spec: InputSpec
     labels: tuple[str, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the flatbuffer, hexadecimal."""
+        return hashlib.sha256(self.model).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,21 @@ def correct(quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitt
     """Correct the head on the images fitted to, where the kernels are fast enough to run them all."""
     if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
         return quantized
-    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    feed, _ = quantized.ends
     model = correct_head(quantized.model, network.spec, feed, fitted.pixels, fitted.statistics.logits)
     return QuantizedModel(model, quantized.encoding)
 
 
 def describe(
-    name: str, quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitted: Fitted | None
+    name: str,
+    quantized: QuantizedModel,
+    network: FloatModel,
+    recipe: Recipe,
+    fitted: Fitted | None,
+    build: dict[str, Any],
 ) -> Package:
-    """Package a quantized network under a name, as yet without a drift summary."""
-    image, probabilities = tensor_ends(quantized.model, quantized.encoding)
+    """Package a quantized network under a name, as yet without a drift summary; `build` as of `provenance.of`."""
+    image, probabilities = quantized.ends
     lowered = network.lowered
     card = Card(
         name=name,
@@ -84,7 +95,7 @@ def describe(
         input=image,
         output=probabilities,
         sha256={},
-        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db},
+        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db, "build": build},
         calibration=_calibration(recipe, fitted),
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},

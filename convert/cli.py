@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.commands import limit_options, limits, one_line_errors
+from convert.cache import FOLDER_VARIABLE, Cache, limit, place
+from convert.cli_verify import verify
+from convert.commands import COUNT, FILE, limit_options, limits, one_line_errors, source_options
+from convert.errors import ConvertError
 from convert.job import Job, check
 from convert.network.sources import ModelSource
-from convert.preprocessing import CONVENTIONS
 from convert.quantization.calibrators import AUTO, CALIBRATORS
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, parse_schemes
-from convert.reporting.report import exit_code, print_outcomes, to_json
-
-FILE = click.Path(path_type=Path)
-COUNT = click.IntRange(min=1)
+from convert.reporting.report import as_text, exit_code, print_outcomes, to_json
 
 
 class CountOrAuto(click.ParamType["int | None"]):
@@ -43,25 +41,7 @@ COUNT_OR_AUTO = CountOrAuto()
     metavar="SCHEME[,SCHEME...]",
     help=f"How to quantize: {', '.join(SCHEMES)}.",
 )
-@click.option(
-    "--model",
-    default="demo",
-    show_default=True,
-    metavar="demo|imagenet|PATH",
-    help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
-)
-@click.option("--weights", type=FILE, metavar="FILE", help="Weights of the article's network, with --classes.")
-@click.option("--classes", type=COUNT, help="Number of classes of --weights.")
-@click.option("--labels", type=FILE, metavar="FILE", help="Text file with one label a line.")
-@click.option(
-    "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, where the network leaves it open."
-)
-@click.option(
-    "--preprocessing",
-    metavar="|".join([*CONVENTIONS, "FILE"]),
-    help="How images were prepared in training; needed for a model or weights of your own.",
-)
-@click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on.")
+@source_options(default_model="demo")
 @click.option(
     "--calibration-size",
     type=COUNT_OR_AUTO,
@@ -80,9 +60,6 @@ COUNT_OR_AUTO = CountOrAuto()
 @click.option("--keep-float", metavar="REGEX", help="Layers that scheme mixed leaves in float.")
 @click.option("--recover", is_flag=True, help="Where int8 does not pass, look for the fewest layers to leave in float.")
 @click.option(
-    "--validation", type=FILE, metavar="DIR", help="Other images, to measure drift on; class folders give labels."
-)
-@click.option(
     "--validation-size", type=COUNT, default=Job.validation_size, show_default=True, help="Most images to judge by."
 )
 @click.option("--no-validate", is_flag=True, help="Do not measure drift.")
@@ -93,6 +70,7 @@ COUNT_OR_AUTO = CountOrAuto()
     "--output-dir", type=FILE, default=Job.output_dir, show_default=True, metavar="DIR", help="Where artifacts go."
 )
 @limit_options
+@click.option("--no-cache", is_flag=True, help="Neither use what earlier conversions kept, nor keep anything.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
 @one_line_errors
@@ -114,7 +92,7 @@ def convert(context: click.Context, /, **options: Any) -> None:
     with TerminalProgress(Console(stderr=True)) as progress:
         outcomes = run(job, progress)
     if options["as_json"]:
-        click.echo(json.dumps([to_json(outcome) for outcome in outcomes], indent=1))
+        click.echo(as_text([to_json(outcome) for outcome in outcomes]))
     else:
         print_outcomes(Console(), outcomes)
     sys.exit(exit_code([outcome.gate for outcome in outcomes if not outcome.superseded]))
@@ -153,6 +131,26 @@ def describe(input_size: int, classes: int, output: Path) -> None:
     console.print(f"picture: {output}", highlight=False, markup=False, soft_wrap=True)
 
 
+@convert.command()
+@click.option("--clear", is_flag=True, help="Remove all of it.")
+@one_line_errors
+def cache(clear: bool) -> None:
+    """Show what conversions keep for later ones: what of, size, age; or remove it."""
+    from convert.listing import print_entries
+
+    folder = place()
+    if folder is None:
+        raise ConvertError(f"there is no home folder, so there is no cache: {FOLDER_VARIABLE} names a place for one")
+    opened = Cache(folder, limit())
+    if clear:
+        click.echo(f"removed {opened.clear()} entries of {folder}")
+    else:
+        print_entries(Console(), opened)
+
+
+convert.add_command(verify)
+
+
 def _job(options: dict[str, Any]) -> Job:
     return Job(
         source=ModelSource(options["model"], options["weights"], options["classes"], options["input_size"]),
@@ -172,6 +170,7 @@ def _job(options: dict[str, Any]) -> Job:
         limits=limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"]),
         validate=not options["no_validate"],
         thumbnails=not options["no_thumbnails"],
+        use_cache=not options["no_cache"],
     )
 
 

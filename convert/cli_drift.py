@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from convert.gate_run import Measured, Request, run, save_reference
 from convert.image_sets import find_images
 from convert.job import read_labels
 from convert.preprocessing import CONVENTIONS
-from convert.reporting.report import exit_code, print_blame, print_drift
+from convert.reporting.report import as_text, exit_code, print_blame, print_drift
 from convert.terminal import TerminalProgress
 
 FILE = click.Path(path_type=Path)
@@ -186,7 +185,7 @@ def show(measured: Measured, options: dict[str, Any]) -> None:
         ci.write_junit(options["junit"], measured.report)
     ci.append_step_summary(measured.report, lambda text: click.echo(text, err=True))
     if options["as_json"]:
-        click.echo(json.dumps(measured.report, indent=1))
+        click.echo(as_text(measured.report))
     else:
         print_drift(Console(), measured.drift, measured.gate)
         print_blame(Console(), measured.report["blame"])

@@ -1,21 +1,23 @@
-"""What the commands share: one line for an error, and the limits of the gate."""
+"""What the commands share: one line for an error, what is converted, and the limits of the gate."""
 
 from __future__ import annotations
 
 import functools
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 import click
 
 from convert.gate.drift import Limits
+from convert.preprocessing import CONVENTIONS
 from edge_runtime import EdgeError
 from edge_runtime.terminal import printable
 
-INTERRUPTED = 130
+FILE = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,19 +26,59 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args: Any, debug: bool, **options: Any) -> Any:
-        signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **options)
-        except EdgeError as error:
+        except BrokenPipeError:  # whoever read our output has gone: click knows what to do
+            raise
+        except (EdgeError, OSError) as error:
             if debug:
                 traceback.print_exc()
             message = printable(" ".join(str(error).split()))
             click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
             sys.exit(1)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
 
     return wrapped
+
+
+def source_options(default_model: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What says which network is converted, and with which images."""
+    options = (
+        click.option(
+            "--model",
+            default=default_model,
+            show_default=default_model is not None,
+            metavar="demo|imagenet|PATH",
+            help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+        ),
+        click.option("--weights", type=FILE, metavar="FILE", help="Weights of the article's network, with --classes."),
+        click.option("--classes", type=COUNT, help="Number of classes of --weights."),
+        click.option("--labels", type=FILE, metavar="FILE", help="Text file with one label a line."),
+        click.option(
+            "--input-size",
+            type=COUNT,
+            metavar="N",
+            help="Height and width in pixels, where the network leaves it open.",
+        ),
+        click.option(
+            "--preprocessing",
+            metavar="|".join([*CONVENTIONS, "FILE"]),
+            help="How images were prepared in training; needed for a model or weights of your own.",
+        ),
+        click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on."),
+        click.option(
+            "--validation",
+            type=FILE,
+            metavar="DIR",
+            help="Other images, to measure drift on; class folders give labels.",
+        ),
+    )
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,8 +116,3 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def limits(max_drop: float, min_agreement: float, max_top5_drop: float = Limits.max_top5_drop_pp) -> Limits:
     """The limits as the options give them."""
     return Limits(max_drop, min_agreement / 100, max_top5_drop)
-
-
-def _terminate(*_: object) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C does, so that nothing is left behind."""
-    raise KeyboardInterrupt

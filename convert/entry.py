@@ -6,6 +6,8 @@ import importlib
 import sys
 from collections.abc import Callable
 
+from convert.interruption import interruptible
+
 
 def convert() -> None:
     """`irv2-convert`."""
@@ -22,11 +24,13 @@ def inspect() -> None:
     from convert.limited import run_limited
 
     program = "irv2-inspect"
-    sys.exit(run_limited(program, lambda: _load("convert.cli_inspect", "inspect", program, "drift"), sys.argv[1:]))
+    with interruptible(program):
+        sys.exit(run_limited(program, lambda: _load("convert.cli_inspect", "inspect", program, "drift"), sys.argv[1:]))
 
 
 def _run(module: str, command: str, program: str, extra: str) -> None:
-    _load(module, command, program, extra)()
+    with interruptible(program):
+        _load(module, command, program, extra)()
 
 
 def _load(module: str, command: str, program: str, extra: str) -> Callable[[], object]:
@@ -38,4 +42,7 @@ def _load(module: str, command: str, program: str, extra: str) -> Callable[[], o
             raise
         print(f"{program}: error: {error.name} is not installed: pip install 'irv2-edge[{extra}]'", file=sys.stderr)
         sys.exit(1)
+    from edge_runtime.terminal import prepare_streams
+
+    prepare_streams()
     return lambda: main(prog_name=program)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from convert.gate.counts import Comparison
 from convert.gate.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
 from convert.gate.sides import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
 from convert.gate.stored import StoredReference
-from convert.image_sets import SHUFFLE_SEED, ImageSet, find_images, note_skipped
-from convert.preprocessing import input_spec
+from convert.image_sets import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
+from convert.ownership import scratch_folder
+from convert.preprocessing import CONVENTIONS, input_spec
 from convert.progress import Progress
 from convert.reporting.report import environment, gate_json
 from edge_runtime import InputSpec
@@ -104,6 +105,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
         EdgeError: a class of it that names the offending file.
     """
     images = request.image_set()
+    files = Snapshot.of(images)
     with open_sides(request, images, progress) as (reference, candidate):
         watch = lockstep.UntilCertain.of(reference, candidate, images, limits) if stop_early else lockstep.never
 
@@ -111,6 +113,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
             progress.count("comparing", done, len(images))
 
         wanted, found = lockstep.answer_both(reference, candidate, images, watch, count)
+        files.refuse_changes()
         note_skipped(progress.note, candidate.skipped, images)
         if len(found.paths) + len(candidate.skipped) < len(images):
             progress.note(f"certain after {len(found.paths)} of {len(images)} images")
@@ -187,11 +190,9 @@ def open_sides(
         EdgeError: one cannot be opened, or does not fit.
     """
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        scratch_folder(Path(tempfile.gettempdir())) as scratch,
         open_model(request.candidate, request.candidate_options) as candidate,
-        open_reference(
-            request.reference, request.reference_options, images, Path(scratch), progress.stage
-        ) as reference,
+        open_reference(request.reference, request.reference_options, images, scratch, progress.stage) as reference,
     ):
         if isinstance(reference, StoredReference):
             _check_stored(reference, request, candidate, checked or images)
@@ -210,8 +211,11 @@ def _check_stored(reference: StoredReference, request: Request, candidate: Model
 
 
 def _stated(request: Request, reference: StoredReference) -> InputSpec:
-    assert request.reference_options.preprocessing is not None
-    return input_spec(request.reference_options.preprocessing, reference.spec.height, reference.spec.width)
+    """The preprocessing stated of a reference; a convention leaves open how JPEGs are decoded."""
+    preprocessing = request.reference_options.preprocessing
+    assert preprocessing is not None
+    spec = input_spec(preprocessing, reference.spec.height, reference.spec.width)
+    return replace(spec, decode=reference.spec.decode) if preprocessing in CONVENTIONS else spec
 
 
 def save_reference(
@@ -234,8 +238,8 @@ def save_reference(
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")
     stored.check_name(path)
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        open_reference(reference, options, images, Path(scratch), progress.stage) as side,
+        scratch_folder(Path(tempfile.gettempdir())) as scratch,
+        open_reference(reference, options, images, scratch, progress.stage) as side,
     ):
         images.class_indices(side.labels)
         answers = answer_all(side, images, lambda done: progress.count("reference", done, len(images)))

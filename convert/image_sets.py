@@ -8,6 +8,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,8 @@ from edge_runtime.preprocess import SUFFIXES, Pixels, load_pixels
 MOST_UNREADABLE = 0.10
 SHUFFLE_SEED = 2016
 READ_AHEAD = 32
+UNREADABLE = "unreadable"
+"""In place of a file's hash."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,8 +72,17 @@ class ImageSet:
         return replace(self, paths=self.paths[start:], folders=folders)
 
     def file_hashes(self) -> dict[str, Path]:
-        """SHA-256 of every file -> the file."""
-        return {file_sha256(path): path for path in self.paths}
+        """SHA-256 of every file -> the file; those that cannot be read are left out."""
+        hashes = {_content(path): path for path in self.paths}
+        return {sha256: path for sha256, path in hashes.items() if sha256 != UNREADABLE}
+
+    def by_size(self) -> dict[int, list[Path]]:
+        """Bytes -> the files of that size; those that cannot be looked at are left out."""
+        found: dict[int, list[Path]] = {}
+        for path in self.paths:
+            with suppress(OSError):
+                found.setdefault(path.stat().st_size, []).append(path)
+        return found
 
     def class_indices(self, labels: Iterable[str]) -> list[int] | None:
         """For each image the index of its class among `labels`, or None for a flat folder.
@@ -167,6 +179,24 @@ class PixelReader:
             return index, error
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What files were like at one moment: (inode, bytes, time of the last change), or None for what was not there."""
+
+    states: dict[Path, tuple[int, int, int] | None]
+
+    @classmethod
+    def of(cls, *sets: ImageSet | None) -> Snapshot:
+        """The files of some sets as they are now."""
+        return cls({path: _state(path) for images in sets if images is not None for path in images.paths})
+
+    def refuse_changes(self) -> None:
+        """Raise `ImageSetError` when a file is no longer what it was: some stages saw the one, some the other."""
+        for path, state in self.states.items():
+            if _state(path) != state:
+                raise ImageSetError(f"image {path} was changed or removed while it was used: run it again")
+
+
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
     """`function` of each item, in the order of the items.
 
@@ -226,9 +256,12 @@ def find_images(root: Path) -> ImageSet:
 
 def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
     """Raise `ImageSetError` when the two sets share an image: drift would be measured on known ones."""
-    known = calibration.file_hashes()
-    for sha256, path in validation.file_hashes().items():
-        if sha256 in known:
+    sizes = calibration.by_size()
+    alike = {size: paths for size, paths in validation.by_size().items() if size in sizes}  # few are to be read
+    known = {_content(path): path for size in alike for path in sizes[size]}
+    for path in (path for paths in alike.values() for path in paths):
+        sha256 = _content(path)
+        if sha256 in known and sha256 != UNREADABLE:
             raise ImageSetError(
                 f"calibration and validation share an image: {known[sha256]} is {path}; "
                 "drift must be measured on images that calibration never saw"
@@ -237,13 +270,29 @@ def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
 
 def manifest_sha256(image_set: ImageSet) -> str:
     """One hash for the names and contents of a set's files, whatever their order."""
-    lines = sorted(f"{file_sha256(path)} {path.relative_to(image_set.root)}" for path in image_set.paths)
+    lines = sorted(f"{_content(path)} {path.relative_to(image_set.root)}" for path in image_set.paths)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def comparable(name: str) -> str:
     """Lower case, with every run of other characters than letters and digits as one underscore."""
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a file; one word for all that cannot be read, which are skipped wherever images are."""
+    try:
+        return file_sha256(path)
+    except OSError:
+        return UNREADABLE
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _visible_files(root: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.gate.drift import Limits
-from convert.image_sets import ImageSet, find_images, refuse_overlap
+from convert.image_sets import ImageSet, Snapshot, find_images, refuse_overlap
 from convert.network.sources import DEMO, ModelSource
 from convert.preprocessing import CONVENTIONS
 from convert.quantization import calibrators, sufficiency
@@ -37,6 +37,7 @@ class Job:
         limits: of the drift check.
         validate: whether drift is measured.
         thumbnails: whether reports show pictures, and where they are.
+        use_cache: whether results of earlier conversions are used, and these kept.
     """
 
     source: ModelSource
@@ -56,6 +57,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     validate: bool = True
     thumbnails: bool = True
+    use_cache: bool = True
 
 
 HELD_OUT = 0.2
@@ -69,7 +71,8 @@ FEWEST_TO_CHOOSE = 10
 class Inputs:
     """The checked inputs of a job: image sets already shuffled and cut to size.
 
-    `held_out` are calibration images to judge alternatives on; None where there are none to judge.
+    `held_out` are calibration images to judge alternatives on; None where there are none to judge. `files` is what
+    all images were like when they were chosen.
     """
 
     calibration: ImageSet | None
@@ -78,6 +81,7 @@ class Inputs:
     preprocessing: str
     labels: tuple[str, ...] | None
     io: dict[str, str]
+    files: Snapshot
 
 
 def check(job: Job) -> Inputs:
@@ -107,13 +111,15 @@ def check(job: Job) -> Inputs:
     if labels is not None and validation is not None:
         validation.class_indices(labels)
     fitted, held_out = _parted(job, calibration)
+    judged = validation and validation.sample(job.validation_size)
     return Inputs(
         fitted,
         held_out,
-        validation and validation.sample(job.validation_size),
+        judged,
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
+        Snapshot.of(fitted, held_out, judged),
     )
 
 

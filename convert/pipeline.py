@@ -7,25 +7,26 @@ source --lower--> float .tflite --measure--> statistics --quantize--> model --pa
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from convert import building
 from convert.artifact import make_artifact
 from convert.building import Recipe
+from convert.cache import open_cache
 from convert.errors import ConvertError
 from convert.gate import drift
 from convert.job import Job, check
+from convert.ownership import scratch_folder
 from convert.preparation import Prepared, prepare
 from convert.progress import Progress
 from convert.quantization.quantize import head_begins
 from convert.quantization.recovery import Fallback, search, segments
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.trial import Score
+from convert.recall import Memory
 from convert.reporting import page, report
 from convert.reporting.report import Outcome, Step
 from convert.tflite_graph import TfliteGraph
@@ -39,7 +40,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
     """
     inputs = check(job)
     with _scratch_folder(job.output_dir) as scratch:
-        prepared = prepare(job, inputs, scratch, progress)
+        memory = Memory(open_cache(progress.note) if job.use_cache else None, progress)
+        prepared = prepare(job, inputs, scratch, memory)
         outcomes = []
         for scheme in job.schemes:
             progress.stage(f"quantizing: {scheme.name}")
@@ -53,16 +55,13 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
 
 @contextmanager
 def _scratch_folder(output_dir: Path) -> Iterator[Path]:
-    """A folder beside the results, gone when the work is done or has failed."""
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=output_dir, prefix=".irv2-"))
-    except OSError as error:
-        raise ConvertError(f"--output-dir {output_dir} cannot be written to: {error.strerror or error}") from error
-    try:
+    """A folder beside the results, gone when the work is done, has failed or was interrupted."""
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(scratch_folder(output_dir))
+        except OSError as error:
+            raise ConvertError(f"--output-dir {output_dir} cannot be written to: {error.strerror or error}") from error
         yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:

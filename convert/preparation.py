@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import calibration_data
-from convert import building
+from convert import building, kept
 from convert.building import FloatModel
 from convert.errors import SourceError
 from convert.gate import drift
 from convert.gate.drift import Answers
 from convert.image_sets import ImageSet, find_images, note_skipped
 from convert.job import Inputs, Job
-from convert.network.lowering import LoweringRequest, lower
-from convert.plausibility import refuse_wrong_preprocessing
+from convert.network.lowering import LoweredModel, LoweringRequest, lower
+from convert.plausibility import IMAGES, refuse_wrong_preprocessing
 from convert.preprocessing import input_spec
 from convert.progress import Progress
 from convert.quantization.ends import check_ends
 from convert.quantization.fitting import FitRequest, Fitted, fit
+from convert.recall import Memory
 
 COMPARED_WITH_KERAS = 8
 
@@ -30,7 +31,7 @@ COMPARED_WITH_KERAS = 8
 class Prepared:
     """All that the schemes of one run share: the float network, what was fitted to it, and its own answers.
 
-    `kept` are names of the tensors whose operators `--keep-float` leaves in float.
+    `kept` are names of the tensors whose operators `--keep-float` leaves in float, `cached` what came from the cache.
     """
 
     job: Job
@@ -41,30 +42,30 @@ class Prepared:
     reference: Answers | None
     timings_s: dict[str, float]
     scratch: Path
+    cached: tuple[str, ...]
 
 
-def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prepared:
-    """Lower, check what can be checked now, fit, and ask the float network.
+def prepare(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> Prepared:
+    """Lower, check what can be checked now, fit, and ask the float network; or recall what it gave before.
 
     Args:
         job, inputs: what to convert, as `job.check` found it.
         scratch: an empty folder that outlives what is returned.
-        progress: told of each stage.
+        memory: of earlier conversions; its progress is told of each stage.
     """
     timings: dict[str, float] = {}
     with timed(timings, "lowering"):
-        network = _lower(job, inputs, scratch, progress)
+        network = _lower(job, inputs, scratch, memory)
     for io in sorted(set(inputs.io.values())):
         check_ends(network.model, io, network.spec)
-    kept = () if job.keep_float is None else building.matching_layers(network.model, job.keep_float)
+    kept_layers = () if job.keep_float is None else building.matching_layers(network.model, job.keep_float)
     if not job.source.is_ours:
-        labelled = inputs.validation or inputs.calibration
-        refuse_wrong_preprocessing(network.model, network.spec, network.labels, labelled)
+        _refuse_wrong_preprocessing(job, inputs, network, memory)
     with timed(timings, "calibration"):
-        fitted = _fit(job, inputs, network, progress)
+        fitted = _fit(job, inputs, network, memory)
     with timed(timings, "reference"):
-        reference = _reference_answers(network, inputs.validation, progress)
-    return Prepared(job, inputs, network, kept, fitted, reference, timings, scratch)
+        reference = _reference_answers(job, network, inputs.validation, scratch, memory)
+    return Prepared(job, inputs, network, kept_layers, fitted, reference, timings, scratch, tuple(memory.recalled))
 
 
 @contextmanager
@@ -75,20 +76,28 @@ def timed(timings: dict[str, float], name: str) -> Iterator[None]:
     timings[name] = round(time.perf_counter() - start, 3)
 
 
-def _lower(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> FloatModel:
+def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
+    """What to lower, and a few pictures to compare the result with Keras on."""
     pictures = inputs.validation or inputs.calibration or find_images(calibration_data.VALIDATION)
-    request = LoweringRequest(
-        job.source, inputs.preprocessing, _of_different_classes(pictures), scratch / "float.tflite"
-    )
-    lowered = lower(request, progress.stage)
-    progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
+    return LoweringRequest(job.source, inputs.preprocessing, _of_different_classes(pictures), scratch / "float.tflite")
+
+
+def _lower(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> FloatModel:
+    request = lowering_request(job, inputs, scratch)
+
+    def compute(progress: Progress) -> tuple[LoweredModel, bytes]:
+        lowered = lower(request, progress.stage)
+        return lowered, lowered.path.read_bytes()
+
+    lowered, model = memory.of(kept.lowering(request, compute))
+    memory.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
         raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
     spec = input_spec(inputs.preprocessing, lowered.height, lowered.width)
-    return FloatModel(lowered, lowered.path.read_bytes(), spec, labels)
+    return FloatModel(lowered, model, spec, labels)
 
 
 def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
@@ -98,17 +107,43 @@ def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
     return tuple(first_of.values())[:COMPARED_WITH_KERAS]
 
 
-def _fit(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> Fitted | None:
-    if inputs.calibration is None:
-        return None
-    request = FitRequest(job.calibrator, until_enough=job.calibration_size is None)
-    return fit(network.model, network.spec, inputs.calibration, inputs.held_out, request, progress)
+def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> None:
+    images = inputs.validation or inputs.calibration
+    if images is None:
+        return
+    few = images.first(IMAGES)
+
+    def compute(progress: Progress) -> None:
+        refuse_wrong_preprocessing(network.model, network.spec, network.labels, few)
+
+    memory.of(kept.plausibility(job.source.name, network, few, compute))
 
 
-def _reference_answers(network: FloatModel, images: ImageSet | None, progress: Progress) -> Answers | None:
+def _fit(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> Fitted | None:
+    images, held_out = inputs.calibration, inputs.held_out
     if images is None:
         return None
-    with drift.open_for_many(network.lowered.path, network.spec, network.labels) as classifier:
-        answers = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
-    note_skipped(progress.note, answers.skipped, images)
-    return answers
+    request = FitRequest(job.calibrator, until_enough=job.calibration_size is None)
+
+    def compute(progress: Progress) -> Fitted:
+        return fit(network.model, network.spec, images, held_out, request, progress)
+
+    return memory.of(kept.calibration(job.source.name, network, images, held_out, request, compute))
+
+
+def _reference_answers(
+    job: Job, network: FloatModel, images: ImageSet | None, scratch: Path, memory: Memory
+) -> Answers | None:
+    if images is None:
+        return None
+
+    def compute(progress: Progress) -> Answers:
+        path = network.lowered.path
+        if not path.exists():  # the network was recalled
+            path.write_bytes(network.model)
+        with drift.open_for_many(path, network.spec, network.labels) as classifier:
+            given = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
+        note_skipped(progress.note, given.skipped, images)
+        return given
+
+    return memory.of(kept.answers(job.source.name, network, images, scratch, compute))

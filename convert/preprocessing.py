@@ -29,13 +29,16 @@ CONVENTIONS = {
 }
 """As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "none" feeds 0..255."""
 
+DECODE = "scaled"
+"""Of the conventions, which say nothing of large JPEGs; `benchmarks/RUNTIME.md` has what it costs and brings."""
+
 
 def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     """The specification of a network's images.
 
     Args:
         preprocessing: a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's
-            `preprocessing`; height and width may be left out of it.
+            `preprocessing`; height and width may be left out of it. Without `decode` it is "full", as in a card.
         height, width: of the network's input, pixels.
 
     Raises:
@@ -43,13 +46,14 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     """
     if preprocessing in CONVENTIONS:
         convention = CONVENTIONS[preprocessing]
-        return InputSpec(height, width, convention.mean, convention.std, convention.channel_order)
+        return InputSpec(height, width, convention.mean, convention.std, convention.channel_order, decode=DECODE)
     path = Path(preprocessing)
     if not path.is_file():
         raise SourceError(
             f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
         )
-    defaults = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std).to_json()
+    silent = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
+    defaults = {**silent.to_json(), "decode": silent.decode}
     try:
         value = {key: defaults[key] for key in defaults if key not in ("mean", "std")} | json.loads(path.read_text())
         unknown = sorted(value.keys() - defaults.keys())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
@@ -19,7 +20,6 @@ Array = npt.NDArray[Any]
 _SCHEMA = flatbuffer_utils.schema_fb
 _OPERATOR_NAMES = {v: k for k, v in vars(_SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
 _DTYPE_NAMES = {v: k.lower() for k, v in vars(_SCHEMA.TensorType).items() if not k.startswith("_")}
-
 
 _BITS = {"int4": 4, "uint4": 4, "int2": 2}
 """Types of less than a byte."""
@@ -55,6 +55,7 @@ class TfliteGraph:
         if len(self._model.subgraphs) != 1:
             raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier here has one")
         self._graph = self._model.subgraphs[0]
+        self._operators: tuple[Operator, ...] | None = None
         for buffer in self._model.buffers:
             if buffer.data is not None:  # bytes from outside the flatbuffer would be written one by one
                 buffer.data = np.frombuffer(buffer.data, np.uint8)
@@ -62,7 +63,7 @@ class TfliteGraph:
 
     def to_bytes(self) -> bytes:
         """The flatbuffer."""
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(self._model))
+        return to_flatbuffer(self._model)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -75,8 +76,13 @@ class TfliteGraph:
         return _indices(self._graph.outputs)
 
     @property
-    def operators(self) -> Iterator[Operator]:
+    def operators(self) -> tuple[Operator, ...]:
         """The operators in execution order."""
+        if self._operators is None:
+            self._operators = tuple(self._read_operators())
+        return self._operators
+
+    def _read_operators(self) -> Iterator[Operator]:
         kinds = self.operator_kinds()
         for operator in self._graph.operators:
             name, version, custom = kinds[operator.opcodeIndex]
@@ -116,6 +122,11 @@ class TfliteGraph:
         """Shape of a tensor; a scalar's is ()."""
         shape = self._graph.tensors[index].shape
         return () if shape is None else tuple(int(n) for n in shape)
+
+    def set_shape(self, index: int, shape: tuple[int, ...]) -> None:
+        """Give a tensor that is computed at run time another shape."""
+        tensor = self._graph.tensors[index]
+        tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
 
     def shape_signature(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor, with -1 where it is only known at run time."""
@@ -163,9 +174,14 @@ class TfliteGraph:
 
     def set_constant(self, index: int, values: Array) -> None:
         """Replace the values of a constant tensor; dtype and shape stay."""
-        assert values.dtype == self.dtype(index)
         assert values.shape == self.shape(index)
+        self.replace_constant(index, values)
+
+    def replace_constant(self, index: int, values: Array) -> None:
+        """Replace a constant tensor by one of another shape; the dtype stays."""
+        assert values.dtype == self.dtype(index)
         tensor = self._graph.tensors[index]
+        tensor.shape = np.array(values.shape, np.int32)
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
             tensor.buffer = len(self._model.buffers)
             self._model.buffers.append(_SCHEMA.BufferT())
@@ -173,6 +189,7 @@ class TfliteGraph:
 
     def shift_input(self, offset: float, name: str) -> None:
         """Let all that reads the input read a new tensor instead: the input plus a constant."""
+        self._operators = None
         source, shifted = self._graph.inputs[0], len(self._graph.tensors)
         for operator in self._graph.operators:
             inputs = [shifted if i == source else i for i in operator.inputs]
@@ -224,6 +241,16 @@ class TfliteGraph:
                 return bytes(np.asarray(self._model.buffers[entry.buffer].data, np.uint8))
         return None
 
+    def repeat_operator_codes(self) -> None:
+        """Name every operator in the older of the schema's two fields, too.
+
+        Readers that know no other, TensorFlow before 2.4 and the `tflite` package, find an ADD where it is empty, as
+        ai-edge-quantizer leaves it. Codes that do not fit get the placeholder that the schema has for them.
+        """
+        for code in self._model.operatorCodes or []:
+            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+            code.deprecatedBuiltinCode = min(code.builtinCode, _SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+
     def minimum_runtime(self) -> str:
         """The oldest TensorFlow Lite version that runs it, as its converter states; "unknown" when it does not."""
         stated = self.metadata("min_runtime_version") or b""
@@ -238,6 +265,14 @@ class TfliteGraph:
 
     def _buffer(self, index: int) -> Any:
         return self._model.buffers[self._graph.tensors[index].buffer]
+
+
+def to_flatbuffer(model: Any) -> bytes:
+    """A model of the schema's object interface as a file: a builder of the right size, since one that grows copies."""
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = flatbuffers.Builder(size + size // 64 + 2**20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def has_constants_outside(model: bytes) -> bool:
@@ -274,3 +309,8 @@ def passes_factors(operator: Operator) -> bool:
 def is_unpadded(convolution: Operator) -> bool:
     """Whether a convolution reads nothing but the pixels of its input."""
     return bool(convolution.options.padding == _SCHEMA.Padding.VALID)
+
+
+def padding_before(size: int, outputs: int, taps: int, stride: int, dilation: int) -> int:
+    """Zeros before the first pixel of an axis under TensorFlow's "SAME": half of what is missing, rounded down."""
+    return max((outputs - 1) * stride + (taps - 1) * dilation + 1 - size, 0) // 2

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_runtime.errors import ArtifactError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.probe import Probe
 
-CARD_VERSION = 1
+CARD_VERSIONS = (1, 2)
+"""Those that are read. A card has the oldest that can say what it says: 2 where `decode` is not "full"."""
+
 ENCODINGS = ("pixels", "normalized")
 
 
@@ -75,7 +77,10 @@ class Card:
     versions: dict[str, str]
     minimum_runtime: str
     probe: Probe | None = None
-    card_version: int = CARD_VERSION
+    card_version: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "card_version", 1 if self.preprocessing.decode == "full" else 2)
 
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, the same for the same card, one key a line."""
@@ -106,17 +111,20 @@ class Card:
         try:
             value = json.loads(data)
             version = value["card_version"]
-            if version != CARD_VERSION:
-                raise ArtifactError(f"card version {version!r} is not {CARD_VERSION}: update the runtime")
+            if version not in CARD_VERSIONS:
+                raise ArtifactError(f"card version {version!r} is none of {CARD_VERSIONS}: update the runtime")
             value["preprocessing"] = InputSpec.from_json(value["preprocessing"])
             value["input"], value["output"] = TensorEnd(**value["input"]), TensorEnd(**value["output"])
             if "probe" in value:
                 value["probe"] = Probe.from_json(value["probe"])
+            del value["card_version"]
             card = cls(**value)
             if not isinstance(card.classes, int) or card.classes < 1 or not isinstance(card.sha256, dict):
                 raise ValueError(f"classes {card.classes!r}")
             if card.probe is not None and len(card.probe.probabilities) != card.classes:
                 raise ValueError(f"{len(card.probe.probabilities)} probabilities for {card.classes} classes")
+            if card.card_version != version:
+                raise ValueError(f"version {version!r} for preprocessing of version {card.card_version}")
             own = card.own_sha256()
         except ArtifactError:
             raise

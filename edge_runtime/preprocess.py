@@ -2,15 +2,17 @@
 
     file or picture -> upright RGB -> central crop -> resize -> uint8 pixels -> (pixels - mean) / std
 
-The parameters stand in the artifact's card as an `InputSpec`; there are no defaults on a device.
+Where the card says so, a large JPEG is decoded at a fraction of its size: `edge_runtime/scaled.py` has the rule. The
+parameters stand in the artifact's card as an `InputSpec`; there are no defaults on a device.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edge_runtime.errors import ArtifactError, ImageError
+from edge_runtime.scaled import DECODINGS, Box, Extent, draft
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]
@@ -69,6 +72,7 @@ class InputSpec:
         resize: a key of `RESIZE_FILTERS`; the filter is Pillow's, antialiased when it shrinks.
         crop_fraction: central part of both sides that is kept before resizing; 1 keeps everything. The
             kept part is stretched to height x width.
+        decode: a key of `DECODINGS`: "full", or "scaled" for files of large JPEGs decoded at a fraction of their size.
 
     Raises:
         ArtifactError: a value is out of its range.
@@ -81,6 +85,7 @@ class InputSpec:
     channel_order: str = "RGB"
     resize: str = "bilinear"
     crop_fraction: float = 1.0
+    decode: str = "full"
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
@@ -95,12 +100,17 @@ class InputSpec:
             raise ArtifactError(f"preprocessing: resize filter {self.resize!r} is none of {tuple(RESIZE_FILTERS)}")
         if not 0 < self.crop_fraction <= 1:
             raise ArtifactError(f"preprocessing: crop fraction {self.crop_fraction} is not within 0..1")
+        if self.decode not in DECODINGS:
+            raise ArtifactError(f"preprocessing: decode {self.decode!r} is none of {tuple(DECODINGS)}")
 
     def to_json(self) -> dict[str, Any]:
-        """The specification as it stands in a card."""
+        """The specification as it stands in a card; `decode` is left out of it where it is "full"."""
         mean, std = [float(value) for value in self.mean], [float(value) for value in self.std]
         crop_fraction = float(self.crop_fraction)
-        return {**asdict(self), "mean": mean, "std": std, "crop_fraction": crop_fraction, "exif": "transpose"}
+        value = {**asdict(self), "mean": mean, "std": std, "crop_fraction": crop_fraction, "exif": "transpose"}
+        if self.decode == "full":
+            del value["decode"]  # as in cards that were written before there was a choice, whose checksums hold
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> InputSpec:
@@ -108,6 +118,8 @@ class InputSpec:
         try:
             if value["exif"] != "transpose":
                 raise ArtifactError(f"preprocessing: EXIF rule {value['exif']!r} is not known to this version")
+            if unknown := sorted(value.keys() - KEYS):
+                raise ArtifactError(f"preprocessing: {unknown[0]!r} is not known to this version: update irv2-edge")
             mean, std = (tuple(float(x) for x in value[key]) for key in ("mean", "std"))
             return cls(
                 height=int(value["height"]),
@@ -117,16 +129,22 @@ class InputSpec:
                 channel_order=str(value["channel_order"]),
                 resize=str(value["resize"]),
                 crop_fraction=float(value["crop_fraction"]),
+                decode=str(value.get("decode", "full")),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"preprocessing is not described completely: {error!r}") from error
+
+
+KEYS = {*(field.name for field in fields(InputSpec)), "exif"}
+"""Of a specification in a card."""
 
 
 def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
     """Read one picture as the network wants it, but for the scaling of its values.
 
     Args:
-        source: path, bytes or open binary file of a picture, a PIL image, or RGB pixels (H, W, 3) uint8.
+        source: path, bytes or open binary file of a picture, a PIL image, or RGB pixels (H, W, 3) uint8. Only
+            files are decoded at a fraction of their size: a PIL image stays as large as it is.
 
     Returns:
         uint8 (spec.height, spec.width, 3) in the order of channels that the network wants.
@@ -134,10 +152,8 @@ def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
     Raises:
         ImageError: the picture cannot be read or is too large.
     """
-    rgb = _upright_rgb(source)
-    if spec.crop_fraction < 1:
-        rgb = _central_crop(rgb, spec.crop_fraction)
-    resized = rgb.resize((spec.width, spec.height), RESIZE_FILTERS[spec.resize])
+    rgb, extent = _upright_rgb(source, spec)
+    resized = _resized(rgb, extent.kept_box(spec.crop_fraction), spec)
     pixels: Pixels = np.asarray(resized, np.uint8)
     return pixels[..., ::-1] if spec.channel_order == "BGR" else pixels
 
@@ -156,21 +172,26 @@ def describe_source(source: ImageSource) -> str:
     return str(name or f"<{type(source).__name__}>")
 
 
-def _upright_rgb(source: ImageSource) -> Image.Image:
+def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Extent]:
+    """The picture in RGB, upright, and where it lies in it."""
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _whole(_from_array(source))
     name = describe_source(source)
     try:
         if isinstance(source, Image.Image):
-            return to_rgb(_upright(source, name), name)
+            _refuse_too_large(source, name)
+            return _whole(to_rgb(_upright(source), name))
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file) as image:
             if image.format not in FORMATS:
                 raise ImageError(f"{name} is a {image.format} file: {WANTED}")
-            upright = _upright(image, name)
+            _refuse_too_large(image, name)
+            extent = draft(image, name, (spec.width, spec.height), spec.crop_fraction, DECODINGS[spec.decode])
+            upright = _upright(image)
             if upright is not image:
                 image.close()  # two of the largest pictures fit into a gigabyte, three do not
-            return to_rgb(upright, name)
+            rgb = to_rgb(upright, name)
+            return _whole(rgb) if extent is None else (rgb, extent)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -184,25 +205,32 @@ def _upright_rgb(source: ImageSource) -> Image.Image:
         raise ImageError(f"{name} cannot be decoded: {reason}; save it again, or leave it out") from error
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """The first frame of `image`, turned as its EXIF data say; `image` itself where they say nothing."""
+def _whole(image: Image.Image) -> tuple[Image.Image, Extent]:
+    return image, Extent(*image.size)
+
+
+def _refuse_too_large(image: Image.Image, name: str) -> None:
     most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
     if image.width * image.height > most:
         raise ImageError(f"{name} has {image.width}x{image.height} pixels, more than {most:,}: scale it down first")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The first frame of `image`, turned as its EXIF data say; `image` itself where they say nothing."""
     image.load()  # a TIFF file is turned upright here, by Pillow
     turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
-    """`image` as RGB: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits."""
+    """`image` as RGB: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits. RGB itself is no copy."""
     if image.mode in ("F", "LAB"):
         raise ImageError(f"{name} has pixels of mode {image.mode}, whose white is not defined: save it as 8-bit RGB")
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
         return _by_bands(image, _from_16_bits)
     if image.has_transparency_data:
         return _by_bands(image, _on_white)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _by_bands(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -232,7 +260,10 @@ def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _central_crop(image: Image.Image, fraction: float) -> Image.Image:
-    width, height = max(1, round(image.width * fraction)), max(1, round(image.height * fraction))
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+def _resized(rgb: Image.Image, box: Box, spec: InputSpec) -> Image.Image:
+    """The part of a picture in `box`, as large as the tensor; of the pixels around it the filter sees none."""
+    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    if (left, top, right, bottom) != (0, 0, *rgb.size):
+        rgb = rgb.crop((left, top, right, bottom))
+    inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return rgb.resize((spec.width, spec.height), RESIZE_FILTERS[spec.resize], inner)

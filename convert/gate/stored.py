@@ -27,7 +27,8 @@ from convert.network.sources import file_sha256
 from edge_runtime import EdgeError, InputSpec
 
 Array = npt.NDArray[Any]
-FORMAT, FORMAT_VERSION = "irv2-edge reference", 1
+FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
+"""Version 2 is written where `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
 MOST_BYTES = 4 * 2**30
 """A file that claims to unpack to more is refused, not unpacked."""
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error)
@@ -100,7 +101,7 @@ class StoredReference:
 
     def check_preprocessing(self, wanted: InputSpec, by: str) -> None:
         """Refuse a reference whose images were prepared otherwise than `wanted` by `by`, naming what differs."""
-        ours, theirs = self.spec.to_json(), wanted.to_json()
+        ours, theirs = ({**spec.to_json(), "decode": spec.decode} for spec in (self.spec, wanted))
         different = [key for key in ours if ours[key] != theirs[key]]
         if different:
             key = different[0]
@@ -150,7 +151,7 @@ def save(
     names = [_name(image, images.root) for image in answers.paths]
     header = {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": 1 if spec.decode == "full" else 2,
         "labels": answers.labels,
         "preprocessing": spec.to_json(),
         "model_sha256": model_sha256,
@@ -188,9 +189,9 @@ def load(path: Path) -> StoredReference:
         header, probabilities = _arrays(path)
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
-        if header["version"] != FORMAT_VERSION:
+        if header["version"] not in FORMAT_VERSIONS:
             raise SourceError(
-                f"reference {path} has format version {header['version']}, this version reads {FORMAT_VERSION}: "
+                f"reference {path} has format version {header['version']}, this version reads {FORMAT_VERSIONS}: "
                 "save it again"
             )
         checksum = header.pop("checksum")

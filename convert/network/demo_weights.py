@@ -7,7 +7,6 @@ BatchNorm and Only BatchNorm", arXiv:2003.00152), so 59.6 M parameters fit a fil
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ LABELS = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 """Classes of Fashion-MNIST, in the data set's order."""
-DEMO_WEIGHTS = Path(str(files("convert.network") / "data" / "demo_weights.npz"))
 
 
 def random_kernels(shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.float32]]:

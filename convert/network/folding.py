@@ -34,7 +34,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
     Returns:
         A functional model with the same layer names. Batch-normalizations that cannot be folded stay.
     """
-    pairs = _foldable_pairs(model)
+    pairs = foldable_pairs(model)
     convolutions = {id(convolution): batch_norm for convolution, batch_norm in pairs}
     folded_batch_norms = {id(batch_norm) for _, batch_norm in pairs}
 
@@ -49,7 +49,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
     folded = keras.models.clone_model(model, clone_function=clone, recursive=True)
     for source, target in zip(_flat_layers(model), _flat_layers(folded), strict=True):
         if id(source) in convolutions:
-            target.set_weights(_folded_weights(source, convolutions[id(source)]))
+            target.set_weights(folded_weights(source, convolutions[id(source)]))
         elif id(source) not in folded_batch_norms and source.weights:
             target.set_weights(source.get_weights())
             if isinstance(target, layers.Normalization):
@@ -57,7 +57,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
     return folded
 
 
-def _foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
+def foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
     """Convolutions with a linear output that only one batch-normalization reads, and that one."""
     pairs = []
     for layer in _flat_layers(model):
@@ -85,7 +85,7 @@ def _flat_layers(model: keras.Model) -> list[Any]:
     ]
 
 
-def _folded_weights(convolution: Any, batch_norm: Any) -> list[Array]:
+def folded_weights(convolution: Any, batch_norm: Any) -> list[Array]:
     """Kernel and bias of `convolution` with `batch_norm` inside, computed in float64."""
     variance = np.float64(batch_norm.moving_variance)
     mean = np.float64(batch_norm.moving_mean)

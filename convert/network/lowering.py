@@ -94,8 +94,8 @@ def lower(request: LoweringRequest, progress: Callable[[str], None]) -> LoweredM
             with contextlib.suppress(BrokenPipeError), worker.stdin:  # it died unasked: its last words tell why
                 worker.stdin.write(to_json(request))
             result = _follow(worker.stdout, progress)
-            worker.wait()
             if result is None:
+                worker.wait()
                 raise errors.LoweringError(
                     f"the lowering of {request.source.name} ended unexpectedly ({_end(worker.returncode)}): "
                     f"{_last_words(log_path)}; --debug shows its log"
@@ -132,7 +132,6 @@ def from_json(text: str) -> LoweringRequest:
 
 def _follow(events: Any, progress: Callable[[str], None]) -> dict[str, Any] | None:
     """Pass stages on until the worker ends; its result, or None when it died without one."""
-    result = None
     for line in events:
         event = json.loads(line)
         if "stage" in event:
@@ -140,8 +139,8 @@ def _follow(events: Any, progress: Callable[[str], None]) -> dict[str, Any] | No
         elif "error" in event:
             raise getattr(errors, event["error"], errors.LoweringError)(event["message"])
         else:
-            result = event["result"]
-    return result
+            return dict(event["result"])  # TensorFlow takes a second more to end
+    return None
 
 
 def _end(exit_code: int) -> str:

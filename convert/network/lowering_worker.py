@@ -6,9 +6,13 @@ when a stage begins, and at last `result` or `error` with `message`.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -29,10 +33,14 @@ from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.preprocess import load_pixels, normalize
 
 Array = npt.NDArray[np.float32]
+PR_SET_PDEATHSIG = 1
+"""From Linux' <linux/prctl.h>."""
 
 
 def main() -> int:
     """Serve one request."""
+    _die_with_parent()
+    gc.disable()  # a short life among objects that stay: looking for garbage took a fifth of TensorFlow's import
     events = _private_stdout()
     request = from_json(sys.stdin.read())
     try:
@@ -45,7 +53,8 @@ def main() -> int:
         _send(events, {"error": "MissingExtraError", "message": message})
         return 1
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the disk that the log is on may be full
+            traceback.print_exc()
         message = " ".join(str(error).split())[:500]
         _send(events, {"error": "LoweringError", "message": f"{type(error).__name__} while lowering: {message}"})
         return 1
@@ -63,7 +72,9 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     progress("loading TensorFlow")
     import tensorflow as tf
 
+    from convert.network.cropping import crop_kernels
     from convert.network.folding import fold_batch_norms
+    from convert.network.translation import translate
     from convert.network.weights import load
 
     progress("loading the network")
@@ -71,14 +82,15 @@ def lower_here(request: LoweringRequest, progress: Callable[[str], None]) -> dic
     height, width = loaded.model.input_shape[1:3]
     spec = input_spec(request.preprocessing, height, width)
     images = _images(request, spec)
-    progress("running Keras for comparison")
-    expected = keras_logits(loaded.model, images)
-    progress("folding batch-norms")
-    folded = fold_batch_norms(loaded.model)
-    progress("converting to TFLite")
-    request.output.write_bytes(_convert(folded, request.output.parent))
+    progress("translating to TFLite")
+    model = translate(loaded.model)
+    if model is None:
+        progress("converting to TFLite")
+        model = _convert(fold_batch_norms(loaded.model), request.output.parent)
+    model = crop_kernels(model)
+    request.output.write_bytes(model)
     progress("comparing TFLite with Keras")
-    sqnr = compare(expected, tflite_logits(request.output.read_bytes(), images))
+    sqnr = compare(keras_logits(loaded.model, images), tflite_logits(model, images))
     return {
         "architecture": loaded.architecture,
         "labels": loaded.labels,
@@ -96,7 +108,7 @@ def keras_logits(model: Any, images: Array) -> Array:
     import keras
 
     before = keras.Model(model.input, _before_softmax(model.outputs[0]))
-    rows = [np.asarray(before.predict_on_batch(image[np.newaxis])) for image in images]
+    rows = [np.asarray(before(image[np.newaxis], training=False)) for image in images]  # eager: tracing takes seconds
     return np.stack(rows).reshape(len(rows), -1).astype(np.float32)
 
 
@@ -189,6 +201,14 @@ def _images(request: LoweringRequest, spec: InputSpec) -> Array:
             f"no picture to compare Keras and TFLite on: {problems[0] if problems else 'pass --validation'}"
         )
     return normalize(np.stack(pixels), spec)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the process that started this one is killed; see prctl(2).
+
+    One that was killed before is noticed at the first event: nobody reads it.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _private_stdout() -> TextIO:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from convert.errors import SourceError
@@ -12,6 +14,9 @@ DEMO = "demo"
 IMAGENET = "imagenet"
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_SUFFIXES = (".h5", ".hdf5")
+DEMO_WEIGHTS = Path(str(files("convert.network") / "data" / "demo_weights.npz"))
+NOT_TEXT = re.compile("[\ud800-\udfff]")
+"""Bytes of a file's name that are no UTF-8, as Python shows them; a card holds text."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class ModelSource:
         """A short name for the artifact's file name."""
         if self.file is None:
             return f"irv2-{self.model}"
-        return self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
+        name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
+        return NOT_TEXT.sub("_", name)
 
     def check(self) -> None:
         """Refuse what cannot be loaded, before anything slow starts.

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 
 from convert.errors import SourceError
-from convert.network import demo_weights
+from convert.network import demo_weights, sources
 from convert.network.architecture import MINIMUM_INPUT_SIZE, inception_resnet_v2
 from convert.network.hdf5 import one_line
 from convert.network.model_files import load_classifier
@@ -79,7 +79,7 @@ def load(source: ModelSource) -> LoadedModel:
 
 
 def _load_demo(source: ModelSource) -> LoadedModel:
-    path = demo_weights.DEMO_WEIGHTS
+    path = sources.DEMO_WEIGHTS
     if not path.exists():
         raise SourceError(f"the demo's weights {path} are missing: install irv2-edge again")
     model = _article_network(source.input_size or demo_weights.stored_size(path), len(demo_weights.LABELS))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.quantization.ends import tensor_ends
 from convert.quantization.quantize import QuantizedModel
 from convert.recording import RecordingEngine
 from convert.tflite_graph import TfliteGraph
@@ -87,7 +86,7 @@ def compare_layers(
         images: uint8 pixels; the first `MOST_IMAGES` are looked at.
     """
     exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
-    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    feed, _ = quantized.ends
     pairs = _pairs(exact, rounded)
     layers = {i: Layer(layer_name(exact.tensor_name(i)), kind, rounded.dtype(j)) for kind, i, j in pairs}
     float_engine, integer_engine = RecordingEngine(float_model), RecordingEngine(quantized.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io as text_io
 import re
 from collections import defaultdict
@@ -17,10 +18,11 @@ from ai_edge_quantizer import qtyping, quantizer
 from convert.errors import QuantizationError
 from convert.quantization.calibration import Statistics
 from convert.quantization.correction import correct_weight_rounding
-from convert.quantization.ends import align_with_pixels, feed_pixels
+from convert.quantization.ends import align_with_pixels, feed_pixels, tensor_ends
 from convert.quantization.schemes import Scheme
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec
+from edge_runtime.card import TensorEnd
 
 Array = npt.NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
@@ -34,6 +36,11 @@ class QuantizedModel:
 
     model: bytes
     encoding: str
+
+    @functools.cached_property
+    def ends(self) -> tuple[TensorEnd, TensorEnd]:
+        """Input and output, as a card describes them."""
+        return tensor_ends(self.model, self.encoding)
 
 
 def quantize(
@@ -59,7 +66,7 @@ def quantize(
     """
     if not scheme.calibrates:
         configure = _FLOAT_RECIPES[scheme.name](TfliteGraph(float_model))
-        return QuantizedModel(_apply(float_model, configure, None), "normalized")
+        return QuantizedModel(_apply(float_model, configure, None).to_bytes(), "normalized")
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
     graph = TfliteGraph(float_model)
@@ -72,11 +79,9 @@ def quantize(
         ranges[shifted.name], means[shifted.name] = shifted.range, means[graph.tensor_name(graph.inputs[0])]
         kept.append(shifted.name)
     quantized = _apply(graph.to_bytes(), _static_recipe(graph, scheme, io, kept), ranges)
-    if scheme.activation_bits != 8:
-        return QuantizedModel(quantized, encoding)
-    corrected = TfliteGraph(quantized)
-    correct_weight_rounding(corrected, graph, means)
-    return QuantizedModel(corrected.to_bytes(), encoding)
+    if scheme.activation_bits == 8:
+        correct_weight_rounding(quantized, graph, means)
+    return QuantizedModel(quantized.to_bytes(), encoding)
 
 
 def residual_streams(graph: TfliteGraph) -> list[list[int]]:
@@ -112,17 +117,29 @@ def _ranges(graph: TfliteGraph, statistics: Statistics) -> Ranges:
     return ranges
 
 
-def _apply(model: bytes, configure: Callable[[Any], None], ranges: Ranges | None) -> bytes:
-    """Run ai-edge-quantizer, which prints as it goes, in silence."""
-    worker = quantizer.Quantizer(bytearray(model))
+class _Quantizer(quantizer.Quantizer):  # type: ignore[misc]
+    """Without a check that opens the float network in an interpreter, which takes a second, for ranges that are empty.
+
+    Ours never are: `_extremes` makes them.
+    """
+
+    def _ensure_model_qsv_sufficient(self, calibration_result: object) -> None: ...
+
+
+def _apply(model: bytes, configure: Callable[[Any], None], ranges: Ranges | None) -> TfliteGraph:
+    """Run ai-edge-quantizer, which prints as it goes, in silence.
+
+    It keeps large constants behind the flatbuffer, where older runtimes and our zip do not expect them; the graph that
+    is returned writes them inside.
+    """
+    worker = _Quantizer(bytearray(model))
     configure(worker)
     if not worker.get_quantization_recipe():
-        return model
+        return TfliteGraph(model)
     values = None if ranges is None else {name: _extremes(*ends) for name, ends in ranges.items()}
     with contextlib.redirect_stderr(text_io.StringIO()), contextlib.redirect_stdout(text_io.StringIO()):
         result = worker.quantize(values, enable_progress_bar=False, enable_progress_report=False)
-    # It keeps large constants behind the flatbuffer, where older runtimes and our zip do not expect them.
-    return TfliteGraph(bytes(result.quantized_model)).to_bytes()
+    return TfliteGraph(bytes(result.quantized_model))
 
 
 def _extremes(low: float, high: float) -> dict[str, Array]:

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.blas import ssyrk
+from scipy.linalg.lapack import dpotrf
 
+from convert.cores import all_cores
 from convert.errors import QuantizationError
 from convert.recording import RecordingEngine
-from convert.tflite_graph import Operator, TfliteGraph, is_unpadded
+from convert.tflite_graph import Operator, TfliteGraph, is_unpadded, padding_before
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels, normalize
 
@@ -43,7 +47,7 @@ MOST_MEMORY = 2**30
 """Bytes of moments held at once; what does not fit is left to another pass over the images."""
 
 BLOCK = 32
-"""Columns between two matrix products of `gptq`; within, threads of a BLAS would cost more than they bring."""
+"""Columns between two matrix products of `gptq`."""
 
 ROWS_AT_ONCE = 256
 """Rows gathered before they are added to the moments."""
@@ -106,15 +110,20 @@ def round_weights(
         if progress is not None:
             progress(done, total)
 
-    for members in passes:
-        sums = second_moments(float_model, members, images, spec, advance)
-        for window in members:
-            tensors = [operator.inputs[1] for operator in readers[window]]
-            weights = rounded(np.concatenate([graph.constant(i) for i in tensors]), damped(sums.pop(window)))
-            ends = np.cumsum([graph.shape(i)[0] for i in tensors])
-            for i, part in zip(tensors, np.split(weights, ends[:-1]), strict=True):
-                graph.set_constant(i, part)
-            advance()
+    with all_cores() as cores:
+        for members in passes:
+            sums = second_moments(float_model, members, images, spec, cores, advance)
+
+            def round_readers(window: Window, sums: dict[Window, Array] = sums) -> list[tuple[int, Array]]:
+                tensors = [operator.inputs[1] for operator in readers[window]]
+                weights = rounded(np.concatenate([graph.constant(i) for i in tensors]), damped(sums.pop(window)))
+                ends = np.cumsum([graph.shape(i)[0] for i in tensors])
+                return list(zip(tensors, np.split(weights, ends[:-1]), strict=True))
+
+            for parts in cores.map(round_readers, members):
+                for i, part in parts:
+                    graph.set_constant(i, part)
+                advance()
     return graph.to_bytes()
 
 
@@ -131,18 +140,17 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
 
 
 def _window(graph: TfliteGraph, operator: Operator) -> Window:
-    """Padding is TensorFlow's "SAME": half of what is missing, rounded down, comes before the input."""
     options = operator.options
     _, height, width, channels = graph.shape(operator.inputs[1])
     size, output = graph.shape(operator.inputs[0])[1:3], graph.shape(operator.outputs[0])[1:3]
     stride = (int(options.strideH), int(options.strideW))
     dilation = (int(options.dilationHFactor), int(options.dilationWFactor))
-    missing = [
-        0 if is_unpadded(operator) else max((output[i] - 1) * stride[i] + (taps - 1) * dilation[i] + 1 - size[i], 0)
+    rows, columns = (
+        0 if is_unpadded(operator) else padding_before(size[i], output[i], taps, stride[i], dilation[i])
         for i, taps in enumerate((height, width))
-    ]
-    before = (missing[0] // 2, missing[1] // 2)
-    return Window(operator.inputs[0], channels, (height, width), stride, dilation, before, (output[0], output[1]))
+    )
+    kernel, before = (height, width), (rows, columns)
+    return Window(operator.inputs[0], channels, kernel, stride, dilation, before, (output[0], output[1]))
 
 
 def _passes(found: Sequence[Window]) -> Iterator[list[Window]]:
@@ -165,40 +173,59 @@ def second_moments(
     members: Sequence[Window],
     images: Sequence[Pixels],
     spec: InputSpec,
+    cores: Executor,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[Window, Array]:
-    """E[x x^T], float32 (K, K), of what each window sees at random positions of the images.
+    """E[x x^T], float32 (K, K), of what each window sees at random positions of the images; the upper triangle of it.
 
     Args:
         float_model: a float `.tflite` of batch 1.
         members: windows of it.
         images: uint8 pixels.
         spec: how they are normalized.
+        cores: what windows are divided among.
         advance: called after each image.
     """
     engine, random = RecordingEngine(float_model), np.random.default_rng(0)
-    sums = {window: np.zeros((window.width, window.width), np.float32) for window in members}
-    rows: dict[Window, list[Array]] = defaultdict(list)
-    counts: dict[Window, int] = defaultdict(int)
+    moments = {window: Moments(window) for window in members}
     for pixels in images:
         engine.run(normalize(pixels, spec)[np.newaxis])
-        for window in members:
-            positions = random.permutation(window.output[0] * window.output[1])[:POSITIONS]
-            rows[window].append(patches(engine.tensor(window.tensor)[0], window, positions))
-            counts[window] += len(positions)
-            if sum(map(len, rows[window])) >= ROWS_AT_ONCE:
-                _add_products(sums[window], rows.pop(window))
+        seeds = random.integers(2**63, size=len(members))
+        list(cores.map(lambda window, seed: moments[window].look(engine, int(seed)), members, seeds))
         advance()
-    for window in members:
-        _add_products(sums[window], rows.pop(window, []))
-        sums[window] /= np.float32(counts[window])
-    return sums
+    return {window: moments.pop(window).mean() for window in members}
 
 
-def _add_products(total: Array, rows: list[Array]) -> None:
-    if rows:
-        block = np.concatenate(rows)
-        total += block.T @ block
+class Moments:
+    """Sums of x x^T over what a window sees; the upper triangle is kept, in the order that BLAS writes it."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._sum: Array = np.zeros((window.width, window.width), np.float32, order="F")
+        self._rows: list[Array] = []
+        self._count = 0
+
+    def look(self, engine: RecordingEngine, seed: int) -> None:
+        """Add what the window sees at random positions of the image that an engine has just run."""
+        window = self._window
+        positions = np.random.default_rng(seed).permutation(window.output[0] * window.output[1])[:POSITIONS]
+        self._rows.append(patches(engine.tensor(window.tensor)[0], window, positions))
+        self._count += len(positions)
+        if sum(map(len, self._rows)) >= ROWS_AT_ONCE:
+            self._add_products()
+
+    def mean(self) -> Array:
+        """The moments, once; the object has nothing left then."""
+        self._add_products()
+        result, self._sum = self._sum, np.empty(0, np.float32)
+        result /= np.float32(self._count)
+        return result
+
+    def _add_products(self) -> None:
+        if self._rows:
+            rows = np.concatenate(self._rows)
+            self._sum = ssyrk(1.0, rows.T, beta=1.0, c=self._sum, overwrite_c=1)
+            self._rows = []
 
 
 def patches(image: Array, window: Window, positions: Array) -> Array:
@@ -224,7 +251,7 @@ def patches(image: Array, window: Window, positions: Array) -> Array:
 
 
 def damped(moments: Array) -> Array:
-    """Moments (K, K) with `DAMPING` on the diagonal, positive definite; the identity where no input was ever active.
+    """Moments (K, K) with `DAMPING` on the diagonal, in place; the identity where no input was ever active.
 
     Raises:
         QuantizationError: they are not finite.
@@ -232,9 +259,8 @@ def damped(moments: Array) -> Array:
     mean = float(np.trace(moments, dtype=np.float64)) / len(moments)
     if not np.isfinite(mean):
         raise QuantizationError("an activation is not finite on the calibration images: the network is broken")
-    result = moments.copy()
-    result[np.diag_indices_from(result)] += DAMPING * mean or 1.0
-    return result
+    moments[np.diag_indices_from(moments)] += DAMPING * mean or 1.0
+    return moments
 
 
 def rounded(weights: Array, moments: Array) -> Array:
@@ -242,7 +268,7 @@ def rounded(weights: Array, moments: Array) -> Array:
 
     Args:
         weights: float32 (out, h, w, in).
-        moments: positive definite (K, K) with K = h * w * in.
+        moments: the upper triangle of a positive definite (K, K), K = h * w * in.
     """
     flat = weights.reshape(len(weights), -1)
     peaks = np.abs(flat).max(axis=1)
@@ -261,24 +287,35 @@ def gptq(weights: Array, moments: Array, scales: Array) -> Array:
 
     Args:
         weights: float32 (out, K).
-        moments: positive definite (K, K).
+        moments: positive definite (K, K); only its upper triangle is read.
         scales: positive (out,); no weight exceeds 127 of them.
 
     Returns:
         float32 integers (out, K) from -127 to 127.
     """
     exact = np.asarray((weights / scales[:, np.newaxis]).T, np.float32, order="C")
-    peaks = (np.abs(weights) == np.abs(weights).max(axis=1, keepdims=True)).T
-    lower = np.linalg.cholesky(np.asarray(moments, np.float64)[::-1, ::-1])
-    feedback = np.asarray((lower / np.diag(lower))[::-1, ::-1].T, np.float32, order="C")
-    integers, errors = np.empty_like(exact), np.empty_like(exact)
+    is_free = (np.abs(weights) != np.abs(weights).max(axis=1, keepdims=True)).T.copy()
+    feedback = _feedback(moments)
+    integers, errors = np.rint(exact), np.empty_like(exact)
     for start in range(0, len(exact), BLOCK):
         block = slice(start, start + BLOCK)
         wanted = exact[block] + feedback[block, :start] @ errors[:start]
         for i, target in enumerate(wanted):
             k = start + i
-            nearest = np.rint(np.where(peaks[k], exact[k], target))
-            integers[k] = np.clip(nearest, -LARGEST, LARGEST)
-            errors[k] = exact[k] - integers[k]
+            np.rint(target, out=target)
+            np.minimum(target, LARGEST, out=target)
+            np.maximum(target, -LARGEST, out=target)
+            np.copyto(integers[k], target, where=is_free[k])
+            np.subtract(exact[k], integers[k], out=errors[k])
             wanted[i + 1 :] += feedback[k + 1 : start + len(wanted), k, np.newaxis] * errors[k]
     return integers.T
+
+
+def _feedback(moments: Array) -> Array:
+    """U^T of moments = (1 + U) D (1 + U)^T: the Cholesky factor from the other end, float32 (K, K)."""
+    backwards = np.asarray(moments[::-1, ::-1], np.float64, order="F")
+    lower, failed = dpotrf(backwards, lower=1, clean=1, overwrite_a=1)
+    if failed:
+        raise QuantizationError("the moments of an activation are not positive definite: the network is broken")
+    lower /= np.diag(lower).copy()
+    return np.asarray(lower[::-1, ::-1].T, np.float32, order="C")

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from convert import metrics
-from convert.quantization.ends import tensor_ends
 from convert.quantization.quantize import QuantizedModel
 from edge_runtime import InputSpec
 from edge_runtime.affine import dequantize
@@ -64,7 +63,7 @@ class Trial:
 
     def score(self, quantized: QuantizedModel) -> Score:
         """Ask a quantized network the same."""
-        feed, end = tensor_ends(quantized.model, quantized.encoding)
+        feed, end = quantized.ends
         engine = Engine(quantized.model, choose_engine("litert"), None)
         answers: list[npt.NDArray[Any]] = []
         seconds = []

@@ -65,6 +65,7 @@ class Outcome:
         keras_sqnr_db: of the float TFLite against Keras, in dB.
         latency_ms: median time of an image on this machine's CPU; None where it would take minutes.
         compared: the answers that were measured, for the page.
+        cached: what came from the cache: the seconds of its stage are those it took to read.
     """
 
     scheme: Scheme
@@ -82,6 +83,7 @@ class Outcome:
     keras_sqnr_db: float | None = None
     latency_ms: float | None = None
     compared: Comparison | None = field(default=None, repr=False)
+    cached: tuple[str, ...] = ()
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -97,6 +99,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "float_layers": list(dict.fromkeys(outcome.float_layers)),
         "recovery": [asdict(step) for step in outcome.recovery],
         "timings_s": outcome.timings_s,
+        "cached": list(outcome.cached),
         "latency_ms": outcome.latency_ms,
         "environment": environment(),
     }
@@ -119,6 +122,19 @@ def environment() -> dict[str, Any]:
     }
 
 
+def as_text(value: Any) -> str:
+    """JSON that any reader of UTF-8 takes; bytes of file names that are none are shown as `\\udce9`."""
+    return json.dumps(_decodable(value), indent=1, ensure_ascii=False)
+
+
+def _decodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_decodable(key): _decodable(each) for key, each in value.items()}
+    return [_decodable(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
 def beside(artifact: Path) -> Path:
     """Where the report of an artifact lies: `<artifact>.report.json`."""
     return artifact.with_name(f"{artifact.name}.report.json")
@@ -127,7 +143,7 @@ def beside(artifact: Path) -> Path:
 def write_json(value: dict[str, Any], artifact: Path) -> Path:
     """Write a report beside its artifact."""
     path = beside(artifact)
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    text = as_text(value) + "\n"
     write_atomically(path, lambda partial: partial.write_text(text, "utf-8"))
     return path
 

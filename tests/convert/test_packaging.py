@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import struct
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.tools import flatbuffer_utils
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from convert import packaging
 from convert.errors import ConvertError
@@ -38,11 +42,20 @@ def written(tiny: Package, tmp_path: Path) -> Path:
 
 def test_the_zip_holds_labels_and_card(written: Path) -> None:
     with zipfile.ZipFile(written) as archive:
-        assert archive.namelist() == ["labels.txt", "card.json"]
+        assert archive.namelist() == ["metadata.json", "labels.txt", "card.json"]
         assert archive.testzip() is None
         assert archive.read("labels.txt").decode() == "red\ngreen\nblue\n"
         assert json.loads(archive.read("card.json"))["name"] == "tiny"
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}, "mapped, not inflated"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
+@example(["T-shirt/top", 'Käfer "Bob"', "猫", "🐢", "a\\b", "\x00", "\u2028"])
+def test_names_are_the_same_in_json_and_in_python(tiny: Package, labels: list[str]) -> None:
+    """Ultralytics reads them as the one or as the other."""
+    names = packaging.class_names(labels, tiny.card).decode()
+    assert json.loads(names) == ast.literal_eval(names)
+    assert list(json.loads(names)["names"].values()) == labels
 
 
 def test_strict_unzippers_find_the_members_where_the_directory_says(written: Path) -> None:
@@ -65,6 +78,20 @@ def test_the_flatbuffer_comes_first_and_unchanged(tiny: Package, written: Path) 
 
 def test_the_metadata_is_in_the_flatbuffer(tiny: Package) -> None:
     assert TfliteGraph(tiny.flatbuffer).metadata("TFLITE_METADATA") == classifier_metadata(tiny.card)
+
+
+def test_operators_are_named_in_the_field_of_older_readers_too(tiny: Package) -> None:
+    """ai-edge-quantizer leaves it empty, which is ADD to whoever reads no other."""
+    content = flatbuffer_utils.read_model_from_bytearray(bytearray(tiny.flatbuffer))
+    named = [code.builtinCode for code in content.operatorCodes]
+    for code in content.operatorCodes:
+        code.deprecatedBuiltinCode = 0
+    content.operatorCodes[0].builtinCode = 150  # of those that do not fit into it
+    emptied = bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+    again = packaging.package(emptied, LABELS, tiny.card).flatbuffer
+    codes = flatbuffer_utils.read_model_from_bytearray(bytearray(again)).operatorCodes
+    assert [code.deprecatedBuiltinCode for code in codes] == [127, *named[1:]]
+    assert [code.builtinCode for code in codes] == [150, *named[1:]]
 
 
 def test_packaging_again_replaces_the_metadata(tiny: Package) -> None:

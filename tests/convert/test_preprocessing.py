@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 from convert.errors import SourceError
 from convert.preprocessing import CONVENTIONS, input_spec
@@ -38,6 +42,32 @@ def test_sizes_are_the_networks() -> None:
         assert (spec.height, spec.width, spec.resize, spec.crop_fraction) == (30, 40, "bilinear", 1.0)
 
 
+def test_conventions_decode_large_jpegs_at_a_fraction_and_files_say_what_they_want(tmp_path: Path) -> None:
+    few = {"mean": [1, 2, 3], "std": [4, 5, 6]}
+    assert {input_spec(name, 30, 40).decode for name in CONVENTIONS} == {"scaled"}
+    assert input_spec(save_json(tmp_path, few), 30, 40).decode == "full"
+    assert input_spec(save_json(tmp_path, {**few, "decode": "scaled"}), 30, 40).decode == "scaled"
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("options", [{"subsampling": 2}, {"subsampling": 0}, {"progressive": True}])
+def test_large_jpegs_are_decoded_as_tensorflow_does(scale: int, options: dict[str, Any]) -> None:
+    """`decode_jpeg` of TensorFlow at the ratio that the rule gives, cropped nowhere and left at its size."""
+    coarse = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((251, 187)).save(file, "JPEG", **options)
+    height, width = -(-187 // scale), -(-251 // scale)
+    theirs = tf.io.decode_jpeg(file.getvalue(), ratio=scale, dct_method="INTEGER_ACCURATE").numpy()
+    assert theirs.shape == (height, width, 3)
+
+    tensor = (int(187 / scale / 2), int(251 / scale / 2))
+    spec = replace(input_spec("none", *tensor), resize="nearest")
+    ours = load_pixels(file.getvalue(), spec)
+
+    rows, columns = ((np.arange(n) + 0.5) * side / scale / n for n, side in zip(tensor, (187, 251), strict=True))
+    assert np.array_equal(ours, theirs[np.ix_(rows.astype(int), columns.astype(int))])
+
+
 def save_json(folder: Path, value: Any) -> str:
     path = folder / "preprocessing.json"
     path.write_text(json.dumps(value))
@@ -50,7 +80,7 @@ def test_a_file_says_as_little_as_mean_and_std(tmp_path: Path) -> None:
 
 
 def test_a_file_says_everything_a_card_says(tmp_path: Path) -> None:
-    spec = InputSpec(30, 40, (1, 2, 3), (4, 5, 6), channel_order="BGR", resize="bicubic", crop_fraction=0.875)
+    spec = InputSpec(30, 40, (1, 2, 3), (4, 5, 6), "BGR", "bicubic", crop_fraction=0.875, decode="scaled")
     assert input_spec(save_json(tmp_path, spec.to_json()), 30, 40) == spec
 
 
@@ -65,6 +95,7 @@ def test_a_file_says_everything_a_card_says(tmp_path: Path) -> None:
         ({"mean": [0, 0, 0], "std": [1, 1, 1], "channel_order": "GBR"}, "GBR"),
         ({"mean": [0, 0, 0], "std": [1, 1, 1], "crop_fraction": 2}, "2"),
         ({"mean": [0, 0, 0], "std": [1, 1, 1], "crop": 0.9}, "'crop' is none of height"),
+        ({"mean": [0, 0, 0], "std": [1, 1, 1], "decode": "quick"}, "decode 'quick'"),
         ([1, 2, 3], "preprocessing.json"),
         ("tf", "preprocessing.json"),
         (None, "preprocessing.json"),

@@ -160,7 +160,7 @@ def test_kinds_of_operators_are_what_a_runtime_must_have(graph: TfliteGraph) -> 
     graph._model.operatorCodes[0].builtinCode = graph._model.operatorCodes[0].deprecatedBuiltinCode = 32
     graph._model.operatorCodes[0].customCode = b"FlexConv2D"
     assert graph.operator_kinds()[0][::2] == ("CUSTOM", "FlexConv2D")
-    assert next(graph.operators).custom == "FlexConv2D"
+    assert graph.operators[0].custom == "FlexConv2D"
 
 
 def test_metadata_is_added_replaced_and_read(model: bytes, graph: TfliteGraph) -> None:

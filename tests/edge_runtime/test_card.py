@@ -69,8 +69,28 @@ def test_a_card_without_its_own_hash_is_noticed() -> None:
 
 
 def test_a_card_of_another_version_asks_for_a_newer_runtime() -> None:
-    with pytest.raises(ArtifactError, match="card version 2 is not 1: update the runtime"):
-        Card.from_bytes(rewritten(a_card(), card_version=2))
+    with pytest.raises(ArtifactError, match=r"card version 3 is none of \(1, 2\): update the runtime"):
+        Card.from_bytes(rewritten(a_card(), card_version=3))
+
+
+def test_decoding_at_a_fraction_is_a_version_that_older_runtimes_refuse() -> None:
+    card = a_card(preprocessing=InputSpec(8, 8, (0, 0, 0), (1, 1, 1), decode="scaled"))
+    written = json.loads(card.to_bytes())
+    assert (written["card_version"], written["preprocessing"]["decode"]) == (2, "scaled")
+    assert Card.from_bytes(card.to_bytes()) == card
+
+
+def test_a_card_from_before_there_was_a_choice_keeps_its_version_and_checksum() -> None:
+    written = json.loads(a_card().to_bytes())
+    assert (written["card_version"], "decode" in written["preprocessing"]) == (1, False)
+    assert Card.from_bytes(a_card().to_bytes()).preprocessing.decode == "full"
+
+
+@pytest.mark.parametrize(("version", "decode"), [(1, "scaled"), (2, "full")])
+def test_a_card_that_is_not_of_the_version_it_names_is_refused(version: int, decode: str) -> None:
+    card = a_card(preprocessing=InputSpec(8, 8, (0, 0, 0), (1, 1, 1), decode=decode))
+    with pytest.raises(ArtifactError, match=f"not a card of this project.*version {version}"):
+        Card.from_bytes(rewritten(card, card_version=version))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"7", b"null", b"\xff\xfe", b"[" * 10**5, b'{"card_version": 1}'])

@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from edge_runtime.predict import find_pictures
 from edge_runtime.terminal import printable
 from tests.edge_runtime.commands import command_line, environment, predict
 from tests.edge_runtime.conftest import COLOURS
-from tests.edge_runtime.tiny_model import LABELS, expected_probabilities
+from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities, tiny_artifact
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
@@ -35,6 +35,30 @@ def bad_picture(pictures: Path) -> Path:
     path = pictures / "bad.jpg"
     path.write_text("not a picture")
     return path
+
+
+# What it sees
+
+
+@pytest.mark.parametrize(
+    ("decode", "label", "seen"), [("full", "red", (255, 0, 0)), ("scaled", "blue", (255 / 8, 0, 7 / 8 * 160))]
+)
+def test_a_large_photo_is_decoded_as_the_card_says(
+    decode: str, label: str, seen: tuple[float, float, float], tmp_path: Path
+) -> None:
+    """Every eighth column is red, which is where "nearest" looks; at an eighth of its size there is their mean only."""
+    pixels = np.full((256, 256, 3), (0, 0, 160), np.uint8)
+    pixels[:, ::8] = (255, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "stripes.jpg", quality=100, subsampling=0)
+    spec = replace(SPEC, resize="nearest", decode=decode)
+    artifact = tiny_artifact(spec=spec).write(tmp_path / "tiny.tflite")
+
+    (row,) = json_lines(predict(artifact, tmp_path / "stripes.jpg", "--json").stdout)
+
+    best = row["predictions"][0]
+    expected = expected_probabilities(np.full((8, 8, 3), seen))  # type: ignore[arg-type]
+    assert best["label"] == label
+    assert best["probability"] == pytest.approx(expected[LABELS.index(label)], abs=0.01)
 
 
 # What it prints

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 
 from edge_runtime import ArtifactError, ImageError, InputSpec, preprocess
 from edge_runtime.preprocess import MAX_PIXELS, RESIZE_FILTERS, Pixels, load_pixels, normalize
+from edge_runtime.scaled import DECODINGS
 
 
 def spec(height: int, width: int, **changes: Any) -> InputSpec:
@@ -142,10 +143,12 @@ STORED = {
 """How an upright picture lies in a file of each EXIF orientation."""
 
 
-def with_orientation(upright: Pixels, orientation: int, image_format: str = "PNG") -> bytes:
+def with_orientation(upright: Pixels, orientation: int, image_format: str = "PNG", **options: Any) -> bytes:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    return encoded(Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))), image_format, exif=exif)
+    return encoded(
+        Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))), image_format, exif=exif, **options
+    )
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
@@ -343,8 +346,9 @@ def test_what_is_no_source_at_all_is_an_image_error(source: Any) -> None:
         load_pixels(source, spec(4, 4))
 
 
+@pytest.mark.parametrize("decode", DECODINGS)
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_pictures_are_read_or_refused_and_nothing_else() -> None:
+def test_damaged_pictures_are_read_or_refused_and_nothing_else(decode: str) -> None:
     chance = random.Random(1)
     picture = Image.fromarray(random_pixels(24, 24))
     whole = [encoded(picture, image_format) for image_format in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")]
@@ -355,11 +359,11 @@ def test_damaged_pictures_are_read_or_refused_and_nothing_else() -> None:
         for _ in range(chance.randint(1, 4)):
             damaged[chance.randrange(min(len(damaged), 300))] = chance.randrange(256)
         try:
-            pixels = load_pixels(bytes(damaged), spec(4, 4))
+            pixels = load_pixels(bytes(damaged), spec(2, 2, decode=decode))
         except ImageError:
             refused += 1
         else:
-            assert pixels.shape == (4, 4, 3)
+            assert pixels.shape == (2, 2, 3)
     assert refused > 100
 
 
@@ -367,7 +371,7 @@ def test_damaged_pictures_are_read_or_refused_and_nothing_else() -> None:
 
 
 def test_a_specification_survives_json() -> None:
-    written = InputSpec(299, 139, (1.5, 2.0, 3.0), (4.0, 5.0, 6.5), "BGR", "lanczos", 0.875)
+    written = InputSpec(299, 139, (1.5, 2.0, 3.0), (4.0, 5.0, 6.5), "BGR", "lanczos", 0.875, "scaled")
     assert InputSpec.from_json(written.to_json()) == written
 
 
@@ -388,6 +392,7 @@ def test_whole_numbers_are_written_as_they_will_be_read() -> None:
         ({"resize": "box"}, "resize filter 'box'"),
         ({"crop_fraction": 0.0}, "crop fraction 0.0"),
         ({"crop_fraction": 1.5}, "crop fraction 1.5"),
+        ({"decode": "quick"}, r"decode 'quick' is none of \('full', 'scaled'\)"),
     ],
 )
 def test_senseless_specifications_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -403,6 +408,8 @@ def test_senseless_specifications_are_refused(changes: dict[str, Any], message: 
         {"height": "tall"},
         {"height": float("inf")},
         {"crop_fraction": []},
+        {"decode": None},
+        {"gamma": 2.2},
     ],
 )
 def test_damaged_descriptions_are_refused(damage: dict[str, Any]) -> None:
@@ -411,8 +418,18 @@ def test_damaged_descriptions_are_refused(damage: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", ["height", "width", "mean", "std", "channel_order", "resize", "crop_fraction", "exif"])
-def test_nothing_in_a_description_has_a_default(key: str) -> None:
+def test_nothing_in_a_description_has_a_default_but_decode(key: str) -> None:
     description = spec(4, 4).to_json()
     del description[key]
     with pytest.raises(ArtifactError, match=f"not described completely.*{key}"):
         InputSpec.from_json(description)
+
+
+def test_a_description_without_decode_is_of_whole_decoding() -> None:
+    assert "decode" not in spec(4, 4).to_json()
+    assert InputSpec.from_json(spec(4, 4).to_json()).decode == "full"
+
+
+def test_what_a_later_version_may_add_is_refused_by_name() -> None:
+    with pytest.raises(ArtifactError, match="'gamma' is not known to this version: update irv2-edge"):
+        InputSpec.from_json({**spec(4, 4).to_json(), "gamma": 2.2})

@@ -21,7 +21,7 @@ from tests.edge_runtime.tiny_model import SPEC
 from tests.hostile import models, pictures
 
 SAMPLE = {"models": 200, "pictures": 100}
-TARGETS = {"models": {"classify", "inspect", "judge"}, "pictures": {"look"}}
+TARGETS = {"models": {"classify", "inspect", "judge"}, "pictures": {"look", "look_at_a_fraction"}}
 
 
 def trial(kind: str, count: int) -> dict[str, Any]:

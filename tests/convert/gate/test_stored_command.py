@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,24 @@ def test_other_preprocessing_is_refused_unless_it_is_stated(reference: Path, ima
     assert "--reference-preprocessing" in refused(*arguments, "--reference-preprocessing", "none")
 
 
+def test_jpegs_decoded_otherwise_are_refused_unless_it_is_stated(
+    network: Path, reference: Path, images: Path, tmp_path: Path
+) -> None:
+    other = tiny_artifact(spec=replace(SPEC, decode="scaled")).write(tmp_path / "other.tflite")
+    line = refused(other, "--reference", reference, "--images", images)
+    assert f"{reference} was saved with decode full, {other} has decode scaled: save it again" in line
+    limits = ("--images", images, "--max-drop", 5)
+    assert gate(other, "--reference", reference, *limits, "--reference-preprocessing", "tf").exit_code == 0
+
+    path = tmp_path / "scaled.npz"
+    assert gate("--save-reference", path, "--reference", other, "--images", images).exit_code == 0
+    assert stored.load(path).spec.decode == "scaled"
+    assert header_of(path)["version"] == 2, "what readers of version 1 refuse"
+    assert header_of(reference)["version"] == 1
+    assert gate(other, "--reference", path, *limits).exit_code == 0
+    assert "decode scaled" in refused(network, "--reference", path, "--images", images)
+
+
 def test_other_classes_are_refused(network: Path, reference: Path, images: Path, bare: Path, tmp_path: Path) -> None:
     names = tmp_path / "other.txt"
     names.write_text("red\ngreen\nviolet\n")
@@ -133,9 +152,13 @@ def rewritten(reference: Path, path: Path, **changed: Any) -> Path:
     return path
 
 
-def with_header(reference: Path, path: Path, **changed: Any) -> Path:
+def header_of(reference: Path) -> dict[str, Any]:
     with np.load(reference) as arrays:
-        header = json.loads(arrays["header"].tobytes()) | changed
+        return dict(json.loads(arrays["header"].tobytes()))
+
+
+def with_header(reference: Path, path: Path, **changed: Any) -> Path:
+    header = header_of(reference) | changed
     return rewritten(reference, path, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
 
 
@@ -190,8 +213,8 @@ def test_damaged_references_are_refused(
 
 
 def test_a_newer_format_is_named(network: Path, reference: Path, images: Path, tmp_path: Path) -> None:
-    newer = with_header(reference, tmp_path / "newer.npz", version=2)
-    assert "format version 2" in refused(network, "--reference", newer, "--images", images)
+    newer = with_header(reference, tmp_path / "newer.npz", version=3)
+    assert "format version 3" in refused(network, "--reference", newer, "--images", images)
 
 
 def test_a_missing_reference_says_how_to_make_one(network: Path, images: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_real_worker_lowers_a_network(small_model: Path, validation_folder: Pa
     assert lowered.weights_sha256 == file_sha256(small_model)
     assert set(lowered.versions) == {"tensorflow", "keras"}
     assert stages[0] == "loading TensorFlow"
-    assert len(stages) == len(set(stages)) == 6
+    assert len(stages) == len(set(stages)) == 4
     graph = TfliteGraph(lowered.path.read_bytes())
     inputs, outputs = graph.signatures()["serving_default"]
     assert (list(inputs), list(outputs)) == (["image"], ["probabilities"])

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from convert.network import demo_weights, weights
+from convert.network import demo_weights, sources, weights
 from convert.network.architecture import inception_resnet_v2
 from convert.network.sources import ModelSource
 from tests.convert.article import SMALL, article_model, randomise
@@ -66,7 +66,7 @@ def demo_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[keras.Mo
     path = tmp_path / "demo_weights.npz"
     arrays: dict[str, Any] = {"size": 75, **demo_weights.trained_parameters(model)}
     np.savez(path, **arrays)
-    monkeypatch.setattr(demo_weights, "DEMO_WEIGHTS", path)
+    monkeypatch.setattr(sources, "DEMO_WEIGHTS", path)
     return model, path
 
 
@@ -89,7 +89,7 @@ def test_load_demo_at_another_size() -> None:
 
 
 def test_demo_weights_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(demo_weights, "DEMO_WEIGHTS", tmp_path / "absent.npz")
+    monkeypatch.setattr(sources, "DEMO_WEIGHTS", tmp_path / "absent.npz")
     message = error_of(lambda: weights.load(ModelSource()))
     assert message == f"the demo's weights {tmp_path / 'absent.npz'} are missing: install irv2-edge again"
 

@@ -1,0 +1,77 @@
+"""What decides the result of a conversion besides its inputs: code, versions, processor, settings.
+
+Read without importing any of it, in milliseconds; two equal fingerprints stand for equal results, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from convert.network.sources import file_sha256
+
+PACKAGES = (
+    *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "ai-edge-quantizer", "ai-edge-litert"),
+    *("flatbuffers", "ml-dtypes", "numpy", "scipy", "pillow"),
+)
+"""Distributions whose code computes something of an artifact; those that are not installed count as None."""
+
+OURS = ("convert", "edge_runtime")
+SETTINGS = (
+    *("KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "TF_USE_LEGACY_KERAS"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS"),
+)
+"""Environment variables that change how numbers are computed."""
+
+CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+"""Lines of /proc/cpuinfo that tell which kernels a library chooses, on x86 and on Arm."""
+
+
+def fingerprint() -> dict[str, Any]:
+    """All of it, as JSON values."""
+    return {
+        "python": sys.version,
+        "packages": {name: _version(name) for name in PACKAGES},
+        "irv2-edge": own_code(Path(__file__).parents[1]),
+        "cpu": {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0)), "type": cpu_type()},
+        "settings": {name: os.environ.get(name) for name in SETTINGS},
+        "keras": _keras_settings(),
+    }
+
+
+def own_code(root: Path) -> str:
+    """One hash for every file of our own packages below `root`: a version says nothing of an edit."""
+    digest = hashlib.sha256()
+    for package in OURS:
+        for path in sorted((root / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root).as_posix()} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def cpu_type(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """A hash of what the first processor can do; what Python knows of it where the system has no such file."""
+    try:
+        first = cpuinfo.read_text(errors="replace").split("\n\n", maxsplit=1)[0]
+    except OSError:
+        return platform.processor()
+    lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in CPU_FIELDS]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _keras_settings() -> str | None:
+    """The file in which Keras looks up its backend and its default type."""
+    path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "keras.json"
+    return path.read_text(errors="replace") if path.is_file() else None

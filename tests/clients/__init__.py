@@ -1,0 +1,1 @@
+"""The artifacts in the programs of others."""

@@ -1,0 +1,309 @@
+"""The store itself: whatever happens to its files, what it returns is what was put in, or nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convert import cache as room
+from convert.cache import Cache, Key, open_cache, place
+from convert.errors import ConvertError
+
+KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
+PARTS = {"model": b"the network" * 1000, "more": b"\0" * 500}
+VALUES = {"height": 75, "labels": ["red", "grün"]}
+GB = 10**9
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path: Path, notes: list[str]) -> Cache:
+    return Cache(tmp_path / "cache", GB, notes.append)
+
+
+def key(number: int) -> Key:
+    return Key("calibration", "mine", {"number": number})
+
+
+def only_file(cache: Cache) -> Path:
+    (path,) = cache.folder.iterdir()
+    return path
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process of its own that has the names of this module's imports."""
+    names = "import signal, sys, time, resource\nfrom pathlib import Path\nfrom convert.cache import Cache, Key\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", names + script, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_what_is_kept_comes_back(cache: Cache) -> None:
+    assert cache.load(KEY) is None
+    cache.store(KEY, VALUES, PARTS)
+    entry = cache.load(KEY)
+    assert entry is not None
+    assert (entry.kind, entry.of, entry.values, entry.parts) == ("float network", "mine", VALUES, PARTS)
+    assert abs(entry.made - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (Key("float network", "mine", {"classes": 3, "weights": "12ab"}), True),
+        (Key("float network", "somebody else's", KEY.fields), True),
+        (Key("calibration", "mine", KEY.fields), False),
+        (Key("float network", "mine", {"weights": "12ac", "classes": 3}), False),
+        (Key("float network", "mine", {"weights": "12ab", "classes": 3, "size": None}), False),
+    ],
+)
+def test_a_key_is_what_a_result_depends_on(cache: Cache, other: Key, same: bool) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    assert (cache.load(other) is not None) == same
+
+
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed(position: float, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        notes: list[str] = []
+        cache = Cache(Path(folder), GB, notes.append)
+        cache.store(KEY, VALUES, PARTS)
+        path = only_file(cache)
+        content = bytearray(path.read_bytes())
+        content[int(position * len(content))] ^= 1 << bit
+        path.write_bytes(content)
+        assert cache.load(KEY) is None
+        assert not path.exists()
+        assert [note.split(" (")[0] for note in notes] == ["cache: what was kept of the float network is damaged"]
+
+
+@pytest.mark.parametrize("length", [0, 10, 200, 5000, -1], ids=str)
+def test_a_truncated_entry_is_removed_and_made_again(cache: Cache, notes: list[str], length: int) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    path = only_file(cache)
+    path.write_bytes(path.read_bytes()[:length])
+    assert cache.load(KEY) is None
+    assert len(notes) == 1
+    cache.store(KEY, VALUES, PARTS)
+    entry = cache.load(KEY)
+    assert entry is not None
+    assert entry.parts == PARTS
+
+
+def test_an_entry_that_grew_is_damaged(cache: Cache, notes: list[str]) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    with only_file(cache).open("ab") as file:
+        file.write(b"x")
+    assert cache.load(KEY) is None
+    assert "longer or shorter than it was" in notes[0]
+
+
+def test_a_removed_entry_is_none(cache: Cache, notes: list[str]) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    only_file(cache).unlink()
+    assert cache.load(KEY) is None
+    assert notes == []
+
+
+def test_an_entry_under_another_s_name_is_refused(cache: Cache, notes: list[str]) -> None:
+    """Its checksums hold, but it is the result of something else."""
+    cache.store(key(1), VALUES, PARTS)
+    path = only_file(cache)
+    cache.store(key(2), VALUES, {"model": b"other"})
+    path.write_bytes(cache._path(key(2)).read_bytes())
+    assert cache.load(key(1)) is None
+    assert "the entry of another key" in notes[0]
+
+
+def test_two_processes_at_once_leave_one_whole_entry(cache: Cache) -> None:
+    script = """
+cache, key = Cache(Path(sys.argv[1]), 10**9), Key("float network", "mine", {"same": True})
+parts = {"model": b"the same network" * 500_000}
+while time.time() < float(sys.argv[2]):
+    pass
+for _ in range(20):
+    cache.store(key, {}, parts)
+    entry = cache.load(key)
+    assert entry is not None and entry.parts == parts
+print("right", cache.usable)
+"""
+    moment = time.time() + 3
+    processes = [start(script, cache.folder, moment) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["right True\n"] * 2
+    assert only_file(cache).suffix == ".entry"
+
+
+KILLED = """
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+Cache(Path(sys.argv[1]), 10**9).store(Key("float network", "mine", {}), {}, {"model": bytes(2**22)})
+print("alive")
+"""
+"""Writing the second megabyte kills it, as SIGKILL would: nothing of it runs any more."""
+
+
+def test_a_killed_writer_leaves_no_entry_and_is_swept_up(cache: Cache) -> None:
+    cache.folder.mkdir()
+    killed = start(KILLED, cache.folder)
+    assert killed.communicate(timeout=60)[0] == ""
+    assert killed.returncode == -signal.SIGXFSZ
+    left = only_file(cache)
+    assert left.stat().st_size == 2**20
+    assert cache.entries() == []
+    assert cache.load(Key("float network", "mine", {})) is None
+
+    cache.store(key(1), VALUES, PARTS)
+    assert left.exists(), "so young that its writer may not have locked it yet"
+    os.utime(left, (time.time() - 2 * room.YOUNG_S,) * 2)
+    cache.store(key(2), VALUES, PARTS)
+    assert not left.exists()
+
+
+def test_a_writer_that_lives_is_left_alone(cache: Cache) -> None:
+    cache.folder.mkdir()
+    path = cache.folder / ".x.partial"
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.utime(path, (time.time() - 2 * room.YOUNG_S,) * 2)
+        cache.store(KEY, VALUES, PARTS)
+        assert path.exists()
+        os.utime(path, (time.time() - 2 * room.OLD_S,) * 2)
+        cache.store(KEY, VALUES, PARTS)
+        assert not path.exists(), "nothing takes a day to write"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting needs rights that this user lacks: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_mentioned_once_and_left_as_it_was(small_disk: Path, notes: list[str]) -> None:
+    cache = Cache(small_disk, GB, notes.append)
+    cache.store(KEY, VALUES, PARTS)
+    before = only_file(cache)
+    for number in range(2):
+        cache.store(key(number), VALUES, {"model": bytes(2**21)})
+    assert notes == [f"cache: {small_disk} cannot be written to (No space left on device): going on without it"]
+    assert only_file(cache) == before
+    assert cache.load(KEY) is not None
+
+
+def test_a_folder_that_cannot_be_used_is_mentioned_once(tmp_path: Path, notes: list[str]) -> None:
+    (tmp_path / "file").touch()
+    cache = Cache(tmp_path / "file" / "cache", GB, notes.append)
+    for number in range(2):
+        assert cache.load(key(number)) is None
+        cache.store(key(number), VALUES, PARTS)
+    assert notes == [f"cache: {cache.folder} cannot be written to (Not a directory): going on without it"]
+    assert cache.entries() == []
+    assert cache.clear() == 0
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 3500)
+    for number in range(3):
+        cache.store(key(number), {}, {"model": bytes(800)})
+        os.utime(cache._path(key(number)), (1000 + number,) * 2)
+    assert cache.load(key(0)) is not None, "now it is the most recently used one"
+    cache.store(key(3), {}, {"model": bytes(800)})
+    assert [cache.holds(key(number)) for number in range(4)] == [True, False, True, True]
+    assert [entry.path for entry in cache.entries()][-1] == cache._path(key(2))
+
+
+@given(sizes=st.lists(st.integers(0, 3000), max_size=8), bound=st.integers(0, 6000))
+def test_the_bound_holds_whatever_is_kept(sizes: list[int], bound: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache(Path(folder), bound)
+        for number, size in enumerate(sizes):
+            cache.store(key(number), {}, {"model": bytes(size)})
+            assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= bound
+            assert cache.holds(key(number)) or size + 1000 > bound, "what was kept last stays, where it fits at all"
+
+
+def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path, notes: list[str]) -> None:
+    cache = Cache(tmp_path, 10_000, notes.append)
+    cache.store(key(1), {}, {"model": bytes(5000)})
+    cache.store(key(2), {}, {"model": bytes(20_000)})
+    assert cache.holds(key(1))
+    assert not cache.holds(key(2))
+    assert "more than all the cache may" in notes[0]
+
+
+def test_clearing_does_not_disturb_who_is_reading(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    read = room._read
+
+    def cleared_meanwhile(file: object, key: Key) -> room.Entry:
+        assert cache.clear() == 1
+        return read(file, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(room, "_read", cleared_meanwhile)
+    entry = cache.load(KEY)
+    assert entry is not None
+    assert entry.parts == PARTS
+    assert list(cache.folder.iterdir()) == []
+    assert cache.load(KEY) is None
+
+
+def test_a_listing_shows_damaged_entries_too(cache: Cache) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    (cache.folder / "x.entry").write_bytes(b"rubbish")
+    described = {entry.bytes: entry.description for entry in cache.entries()}
+    assert described.pop(7) is None
+    (description,) = described.values()
+    assert description is not None
+    assert (description.kind, description.of) == ("float network", "mine")
+
+
+def test_its_place_is_the_system_s_or_the_chosen_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path))
+    assert place() == tmp_path
+    monkeypatch.delenv("IRV2_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert place() == tmp_path / "xdg" / "irv2-edge"
+
+
+def test_without_a_home_there_is_none(monkeypatch: pytest.MonkeyPatch, notes: list[str]) -> None:
+    def nobody(number: int) -> pwd.struct_passwd:
+        raise KeyError(number)
+
+    for name in ("IRV2_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert open_cache(notes.append) is None
+    assert notes == ["cache: there is no home folder: going on without it; IRV2_CACHE_DIR names another place"]
+
+
+def test_its_bound_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room.limit() == 4 * GB
+    monkeypatch.setenv("IRV2_CACHE_GB", "0.5")
+    assert room.limit() == GB // 2
+    for wrong in ("much", "nan", "inf", "-1"):
+        monkeypatch.setenv("IRV2_CACHE_GB", wrong)
+        with pytest.raises(ConvertError, match=f"IRV2_CACHE_GB={wrong} is no number of gigabytes"):
+            room.limit()

@@ -1,0 +1,1 @@
+"""Runs that are stopped, starved or disturbed."""
