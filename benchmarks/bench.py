@@ -136,7 +136,7 @@ STORED, PHOTO = FOLDER / "reference.npz", FOLDER / "photo.jpg"
 @click.command(help=__doc__)
 @click.option("--quick", "scale", flag_value="quick", help="A sample of everything, to see that it works: no figures.")
 @click.option(
-    "--full", "scale", flag_value="full", help="All turns of all peers, TFLiteConverter on 1,000 images too: an hour."
+    "--full", "scale", flag_value="full", help="All turns of all peers, TFLiteConverter on 1,000 images: an hour."
 )
 @click.option("--work", "chosen", multiple=True, metavar="TITLE", help="Only work whose title has this; repeatable.")
 def main(scale: str | None, chosen: Sequence[str]) -> None:
