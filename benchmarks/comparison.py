@@ -24,6 +24,7 @@ class Contender:
         environment: variables of its process.
         before: called before each run, outside of what is measured.
         accepted: exit codes that mean that it did its work.
+        turns: it takes no more of them than this; the table says so.
     """
 
     name: str
@@ -31,6 +32,11 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
     before: Callable[[], object] = lambda: None
     accepted: tuple[int, ...] = (0,)
+    turns: int | None = None
+
+    def takes(self, turn: int) -> bool:
+        """Whether it takes part in a turn, counted from 0."""
+        return self.turns is None or turn < self.turns
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Row:
     seconds: float = 0.0
     peak_bytes: float = 0.0
     failure: str | None = None
+    turns: int = 0
 
 
 def last_json(usage: Usage) -> dict[str, float]:
@@ -91,7 +98,7 @@ def in_turns(work: Work, tell: Callable[[str], object]) -> list[Row]:
     failures: dict[str, str] = {}
     for turn in range(work.repeats):
         for contender in work.contenders:
-            if contender.name in failures:
+            if contender.name in failures or not contender.takes(turn):
                 continue
             contender.before()
             usage = processes.measure(contender.command, contender.environment, work.interval_s)
@@ -122,19 +129,21 @@ def complaint(contender: Contender, work: Work, usage: Usage) -> str | None:
 
 def medians(name: str, usages: Sequence[Usage], seconds: Callable[[Usage], float]) -> Row:
     """Of the time and, by itself, of the memory."""
-    return Row(name, statistics.median(map(seconds, usages)), statistics.median(usage.peak_bytes for usage in usages))
+    peak = statistics.median(usage.peak_bytes for usage in usages)
+    return Row(name, statistics.median(map(seconds, usages)), peak, turns=len(usages))
 
 
 def markdown(work: Work, rows: Sequence[Row]) -> str:
     """A section: heading, note, and a line a contender, whose ratios are to the first."""
-    lines = [f"## {work.title}", "", work.note, "", HEAD, *(_line(row, rows[0], work.shown) for row in rows)]
+    lines = [f"## {work.title}", "", work.note, "", HEAD, *(_line(row, rows[0], work) for row in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row, first: Row, shown: Callable[[float], str]) -> str:
+def _line(row: Row, first: Row, work: Work) -> str:
     if row.failure is not None:
         return f"| {row.name} | {row.failure.replace('|', '/')} | | | |"
-    cells = [row.name, shown(row.seconds), _ratio(row.seconds, first.seconds)]
+    name = row.name if row.turns == work.repeats else f"{row.name} ({row.turns} of {work.repeats} turns)"
+    cells = [name, work.shown(row.seconds), _ratio(row.seconds, first.seconds)]
     cells += [f"{row.peak_bytes / 1e6:,.0f} MB", _ratio(row.peak_bytes, first.peak_bytes)]
     return "| " + " | ".join(cells) + " |"
 

@@ -50,6 +50,6 @@ OURS = Environment("ours", (), ("tensorflow", "keras", "ai-edge-quantizer", "ai-
 OPENVINO = Environment("openvino", ("openvino", "nncf", "tensorflow", "pillow"), ("openvino", "nncf", "tensorflow"))
 ONNXRUNTIME = Environment(
     "onnxruntime",
-    ("onnxruntime", "onnx", "tf2onnx", "tensorflow", "pillow"),
+    ("onnxruntime", "onnx", "sympy", "tf2onnx", "tensorflow", "pillow"),
     ("onnxruntime", "onnx", "tf2onnx", "tensorflow"),
 )

@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-MATTER = ("avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16")
+MATTER = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 """Instructions that decide how fast int8 and float are."""
 
 

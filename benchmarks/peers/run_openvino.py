@@ -1,6 +1,6 @@
 """The least that classifies a picture with OpenVINO: MODEL PICTURE THREADS RUNS [PRECISION].
 
-On processors with AMX it computes a float network in bfloat16 unless PRECISION is f32.
+Where the processor has bfloat16, a float network is computed in it unless PRECISION is f32.
 """
 
 from __future__ import annotations

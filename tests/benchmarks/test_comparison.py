@@ -41,6 +41,17 @@ def test_contenders_take_turns(comparison: ModuleType, tmp_path: Path) -> None:
     assert all(row.seconds > 0 and row.peak_bytes > 0 for row in rows)
 
 
+def test_who_takes_fewer_turns_is_marked(comparison: ModuleType, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    slow = comparison.Contender("B", says(comparison, "B", log).command, turns=1)
+    work = comparison.Work("t", "n", (says(comparison, "A", log), slow), repeats=2)
+    rows = comparison.in_turns(work, lambda line: None)
+    assert log.read_text() == "ABA"
+    first, last = comparison.markdown(work, rows).splitlines()[-2:]
+    assert first.startswith("| A |")
+    assert last.startswith("| B (1 of 2 turns) |")
+
+
 def test_who_fails_is_named_and_stays_out(comparison: ModuleType, tmp_path: Path) -> None:
     log = tmp_path / "log"
     failing = says(comparison, "B", log, "import sys; sys.exit('no such operator | X')")
@@ -70,7 +81,7 @@ def test_a_script_reports_in_its_last_line(comparison: ModuleType) -> None:
 
 def test_ratios_are_to_the_first_row(comparison: ModuleType) -> None:
     work = comparison.Work("Work", "What it is.", (), 1, shown=lambda seconds: f"{1000 * seconds:.0f} ms")
-    rows = [comparison.Row("ours", 0.2, 100e6), comparison.Row("theirs", 0.5, 1250e6)]
+    rows = [comparison.Row("ours", 0.2, 100e6, turns=1), comparison.Row("theirs", 0.5, 1250e6, turns=1)]
     assert comparison.markdown(work, rows) == (
         "## Work\n\nWhat it is.\n\n"
         "| | time | ratio | peak memory | ratio |\n|---|---|---|---|---|\n"
@@ -81,5 +92,5 @@ def test_ratios_are_to_the_first_row(comparison: ModuleType) -> None:
 
 def test_without_a_first_row_there_are_no_ratios(comparison: ModuleType) -> None:
     work = comparison.Work("Work", "", (), 1)
-    rows = [comparison.Row("ours", failure="exit code 1: broken"), comparison.Row("theirs", 2, 5e6)]
+    rows = [comparison.Row("ours", failure="exit code 1: broken"), comparison.Row("theirs", 2, 5e6, turns=1)]
     assert comparison.markdown(work, rows).splitlines()[-1] == "| theirs | 2.0 s |  | 5 MB |  |"
