@@ -29,7 +29,7 @@ from edge_runtime.benchmark import synthetic_photo
 from edge_runtime.preprocess import load_pixels, normalize
 from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
 from keras_file import save_keras
-from processes import Usage
+from processes import Usage, measure_apart
 
 HERE = Path(__file__).parent
 PEERS, RESULTS = HERE / "peers", HERE / "RESULTS.md"
@@ -223,7 +223,9 @@ def float_inference(scale: Scale, threads: int) -> Work:
 
 def _inference(title: str, contenders: tuple[Contender, ...], scale: Scale) -> Work:
     note = f"Time of one image at {SIZE} × {SIZE}, median of {scale.runs} in a process; memory is its peak."
-    return Work(title, note, contenders, scale.long, reported_seconds, milliseconds, says_what_is_pictured)
+    return Work(
+        title, note, contenders, scale.long, reported_seconds, milliseconds, says_what_is_pictured, measure_apart
+    )
 
 
 def first_prediction(scale: Scale) -> Work:
@@ -240,7 +242,7 @@ def first_prediction(scale: Scale) -> Work:
         ),
         scale.short,
         shown=milliseconds,
-        interval_s=0.01,
+        measure=measure_apart,
     )
 
 
@@ -275,6 +277,7 @@ def preprocessing(scale: Scale) -> Work:
         scale.short,
         reported_seconds,
         milliseconds,
+        measure=measure_apart,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Work:
         seconds: what is taken as the time of a run.
         shown: how that time is written.
         check: raises `ValueError` when what a run printed is wrong.
+        measure: of `processes`.
     """
 
     title: str
@@ -60,7 +61,7 @@ class Work:
     seconds: Callable[[Usage], float] = lambda usage: usage.seconds
     shown: Callable[[float], str] = lambda seconds: f"{seconds:.1f} s"
     check: Callable[[Usage], object] = lambda usage: None
-    interval_s: float = processes.INTERVAL_S
+    measure: Callable[[Sequence[str | Path], Mapping[str, str]], Usage] = processes.measure
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def in_turns(work: Work, tell: Callable[[str], object]) -> list[Row]:
             if contender.name in failures or not contender.takes(turn):
                 continue
             contender.before()
-            usage = processes.measure(contender.command, contender.environment, work.interval_s)
+            usage = work.measure(contender.command, contender.environment)
             failure = complaint(contender, work, usage)
             if failure is not None:
                 failures[contender.name] = failure

@@ -10,13 +10,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PROC = Path("/proc")
-INTERVAL_S = 0.05
-LONGEST_SHARE = 0.05
-"""Reading the size of a process holds it up; no more than this part of the time is spent on it."""
+INTERVAL_S, SHARE = 0.05, 0.05
+"""A look at the memory of a process takes milliseconds and holds it up: time between two, and part of all time."""
+CLOSE_INTERVAL_S, CLOSE_SHARE = 0.002, 0.8
+NEVER_S = 1e6
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def measure(
     command: Sequence[str | Path],
     environment: Mapping[str, str] | None = None,
     interval_s: float = INTERVAL_S,
+    share: float = SHARE,
     timeout_s: float = 1800,
 ) -> Usage:
     """Run a command to its end.
@@ -42,7 +44,8 @@ def measure(
     Args:
         command: program and arguments.
         environment: variables beyond our own.
-        interval_s: at least so long between two looks at its memory, and longer where a look takes long.
+        interval_s: at least so long between two looks at its memory.
+        share: at most this part of the time of a core for looking; where a look takes long, the next is later.
         timeout_s: after which the command and all its children are killed.
 
     Raises:
@@ -60,7 +63,7 @@ def measure(
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         ) as process,
-        PeakWatch(process.pid, interval_s) as watch,
+        PeakWatch(process.pid, interval_s, share) as watch,
     ):
         try:
             out, err = process.communicate(timeout=timeout_s)
@@ -71,12 +74,22 @@ def measure(
     return Usage(process.returncode, seconds, watch.peak_bytes, out, err)
 
 
+def measure_apart(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Usage:
+    """Time and memory of two runs, for commands of a second: one that nobody looks at, and one looked at all the time.
+
+    Args:
+        command, environment: as of `measure`.
+    """
+    timed = measure(command, environment, NEVER_S)
+    return replace(timed, peak_bytes=measure(command, environment, CLOSE_INTERVAL_S, CLOSE_SHARE).peak_bytes)
+
+
 class PeakWatch:
     """Looks at the memory of a process tree again and again, in a thread, from `with` to its end."""
 
-    def __init__(self, root: int, interval_s: float) -> None:
+    def __init__(self, root: int, interval_s: float, share: float) -> None:
         self.peak_bytes = 0
-        self._root, self._interval_s = root, interval_s
+        self._root, self._interval_s, self._share = root, interval_s, share
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="peak-watch", daemon=True)
 
@@ -93,7 +106,7 @@ class PeakWatch:
         while not self._ended.wait(pause):
             start = time.thread_time()  # not the clock: on a busy machine, waiting is no work
             self.peak_bytes = max(self.peak_bytes, sum(map(pss_bytes, tree(self._root))))
-            pause = max(self._interval_s, (time.thread_time() - start) / LONGEST_SHARE)
+            pause = max(self._interval_s, (time.thread_time() - start) / self._share)
 
 
 def tree(root: int) -> set[int]:

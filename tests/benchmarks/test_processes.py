@@ -61,6 +61,15 @@ def test_memory_that_was_given_back_was_the_peak(processes: ModuleType) -> None:
     assert processes.measure([sys.executable, "-c", code], interval_s=0.02).peak_bytes > 150 * MB
 
 
+def test_a_short_peak_is_seen_when_time_and_memory_are_measured_apart(processes: ModuleType, tmp_path: Path) -> None:
+    """The first of two runs is timed, the second is looked at."""
+    log = tmp_path / "log"
+    code = f"open({str(log)!r}, 'a').write('x'); import time; held = bytearray(b'x') * {150 * MB}; time.sleep(0.05)"
+    usage = processes.measure_apart([sys.executable, "-c", code])
+    assert 150 * MB < usage.peak_bytes < 150 * MB + INTERPRETER
+    assert log.read_text() == "xx"
+
+
 def test_what_a_command_says_and_how_long_it_takes(processes: ModuleType) -> None:
     code = "import os, sys, time; time.sleep(0.5); print(os.environ['WORD']); print('no', file=sys.stderr); sys.exit(3)"
     usage = processes.measure([sys.executable, "-c", code], {"WORD": "yes"})
