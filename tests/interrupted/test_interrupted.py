@@ -21,12 +21,12 @@ from tests.interrupted.harness import Command, Run, check_ending, check_whole, f
 SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
 
 
-def moments(count: int, seconds: float, seed: int = 5) -> list[tuple[signal.Signals, float]]:
-    """Signals in turn, each at a random moment of its own part of a run."""
+def moments(count: int, seed: int = 5) -> list[tuple[signal.Signals, float]]:
+    """Signals in turn, each at a random moment (0 to 1) of its own part of a run."""
     parts = np.random.default_rng(seed).permutation(count)
     within = np.random.default_rng(seed + 1).uniform(0, 1, count)
     return [
-        (SIGNALS[i % len(SIGNALS)], float((part + place) / count * seconds))
+        (SIGNALS[i % len(SIGNALS)], float((part + place) / count))
         for i, (part, place) in enumerate(zip(parts, within, strict=True))
     ]
 
@@ -38,9 +38,11 @@ def interrupt_conversions(conversion: Command, converted: Run, folder: Path, cou
     temporary.mkdir()
     command = conversion.plus("--output-dir", out)
     command.environment["TMPDIR"] = str(temporary)
-    stopped = 0
-    for number, after in moments(count, converted.seconds):
-        run = interrupted(command, out, number, after)
+    stopped, seconds = 0, converted.seconds
+    for number, share in moments(count):
+        run = interrupted(command, out, number, share * seconds)
+        if run.code == 0:
+            seconds = run.seconds  # the machine is quicker now than it was
         check_ending(run, number)
         check_whole(out)
         assert (out / "tiny.int8.tflite").is_file(), "the earlier artifact, or the new one"
@@ -101,8 +103,8 @@ def interrupt_gates(folder: Path, count: int) -> None:
     (folder / "tmp").mkdir()
     whole = finish(command, out)
     assert whole.code == 0, whole.err
-    for number, after in moments(count, whole.seconds):
-        run = interrupted(command, out, number, after)
+    for number, share in moments(count):
+        run = interrupted(command, out, number, share * whole.seconds)
         check_ending(run, number)
         check_whole(out)
         stored.load(out / "answers.npz")

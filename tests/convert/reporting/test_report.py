@@ -61,7 +61,7 @@ def test_the_report_has_the_contracted_keys() -> None:
     value = report.to_json(outcome(drift=measured()))
     assert list(value) == [
         "scheme", "artifact", "drift", "blame", "gate", "calibration", "layers", "float_layers", "recovery",
-        "timings_s", "latency_ms", "environment",
+        "timings_s", "cached", "latency_ms", "environment",
     ]  # fmt: skip
     assert set(value["artifact"]) == {"path", "bytes", "sha256"}
     assert set(value["gate"]) == {"verdict", "limits", "reasons"}
