@@ -47,7 +47,7 @@ class Scale:
     a second; calibration images, those of the sweep, ours and TFLiteConverter's; images of the drift check; runs of an
     inference."""
 
-    long: int = 3
+    long: int = 2
     peers: int = 1
     short: int = 5
     calibration: int = 100

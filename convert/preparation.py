@@ -78,8 +78,8 @@ def timed(timings: dict[str, float], name: str) -> Iterator[None]:
 
 
 def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
-    """What to lower, and a few pictures to compare the result with Keras on."""
-    pictures = inputs.validation or inputs.calibration or find_images(calibration_data.VALIDATION)
+    """What to lower, and a few pictures to compare the result with Keras on: the same ones whatever the scheme."""
+    pictures = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
     return LoweringRequest(job.source, inputs.preprocessing, _of_different_classes(pictures), scratch / "float.tflite")
 
 
