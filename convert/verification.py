@@ -24,6 +24,7 @@ from convert.preprocessing import input_spec
 from convert.progress import Progress
 from convert.quantization import sufficiency
 from convert.quantization.schemes import SCHEMES
+from edge_runtime import InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
 
 SAME, CHANGED, NOT_GIVEN, NOT_RECORDED = "same", "changed", "not given", "not recorded"
@@ -231,12 +232,17 @@ def _preprocessing(artifact: Artifact, given: Sources) -> Input:
     """What differs of it, or its size where nothing does."""
     ours = given.network is not None and given.network.is_ours
     named, spec = given.preprocessing or ("tf" if ours else None), artifact.card.preprocessing
-    recorded = spec.to_json()
+    recorded = _complete(spec)
     if named is None:
         return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
-    found = input_spec(named, spec.height, spec.width).to_json()
-    shown = [key for key in recorded if recorded[key] != found.get(key)] or ["height", "width"]
+    found = _complete(input_spec(named, spec.height, spec.width))
+    shown = [key for key in recorded if recorded[key] != found[key]] or ["height", "width"]
     return Input("preprocessing", _spec(recorded, shown), _spec(found, shown))
+
+
+def _complete(spec: InputSpec) -> dict[str, Any]:
+    """A specification with the key that a card leaves out where it says nothing new."""
+    return {**spec.to_json(), "decode": spec.decode}
 
 
 def _labels(path: Path | None) -> str | None:

@@ -56,9 +56,9 @@ def folder_of(run: Run) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pages", [0, 2, 12])
+@pytest.mark.parametrize("pages", [0, 2, 3])
 def test_a_full_disk(conversion: Command, converted: Run, tmp_path: Path, pages: int) -> None:
-    """Beside the earlier results is too little room for a log, for the network, or for what is made of it."""
+    """Beside the earlier results is too little room for a log, for the network, or for the next file."""
     with disk(tmp_path / "disk", "size=400k") as small:
         shutil.copytree(converted.folder, small, dirs_exist_ok=True)
         (small / "ballast").write_bytes(bytes(os.statvfs(small).f_bfree * 4096 - pages * 4096))
