@@ -42,7 +42,7 @@ from convert.quantization.schemes import SCHEMES
 from convert.terminal import TerminalProgress
 from convert.tflite_graph import TfliteGraph
 from edge_runtime.affine import dequantize, quantize
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
 from environments import OPENVINO, OURS, Environment

@@ -20,7 +20,7 @@ from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import Scheme
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import Card, InputSpec
-from edge_runtime.classifier import answer_probe
+from edge_runtime.encoding import answer_probe
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
 

@@ -9,17 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
 from convert.errors import LoweringError
+from convert.tflite_parts import SCHEMA, add_buffer, add_tensor, as_bytes, new_operator, set_metadata, to_flatbuffer
 
 Array = npt.NDArray[Any]
-_SCHEMA = flatbuffer_utils.schema_fb
-_OPERATOR_NAMES = {v: k for k, v in vars(_SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
-_DTYPE_NAMES = {v: k.lower() for k, v in vars(_SCHEMA.TensorType).items() if not k.startswith("_")}
+_OPERATOR_NAMES = {v: k for k, v in vars(SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
+_DTYPE_NAMES = {v: k.lower() for k, v in vars(SCHEMA.TensorType).items() if not k.startswith("_")}
 
 _BITS = {"int4": 4, "uint4": 4, "int2": 2}
 """Types of less than a byte."""
@@ -183,9 +182,8 @@ class TfliteGraph:
         tensor = self._graph.tensors[index]
         tensor.shape = np.array(values.shape, np.int32)
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
-            tensor.buffer = len(self._model.buffers)
-            self._model.buffers.append(_SCHEMA.BufferT())
-        self._buffer(index).data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+            tensor.buffer = add_buffer(self._model, None)
+        self._buffer(index).data = as_bytes(values)
 
     def shift_input(self, offset: float, name: str) -> None:
         """Let all that reads the input read a new tensor instead: the input plus a constant."""
@@ -194,30 +192,11 @@ class TfliteGraph:
         for operator in self._graph.operators:
             inputs = [shifted if i == source else i for i in operator.inputs]
             operator.inputs = np.array(inputs, np.int32)
-        self._new_tensor(name, self._graph.tensors[source].shape, None)
-        constant = self._new_tensor(f"{name}/offset", np.array([1], np.int32), np.array([offset], np.float32))
-        self._graph.operators.insert(0, self._addition([source, constant], shifted))
-
-    def _new_tensor(self, name: str, shape: Any, values: Array | None) -> int:
-        """A float32 tensor."""
-        buffer, tensor = _SCHEMA.BufferT(), _SCHEMA.TensorT()
-        buffer.data = None if values is None else values.view(np.uint8)
-        tensor.name, tensor.shape, tensor.type = name.encode(), shape, _SCHEMA.TensorType.FLOAT32
-        tensor.buffer = len(self._model.buffers)
-        self._model.buffers.append(buffer)
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
-
-    def _addition(self, inputs: list[int], output: int) -> Any:
-        code, operator = _SCHEMA.OperatorCodeT(), _SCHEMA.OperatorT()
-        code.builtinCode = code.deprecatedBuiltinCode = _SCHEMA.BuiltinOperator.ADD
-        code.version = 1
-        operator.opcodeIndex = len(self._model.operatorCodes)
-        self._model.operatorCodes.append(code)
-        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-        operator.builtinOptionsType = _SCHEMA.BuiltinOptions.AddOptions
-        operator.builtinOptions = _SCHEMA.AddOptionsT()
-        return operator
+        add_tensor(self._graph, name, self._graph.tensors[source].shape, "float32", add_buffer(self._model, None))
+        values = add_buffer(self._model, np.array([offset], np.float32))
+        constant = add_tensor(self._graph, f"{name}/offset", [1], "float32", values)
+        operator = new_operator(self._model, "ADD", [source, constant], shifted)
+        self._graph.operators.insert(0, operator)
 
     def consumers(self, index: int) -> list[Operator]:
         """The operators that read a tensor."""
@@ -225,14 +204,7 @@ class TfliteGraph:
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""
-        if self._model.metadata is None:
-            self._model.metadata = []
-        self._model.metadata = [entry for entry in self._model.metadata if entry.name not in (name, name.encode())]
-        buffer, entry = _SCHEMA.BufferT(), _SCHEMA.MetadataT()
-        buffer.data = np.frombuffer(content, np.uint8)
-        entry.name, entry.buffer = name.encode(), len(self._model.buffers)
-        self._model.buffers.append(buffer)
-        self._model.metadata.append(entry)
+        set_metadata(self._model, name, content)
 
     def metadata(self, name: str) -> bytes | None:
         """The content of a metadata entry, or None."""
@@ -249,7 +221,7 @@ class TfliteGraph:
         """
         for code in self._model.operatorCodes or []:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-            code.deprecatedBuiltinCode = min(code.builtinCode, _SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+            code.deprecatedBuiltinCode = min(code.builtinCode, SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
 
     def minimum_runtime(self) -> str:
         """The oldest TensorFlow Lite version that runs it, as its converter states; "unknown" when it does not."""
@@ -267,17 +239,9 @@ class TfliteGraph:
         return self._model.buffers[self._graph.tensors[index].buffer]
 
 
-def to_flatbuffer(model: Any) -> bytes:
-    """A model of the schema's object interface as a file: a builder of the right size, since one that grows copies."""
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + size // 64 + 2**20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(memoryview(builder.Bytes)[builder.Head() :])
-
-
 def has_constants_outside(model: bytes) -> bool:
     """Whether constants stand behind the flatbuffer, as they do in large models; `TfliteGraph` takes them in."""
-    root = _SCHEMA.Model.GetRootAs(model)
+    root = SCHEMA.Model.GetRootAs(model)
     return any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
 
 
@@ -303,12 +267,12 @@ def _tensor_map(entries: Any) -> dict[str, int]:
 def passes_factors(operator: Operator) -> bool:
     """Whether what an operator fuses after itself, f, has f(a * x) = a * f(x) for positive a: nothing, or a ReLU."""
     fused = getattr(operator.options, "fusedActivationFunction", 0)
-    return fused in (_SCHEMA.ActivationFunctionType.NONE, _SCHEMA.ActivationFunctionType.RELU)
+    return fused in (SCHEMA.ActivationFunctionType.NONE, SCHEMA.ActivationFunctionType.RELU)
 
 
 def is_unpadded(convolution: Operator) -> bool:
     """Whether a convolution reads nothing but the pixels of its input."""
-    return bool(convolution.options.padding == _SCHEMA.Padding.VALID)
+    return bool(convolution.options.padding == SCHEMA.Padding.VALID)
 
 
 def padding_before(size: int, outputs: int, taps: int, stride: int, dilation: int) -> int:

@@ -16,6 +16,7 @@ from convert.errors import SourceError
 from convert.gate.drift import Limits
 from convert.image_sets import find_images
 from convert.job import Job, read_labels
+from convert.machine import machine
 from convert.network import sources
 from convert.network.sources import DEMO, ModelSource, file_sha256
 from convert.ownership import scratch_folder
@@ -213,7 +214,7 @@ def _inputs(artifact: Artifact, given: Sources) -> Iterator[Input]:
         yield Input("calibration", _short(build["calibration_manifest_sha256"]), _short(_calibration(build, given)))
     if build["validation_manifest_sha256"] is not None:
         yield Input("validation", _short(build["validation_manifest_sha256"]), _short(_validation(build, given)))
-    for key, value in provenance.machine().items():
+    for key, value in machine().items():
         yield Input(key.replace("_", " "), _text(build["machine"].get(key)), _text(value))
     for package, version in card.versions.items():
         yield Input(package, version, _installed(package))

@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime import fastest
-from edge_runtime.classifier import Classifier, model_sha256
+from edge_runtime.classifier import Classifier
 from edge_runtime.delegates import CPU, DELEGATES
 from edge_runtime.engines import AUTO, choose_engine, import_interpreter
+from edge_runtime.model import model_sha256
 from edge_runtime.preprocess import InputSpec, load_pixels
 from edge_runtime.receipt import Receipt
 from edge_runtime.terminal import (

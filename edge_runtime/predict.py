@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.classifier import Classifier
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
+from edge_runtime.ranking import Prediction
 from edge_runtime.recorder import Recorder
 from edge_runtime.terminal import (
     ERROR,

@@ -8,8 +8,10 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from edge_runtime.classifier import Classifier, Probabilities, model_sha256
+from edge_runtime.classifier import Classifier
+from edge_runtime.encoding import Probabilities
 from edge_runtime.errors import ImageError
+from edge_runtime.model import model_sha256
 
 FORMAT, FORMAT_VERSION = "irv2-edge recording", 1
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from convert.machine import machine
 from convert.network.sources import file_sha256
 
 PACKAGES = (
@@ -28,9 +28,6 @@ SETTINGS = (
 )
 """Environment variables that change how numbers are computed."""
 
-CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
-"""Lines of /proc/cpuinfo that tell which kernels a library chooses, on x86 and on Arm."""
-
 
 def fingerprint() -> dict[str, Any]:
     """All of it, as JSON values."""
@@ -38,7 +35,7 @@ def fingerprint() -> dict[str, Any]:
         "python": sys.version,
         "packages": {name: _version(name) for name in PACKAGES},
         "irv2-edge": own_code(Path(__file__).parents[2]),
-        "cpu": {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0)), "type": cpu_type()},
+        "machine": machine(),
         "settings": {name: os.environ.get(name) for name in SETTINGS},
         "keras": _keras_settings(),
     }
@@ -52,16 +49,6 @@ def own_code(root: Path) -> str:
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(f"{path.relative_to(root).as_posix()} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def cpu_type(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """A hash of what the first processor can do; what Python knows of it where the system has no such file."""
-    try:
-        first = cpuinfo.read_text(errors="replace").split("\n\n", maxsplit=1)[0]
-    except OSError:
-        return platform.processor()
-    lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in CPU_FIELDS]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _version(distribution: str) -> str | None:

@@ -85,15 +85,8 @@ def calibration(
     """What `fitting.fit` gives. Both networks are kept whole: to make either from the other takes seconds."""
 
     def key() -> Key:
-        fields = {
-            "model": network.sha256,
-            "spec": network.spec.to_json(),
-            "images": manifest(images),
-            "held_out": None if held_out is None else manifest(held_out),
-            "request": asdict(request),
-            "versions": fingerprint(),
-        }
-        return Key("calibration", f"{name}, {len(images)} images", fields)
+        others = None if held_out is None else manifest(held_out)
+        return _key("calibration", name, network, images, {"held_out": others, "request": asdict(request)})
 
     return Step(key, compute, _encode_fitted, lambda entry: _decode_fitted(entry, network.spec), images.root)
 
@@ -156,14 +149,7 @@ def answers(
     path = scratch / "float.npz"
 
     def key() -> Key:
-        fields = {
-            "model": network.sha256,
-            "spec": network.spec.to_json(),
-            "labels": network.labels,
-            "images": manifest(images),
-            "versions": fingerprint(),
-        }
-        return Key("float answers", f"{name}, {len(images)} images", fields)
+        return _key("float answers", name, network, images, {"labels": network.labels})
 
     def encode(given: Answers) -> Encoded:
         stored.save(path, given, images, network.spec, network.sha256)
@@ -189,17 +175,16 @@ def plausibility(
     """That the preprocessing was not refused; a refusal is an error, and no error is kept."""
 
     def key() -> Key:
-        fields = {
-            "model": network.sha256,
-            "spec": network.spec.to_json(),
-            "labels": network.labels,
-            "images": manifest(images),
-            "folders": images.folders,
-            "versions": fingerprint(),
-        }
-        return Key("preprocessing check", f"{name}, {len(images)} images", fields)
+        more = {"labels": network.labels, "folders": images.folders}
+        return _key("preprocessing check", name, network, images, more)
 
     return Step(key, compute, lambda _: ({}, {}), lambda entry: None, images.root)
+
+
+def _key(kind: str, name: str, network: FloatModel, images: ImageSet, more: Mapping[str, Any]) -> Key:
+    """Of what a float network does with images."""
+    fields = {"model": network.sha256, "spec": network.spec.to_json(), "images": manifest(images)}
+    return Key(kind, f"{name}, {len(images)} images", {**fields, **more, "versions": fingerprint()})
 
 
 def manifest(images: ImageSet) -> list[tuple[str, str]]:

@@ -10,13 +10,11 @@ mentioned once.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,16 +25,13 @@ from typing import Any, BinaryIO
 import platformdirs
 
 from convert.errors import ConvertError
+from convert.ownership import partial_file, sweep
 
 FORMAT = "irv2-edge cache 1"
 FOLDER_VARIABLE, SIZE_VARIABLE = "IRV2_CACHE_DIR", "IRV2_CACHE_GB"
 DEFAULT_GB = 4.0
-SUFFIX, PARTIAL = ".entry", ".partial"
+SUFFIX = ".entry"
 
-YOUNG_S = 60
-"""A file that is being written is left alone for so long, locked or not: it is created before it is locked."""
-OLD_S = 24 * 3600
-"""After that it is removed even if its lock cannot be asked for."""
 LONGEST_HEADER = 2**24
 DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError)
 """What reading a damaged or foreign file raises."""
@@ -146,7 +141,6 @@ class Cache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._sweep()
             self._evict(self.limit - size, spared=None)
             self._write(self._path(key), head, parts)
             self._evict(self.limit, spared=self._path(key))
@@ -168,7 +162,8 @@ class Cache:
         try:
             for path in files:
                 path.unlink(missing_ok=True)
-            self._sweep()
+            if self.folder.is_dir():
+                sweep(self.folder)
         except OSError as error:
             raise ConvertError(f"cache {self.folder} cannot be cleared: {error}; remove it by hand") from error
         return len(files)
@@ -185,29 +180,15 @@ class Cache:
             path.unlink(missing_ok=True)
 
     def _write(self, path: Path, head: bytes, parts: Mapping[str, bytes]) -> None:
-        """Beside its place, locked as long as this process lives, then renamed.
+        """Beside its place, then renamed.
 
         It is not flushed to the disk: what a power failure leaves has no right checksum, and is made again.
         """
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", suffix=PARTIAL, delete=False) as file:
-            try:
-                with contextlib.suppress(OSError):  # some network file systems lock nothing
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with partial_file(path) as (partial, _):
+            with partial.open("wb") as file:
                 for data in (head, *parts.values()):
                     file.write(data)
-                file.flush()
-                Path(file.name).replace(path)
-            except BaseException:
-                self._remove(Path(file.name))
-                raise
-
-    def _sweep(self) -> None:
-        """Remove what killed writers left: the system has freed its lock."""
-        for path in self.folder.glob(f".*{PARTIAL}"):
-            with contextlib.suppress(OSError):
-                age = time.time() - path.stat().st_mtime
-                if age > OLD_S or (age > YOUNG_S and _is_abandoned(path)):
-                    path.unlink()
+            partial.replace(path)
 
     def _evict(self, limit: int, spared: Path | None) -> None:
         """Remove the entries that were not used for longest, until the rest takes no more than `limit` bytes."""
@@ -315,10 +296,3 @@ def _statuses(paths: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, os.sta
     for path in paths:
         with contextlib.suppress(OSError):
             yield path, path.stat()
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether no living process holds the lock of a file that was being written."""
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError, an OSError, where one does
-    return True

@@ -21,8 +21,9 @@ from convert.gate.drift import Answers, Drift
 from convert.gate.sides import ModelSide, answer_all
 from convert.image_sets import ImageSet, PixelReader
 from edge_runtime import Classifier
-from edge_runtime.classifier import encode, model_sha256, to_probabilities
+from edge_runtime.encoding import encode, to_probabilities
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
+from edge_runtime.model import model_sha256
 from edge_runtime.recorder import FORMAT, FORMAT_VERSION
 
 KERAS, FLOAT, CANDIDATE = "Keras", "float TFLite", "candidate"

@@ -14,15 +14,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from ai_edge_litert.tools import flatbuffer_utils
 from keras import layers
 
 from convert.network.float_writer import FloatWriter
 from convert.network.folding import foldable_pairs, folded_weights
+from convert.tflite_parts import SCHEMA
 
-_SCHEMA = flatbuffer_utils.schema_fb
-PADDINGS = {"same": _SCHEMA.Padding.SAME, "valid": _SCHEMA.Padding.VALID}
-NONE, RELU, RELU6 = (getattr(_SCHEMA.ActivationFunctionType, name) for name in ("NONE", "RELU", "RELU6"))
+PADDINGS = {"same": SCHEMA.Padding.SAME, "valid": SCHEMA.Padding.VALID}
+NONE, RELU, RELU6 = (getattr(SCHEMA.ActivationFunctionType, name) for name in ("NONE", "RELU", "RELU6"))
 FUSED = {keras.activations.linear: NONE, keras.activations.relu: RELU, keras.activations.relu6: RELU6}
 """Activations that an operator can compute after itself."""
 
@@ -176,10 +175,7 @@ def _activated(at: _Translation, step: Step, before: Computed, activation: Any) 
 
 
 def _activation(at: _Translation, step: Step) -> Computed:
-    before, activation = step.inputs[0], getattr(step.layer, "activation", keras.activations.relu)
-    if before.is_open and not at.is_read_once(step.tensors[0]) and activation is not keras.activations.softmax:
-        before = Computed(before.index)  # what others read as well stays as it is
-    return _activated(at, step, before, activation)
+    return _activated(at, step, _own(at, step), step.layer.activation)
 
 
 def _relu(at: _Translation, step: Step) -> Computed:
@@ -187,10 +183,13 @@ def _relu(at: _Translation, step: Step) -> Computed:
     if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6.0):
         raise UntranslatableError
     activation = keras.activations.relu if layer.max_value is None else keras.activations.relu6
+    return _activated(at, step, _own(at, step), activation)
+
+
+def _own(at: _Translation, step: Step) -> Computed:
+    """The input of a layer with one; closed where others read it as well, since it has to stay as it is."""
     before = step.inputs[0]
-    if before.is_open and not at.is_read_once(step.tensors[0]):
-        before = Computed(before.index)
-    return _activated(at, step, before, activation)
+    return before if at.is_read_once(step.tensors[0]) else Computed(before.index)
 
 
 def _softmax(at: _Translation, step: Step) -> Computed:

@@ -17,7 +17,7 @@ from convert.recording import RecordingEngine, logits_tensor
 from convert.tflite_graph import Operator, TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorEnd
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.preprocess import Pixels
 
 Array = npt.NDArray[Any]

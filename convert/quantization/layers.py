@@ -14,7 +14,7 @@ from convert.recording import RecordingEngine
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.affine import dequantize
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.preprocess import Pixels, normalize
 
 Array = npt.NDArray[Any]

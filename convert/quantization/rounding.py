@@ -22,8 +22,8 @@ import numpy.typing as npt
 from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import dpotrf
 
-from convert.cores import all_cores
 from convert.errors import QuantizationError
+from convert.quantization.cores import all_cores
 from convert.recording import RecordingEngine
 from convert.tflite_graph import Operator, TfliteGraph, is_unpadded, padding_before
 from edge_runtime import InputSpec
@@ -113,18 +113,20 @@ def round_weights(
     with all_cores() as cores:
         for members in passes:
             sums = second_moments(float_model, members, images, spec, cores, advance)
-
-            def round_readers(window: Window, sums: dict[Window, Array] = sums) -> list[tuple[int, Array]]:
-                tensors = [operator.inputs[1] for operator in readers[window]]
-                weights = rounded(np.concatenate([graph.constant(i) for i in tensors]), damped(sums.pop(window)))
-                ends = np.cumsum([graph.shape(i)[0] for i in tensors])
-                return list(zip(tensors, np.split(weights, ends[:-1]), strict=True))
-
-            for parts in cores.map(round_readers, members):
+            work = [(readers[window], sums.pop(window)) for window in members]
+            for parts in cores.map(lambda part: _rounded_readers(graph, *part), work):
                 for i, part in parts:
                     graph.set_constant(i, part)
                 advance()
     return graph.to_bytes()
+
+
+def _rounded_readers(graph: TfliteGraph, readers: Sequence[Operator], moments: Array) -> list[tuple[int, Array]]:
+    """Tensor and new weights of each of the convolutions that see the same, together."""
+    tensors = [operator.inputs[1] for operator in readers]
+    weights = rounded(np.concatenate([graph.constant(i) for i in tensors]), damped(moments))
+    ends = np.cumsum([graph.shape(i)[0] for i in tensors])
+    return list(zip(tensors, np.split(weights, ends[:-1]), strict=True))
 
 
 def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:

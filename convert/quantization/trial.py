@@ -14,7 +14,7 @@ from convert import metrics
 from convert.quantization.quantize import QuantizedModel
 from edge_runtime import InputSpec
 from edge_runtime.affine import dequantize
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
 

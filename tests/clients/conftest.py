@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge_runtime import Classifier
-from edge_runtime.classifier import Probabilities
+from edge_runtime.encoding import Probabilities
 from edge_runtime.preprocess import Pixels, load_pixels
 from tests.clients.answers import Answers, ours
 from tests.clients.environments import KEPT, ROOT

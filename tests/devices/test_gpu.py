@@ -18,7 +18,7 @@ import pytest
 
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.preprocess import Pixels, load_pixels
 from tests.devices.conftest import logits
 from tests.devices.debian import unpack_alone

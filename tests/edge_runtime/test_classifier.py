@@ -18,7 +18,7 @@ import pytest
 from edge_runtime import ArtifactError, Classifier, EngineError, ImageError, InputSpec, Prediction
 from edge_runtime.affine import quantize
 from edge_runtime.card import TensorEnd
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.engines import Engine
 from edge_runtime.preprocess import Pixels, normalize
 from tests.edge_runtime.tiny_model import (

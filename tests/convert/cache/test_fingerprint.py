@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import convert
-from convert.cache.fingerprint import PACKAGES, cpu_type, fingerprint, own_code
+from convert.cache.fingerprint import PACKAGES, fingerprint, own_code
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,16 +60,10 @@ def test_compiled_files_are_none_of_our_code(tmp_path: Path) -> None:
     assert own_code(tmp_path) == before
 
 
-def test_another_processor_is_another_type(tmp_path: Path) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    first = "processor\t: 0\nmodel name\t: A\ncpu MHz\t: {}\nflags\t: sse {}\n\nprocessor\t: 1\n"
-
-    def typed(megahertz: int, flag: str) -> str:
-        cpuinfo.write_text(first.format(megahertz, flag))
-        return cpu_type(cpuinfo)
-
-    assert typed(2000, "avx2") == typed(3100, "avx2")
-    assert typed(2000, "avx2") != typed(2000, "avx512f")
+def test_the_machine_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint()
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(99)))
+    assert fingerprint() != before
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import signal
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from convert.cache import store as room
 from convert.cache.store import Cache, Key, open_cache, place
 from convert.errors import ConvertError
+from convert.ownership import partial_file
 
 KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
 PARTS = {"model": b"the network" * 1000, "more": b"\0" * 500}
@@ -169,23 +169,15 @@ def test_a_killed_writer_leaves_no_entry_and_is_swept_up(cache: Cache) -> None:
     assert cache.load(Key("float network", "mine", {})) is None
 
     cache.store(key(1), VALUES, PARTS)
-    assert left.exists(), "so young that its writer may not have locked it yet"
-    os.utime(left, (time.time() - 2 * room.YOUNG_S,) * 2)
-    cache.store(key(2), VALUES, PARTS)
     assert not left.exists()
 
 
 def test_a_writer_that_lives_is_left_alone(cache: Cache) -> None:
     cache.folder.mkdir()
-    path = cache.folder / ".x.partial"
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        os.utime(path, (time.time() - 2 * room.YOUNG_S,) * 2)
+    with partial_file(cache.folder / "x.entry") as (partial, _):
         cache.store(KEY, VALUES, PARTS)
-        assert path.exists()
-        os.utime(path, (time.time() - 2 * room.OLD_S,) * 2)
-        cache.store(KEY, VALUES, PARTS)
-        assert not path.exists(), "nothing takes a day to write"
+        cache.clear()
+        assert partial.exists()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from convert.quantization.schemes import SCHEMES
 from convert.recording import RecordingEngine, logits_tensor
 from convert.tflite_graph import TfliteGraph
 from edge_runtime import InputSpec
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.preprocess import Pixels
 
 Array = npt.NDArray[Any]

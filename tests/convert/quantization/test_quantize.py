@@ -16,7 +16,7 @@ from convert.quantization.ends import align_with_pixels, check_ends, feed_pixels
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
 from convert.quantization.schemes import SCHEMES
 from convert.tflite_graph import TfliteGraph
-from edge_runtime.classifier import encode
+from edge_runtime.encoding import encode
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
 from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network

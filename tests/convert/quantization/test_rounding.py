@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from convert.cores import all_cores
 from convert.errors import QuantizationError
 from convert.quantization import rounding
 from convert.quantization.calibration import measure
+from convert.quantization.cores import all_cores
 from convert.quantization.quantize import quantize
 from convert.quantization.rounding import damped, gptq, patches, round_weights, second_moments, windows
 from convert.quantization.schemes import SCHEMES
