@@ -125,10 +125,6 @@ class Cache:
             os.utime(path)
         return entry
 
-    def holds(self, key: Key) -> bool:
-        """Whether there is an entry of this key; it may still turn out to be damaged."""
-        return self._path(key).is_file()
-
     def store(self, key: Key, values: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
         """Keep a result, if there is room for it; without room or rights the first failure is mentioned."""
         if not self.usable:

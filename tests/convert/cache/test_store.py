@@ -41,6 +41,10 @@ def key(number: int) -> Key:
     return Key("calibration", "mine", {"number": number})
 
 
+def holds(cache: Cache, wanted: Key) -> bool:
+    return any(wanted.digest in entry.path.name for entry in cache.entries())
+
+
 def only_file(cache: Cache) -> Path:
     (path,) = cache.folder.iterdir()
     return path
@@ -223,7 +227,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
         os.utime(cache._path(key(number)), (1000 + number,) * 2)
     assert cache.load(key(0)) is not None, "now it is the most recently used one"
     cache.store(key(3), {}, {"model": bytes(800)})
-    assert [cache.holds(key(number)) for number in range(4)] == [True, False, True, True]
+    assert [holds(cache, key(number)) for number in range(4)] == [True, False, True, True]
     assert [entry.path for entry in cache.entries()][-1] == cache._path(key(2))
 
 
@@ -234,15 +238,15 @@ def test_the_bound_holds_whatever_is_kept(sizes: list[int], bound: int) -> None:
         for number, size in enumerate(sizes):
             cache.store(key(number), {}, {"model": bytes(size)})
             assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= bound
-            assert cache.holds(key(number)) or size + 1000 > bound, "what was kept last stays, where it fits at all"
+            assert holds(cache, key(number)) or size + 1000 > bound, "what was kept last stays, where it fits at all"
 
 
 def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path, notes: list[str]) -> None:
     cache = Cache(tmp_path, 10_000, notes.append)
     cache.store(key(1), {}, {"model": bytes(5000)})
     cache.store(key(2), {}, {"model": bytes(20_000)})
-    assert cache.holds(key(1))
-    assert not cache.holds(key(2))
+    assert holds(cache, key(1))
+    assert not holds(cache, key(2))
     assert "more than all the cache may" in notes[0]
 
 
