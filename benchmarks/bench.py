@@ -6,9 +6,7 @@ calibration images, take turns, and are compared within this run; the table goes
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,27 +14,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import numpy as np
 
 import calibration_data
 import machine
-from comparison import Contender, Work, in_turns, last_json, markdown, reported_seconds
+from comparison import Contender, Work, in_turns, markdown, reported_seconds
+from contenders import FLOAT, INT8, LITERT, PEERS, TABLE, bundled, ours, runs_model, says_what_is_pictured, tool
 from convert.atomic import write_atomically
-from convert.image_sets import ImageSet, find_images
 from convert.network.sources import ModelSource
-from convert.preprocessing import input_spec
 from edge_runtime.benchmark import synthetic_photo
-from edge_runtime.preprocess import load_pixels, normalize
-from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
+from environments import OURS
+from groundwork import CACHE, FOLDER, LABELS, PHOTO, PICTURE, SIZE, STORED, empty_cache, write_images
 from keras_file import save_keras
-from processes import Usage, measure_apart
+from processes import measure_apart
 
 HERE = Path(__file__).parent
-PEERS, RESULTS = HERE / "peers", HERE / "RESULTS.md"
-FOLDER = Path("build/bench").absolute()
-LABELS = json.loads(calibration_data.MANIFEST.read_text(encoding="utf-8"))["labels"]
-PICTURE, PICTURED = calibration_data.VALIDATION / "bag" / "test_00429.png", LABELS.index("Bag")
-SIZE = 139
+RESULTS = HERE / "RESULTS.md"
 JUDGED = (0, 3, 4)
 """Exit codes of a drift check that was made, whatever it found."""
 
@@ -60,77 +52,6 @@ class Scale:
 WHOLE = Scale()
 FULL = replace(WHOLE, peers=3, peer_sweep=(10, 1000))
 QUICK = Scale(1, 1, 1, 10, (10,), (10,), 20, 3)
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Another way to int8.
-
-    Attributes:
-        name: in the table.
-        folder: where its script finds network and images, and leaves its models.
-        environment: that it runs in.
-        script: from Keras to int8, in `PEERS`.
-        candidate: the int8 model it leaves.
-        runner: the script, in `PEERS`, that classifies with it.
-        floats: name and file of the float models it leaves, each with what its runner is told beyond.
-    """
-
-    name: str
-    folder: str
-    environment: Environment
-    script: str
-    candidate: str
-    runner: str
-    floats: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-
-    def converts(self, images: int) -> Contender:
-        """From Keras to int8."""
-        command = (self.environment.python(), PEERS / self.script, FOLDER / self.folder)
-        return Contender(self.name, command, QUIET, lambda: furnish(self.folder, images))
-
-    def classifies(self, name: str, model: str, threads: int, runs: int, *more: str) -> Contender:
-        """One picture, `runs` times more."""
-        return runs_model(self.runner, self.environment, name, FOLDER / self.folder / model, threads, runs, *more)
-
-
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-LITERT = "run_litert.py"
-TABLE = (
-    Peer("TFLiteConverter", "tflite", OURS, "tflite_converter.py", "candidate.tflite", LITERT),
-    Peer(
-        "TFLiteConverter and ai-edge-quantizer",
-        "ai-edge",
-        OURS,
-        "ai_edge_quantizer_from_keras.py",
-        "candidate.tflite",
-        LITERT,
-        (("TFLiteConverter on LiteRT", "float.tflite", ()),),
-    ),
-    Peer(
-        "OpenVINO and NNCF",
-        "openvino",
-        OPENVINO,
-        "nncf_from_keras.py",
-        "candidate.xml",
-        "run_openvino.py",
-        (
-            ("OpenVINO, as it comes (bfloat16 where the processor has it)", "float.xml", ()),
-            ("OpenVINO, float32", "float.xml", ("f32",)),
-        ),
-    ),
-    Peer(
-        "tf2onnx and ONNX Runtime",
-        "onnxruntime",
-        ONNXRUNTIME,
-        "onnxruntime_static.py",
-        "candidate.onnx",
-        "run_onnxruntime.py",
-        (("ONNX Runtime", "float.onnx", ()),),
-    ),
-)
-INT8, FLOAT = FOLDER / "ours" / "network.int8.tflite", FOLDER / "ours" / "network.none.tflite"
-STORED, PHOTO = FOLDER / "reference.npz", FOLDER / "photo.jpg"
 
 
 @click.command(help=__doc__)
@@ -281,31 +202,6 @@ def preprocessing(scale: Scale) -> Work:
     )
 
 
-def ours(name: str, images: int, options: tuple[str, ...] = (), before: object = None) -> Contender:
-    """`irv2-convert` of the Keras file."""
-    command = (tool("irv2-convert"), "--model", FOLDER / "network.keras", "--preprocessing", "tf")
-    command += ("--labels", FOLDER / "labels.txt", "--calibration", FOLDER / f"calibration-{images}")
-    command += ("--calibration-size", str(images), "--no-validate", "--output-dir", FOLDER / "ours", *options)
-    return Contender(name, command, CACHE, before if callable(before) else lambda: None)
-
-
-def bundled(name: str, images: int) -> Contender:
-    """`irv2-convert` of the bundled demo, which writes no name that others read."""
-    command = (tool("irv2-convert"), "--calibration", FOLDER / f"calibration-{images}", "--no-validate")
-    return Contender(name, (*command, "--output-dir", FOLDER / "bundled"), CACHE, empty_cache)
-
-
-CACHE = {"IRV2_CACHE_DIR": str(FOLDER / "cache")}
-
-
-def runs_model(
-    runner: str, environment: Environment, name: str, model: Path, threads: int, runs: int, *more: str
-) -> Contender:
-    """A script that classifies one picture, `runs` times more."""
-    command = (environment.python(), PEERS / runner, model, PICTURE, str(threads), str(runs), *more)
-    return Contender(name, command, QUIET)
-
-
 def prepare(scale: Scale) -> None:
     """What all start from, and what is not timed: network, images, our float model, environments."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -322,57 +218,12 @@ def prepare(scale: Scale) -> None:
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **CACHE})
 
 
-def write_images(count: int) -> None:
-    """A folder of calibration images, and the same as an array: float32 (count, SIZE, SIZE, 3) in -1..1."""
-    folder, array = FOLDER / f"calibration-{count}", FOLDER / f"calibration-{count}.npy"
-    if array.exists():
-        return
-    images, spec = calibration_images(count), input_spec("tf", SIZE, SIZE)
-    shutil.rmtree(folder, ignore_errors=True)
-    for path in images.paths:
-        copy = folder / path.relative_to(images.root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    np.save(array, np.stack([normalize(load_pixels(path, spec), spec) for path in images.paths]))
-
-
-def calibration_images(count: int) -> ImageSet:
-    """Of the bundled ones; of those for validation where there are not enough."""
-    images = find_images(calibration_data.CALIBRATION)
-    return (images if count <= len(images) else find_images(calibration_data.VALIDATION)).sample(count)
-
-
-def furnish(folder: str, images: int) -> None:
-    """Give a peer an empty folder with the network and `images` calibration images."""
-    place = FOLDER / folder
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    (place / "network.keras").symlink_to(FOLDER / "network.keras")
-    (place / "calibration.npy").symlink_to(FOLDER / f"calibration-{images}.npy")
-
-
-def empty_cache() -> None:
-    """As it is on a machine that converts for the first time."""
-    shutil.rmtree(CACHE["IRV2_CACHE_DIR"], ignore_errors=True)
-
-
 def store() -> None:
     """Store the float model's answers, once."""
     if STORED.exists():
         return
     command = (tool("irv2-drift"), "--save-reference", STORED, "--reference", FLOAT)
     subprocess.run((*command, "--images", calibration_data.VALIDATION), check=True, capture_output=True)
-
-
-def says_what_is_pictured(usage: Usage) -> None:
-    """Raise `ValueError` when a model does not know the picture: no use in its being fast."""
-    if (answer := last_json(usage)["class"]) != PICTURED:
-        raise ValueError(f"class {answer}, not {PICTURED}")
-
-
-def tool(name: str) -> Path:
-    """A command of ours."""
-    return Path(sys.executable).with_name(name)
 
 
 def milliseconds(seconds: float) -> str:

@@ -21,9 +21,15 @@ flags		: fpu
 
 @pytest.fixture
 def bench(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The module, with a peer's environment that is this one and a folder of its own."""
-    module, environments = import_module("bench"), import_module("environments")
-    monkeypatch.setattr(environments.Environment, "python", lambda self: Path(sys.executable))
+    """The module, with a peer's environment that is this one."""
+    monkeypatch.setattr(import_module("environments").Environment, "python", lambda self: Path(sys.executable))
+    return import_module("bench")
+
+
+@pytest.fixture
+def groundwork(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The module, with a folder of its own."""
+    module = import_module("groundwork")
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     return module
 
@@ -49,23 +55,23 @@ def test_the_harness_does_not_import_tensorflow(benchmarks: Path) -> None:
     assert run([sys.executable, "-c", code, str(benchmarks)]).code == 0
 
 
-def test_folder_and_array_of_calibration_images_are_the_same_images(bench: ModuleType, tmp_path: Path) -> None:
+def test_folder_and_array_of_calibration_images_are_the_same_images(groundwork: ModuleType, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    bench.write_images(3)
+    groundwork.write_images(3)
     array, paths = np.load(tmp_path / "calibration-3.npy"), sorted((tmp_path / "calibration-3").rglob("*.png"))
-    assert array.shape == (3, bench.SIZE, bench.SIZE, 3)
+    assert array.shape == (3, groundwork.SIZE, groundwork.SIZE, 3)
     assert array.dtype == np.float32
     assert len(paths) == 3
     in_folder = sorted(np.asarray(Image.open(path), np.float32).mean() / 127.5 - 1 for path in paths)
     assert np.allclose(sorted(array.mean(axis=(1, 2, 3))), in_folder, atol=0.03)
 
 
-def test_a_peer_starts_in_an_empty_folder(bench: ModuleType, tmp_path: Path) -> None:
+def test_a_peer_starts_in_an_empty_folder(groundwork: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "peer").mkdir()
     (tmp_path / "peer" / "candidate.tflite").write_bytes(b"of the last turn")
-    bench.furnish("peer", 10)
+    groundwork.furnish("peer", 10)
     assert sorted(path.name for path in (tmp_path / "peer").iterdir()) == ["calibration.npy", "network.keras"]
 
 

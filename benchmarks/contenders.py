@@ -1,0 +1,117 @@
+"""Who is measured: our commands, and four peers as a table, each in its own environment."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from comparison import Contender, last_json
+from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
+from groundwork import CACHE, FOLDER, PICTURE, PICTURED, empty_cache, furnish
+from processes import Usage
+
+PEERS = Path(__file__).parent / "peers"
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+LITERT = "run_litert.py"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another way to int8.
+
+    Attributes:
+        name: in the table.
+        folder: where its script finds network and images, and leaves its models.
+        environment: that it runs in.
+        script: from Keras to int8, in `PEERS`.
+        candidate: the int8 model it leaves.
+        runner: the script, in `PEERS`, that classifies with it.
+        floats: name and file of the float models it leaves, each with what its runner is told beyond.
+    """
+
+    name: str
+    folder: str
+    environment: Environment
+    script: str
+    candidate: str
+    runner: str
+    floats: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+    def converts(self, images: int) -> Contender:
+        """From Keras to int8."""
+        command = (self.environment.python(), PEERS / self.script, FOLDER / self.folder)
+        return Contender(self.name, command, QUIET, lambda: furnish(self.folder, images))
+
+    def classifies(self, name: str, model: str, threads: int, runs: int, *more: str) -> Contender:
+        """One picture, `runs` times more."""
+        return runs_model(self.runner, self.environment, name, FOLDER / self.folder / model, threads, runs, *more)
+
+
+TABLE = (
+    Peer("TFLiteConverter", "tflite", OURS, "tflite_converter.py", "candidate.tflite", LITERT),
+    Peer(
+        "TFLiteConverter and ai-edge-quantizer",
+        "ai-edge",
+        OURS,
+        "ai_edge_quantizer_from_keras.py",
+        "candidate.tflite",
+        LITERT,
+        (("TFLiteConverter on LiteRT", "float.tflite", ()),),
+    ),
+    Peer(
+        "OpenVINO and NNCF",
+        "openvino",
+        OPENVINO,
+        "nncf_from_keras.py",
+        "candidate.xml",
+        "run_openvino.py",
+        (
+            ("OpenVINO, as it comes (bfloat16 where the processor has it)", "float.xml", ()),
+            ("OpenVINO, float32", "float.xml", ("f32",)),
+        ),
+    ),
+    Peer(
+        "tf2onnx and ONNX Runtime",
+        "onnxruntime",
+        ONNXRUNTIME,
+        "onnxruntime_static.py",
+        "candidate.onnx",
+        "run_onnxruntime.py",
+        (("ONNX Runtime", "float.onnx", ()),),
+    ),
+)
+INT8, FLOAT = FOLDER / "ours" / "network.int8.tflite", FOLDER / "ours" / "network.none.tflite"
+
+
+def ours(name: str, images: int, options: tuple[str, ...] = (), before: object = None) -> Contender:
+    """`irv2-convert` of the Keras file."""
+    command = (tool("irv2-convert"), "--model", FOLDER / "network.keras", "--preprocessing", "tf")
+    command += ("--labels", FOLDER / "labels.txt", "--calibration", FOLDER / f"calibration-{images}")
+    command += ("--calibration-size", str(images), "--no-validate", "--output-dir", FOLDER / "ours", *options)
+    return Contender(name, command, CACHE, before if callable(before) else lambda: None)
+
+
+def bundled(name: str, images: int) -> Contender:
+    """`irv2-convert` of the bundled demo, which writes no name that others read."""
+    command = (tool("irv2-convert"), "--calibration", FOLDER / f"calibration-{images}", "--no-validate")
+    return Contender(name, (*command, "--output-dir", FOLDER / "bundled"), CACHE, empty_cache)
+
+
+def runs_model(
+    runner: str, environment: Environment, name: str, model: Path, threads: int, runs: int, *more: str
+) -> Contender:
+    """A script that classifies one picture, `runs` times more."""
+    command = (environment.python(), PEERS / runner, model, PICTURE, str(threads), str(runs), *more)
+    return Contender(name, command, QUIET)
+
+
+def says_what_is_pictured(usage: Usage) -> None:
+    """Raise `ValueError` when a model does not know the picture: no use in its being fast."""
+    if (answer := last_json(usage)["class"]) != PICTURED:
+        raise ValueError(f"class {answer}, not {PICTURED}")
+
+
+def tool(name: str) -> Path:
+    """A command of ours."""
+    return Path(sys.executable).with_name(name)
