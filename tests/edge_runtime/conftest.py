@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge_runtime import delegates
+from edge_runtime.delegates import COMPILED, DELEGATES
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.plugins import COMPILER, SOURCE, compile_library
 from tests.edge_runtime.tiny_model import SIZE, tiny_artifact
@@ -51,3 +54,12 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees, or changes, what `irv2-benchmark --save` has found out on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No delegate is installed on this system, and none is configured."""
+    monkeypatch.setattr(delegates, "SYSTEM_FOLDERS", ())
+    for kind in DELEGATES.values():
+        monkeypatch.delenv(kind.variable, raising=False)
+    monkeypatch.setitem(sys.modules, COMPILED, None)

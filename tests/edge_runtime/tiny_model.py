@@ -28,6 +28,11 @@ SIZE = 8
 SPEC = InputSpec(SIZE, SIZE, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
 PIXEL_SCALE = 1 / 127.5
 OUTPUT_SCALE = 1 / 256
+UINT8 = TensorEnd("image", "uint8", PIXEL_SCALE, 128, "pixels")
+INT8 = TensorEnd("image", "int8", PIXEL_SCALE, 0, "pixels")
+NORMALIZED = TensorEnd("image", "int8", PIXEL_SCALE, 0, "normalized")
+INT8_ANSWER = TensorEnd("probabilities", "int8", OUTPUT_SCALE, -128)
+"""Ends that the network may have in place of float32."""
 
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from convert.errors import SourceError
+from convert.network import weights
 from convert.network.architecture import inception_resnet_v2
-from tests.convert.article import SMALL, random_images
+from convert.network.sources import ModelSource
+from tests.convert.article import SMALL, random_images, randomise
 
 SMALL_NETWORK = {"repeats": SMALL["repeats"], "width": SMALL["width"]}
 IMAGES = random_images(75)
@@ -32,3 +36,25 @@ def error_of(call: Callable[[], object]) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def classifier(
+    last: Any = "softmax", size: int | None = 8, channels: int = 3, classes: int = 5, dtype: str = "float32"
+) -> keras.Model:
+    """A small classifier whose weights all matter; `last` is the activation of its last layer."""
+    image = keras.Input((size, size, channels))
+    x = layers.Conv2D(6, 3, activation="relu", dtype=dtype)(image)
+    x = layers.BatchNormalization(dtype=dtype)(x)
+    x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    return randomise(
+        keras.Model(image, layers.Dense(classes, activation=last, dtype=dtype, name="head")(x), name="tiny")
+    )
+
+
+def save(model: keras.Model, path: Path) -> Path:
+    model.save(path)
+    return path
+
+
+def load_path(path: Path, input_size: int | None = None) -> weights.LoadedModel:
+    return weights.load(ModelSource(model=str(path), input_size=input_size))

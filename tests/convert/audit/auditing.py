@@ -1,0 +1,28 @@
+"""What `irv2-inspect` says of a model, as its users get it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import numpy as np
+
+from convert.cli_inspect import inspect as command
+
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
+
+
+def audit(model: bytes, folder: Path, *options: str) -> dict[str, Any]:
+    """The machine-readable report."""
+    path = folder / "model.tflite"
+    path.write_bytes(model)
+    result = click.testing.CliRunner().invoke(command, [str(path), "--json", *options])
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def found(report: dict[str, Any]) -> dict[str, str]:
+    """Check -> severity of all findings but notes on requantizations, which sound models have."""
+    return {entry["check"]: entry["severity"] for entry in report["findings"] if entry["check"] != "requantization"}

@@ -1,0 +1,105 @@
+"""Opening an artifact, or a model of someone else, and what must fit together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_runtime import ArtifactError, Classifier, EngineError, InputSpec
+from edge_runtime.preprocess import Pixels
+from tests.edge_runtime.tiny_model import (
+    INT8,
+    LABELS,
+    SPEC,
+    UINT8,
+    expected_probabilities,
+    tiny_artifact,
+    tiny_flatbuffer,
+)
+
+
+@pytest.fixture
+def foreign_path(tmp_path: Path) -> Path:
+    """A model of someone else: no card, no labels."""
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(tiny_flatbuffer())
+    return path
+
+
+def test_a_foreign_model_opens_with_an_input_spec(foreign_path: Path, noise: Pixels) -> None:
+    with Classifier.open(foreign_path, spec=SPEC, labels=("r", "g", "b")) as classifier:
+        assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise), abs=1e-6)
+        assert (classifier.labels, classifier.artifact) == (("r", "g", "b"), None)
+
+
+def test_a_foreign_model_without_labels_numbers_its_classes(foreign_path: Path) -> None:
+    with Classifier.open(foreign_path, spec=SPEC) as classifier:
+        assert classifier.labels == ("0", "1", "2")
+
+
+def test_a_foreign_model_gets_no_silent_defaults(foreign_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="explicit InputSpec"):
+        Classifier.open(foreign_path)
+
+
+def test_another_preprocessing_changes_the_answer(foreign_path: Path, noise: Pixels) -> None:
+    other = replace(SPEC, mean=(0.0, 50.0, 100.0), std=(255.0, 100.0, 50.0))
+    with Classifier.open(foreign_path, spec=other) as classifier:
+        assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise, other), abs=1e-6)
+
+
+def test_a_foreign_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Classifier.open(tmp_path / "missing.tflite", spec=SPEC)
+
+
+def test_labels_must_be_as_many_as_outputs(foreign_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"output is \(1, 3\), there are 2 labels"):
+        Classifier.open(foreign_path, spec=SPEC, labels=("yes", "no"))
+
+
+def test_the_preprocessing_must_make_what_the_model_takes(foreign_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"model takes \(1, 8, 8, 3\), the preprocessing makes \(1, 9, 8, 3\)"):
+        Classifier.open(foreign_path, spec=replace(SPEC, height=9))
+
+
+def test_the_card_must_name_the_models_dtype(tmp_path: Path) -> None:
+    tiny = tiny_artifact(UINT8)
+    path = replace(tiny, flatbuffer=tiny_flatbuffer(INT8)).signed().write(tmp_path / "lying.tflite")
+    with pytest.raises(ArtifactError, match="model takes int8, its card says uint8"):
+        Classifier.open(path)
+
+
+def test_the_card_decides_about_the_preprocessing(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        assert (classifier.spec, classifier.labels) == (SPEC, LABELS)
+        assert classifier.artifact is not None
+        assert classifier.artifact.card.name == "tiny"
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+def test_a_pinned_hash_is_held(artifact_path: Path, spec: InputSpec | None) -> None:
+    Classifier.open(artifact_path, spec=spec, sha256=hashlib.sha256(artifact_path.read_bytes()).hexdigest()).close()
+    with pytest.raises(ArtifactError, match="not the file you pinned"):
+        Classifier.open(artifact_path, spec=spec, sha256="0" * 64)
+
+
+def test_the_receipt_says_what_runs(artifact_path: Path) -> None:
+    with Classifier.open(artifact_path, engine="litert", threads=3) as classifier:
+        receipt = classifier.receipt
+    assert (receipt.engine, receipt.device, receipt.threads) == ("litert", "cpu", 3)
+    assert receipt.version[0].isdigit()
+    with Classifier.open(artifact_path) as classifier:
+        assert classifier.receipt.threads == os.cpu_count()
+
+
+def test_a_closed_classifier_says_so(artifact_path: Path, noise: Pixels) -> None:
+    with Classifier.open(artifact_path) as classifier:
+        pass
+    classifier.close()
+    with pytest.raises(EngineError, match="closed: open it again"):
+        classifier.predict(noise)
