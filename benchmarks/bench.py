@@ -18,7 +18,7 @@ import click
 import calibration_data
 import machine
 from comparison import Contender, Work, in_turns, markdown, reported_seconds
-from contenders import FLOAT, INT8, LITERT, PEERS, TABLE, bundled, ours, runs_model, says_what_is_pictured, tool
+from contenders import FLOAT, INT8, LITERT, PEERS, TABLE, bundled, ours, runs_model, says_what_is_pictured, store, tool
 from convert.atomic import write_atomically
 from convert.network.sources import ModelSource
 from edge_runtime.benchmark import synthetic_photo
@@ -216,14 +216,6 @@ def prepare(scale: Scale) -> None:
     STORED.unlink(missing_ok=True)
     command = ours("", scale.calibration, ("--quantize", "none")).command
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **CACHE})
-
-
-def store() -> None:
-    """Store the float model's answers, once."""
-    if STORED.exists():
-        return
-    command = (tool("irv2-drift"), "--save-reference", STORED, "--reference", FLOAT)
-    subprocess.run((*command, "--images", calibration_data.VALIDATION), check=True, capture_output=True)
 
 
 def milliseconds(seconds: float) -> str:

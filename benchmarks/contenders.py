@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import calibration_data
 from comparison import Contender, last_json
 from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
-from groundwork import CACHE, FOLDER, PICTURE, PICTURED, empty_cache, furnish
+from groundwork import CACHE, FOLDER, PICTURE, PICTURED, STORED, empty_cache, furnish
 from processes import Usage
 
 PEERS = Path(__file__).parent / "peers"
@@ -96,6 +98,14 @@ def bundled(name: str, images: int) -> Contender:
     """`irv2-convert` of the bundled demo, which writes no name that others read."""
     command = (tool("irv2-convert"), "--calibration", FOLDER / f"calibration-{images}", "--no-validate")
     return Contender(name, (*command, "--output-dir", FOLDER / "bundled"), CACHE, empty_cache)
+
+
+def store() -> None:
+    """Store the float model's answers, once."""
+    if STORED.exists():
+        return
+    command = (tool("irv2-drift"), "--save-reference", STORED, "--reference", FLOAT)
+    subprocess.run((*command, "--images", calibration_data.VALIDATION), check=True, capture_output=True)
 
 
 def runs_model(
