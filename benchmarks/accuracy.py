@@ -4,8 +4,8 @@
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
 Peers run as their documentation shows them, each in a process of its own, in the environments of
-`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.gate.drift` for
-all.
+`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.drift`
+for all.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from rich.console import Console
 import calibration_data
 from convert import building
 from convert.building import FloatModel, Recipe
+from convert.cli.progress import TerminalProgress
+from convert.drift import drift
+from convert.drift.drift import Answers, Drift
 from convert.errors import QuantizationError
-from convert.gate import drift
-from convert.gate.drift import Answers, Drift
-from convert.image_sets import ImageSet, PixelReader, find_images
-from convert.network.demo_weights import LABELS
-from convert.network.lowering import LoweringRequest, lower
-from convert.network.sources import ModelSource
-from convert.preprocessing import input_spec
-from convert.quantization import recovery
-from convert.quantization.calibration import observe
+from convert.images.conventions import input_spec
+from convert.images.dataset import ImageSet, PixelReader, find_images
+from convert.keras_models.demo_weights import LABELS
+from convert.keras_models.sources import ModelSource
+from convert.lowering.lower import LoweringRequest, lower
+from convert.quantization import float_fallback
+from convert.quantization.calibrate import FitRequest, Fitted, fit
 from convert.quantization.calibrators import CALIBRATORS
-from convert.quantization.ends import check_ends, tensor_ends
-from convert.quantization.fitting import FitRequest, Fitted, fit
+from convert.quantization.io_tensors import check_ends, tensor_ends
 from convert.quantization.quantize import head_begins
 from convert.quantization.schemes import SCHEMES
-from convert.terminal import TerminalProgress
-from convert.tflite_graph import TfliteGraph
+from convert.quantization.statistics import observe
+from convert.tflite.graph import TfliteGraph
 from edge_runtime.affine import dequantize, quantize
-from edge_runtime.encoding import encode
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
+from edge_runtime.tensors import encode
 from environments import OPENVINO, OURS, Environment
 from keras_file import save_keras
 
@@ -121,16 +121,16 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
         yield name, lambda recipe=recipe: ours(task, recipe, whole)
 
 
-def fallbacks(task: Task, fitted: Fitted) -> list[recovery.Fallback]:
+def fallbacks(task: Task, fitted: Fitted) -> list[float_fallback.Fallback]:
     """What `--recover` would try, chosen on held-out calibration images."""
     graph, trial = TfliteGraph(fitted.rounded), fitted.trial
     assert trial is not None
 
-    def evaluate(float_layers: Sequence[str]) -> recovery.Score:
+    def evaluate(float_layers: Sequence[str]) -> float_fallback.Score:
         recipe = Recipe(SCHEMES["mixed"], ends(task), tuple(float_layers))
         return trial.score(building.apply(task.network, recipe, fitted))
 
-    return recovery.search(recovery.segments(graph, head_begins(graph)), evaluate)
+    return float_fallback.search(float_fallback.segments(graph, head_begins(graph)), evaluate)
 
 
 def ends(task: Task) -> str:
@@ -144,7 +144,7 @@ def ends(task: Task) -> str:
 
 def weighted(task: Task) -> int:
     """How many layers with weights the network has."""
-    return sum(operator.name in recovery.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
+    return sum(operator.name in float_fallback.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
 
 
 def ours(task: Task, recipe: Recipe, fitted: Fitted) -> Answers:

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convert import metrics
-from convert.image_sets import find_images
+from convert.images.dataset import find_images
+from convert.statistics import metrics
 from edge_runtime import Classifier
+from edge_runtime.jpeg_scaling import DECODINGS
 from edge_runtime.preprocess import load_pixels
-from edge_runtime.scaled import DECODINGS
 
 GAPS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 SCALE = 8

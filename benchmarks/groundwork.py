@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import calibration_data
-from convert.image_sets import ImageSet, find_images
-from convert.preprocessing import input_spec
+from convert.images.conventions import input_spec
+from convert.images.dataset import ImageSet, find_images
 from edge_runtime.preprocess import load_pixels, normalize
 
 FOLDER = Path("build/bench").absolute()

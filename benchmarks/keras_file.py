@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from convert.network.sources import ModelSource
+from convert.keras_models.sources import ModelSource
 
 SAVE = """
 import sys
-from convert.network import weights
-from convert.network.sources import ModelSource
+from convert.keras_models import weights
+from convert.keras_models.sources import ModelSource
 weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])
 """
 

@@ -24,7 +24,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
 
 from benchmarks.litert_profiler import Event, ProfiledModel
-from convert.tflite_graph import Operator, TfliteGraph
+from convert.tflite.graph import Operator, TfliteGraph
 
 SCHEMA = flatbuffer_utils.schema_fb
 RUNS, WARM_UP = 60, 5

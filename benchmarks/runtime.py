@@ -17,7 +17,7 @@ from pathlib import Path
 
 import edge_runtime
 from edge_runtime.benchmark import synthetic_photo
-from edge_runtime.scaled import DECODINGS
+from edge_runtime.jpeg_scaling import DECODINGS
 
 RUNS = 7
 IMPORTS = {"numpy and Pillow": "import numpy, PIL.Image", "edge_runtime": "import numpy, PIL.Image, edge_runtime"}

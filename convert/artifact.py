@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from convert import building, packaging, provenance
+from convert import building, provenance
 from convert.audit.runtimes import refuse_newer
 from convert.building import FloatModel, Recipe
-from convert.gate import drift
-from convert.gate.counts import Comparison
-from convert.gate.drift import Drift, Gate
+from convert.drift import drift
+from convert.drift.comparison import Comparison
+from convert.drift.drift import Drift, Gate
 from convert.preparation import Prepared, timed
-from convert.progress import Progress
-from convert.quantization import layers
-from convert.quantization.fitting import Fitted
+from convert.quantization import layer_comparison
+from convert.quantization.calibrate import Fitted
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.schemes import Scheme
-from convert.reporting import page, report
-from convert.reporting.report import Outcome
+from convert.reporting import html
+from convert.reporting import outcome as report
+from convert.reporting.outcome import Outcome
+from convert.system.progress import Progress
+from convert.tflite import artifact_writer
 from edge_runtime.benchmark import measure as measure_speed
 
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -59,7 +61,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         spent,
         calibration=fitted.to_json() if fitted is not None and recipe.scheme.calibrates else None,
         layers=[layer.to_json() for layer in per_layer],
-        float_layers=tuple(map(layers.layer_name, recipe.float_layers)),
+        float_layers=tuple(map(layer_comparison.layer_name, recipe.float_layers)),
         keras_sqnr_db=network.lowered.keras_sqnr_db,
         latency_ms=_latency_ms(recipe.scheme, path),
         compared=compared,
@@ -69,16 +71,16 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
     return outcome
 
 
-def _write(folder: Path, built: packaging.Package, measured: Drift | None, gate: Gate | None) -> tuple[Path, str]:
+def _write(folder: Path, built: artifact_writer.Package, measured: Drift | None, gate: Gate | None) -> tuple[Path, str]:
     """Path and SHA-256 of the artifact."""
     name = f"{built.card.name}.{built.card.scheme}"
     passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
     path = failing if gate is not None and gate.verdict == drift.FAIL else passing
     summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
-    sha256 = packaging.write(built.with_drift(summary), path)
-    stale = [report.beside(path), page.beside(path)]  # of another artifact, should the run end before the new ones
+    sha256 = artifact_writer.write(built.with_drift(summary), path)
+    stale = [report.beside(path), html.beside(path)]  # of another artifact, should the run end before the new ones
     if gate is not None and gate.verdict == drift.PASS:
-        stale += [failing, report.beside(failing), page.beside(failing)]
+        stale += [failing, report.beside(failing), html.beside(failing)]
     for old in stale:
         old.unlink(missing_ok=True)
     return path, sha256
@@ -86,14 +88,16 @@ def _write(folder: Path, built: packaging.Package, measured: Drift | None, gate:
 
 def _compare_layers(
     quantized: QuantizedModel, recipe: Recipe, fitted: Fitted | None, network: FloatModel
-) -> list[layers.Layer]:
+) -> list[layer_comparison.Layer]:
     """Layer by layer, for schemes with integer activations whose kernels are fast enough."""
     if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
         return []
-    return layers.compare_layers(fitted.equalized, quantized, network.spec, fitted.pixels)
+    return layer_comparison.compare_layers(fitted.equalized, quantized, network.spec, fitted.pixels)
 
 
-def _compare(prepared: Prepared, recipe: Recipe, built: packaging.Package, progress: Progress) -> Comparison | None:
+def _compare(
+    prepared: Prepared, recipe: Recipe, built: artifact_writer.Package, progress: Progress
+) -> Comparison | None:
     """Answers of the artifact as it will be shipped, opened as a device opens it, beside the reference's."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
@@ -102,7 +106,7 @@ def _compare(prepared: Prepared, recipe: Recipe, built: packaging.Package, progr
     if len(few) < len(images):
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
-    packaging.write(built, path)
+    artifact_writer.write(built, path)
     with drift.open_for_many(path) as classifier:
         name = f"drift of {scheme.name}"
         candidate = drift.answer(classifier, few, lambda done: progress.count(name, done, len(few)))

@@ -11,18 +11,18 @@ from typing import Any
 
 from convert.audit.runtimes import oldest_runtime
 from convert.errors import QuantizationError
-from convert.network.lowering import LoweredModel
-from convert.packaging import Package, package
-from convert.quantization.correction import correct_head
-from convert.quantization.fitting import Fitted
-from convert.quantization.layers import layer_name
+from convert.lowering.lower import LoweredModel
+from convert.quantization.bias_correction import correct_head
+from convert.quantization.calibrate import Fitted
+from convert.quantization.layer_comparison import layer_name
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import Scheme
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.artifact_writer import Package, package
+from convert.tflite.graph import TfliteGraph
 from edge_runtime import Card, InputSpec
-from edge_runtime.encoding import answer_probe
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
+from edge_runtime.tensors import answer_probe
 
 VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
 NAMES_SHOWN = 5

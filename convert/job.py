@@ -8,12 +8,12 @@ from pathlib import Path
 
 import calibration_data
 from convert.audit.runtimes import check_target
+from convert.drift.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.gate.drift import Limits
-from convert.image_sets import ImageSet, Snapshot, find_images, refuse_overlap
-from convert.network.sources import DEMO, ModelSource
-from convert.preprocessing import CONVENTIONS
-from convert.quantization import calibrators, sufficiency
+from convert.images.conventions import CONVENTIONS
+from convert.images.dataset import ImageSet, Snapshot, find_images, refuse_overlap
+from convert.keras_models.sources import DEMO, ModelSource
+from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import Scheme, check_io
 
 
@@ -167,7 +167,7 @@ def _parted(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSe
     """The calibration images to fit to, and those held out."""
     if images is None:
         return None, None
-    chosen = images.sample(job.calibration_size or sufficiency.MOST)
+    chosen = images.sample(job.calibration_size or convergence.MOST)
     if not job.recover and job.calibrator != calibrators.AUTO:
         return chosen, None
     if len(chosen) < FEWEST_TO_CHOOSE:

@@ -17,19 +17,20 @@ from convert.artifact import make_artifact
 from convert.building import Recipe
 from convert.cache.recall import Memory
 from convert.cache.store import open_cache
+from convert.drift import drift
 from convert.errors import ConvertError
-from convert.gate import drift
 from convert.job import Job, check
-from convert.ownership import scratch_folder
 from convert.preparation import Prepared, prepare
-from convert.progress import Progress
+from convert.quantization.evaluation import Score
+from convert.quantization.float_fallback import Fallback, search, segments
 from convert.quantization.quantize import head_begins
-from convert.quantization.recovery import Fallback, search, segments
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.trial import Score
-from convert.reporting import page, report
-from convert.reporting.report import Outcome, Step
-from convert.tflite_graph import TfliteGraph
+from convert.reporting import html
+from convert.reporting import outcome as report
+from convert.reporting.outcome import Outcome, Step
+from convert.system.progress import Progress
+from convert.system.temporary import scratch_folder
+from convert.tflite.graph import TfliteGraph
 
 
 def convert(job: Job, progress: Progress) -> list[Outcome]:
@@ -124,4 +125,4 @@ def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
     reports = [report.to_json(outcome) for outcome in outcomes]
     for value, outcome in zip(reports, outcomes, strict=True):
         others = [other for other in reports if other is not value]
-        page.write(page.render(value, outcome.compared, others, job.thumbnails), page.beside(outcome.path))
+        html.write(html.render(value, outcome.compared, others, job.thumbnails), html.beside(outcome.path))

@@ -11,19 +11,19 @@ from pathlib import Path
 import calibration_data
 from convert import building
 from convert.building import FloatModel
-from convert.cache import steps
+from convert.cache import stages
 from convert.cache.recall import Memory
+from convert.drift import drift
+from convert.drift.drift import Answers
 from convert.errors import SourceError
-from convert.gate import drift
-from convert.gate.drift import Answers
-from convert.image_sets import ImageSet, find_images, note_skipped
+from convert.images.conventions import input_spec
+from convert.images.dataset import ImageSet, find_images, note_skipped
+from convert.images.preprocessing_check import IMAGES, refuse_wrong_preprocessing
 from convert.job import Inputs, Job
-from convert.network.lowering import LoweredModel, LoweringRequest, lower
-from convert.plausibility import IMAGES, refuse_wrong_preprocessing
-from convert.preprocessing import input_spec
-from convert.progress import Progress
-from convert.quantization.ends import check_ends
-from convert.quantization.fitting import FitRequest, Fitted, fit
+from convert.lowering.lower import LoweredModel, LoweringRequest, lower
+from convert.quantization.calibrate import FitRequest, Fitted, fit
+from convert.quantization.io_tensors import check_ends
+from convert.system.progress import Progress
 
 COMPARED_WITH_KERAS = 8
 
@@ -90,7 +90,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> FloatMode
         lowered = lower(request, progress.stage)
         return lowered, lowered.path.read_bytes()
 
-    lowered, model = memory.of(steps.lowering(request, compute))
+    lowered, model = memory.of(stages.lowering(request, compute))
     memory.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
@@ -117,7 +117,7 @@ def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, m
     def compute(progress: Progress) -> None:
         refuse_wrong_preprocessing(network.model, network.spec, network.labels, few)
 
-    memory.of(steps.plausibility(job.source.name, network, few, compute))
+    memory.of(stages.plausibility(job.source.name, network, few, compute))
 
 
 def _fit(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> Fitted | None:
@@ -129,7 +129,7 @@ def _fit(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> Fitte
     def compute(progress: Progress) -> Fitted:
         return fit(network.model, network.spec, images, held_out, request, progress)
 
-    return memory.of(steps.calibration(job.source.name, network, images, held_out, request, compute))
+    return memory.of(stages.calibration(job.source.name, network, images, held_out, request, compute))
 
 
 def _reference_answers(
@@ -147,4 +147,4 @@ def _reference_answers(
         note_skipped(progress.note, given.skipped, images)
         return given
 
-    return memory.of(steps.answers(job.source.name, network, images, scratch, compute))
+    return memory.of(stages.answers(job.source.name, network, images, scratch, compute))

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from convert.building import Recipe
-from convert.image_sets import ImageSet, manifest_sha256
+from convert.images.dataset import ImageSet, manifest_sha256
 from convert.job import Inputs, Job
-from convert.machine import machine
+from convert.system.machine import machine
 
 
 def of(job: Job, inputs: Inputs, recipe: Recipe) -> dict[str, Any]:

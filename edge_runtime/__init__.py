@@ -11,8 +11,8 @@ from edge_runtime.card import Card
 from edge_runtime.classifier import Classifier, Frame
 from edge_runtime.errors import ArtifactError, DelegateError, EdgeError, EngineError, ImageError
 from edge_runtime.preprocess import InputSpec
-from edge_runtime.ranking import Prediction
 from edge_runtime.receipt import Receipt
+from edge_runtime.top_k import Prediction
 
 __all__ = [
     "ArtifactError",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime import fastest
+from edge_runtime import _autotune
 from edge_runtime.classifier import Classifier
 from edge_runtime.delegates import CPU, DELEGATES
 from edge_runtime.engines import AUTO, choose_engine, import_interpreter
@@ -172,7 +172,7 @@ def _save(model: str, speeds: Sequence[Speed]) -> dict[str, str]:
     """Remember the delegate with the shortest median; one that fell back to the CPU is no choice of its own."""
     proven = [speed for speed in speeds if speed.receipt.fallback is None]
     best = min(proven, key=lambda speed: speed.p50_ms).receipt.requested
-    return {"delegate": best, "file": os.fspath(fastest.remember(model, best))}
+    return {"delegate": best, "file": os.fspath(_autotune.remember(model, best))}
 
 
 def _print_report(report: dict[str, Any], speeds: Sequence[Speed]) -> None:

@@ -12,19 +12,19 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from edge_runtime import fastest
-from edge_runtime.ahead import ahead
+from edge_runtime import _autotune
+from edge_runtime._engine_pool import EnginePool
+from edge_runtime._prefetch import ahead
 from edge_runtime.artifact import Artifact
 from edge_runtime.card import TensorEnd
 from edge_runtime.delegates import CPU, DelegateRequest, Task, open_engines
-from edge_runtime.encoding import Probabilities, check_ends, encode, run
-from edge_runtime.engine_pool import EnginePool
 from edge_runtime.engines import AUTO, AnyEngine, choose_engine
 from edge_runtime.errors import EngineError
 from edge_runtime.model import Model
 from edge_runtime.preprocess import ImageSource, InputSpec, Pixels, load_pixels
-from edge_runtime.ranking import Choice, Prediction
 from edge_runtime.receipt import Receipt
+from edge_runtime.tensors import Probabilities, check_ends, encode, run
+from edge_runtime.top_k import Choice, Prediction
 
 
 @dataclass(frozen=True)
@@ -246,4 +246,4 @@ class Classifier:
 def _chosen_delegate(delegate: str | os.PathLike[str], model: Model) -> DelegateRequest:
     if delegate != AUTO:
         return DelegateRequest.parse(os.fspath(delegate))
-    return fastest.recall(model.sha256) or DelegateRequest.parse(CPU)
+    return _autotune.recall(model.sha256) or DelegateRequest.parse(CPU)

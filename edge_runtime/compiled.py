@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.dataflow import check_dataflow
+from edge_runtime._graph_check import check_dataflow
+from edge_runtime._mmap import text_path
 from edge_runtime.engines import EngineChoice, first_line, import_interpreter, model_arguments, tensor_end
 from edge_runtime.errors import EngineError
-from edge_runtime.mapping import text_path
 
 MODULE = "ai_edge_litert.compiled_model"
 SIGNATURE = 0

@@ -19,10 +19,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime._graph_check import check_dataflow
+from edge_runtime._mmap import release_pages, text_path
 from edge_runtime.card import TensorEnd
-from edge_runtime.dataflow import check_dataflow
 from edge_runtime.errors import EngineError
-from edge_runtime.mapping import release_pages, text_path
 
 AUTO = "auto"
 ENGINES = {

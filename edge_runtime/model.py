@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edge_runtime.artifact import Artifact, check_file_sha256, check_tflite, has_card, open_artifact
 from edge_runtime.card import TensorEnd
-from edge_runtime.encoding import Probabilities, answer_probe, check_ends
 from edge_runtime.engines import AnyEngine
 from edge_runtime.preprocess import InputSpec
+from edge_runtime.tensors import Probabilities, answer_probe, check_ends
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
-from edge_runtime.ranking import Prediction
 from edge_runtime.recorder import Recorder
 from edge_runtime.terminal import (
     ERROR,
@@ -30,6 +29,7 @@ from edge_runtime.terminal import (
     printable,
     run_command,
 )
+from edge_runtime.top_k import Prediction
 
 NAME = "irv2-predict"
 STDIN = "-"

@@ -2,8 +2,8 @@
 
     file or picture -> upright RGB -> central crop -> resize -> uint8 pixels -> (pixels - mean) / std
 
-Where the card says so, a large JPEG is decoded at a fraction of its size: `edge_runtime/scaled.py` has the rule. The
-parameters stand in the artifact's card as an `InputSpec`; there are no defaults on a device.
+Where the card says so, a large JPEG is decoded at a fraction of its size: `edge_runtime/jpeg_scaling.py` has the rule.
+The parameters stand in the artifact's card as an `InputSpec`; there are no defaults on a device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edge_runtime.errors import ArtifactError, ImageError
-from edge_runtime.scaled import DECODINGS, Box, Extent, draft
+from edge_runtime.jpeg_scaling import DECODINGS, Box, Extent, draft
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]

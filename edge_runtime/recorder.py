@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from edge_runtime.classifier import Classifier
-from edge_runtime.encoding import Probabilities
 from edge_runtime.errors import ImageError
 from edge_runtime.model import model_sha256
+from edge_runtime.tensors import Probabilities
 
 FORMAT, FORMAT_VERSION = "irv2-edge recording", 1
 

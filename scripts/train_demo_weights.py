@@ -1,7 +1,7 @@
 """Train the demo network's batch-normalizations and dense layer on Fashion-MNIST.
 
     apt-get install dataset-fashion-mnist
-    python scripts/train_demo_weights.py --size 139 --steps 6000 --output convert/network/data/demo_weights.npz
+    python scripts/train_demo_weights.py --size 139 --steps 6000 --output convert/keras_models/data/demo_weights.npz
 
 Runs on any Keras backend (KERAS_BACKEND=tensorflow|jax|torch), at any size, shows its progress, and
 goes on from its last checkpoint when it is started again with the same --checkpoint folder.
@@ -17,8 +17,8 @@ import click
 import keras
 import numpy as np
 
-from convert.network.architecture import inception_resnet_v2, unit_names
-from convert.network.demo_weights import set_random_kernels, set_trained_parameters, trained_parameters
+from convert.keras_models.demo_weights import set_random_kernels, set_trained_parameters, trained_parameters
+from convert.keras_models.inception_resnet_v2 import inception_resnet_v2, unit_names
 from fashion_mnist import INSTALLED, Array, read_split
 
 CLASSES = 10
@@ -34,7 +34,7 @@ BRANCH_GAMMA = 0.2
 @click.option("--dataset", type=Path, default=INSTALLED, show_default=True)
 @click.option("--start", type=Path, help="Demo weights to continue from.")
 @click.option("--checkpoint", type=Path, default=Path("build/demo_checkpoint"), show_default=True)
-@click.option("--output", type=Path, default=Path("convert/network/data/demo_weights.npz"), show_default=True)
+@click.option("--output", type=Path, default=Path("convert/keras_models/data/demo_weights.npz"), show_default=True)
 def main(
     size: int,
     steps: int,

@@ -121,7 +121,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory, calibration_folder: Pa
     """
     import keras
 
-    from convert.network.architecture import inception_resnet_v2
+    from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 
     keras.utils.set_random_seed(7)
     model = inception_resnet_v2((SIZE, SIZE, 3), len(COLOURS), repeats=(1, 1, 1), width=0.125)

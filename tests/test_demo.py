@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import calibration_data
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph
 from edge_runtime import Classifier
 from edge_runtime.artifact import Artifact, open_artifact
 from tests.conftest import DemoArtifact, Finished, run_command

@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
-from convert.cli import convert
-from convert.cli_drift import drift
-from convert.cli_inspect import inspect
+from convert.cli.convert import convert
+from convert.cli.drift import drift
+from convert.cli.inspect import inspect
 from edge_runtime import benchmark, predict
 
 ROOT = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from convert.audit import runtimes, verdict
-from convert.audit.census import FLOATS, Census, FloatRun, Step, plural
-from convert.audit.findings import ERROR, WARNING, Finding, find_all
+from convert.audit.checks import ERROR, WARNING, Finding, find_all
+from convert.audit.operators import FLOATS, Census, FloatRun, Step, plural
 from convert.errors import LoweringError
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph
 from edge_runtime.artifact import Artifact, check_tflite, has_card, open_artifact
 
 FORMAT = 1

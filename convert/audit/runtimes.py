@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from convert.errors import QuantizationError
-from convert.tflite_graph import TfliteGraph, has_constants_outside
+from convert.tflite.graph import TfliteGraph, has_constants_outside
 
 TABLE = "operator_versions.csv"
 PROBED_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convert.audit.census import CONVOLUTIONS, DENSE, DYNAMIC, FLOATS, Census, Step, plural
+from convert.audit.operators import CONVOLUTIONS, DENSE, DYNAMIC, FLOATS, Census, Step, plural
 
 INT8, UINT8, INT16X8, MIXED = "int8", "uint8", "int16x8", "mixed"
 DYNAMIC_RANGE, WEIGHTS_ONLY, FLOAT16, FLOAT = "dynamic", "weights-only", "float16", "float"
@@ -34,7 +34,7 @@ def judge(census: Census) -> Verdict:
 
     int8 (or uint8, int16x8) is a graph whose convolutions are all integer and whose only float operators are a head
     after the last integers, with at most one dense operator in it (pool, dense, softmax), and an addition that moves
-    float pixels onto the steps of the integers (`convert.quantization.ends`). Anything else that has an
+    float pixels onto the steps of the integers (`convert.quantization.io_tensors`). Anything else that has an
     integer operator is mixed.
     """
     kind = _kind(census)

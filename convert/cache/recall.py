@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from convert.cache.store import Cache, Entry, Key
 from convert.errors import ConvertError
-from convert.progress import Progress
+from convert.system.progress import Progress
 
 T = TypeVar("T")
 Encoded = tuple[Mapping[str, Any], Mapping[str, bytes]]

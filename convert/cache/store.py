@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import platformdirs
 
 from convert.errors import ConvertError
-from convert.ownership import partial_file, sweep
+from convert.system.temporary import partial_file, sweep
 
 FORMAT = "irv2-edge cache 1"
 FOLDER_VARIABLE, SIZE_VARIABLE = "IRV2_CACHE_DIR", "IRV2_CACHE_GB"

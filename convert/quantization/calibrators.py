@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.quantization.histogram import HALF, Observed, Range
+from convert.quantization.observer import HALF, Observed, Range
 
 Array = npt.NDArray[Any]
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from convert.quantization.calibration import Statistics
-from convert.tflite_graph import Operator, TfliteGraph, passes_factors
+from convert.quantization.statistics import Statistics
+from convert.tflite.graph import Operator, TfliteGraph, passes_factors
 
 Array = npt.NDArray[Any]
 

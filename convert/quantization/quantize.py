@@ -16,11 +16,11 @@ import numpy.typing as npt
 from ai_edge_quantizer import qtyping, quantizer
 
 from convert.errors import QuantizationError
-from convert.quantization.calibration import Statistics
-from convert.quantization.correction import correct_weight_rounding
-from convert.quantization.ends import align_with_pixels, feed_pixels, tensor_ends
+from convert.quantization.bias_correction import correct_weight_rounding
+from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_ends
 from convert.quantization.schemes import Scheme
-from convert.tflite_graph import TfliteGraph
+from convert.quantization.statistics import Statistics
+from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorEnd
 

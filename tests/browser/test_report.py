@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 import calibration_data
-from convert.gate.counts import Comparison
-from convert.gate.drift import Answers
-from convert.reporting import page
+from convert.drift.comparison import Comparison
+from convert.drift.drift import Answers
+from convert.reporting import html as page
 from tests.browser.chromium import Page
 from tests.convert.comparisons import HOSTILE, comparison, everything, report
 

@@ -108,7 +108,7 @@ def test_classes_look_like_what_they_are_called(manifest: dict[str, Any]) -> Non
 
 
 def test_labels_are_the_ones_the_demo_was_trained_with() -> None:
-    from convert.network.demo_weights import LABELS as demo_labels  # loads Keras: only this test needs it
+    from convert.keras_models.demo_weights import LABELS as demo_labels  # loads Keras: only this test needs it
 
     assert list(demo_labels) == LABELS
 

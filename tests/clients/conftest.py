@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from edge_runtime import Classifier
-from edge_runtime.encoding import Probabilities
 from edge_runtime.preprocess import Pixels, load_pixels
+from edge_runtime.tensors import Probabilities
 from tests.clients.answers import Answers, ours
 from tests.clients.environments import KEPT, ROOT
 from tests.clients.findings import FOUND, table

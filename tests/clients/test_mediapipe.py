@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert import packaging
+from convert.tflite import artifact_writer
 from edge_runtime.card import TensorEnd
 from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Answers, is_close, ours
 from tests.clients.environments import Client
@@ -66,7 +66,7 @@ def test_integers_at_both_ends_are_not_for_it(tmp_path: Path) -> None:
     """`--io int8`: it knows images as uint8 and as float32."""
     ends = TensorEnd("image", "int8", PIXEL_SCALE, 0), TensorEnd("probabilities", "int8", 1 / 256, -128)
     tiny, artifact = tiny_artifact(*ends), tmp_path / "tiny.int8.tflite"
-    packaging.write(packaging.package(tiny.flatbuffer, LABELS, tiny.card), artifact)
+    artifact_writer.write(artifact_writer.package(tiny.flatbuffer, LABELS, tiny.card), artifact)
     said = refusal(artifact)
     FOUND.append(Finding(MEDIAPIPE.name, "int8 at both ends", f"refuses: {said}"))
     assert "Type mismatch for input tensor image" in said

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph
 from edge_runtime.artifact import open_artifact
 from tests.clients.environments import KEPT, Client
 from tests.clients.findings import FOUND, Finding

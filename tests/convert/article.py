@@ -1,9 +1,9 @@
 """The article's own script, as its readers ran it: a `Conv_Bn_Relu` layer class and the network made of it.
 
-Written from the article's description, on purpose without `convert.network.architecture`: it is the other side of every
-comparison. Runs on Keras 3 and, with the same lines, on the tf.keras 2 of its time: `python article.py OUT.h5` saves
-randomised weights in the running Keras' own way, and its predictions beside them. `--plain` leaves the layer class out
-and takes Keras' layers one after the other; `--unnamed` leaves the names to Keras.
+Written from the article's description, on purpose without `convert.keras_models.inception_resnet_v2`: it is the
+other side of every comparison. Runs on Keras 3 and, with the same lines, on the tf.keras 2 of its time:
+`python article.py OUT.h5` saves randomised weights in the running Keras' own way, and its predictions beside them.
+`--plain` leaves the layer class out and takes Keras' layers one after the other; `--unnamed` leaves the names to Keras.
 """
 
 from __future__ import annotations

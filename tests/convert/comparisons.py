@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from convert.gate.counts import Comparison
-from convert.gate.drift import Answers, Limits, compare, judge
+from convert.drift.comparison import Comparison
+from convert.drift.drift import Answers, Limits, compare, judge
 from convert.quantization.schemes import SCHEMES
-from convert.reporting.report import Outcome, to_json
+from convert.reporting.outcome import Outcome, to_json
 
 LABELS = ("ant", "bee", "cat", "dog")
 HOSTILE = (

@@ -10,7 +10,7 @@ import tensorflow as tf
 from ai_edge_quantizer import quantizer
 from keras import layers
 
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 
 SPEC = InputSpec(16, 20, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from convert.drift.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.gate.drift import Limits
 from convert.job import Job, check, read_labels
-from convert.network.sources import ModelSource
+from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import SCHEMES
 from tests.conftest import save_colour_pictures
 

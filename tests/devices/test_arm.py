@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert.tools import flatbuffer_utils
 
-from convert.recording import logits_tensor
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import logits_tensor
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
 from edge_runtime.preprocess import load_pixels

@@ -18,8 +18,8 @@ import pytest
 
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
-from edge_runtime.encoding import encode
 from edge_runtime.preprocess import Pixels, load_pixels
+from edge_runtime.tensors import encode
 from tests.devices.conftest import logits
 from tests.devices.debian import unpack_alone
 from tests.edge_runtime.commands import environment

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_runtime import Receipt, fastest
+from edge_runtime import Receipt, _autotune
 from edge_runtime.benchmark import Speed, _save, measure, milliseconds, peak_memory_bytes, synthetic_photo
 from edge_runtime.delegates import DELEGATES
 from tests.edge_runtime.commands import predict, run
@@ -70,7 +70,7 @@ def test_every_delegate_is_measured_with_every_number_of_threads(artifact_path: 
     ]
     assert done.stderr.startswith(f"irv2-benchmark: warning: delegate {wrong} cannot be used: its probabilities differ")
     assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)
-    assert not fastest.cache_file().exists()
+    assert not _autotune.cache_file().exists()
 
 
 def speed_of(delegate: str, p50_ms: float, fallback: str | None = None) -> Speed:
@@ -82,8 +82,8 @@ def speed_of(delegate: str, p50_ms: float, fallback: str | None = None) -> Speed
 
 def test_the_fastest_that_proved_itself_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = [speed_of("cpu", 20), speed_of("gpu", 5, "no GPU"), speed_of("edgetpu", 9), speed_of("cpu", 12)]
-    assert _save("ab" * 32, speeds) == {"delegate": "edgetpu", "file": str(fastest.cache_file())}
-    remembered = fastest.recall("ab" * 32)
+    assert _save("ab" * 32, speeds) == {"delegate": "edgetpu", "file": str(_autotune.cache_file())}
+    remembered = _autotune.recall("ab" * 32)
     assert remembered is not None
     assert remembered.text == "edgetpu"
     assert _save("ab" * 32, speeds[:2])["delegate"] == "cpu"
@@ -94,7 +94,7 @@ def test_what_is_saved_is_what_auto_takes(artifact_path: Path, plugin: Path, pic
     report = json.loads(done.stdout)
     assert [speed["receipt"]["requested"] for speed in report["inference"]] == ["cpu", str(plugin)]
     fastest_one = min(report["inference"], key=lambda speed: speed["p50_ms"])["receipt"]
-    assert report["saved"] == {"delegate": fastest_one["requested"], "file": str(fastest.cache_file())}
+    assert report["saved"] == {"delegate": fastest_one["requested"], "file": str(_autotune.cache_file())}
     (row,) = [json.loads(line) for line in predict(artifact_path, pictures / "red.png", "--json").stdout.splitlines()]
     assert (row["receipt"]["requested"], row["receipt"]["active"]) == ("auto", fastest_one["active"])
 

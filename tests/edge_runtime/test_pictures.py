@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from edge_runtime import ImageError, preprocess
+from edge_runtime.jpeg_scaling import DECODINGS
 from edge_runtime.preprocess import MAX_PIXELS, load_pixels
-from edge_runtime.scaled import DECODINGS
 from tests.edge_runtime.pictures import encoded, one_pixel, random_pixels, spec, with_orientation
 
 # Modes

@@ -56,7 +56,7 @@ def sound_artifacts() -> tuple[TinyArtifact, ...]:
 
 
 def with_tail(flatbuffer: bytes, members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A flatbuffer with a zip behind it, as `convert.packaging` puts it."""
+    """A flatbuffer with a zip behind it, as `convert.tflite.artifact_writer` puts it."""
     file = io.BytesIO()
     file.write(flatbuffer)
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(file, "a", compression) as archive:  # of doubles

@@ -26,7 +26,7 @@ from ai_edge_litert import interpreter as _loaded_before_the_fork  # noqa: F401
 from PIL import Image
 
 from convert.audit.inspection import inspect_file, to_json
-from convert.cli_drift import drift
+from convert.cli.drift import drift
 from edge_runtime import Classifier, EdgeError
 from edge_runtime.preprocess import load_pixels
 from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from convert.network.sources import file_sha256
+from convert.keras_models.sources import file_sha256
 from edge_runtime.artifact import open_artifact
 
 MARK = "IRV2_TEST_RUN"

@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from convert.cli import convert
+from convert.cli.convert import convert
 from convert.errors import ImageSetError
-from convert.image_sets import Snapshot, find_images
-from convert.ownership import partial_file, scratch_folder, sweep
+from convert.images.dataset import Snapshot, find_images
+from convert.system.temporary import partial_file, scratch_folder, sweep
 from tests.conftest import save_colour_pictures
-from tests.convert.gate.commands import gate
+from tests.convert.drift.commands import gate
 from tests.edge_runtime.tiny_model import tiny_artifact
 from tests.interrupted.harness import LONGEST, Command, Run, check_whole, finish, hidden, start
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.gate import stored
+from convert.drift import stored_predictions
 from tests.edge_runtime.tiny_model import LABELS, SIZE, tiny_artifact
 from tests.interrupted.harness import Command, Run, check_ending, check_whole, finish, hidden, interrupted
 
@@ -108,7 +108,7 @@ def interrupt_gates(folder: Path, count: int) -> None:
         run = interrupted(command, out, number, share * whole.seconds)
         check_ending(run, number)
         check_whole(out)
-        stored.load(out / "answers.npz")
+        stored_predictions.load(out / "answers.npz")
         ElementTree.parse(out / "drift.xml")
         if number != signal.SIGKILL:
             assert {*hidden(out), *hidden(folder / "tmp")} <= before

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from convert import packaging
-from convert.cli import convert
+from convert.cli.convert import convert
+from convert.tflite import artifact_writer
 from edge_runtime.artifact import open_artifact
 from tests.edge_runtime.tiny_model import tiny_artifact
 from tests.interrupted.conftest import given
@@ -75,10 +75,10 @@ def test_a_rebuild_that_differs_names_the_parts(converted: Run, tiny_sources: Pa
     original = converted.folder / "tiny.int8.tflite"
     opened = open_artifact(original)
     drift = {**opened.card.drift, "sqnr_db": 1.0}  # type: ignore[dict-item]
-    changed = packaging.Package(
+    changed = artifact_writer.Package(
         original.read_bytes()[: opened.flatbuffer_bytes], opened.labels, replace(opened.card, drift=drift)
     )
-    packaging.write(changed, tmp_path / "tiny.int8.tflite")
+    artifact_writer.write(changed, tmp_path / "tiny.int8.tflite")
     run, found = verified(tmp_path / "tiny.int8.tflite", *given(tiny_sources))
     assert run.exit_code == 3, run.stderr
     assert (found["rebuilt"], found["identical"], found["changed"]) == (True, False, [])
@@ -132,7 +132,7 @@ def test_other_versions_and_processors_are_changes(converted: Run, tiny_sources:
         source={**opened.card.source, "build": {**build, "machine": machine}},
     )
     flatbuffer = opened.path.read_bytes()[: opened.flatbuffer_bytes]
-    packaging.write(packaging.Package(flatbuffer, opened.labels, card), tmp_path / "tiny.int8.tflite")
+    artifact_writer.write(artifact_writer.Package(flatbuffer, opened.labels, card), tmp_path / "tiny.int8.tflite")
     run, found = verified(tmp_path / "tiny.int8.tflite", *given(tiny_sources))
     assert run.exit_code == 3
     assert found["changed"] == ["processor", "numpy"]

@@ -9,7 +9,7 @@ from typing import Any
 import click.testing
 import numpy as np
 
-from convert.cli_inspect import inspect as command
+from convert.cli.inspect import inspect as command
 
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from convert.quantization.calibration import measure
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.tflite_graph import TfliteGraph
+from convert.quantization.statistics import measure
+from convert.tflite.graph import TfliteGraph
 from tests.convert.audit.auditing import IMAGES
 from tests.convert.networks import SPEC, residual_network
 

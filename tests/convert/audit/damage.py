@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from convert.tflite_graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph
 
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
 BUILTIN = schema.BuiltinOperator

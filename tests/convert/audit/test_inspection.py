@@ -18,11 +18,11 @@ import tensorflow as tf
 from keras import layers
 
 from convert.audit.inspection import Inspection
-from convert.cli_inspect import inspect as command
-from convert.quantization.calibration import measure
+from convert.cli.inspect import inspect as command
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.tflite_graph import TfliteGraph
+from convert.quantization.statistics import measure
+from convert.tflite.graph import TfliteGraph
 from tests.conftest import run_command
 from tests.convert.audit.auditing import IMAGES, audit, found
 from tests.convert.audit.damage import (

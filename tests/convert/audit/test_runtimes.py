@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from convert.audit import runtimes
 from convert.audit.runtimes import Need, check_target, needs, oldest_runtime, overpromised, refuse_newer, too_new
 from convert.errors import LoweringError, QuantizationError
-from convert.tflite_graph import TfliteGraph, has_constants_outside
+from convert.tflite.graph import TfliteGraph, has_constants_outside
 from tests.convert.networks import plain_dynamic, residual_network
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Finished, run_command
-from tests.convert.conversions import Conversion
+from tests.convert.cli.conversions import Conversion
 
 FROM_CACHE = re.compile(r"^(.+): from the cache, made .+$", re.MULTILINE)
 ALL = ["float network", "preprocessing check", "calibration", "float answers"]

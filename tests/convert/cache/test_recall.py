@@ -12,7 +12,7 @@ import pytest
 from convert.cache.recall import Encoded, Memory, Step, ago
 from convert.cache.store import Cache, Entry, Key
 from convert.errors import ConvertError
-from convert.progress import Progress
+from convert.system.progress import Progress
 
 
 @dataclass

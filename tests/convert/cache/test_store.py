@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from convert.cache import store as room
 from convert.cache.store import Cache, Key, open_cache, place
 from convert.errors import ConvertError
-from convert.ownership import partial_file
+from convert.system.temporary import partial_file
 
 KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
 PARTS = {"model": b"the network" * 1000, "more": b"\0" * 500}

@@ -22,7 +22,7 @@ from convert.quantization.calibrators import (
     mean_squared_error,
     percentile,
 )
-from convert.quantization.histogram import Observed, Range
+from convert.quantization.observer import Observed, Range
 
 Array = npt.NDArray[Any]
 Calibrator = Callable[[Observed], Range]

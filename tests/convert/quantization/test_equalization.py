@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from convert.quantization.calibration import Statistics, measure
 from convert.quantization.equalization import MOST_UNEVEN, equalize, group_channels
-from convert.tflite_graph import TfliteGraph
+from convert.quantization.statistics import Statistics, measure
+from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
 from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network

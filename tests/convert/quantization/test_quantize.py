@@ -11,14 +11,14 @@ import pytest
 from keras import layers
 
 from convert.errors import QuantizationError
-from convert.quantization.calibration import measure
-from convert.quantization.ends import align_with_pixels, check_ends, feed_pixels, tensor_ends
+from convert.quantization.io_tensors import align_with_pixels, check_ends, feed_pixels, tensor_ends
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
 from convert.quantization.schemes import SCHEMES
-from convert.tflite_graph import TfliteGraph
-from edge_runtime.encoding import encode
+from convert.quantization.statistics import measure
+from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
+from edge_runtime.tensors import encode
 from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network
 
 Array = npt.NDArray[Any]

@@ -1,0 +1,134 @@
+"""`irv2-inspect`: what is in a `.tflite`, and whether it is really int8."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from convert.audit import runtimes
+from convert.audit.checks import ERROR, NOTE, WARNING, Finding
+from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
+from convert.cli.options import one_line_errors
+
+NOT_MET = 3
+MOST_PLACES_SHOWN = 3
+STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--require",
+    type=click.Choice(REQUIREMENTS),
+    help="Exit with 3 unless MODEL computes in int8, a float head aside; all-int8: unless nothing in it is float.",
+)
+@click.option(
+    "--target-runtime",
+    metavar="NAME",
+    help="Exit with 1 unless this runtime can run MODEL: tflite-runtime-2.14, litert-1.0, ...",
+)
+@one_line_errors
+def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str | None) -> None:
+    """Audit MODEL, any .tflite file: is it really int8, what is wrong with it, which runtimes can run it?"""
+    if target_runtime is not None:
+        runtimes.check_target(target_runtime)
+    file = inspect_file(model)
+    if as_json:
+        click.echo(json.dumps(to_json(file, target_runtime), indent=1))
+    else:
+        _show(Console(), model, file)
+    if target_runtime is not None:
+        runtimes.refuse_newer(file.flatbuffer, target_runtime)
+    unmet = None if require is None else check_requirement(file.inspection, require)
+    if unmet is not None:
+        click.echo(f"{click.get_current_context().find_root().info_name}: {require} was required: {unmet}", err=True)
+        sys.exit(NOT_MET)
+
+
+def _show(console: Console, model: Path, file: InspectedFile) -> None:
+    """The verdict, the findings, the facts."""
+    console.print(escape(file.inspection.verdict.text), style="bold", highlight=False, soft_wrap=True)
+    if file.inspection.findings:
+        console.print()
+        console.print(_findings(file.inspection.findings))
+    console.print()
+    table = Table(box=None, show_header=False, pad_edge=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in _facts(model, file).items():
+        table.add_row(key, escape(value))
+    console.print(table)
+
+
+def _findings(findings: list[Finding]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(finding.severity, escape(finding.what), style=STYLES[finding.severity])
+        table.add_row("", escape(_places(finding.where)))
+        table.add_row("", escape(f"-> {finding.remedy}"))
+    return table
+
+
+def _places(places: tuple[str, ...]) -> str:
+    """The first places, with the last parts of each name."""
+    more = len(places) - MOST_PLACES_SHOWN
+    shown = ", ".join(" ".join(map(_short, place.split(" "))) for place in places[:MOST_PLACES_SHOWN])
+    return shown + (f" and {more} more, see --json" if more > 0 else "")
+
+
+def _short(name: str) -> str:
+    """Converters join the names of fused layers with semicolons, and each is a path."""
+    return "/".join(name.split(";", maxsplit=1)[0].split("/")[-2:])
+
+
+def _facts(model: Path, file: InspectedFile) -> dict[str, str]:
+    inspection = file.inspection
+    facts = {"file": f"{model}, {inspection.bytes:,} bytes", **_card_facts(file)}
+    for name, end in inspection.ends.items():
+        quantization = "" if end["scale"] is None else f", scale {end['scale']:.6g}, zero point {end['zero_point']}"
+        facts[name] = f"{end['dtype']} {end['shape']}{quantization}"
+    facts["operators"] = _counts(inspection.operators)
+    facts["computed in"] = _counts(inspection.compute)
+    facts["weights"] = _counts(inspection.weights)
+    for run in inspection.float_runs:
+        if run["role"] == "head":
+            facts["float head"] = ", ".join(name.split(" ")[0] for name in run["operators"])
+    facts["signatures"] = ", ".join(inspection.signatures) or "none"
+    facts["oldest runtime"] = f"{_oldest(inspection.oldest_runtime)}; the converter states {inspection.minimum_runtime}"
+    return facts
+
+
+def _card_facts(file: InspectedFile) -> dict[str, str]:
+    if file.artifact is None:
+        return {"card": "none: not made by irv2-convert"}
+    card, labels = file.artifact.card, file.artifact.labels
+    return {
+        "card": f"{card.name}, {card.architecture}, scheme {card.scheme}, checksums hold",
+        "labels": ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
+        "preprocessing": ", ".join(f"{key} {value}" for key, value in card.preprocessing.to_json().items()),
+        "drift": "not measured" if card.drift is None else _drift(card.drift),
+    }
+
+
+def _oldest(runtime: str | None) -> str:
+    if runtime is None:
+        return "none of those measured"
+    return f"{runtime} or older" if runtime == runtimes.runtimes()[0] else runtime
+
+
+def _drift(summary: dict[str, Any]) -> str:
+    return f"{summary['verdict']}: top-1 agreement {summary['agreement_top1']:.2%} on {summary['images']} images"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in counts.items()) or "none"

@@ -1,0 +1,1 @@
+"""Reference against candidate: predictions, how far they are apart, where that comes from."""

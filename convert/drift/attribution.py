@@ -1,0 +1,155 @@
+"""Where the drift comes from: each step between the network that was trained and what a device says, by itself.
+
+Keras -> float TFLite -> candidate          candidate, reference kernels -> candidate, optimized kernels
+                                            candidate on this host -> candidate on a device
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convert.drift import drift
+from convert.drift.drift import Answers, Drift
+from convert.drift.models import ModelSide, answer_all
+from convert.errors import SourceError
+from convert.images.dataset import ImageSet, PixelReader
+from edge_runtime import Classifier
+from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
+from edge_runtime.model import model_sha256
+from edge_runtime.recorder import FORMAT, FORMAT_VERSION
+from edge_runtime.tensors import encode, to_probabilities
+
+KERAS, FLOAT, CANDIDATE = "Keras", "float TFLite", "candidate"
+REFERENCE_KERNELS, OPTIMIZED_KERNELS = "candidate, reference kernels", "candidate, optimized kernels"
+HOST, DEVICE = "candidate, this host", "candidate, device"
+IMAGES_ON_REFERENCE_KERNELS = 4
+"""They are 20 times slower than the optimized ones, and more for int16x8: minutes an image on a large network."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: SQNR of the logits in dB (None for equal outputs), top-1 agreement, and on how many images.
+
+    What is not known of it, as of a figure that stands in a card, is None.
+    """
+
+    before: str
+    after: str
+    sqnr_db: float | None
+    agreement: float | None
+    images: int | None
+
+
+def to_json(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    """As in the report's `blame`."""
+    return [
+        {
+            "from": step.before,
+            "to": step.after,
+            "sqnr_db": step.sqnr_db,
+            "agreement": step.agreement,
+            "images": step.images,
+        }
+        for step in steps
+    ]
+
+
+def conversion(keras_sqnr_db: float | None, measured: Drift) -> list[Step]:
+    """The steps of a conversion.
+
+    Args:
+        keras_sqnr_db: of the float TFLite against Keras, as a card has it, or None.
+        measured: float TFLite against candidate.
+    """
+    lowering = [] if keras_sqnr_db is None else [Step(KERAS, FLOAT, keras_sqnr_db, None, None)]
+    return [*lowering, _step(FLOAT, CANDIDATE, measured)]
+
+
+def kernels(candidate: ModelSide, path: Path, images: ImageSet, progress: Callable[[int, int], None]) -> Step:
+    """What the optimized kernels change, on a few images.
+
+    Args:
+        candidate: opened on optimized kernels.
+        path: of its file.
+        images: of which the first few are used.
+        progress: called with the number of images done, and of all.
+    """
+    few = images.first(IMAGES_ON_REFERENCE_KERNELS)
+    optimized = answer_all(candidate, few, lambda done: None)
+    engine = ReferenceKernels(path, choose_engine("litert"))
+    classifier, rows = candidate.classifier, []
+    for index, pixels in PixelReader(candidate.spec).read(few):
+        tensor = encode(pixels, candidate.spec, classifier.feed)
+        rows.append(to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output))
+        progress(index + 1, len(few))
+    exact = Answers(optimized.paths, np.stack(rows), candidate.labels, step=candidate.step)
+    return _step(REFERENCE_KERNELS, OPTIMIZED_KERNELS, drift.compare(exact, optimized, None))
+
+
+class ReferenceKernels(Engine):
+    """LiteRT on the kernels that define what an operator computes, without XNNPACK."""
+
+    def __init__(self, model: Path, choice: EngineChoice) -> None:
+        import_interpreter(choice)
+        from ai_edge_litert.interpreter import OpResolverType
+
+        self.options = {"experimental_op_resolver_type": OpResolverType.BUILTIN_REF}  # type: ignore[misc]
+        super().__init__(model, choice, None)
+
+
+def device(recording: Path, candidate: ModelSide, path: Path, images: ImageSet) -> Step:
+    """What a device changes, on the images that it was asked.
+
+    Args:
+        recording: written by `irv2-predict --record` on the device.
+        candidate: opened on this host.
+        path: of its file.
+        images: all images there are here; those of the recording are found by their content.
+
+    Raises:
+        SourceError: the recording is damaged, of another model, or of images that are not here.
+    """
+    recorded = _recorded(recording, candidate.classifier, path)
+    here = {sha256: image for sha256, image in images.file_hashes().items() if sha256 in recorded}
+    if not here:
+        raise SourceError(
+            f"--recorded {recording} has no image that is in {images.root}: record images of that folder on the device"
+        )
+    paths = tuple(here.values())
+    found = answer_all(candidate, ImageSet(images.root, paths, None), lambda done: None)
+    sha256_of = {image: sha256 for sha256, image in here.items()}
+    rows = np.array([recorded[sha256_of[image]] for image in found.paths], np.float32)
+    there = Answers(found.paths, rows, candidate.labels, step=candidate.step)
+    return _step(HOST, DEVICE, drift.compare(found, there, None))
+
+
+def _recorded(path: Path, classifier: Classifier, model: Path) -> dict[str, list[float]]:
+    """SHA-256 of an image -> probabilities."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        if value["format"] != FORMAT or value["version"] != FORMAT_VERSION:
+            raise ValueError(f"format {value['format']!r}, version {value['version']!r}")
+        answers = {answer["sha256"]: [float(x) for x in answer["probabilities"]] for answer in value["answers"]}
+        if any(len(row) != len(value["labels"]) for row in answers.values()):
+            raise ValueError("it has not one probability for each label")
+        if not all(map(math.isfinite, (x for row in answers.values() for x in row))):
+            raise ValueError("a probability is not finite")
+        sha256, labels = value["model_sha256"], tuple(value["labels"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SourceError(
+            f"--recorded {path} cannot be read ({error!r}): write it with irv2-predict --record on the device"
+        ) from error
+    if sha256 != model_sha256(model, classifier.artifact) or labels != classifier.labels:
+        raise SourceError(f"--recorded {path} is of another model than {model}: record the candidate on the device")
+    return answers
+
+
+def _step(before: str, after: str, measured: Drift) -> Step:
+    return Step(before, after, measured.to_json()["sqnr_db"], measured.agreement_top1, measured.images)

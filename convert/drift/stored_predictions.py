@@ -1,0 +1,241 @@
+"""Stored float answers: what CI needs of the float network, without TensorFlow and without the network.
+
+An `.npz` of two plain arrays, read with allow_pickle=False: `probabilities`, float32 (N, classes), and `header`, UTF-8
+JSON as uint8. The header pins everything the answers depend on: name and SHA-256 of each image, the preprocessing, the
+labels, the SHA-256 of the model; and a checksum over itself and the probabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.drift.drift import Answers
+from convert.errors import SourceError
+from convert.images.dataset import ImageSet
+from convert.keras_models.sources import file_sha256
+from convert.system.atomic import write_atomically
+from edge_runtime import EdgeError, InputSpec
+
+Array = npt.NDArray[Any]
+FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
+"""Version 2 is written where `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
+MOST_BYTES = 4 * 2**30
+"""A file that claims to unpack to more is refused, not unpacked."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error)
+"""What NumPy, `zipfile` and the header's reader raise on damaged or foreign files."""
+
+
+@dataclass(frozen=True)
+class StoredReference:
+    """Float answers to a set of images.
+
+    Attributes:
+        path: of the file.
+        labels: of the classes.
+        spec: how the network's images were prepared.
+        model_sha256: of the network's file.
+        images: name relative to the folder -> SHA-256, in the order of the answers.
+        probabilities: float32 (images, classes).
+        unreadable: names of the images that could not be read.
+        step: `Classifier.step` of the network.
+        keras_sqnr_db: as of `convert.drift.models.Side`.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    spec: InputSpec
+    model_sha256: str
+    images: dict[str, str]
+    probabilities: Array
+    unreadable: frozenset[str] = frozenset()
+    step: float = 0.0
+    keras_sqnr_db: float | None = None
+
+    def rows(self, images: ImageSet) -> Iterator[tuple[int, Array]]:
+        """Index in the set and probabilities (classes,) of each stored image, in order; `check_images` comes first."""
+        row_of = dict(zip(self.images, self.probabilities, strict=True))
+        for index, path in enumerate(images.paths):
+            name = _name(path, images.root)
+            if name in row_of:
+                yield index, row_of[name]
+
+    def check_images(self, images: ImageSet, folder: ImageSet) -> None:
+        """Refuse images that are not those of the reference.
+
+        Args:
+            images: those to run.
+            folder: the whole folder they were taken from.
+
+        Raises:
+            SourceError: an image is none of the stored ones or has changed, or a stored one is missing.
+        """
+        known = self.images.keys() | self.unreadable
+        there = {_name(path, folder.root) for path in folder.paths}
+        for name in sorted(known - there):
+            raise SourceError(
+                f"reference {self.path} does not fit {folder.root}: its image {name} is missing there; "
+                "restore it, or save the reference again"
+            )
+        for path in images.paths:
+            name = _name(path, images.root)
+            if name not in known:
+                raise SourceError(
+                    f"reference {self.path} does not fit {images.root}: {name} is none of its {len(known)} images; "
+                    "pass the folder, and the --images-size, it was saved with, or save it again"
+                )
+            if name in self.images and file_sha256(path) != self.images[name]:
+                raise SourceError(
+                    f"reference {self.path} does not fit {images.root}: image {name} has changed since it was saved; "
+                    "restore it, or save the reference again"
+                )
+
+    def check_preprocessing(self, wanted: InputSpec, by: str) -> None:
+        """Refuse a reference whose images were prepared otherwise than `wanted` by `by`, naming what differs."""
+        ours, theirs = ({**spec.to_json(), "decode": spec.decode} for spec in (self.spec, wanted))
+        different = [key for key in ours if ours[key] != theirs[key]]
+        if different:
+            key = different[0]
+            raise SourceError(
+                f"reference {self.path} was saved with {key} {ours[key]}, {by} has {key} {theirs[key]}: save it again, "
+                "or pass its preprocessing as --reference-preprocessing if the two differ on purpose"
+            )
+
+    def check_labels(self, labels: Sequence[str], by: str) -> None:
+        """Refuse a reference that tells other classes apart than `by` does."""
+        if len(labels) != len(self.labels):
+            raise SourceError(
+                f"reference {self.path} has {len(self.labels)} classes, {by} has {len(labels)}: save it again"
+            )
+        if set(labels) != set(self.labels):
+            other = min(set(labels) ^ set(self.labels))
+            raise SourceError(
+                f"reference {self.path} and {by} have different labels, only one of them has {other!r}: "
+                "save it again, or pass the --labels it was saved with"
+            )
+
+
+def save(
+    path: Path,
+    answers: Answers,
+    images: ImageSet,
+    spec: InputSpec,
+    model_sha256: str,
+    keras_sqnr_db: float | None = None,
+) -> StoredReference:
+    """Write a reference to `path`, replacing what is there, and return it.
+
+    Args:
+        path: of the `.npz`.
+        answers: of the float network, in the order of `images`.
+        images: what it was asked.
+        spec: how they were prepared.
+        model_sha256: of the network's file.
+        keras_sqnr_db: as of `convert.drift.models.Side`.
+
+    Raises:
+        SourceError: `path` does not end in .npz.
+        ConvertError: it cannot be written; nothing is left behind.
+    """
+    check_name(path)
+    probabilities = np.ascontiguousarray(answers.probabilities, np.float32)
+    names = [_name(image, images.root) for image in answers.paths]
+    header = {
+        "format": FORMAT,
+        "version": 1 if spec.decode == "full" else 2,
+        "labels": answers.labels,
+        "preprocessing": spec.to_json(),
+        "model_sha256": model_sha256,
+        "images": {name: file_sha256(image) for name, image in zip(names, answers.paths, strict=True)},
+        "unreadable": sorted({_name(image, images.root) for image in images.paths} - set(names)),
+        "step": answers.step,
+        "keras_sqnr_db": keras_sqnr_db,
+    }
+    header["checksum"] = _checksum(header, probabilities)
+    encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+    def fill(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, header=encoded, probabilities=probabilities)
+
+    write_atomically(path, fill)
+    return load(path)
+
+
+def check_name(path: Path) -> None:
+    """Raise `SourceError` when `path` would not be known as stored answers."""
+    if path.suffix.lower() != ".npz":
+        raise SourceError(f"--save-reference {path} must end in .npz: that is how stored answers are known")
+
+
+def load(path: Path) -> StoredReference:
+    """Read what `save` wrote.
+
+    Raises:
+        SourceError: missing, damaged, of another format or version, or holding Python objects.
+    """
+    if not path.is_file():
+        raise SourceError(f"reference {path} does not exist or is no file: write it with --save-reference {path}")
+    try:
+        header, probabilities = _arrays(path)
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}")
+        if header["version"] not in FORMAT_VERSIONS:
+            raise SourceError(
+                f"reference {path} has format version {header['version']}, this version reads {FORMAT_VERSIONS}: "
+                "save it again"
+            )
+        checksum = header.pop("checksum")
+        if checksum != _checksum(header, probabilities):
+            raise ValueError("its checksum does not hold")
+        if probabilities.shape != (len(header["images"]), len(header["labels"])) or probabilities.dtype != np.float32:
+            raise ValueError(f"{probabilities.dtype} {probabilities.shape} probabilities")
+        if not np.isfinite(probabilities).all():
+            raise ValueError("a probability is not finite")
+        if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
+            raise ValueError("a label or a checksum is no text")
+        return StoredReference(
+            path,
+            tuple(header["labels"]),
+            InputSpec.from_json(header["preprocessing"]),
+            header["model_sha256"],
+            header["images"],
+            probabilities,
+            frozenset(header["unreadable"]),
+            header["step"],
+            header["keras_sqnr_db"],
+        )
+    except SourceError:
+        raise
+    except (EdgeError, *DAMAGED) as error:
+        raise SourceError(
+            f"reference {path} is damaged or was not written by --save-reference ({error}): save it again"
+        ) from error
+
+
+def _arrays(path: Path) -> tuple[dict[str, Any], Array]:
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(member.file_size for member in archive.infolist())
+    if claimed > MOST_BYTES:
+        raise ValueError(f"it claims {claimed:,} bytes")
+    with np.load(path, allow_pickle=False) as arrays:
+        return json.loads(arrays["header"].tobytes()), np.asarray(arrays["probabilities"])
+
+
+def _checksum(header: dict[str, Any], probabilities: Array) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(probabilities).tobytes())
+    return digest.hexdigest()
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,1 @@
+"""Folders of images, and how their pixels become a network's input."""

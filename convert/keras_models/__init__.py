@@ -1,0 +1,1 @@
+"""Keras networks: where they come from, and how they are opened safely."""

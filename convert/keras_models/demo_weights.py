@@ -1,0 +1,78 @@
+"""The demo network's weights: random kernels made again from a seed, a trained remainder stored.
+
+Only the batch-normalizations and the dense layer are trained (Frankle, Schwab, Morcos 2021, "Training
+BatchNorm and Only BatchNorm", arXiv:2003.00152), so 59.6 M parameters fit a file of a megabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.keras_models.inception_resnet_v2 import unit_names
+
+KERNEL_SEED = 2017
+BATCH_NORM_PARAMETERS = ("gamma", "beta", "moving_mean", "moving_variance")
+LABELS = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+"""Classes of Fashion-MNIST, in the data set's order."""
+
+
+def random_kernels(shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.float32]]:
+    """One stream of uniform kernels, in [-1, 1) * sqrt(6 / fan_in).
+
+    Raw Philox bits are specified by the algorithm (Salmon et al. 2011, "Parallel random numbers: as
+    easy as 1, 2, 3"), so the kernels stay the same whatever a NumPy release does to its distributions.
+
+    Args:
+        shapes: (height, width, channels in, channels out) of each kernel, in the order of the stream.
+
+    Yields:
+        float32 arrays of those shapes.
+    """
+    stream = np.random.Philox(key=KERNEL_SEED)
+    for shape in shapes:
+        bits = stream.random_raw(int(np.prod(shape)))
+        uniform = (bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
+        fan_in = int(np.prod(shape[:-1]))
+        yield (uniform * np.float32(np.sqrt(6 / fan_in))).reshape(shape)
+
+
+def set_random_kernels(model: Any) -> None:
+    """Give every convolution of `model` its kernel of the stream, and zero biases."""
+    convolutions = [model.get_layer(f"{name}_conv") for name in unit_names(model)]
+    kernels = random_kernels([tuple(layer.kernel.shape) for layer in convolutions])
+    for layer, kernel in zip(convolutions, kernels, strict=True):
+        layer.set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
+
+
+def set_trained_parameters(model: Any, path: Path) -> None:
+    """Set batch-normalizations and dense layer of `model` from the file at `path`."""
+    with np.load(path, allow_pickle=False) as stored:
+        for name in unit_names(model):
+            values = [stored[f"{name}/{key}"].astype(np.float32) for key in BATCH_NORM_PARAMETERS]
+            model.get_layer(f"{name}_bn").set_weights(values)
+        dense = [stored["dense/kernel"].astype(np.float32), stored["dense/bias"].astype(np.float32)]
+        model.get_layer("dense").set_weights(dense)
+
+
+def stored_size(path: Path) -> int:
+    """Height and width, in pixels, at which the weights in the file at `path` were trained."""
+    with np.load(path, allow_pickle=False) as stored:
+        return int(stored["size"])
+
+
+def trained_parameters(model: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """The arrays that `set_trained_parameters` reads back, by their name in the file."""
+    arrays: dict[str, npt.NDArray[np.float32]] = {}
+    for name in unit_names(model):
+        values = model.get_layer(f"{name}_bn").get_weights()
+        arrays |= {f"{name}/{key}": value for key, value in zip(BATCH_NORM_PARAMETERS, values, strict=True)}
+    arrays["dense/kernel"], arrays["dense/bias"] = model.get_layer("dense").get_weights()
+    return arrays

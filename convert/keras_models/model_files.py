@@ -1,0 +1,258 @@
+"""Any Keras image classifier in a file -> float32 images to probabilities, at one size, ending in a softmax.
+
+The configuration in the file is read and checked before Keras makes a single object of it: a file can name classes
+and carry Python code, and the legacy `.h5` reader has run such code in more than one release of Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from convert.errors import SourceError
+from convert.keras_models.hdf5 import one_line, open_hdf5, text
+
+MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
+MAXIMUM_EXPANSION = 100
+KERAS_MODULES = {
+    *("activations", "applications", "constraints", "dtype_policies", "engine", "initializers", "layers"),
+    *("losses", "metrics", "models", "ops", "optimizers", "quantizers", "random", "regularizers"),
+}
+"""Where a configuration may take classes and functions from: the parts of Keras that networks are built of."""
+
+VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}
+"""Class names under which Keras stores plain values."""
+
+CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+"""Keras' own classes that run code or graphs out of the file."""
+
+PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
+LOGITS = (keras.layers.BatchNormalization, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+"""Layers without an activation that a network of logits can end in; Dense and Conv2D name theirs: linear."""
+
+
+def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
+    """Load a `.keras` or `.h5` model in safe mode.
+
+    Args:
+        path: the file; its name ends in .keras, .h5 or .hdf5.
+        input_size: height and width, required for a model that takes images of any size.
+
+    Returns:
+        A model of float32 images (N, height, width, 3) to probabilities (N, classes); a softmax is added to one
+        that ends in logits.
+
+    Raises:
+        SourceError: the file is damaged or no Keras model, holds code or classes that are not Keras' own, is no
+            classifier of RGB images, or takes images of another size.
+    """
+    _check_configuration(path)
+    try:
+        with keras.saving.custom_object_scope(_application_layers()):
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the damage leads to
+        raise SourceError(f"{path} cannot be loaded by Keras {keras.__version__} ({one_line(error)})") from error
+    _check_classifier(model, path)
+    return _ending_in_softmax(_on_images_of_one_size(model, input_size, path), path)
+
+
+def _check_configuration(path: Path) -> None:
+    """Refuse a file whose configuration names anything but Keras' own layers."""
+    try:
+        configuration = json.loads(_configuration(path))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is damaged: its model configuration is no JSON ({one_line(error)})") from error
+    if isinstance(configuration, dict):
+        # Never compiled here, so a loss of the user's own does no harm.
+        configuration = {key: value for key, value in configuration.items() if key != "compile_config"}
+    for entry in _class_entries(configuration):
+        _check_class(entry, path)
+
+
+def _configuration(path: Path) -> str:
+    """The model configuration in a file, as JSON; of a `.keras` file, the weights are checked for links as well."""
+    if path.suffix.lower() != ".keras":
+        with open_hdf5(path) as file:
+            if "model_config" not in file.attrs:
+                raise SourceError(
+                    f"{path} holds weights without a model: pass --weights {path} --classes N for the article's "
+                    "network, or save the whole model as NAME.keras"
+                )
+            return text(file.attrs["model_config"])
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > MAXIMUM_CONFIGURATION_BYTES:
+                raise SourceError(f"{path} is no Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B")
+            if "model.weights.h5" in archive.namelist():
+                _check_expansion(archive.getinfo("model.weights.h5"), path)
+                with open_hdf5(path, io.BytesIO(archive.read("model.weights.h5"))):
+                    pass
+            return archive.read("config.json").decode("utf-8", "replace")
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise SourceError(
+            f"{path} is not a Keras model or is damaged ({one_line(error)}): save it with model.save('NAME.keras')"
+        ) from error
+
+
+def _check_expansion(member: zipfile.ZipInfo, path: Path) -> None:
+    """Weights hardly compress: what would inflate a hundredfold is there to fill memory."""
+    if member.file_size > MAXIMUM_EXPANSION * path.stat().st_size:
+        raise SourceError(
+            f"{path} is no Keras model: its {member.filename} claims {member.file_size:,} bytes, over "
+            f"{MAXIMUM_EXPANSION} times the file; save it with model.save('NAME.keras')"
+        )
+
+
+def _class_entries(node: Any) -> Iterator[dict[str, Any]]:
+    """All dictionaries of a configuration from which Keras would make an object."""
+    pending = [node]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("class_name"), str):
+                yield node
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
+
+
+def _check_class(entry: dict[str, Any], path: Path) -> None:
+    name, module = entry["class_name"], entry.get("module")
+    if name in CODE:
+        raise SourceError(
+            f"{path} has a {name.strip('_')} layer, which is code in the file, and models are loaded in safe mode: "
+            "replace it with Keras' own layers"
+        )
+    if name in VALUES or (name == "function" and module in (None, "builtins")):
+        return
+    if not (_is_keras_module(module) if module else _is_keras_name(name)):
+        shown = f"{module}.{name}" if module else name
+        raise SourceError(
+            f"{path} has a layer of class {shown}, which is not Keras' own, and models are loaded in safe mode: use "
+            "Keras' own layers, or pass an article-trained network as --weights FILE --classes N"
+        )
+
+
+def _is_keras_module(module: Any) -> bool:
+    parts = str(module).split(".")
+    if parts[0] != "keras":
+        return False
+    inner = [part for part in parts[1:] if part not in ("src", "api", "_tf_keras", "keras")]
+    return not inner or inner[0] in KERAS_MODULES
+
+
+def _is_keras_name(name: str) -> bool:
+    """Legacy configurations name a class without its module."""
+    places = (keras.layers, keras.models, keras.initializers, keras.regularizers, keras.constraints)
+    return (
+        name in ("Functional", "DTypePolicy")
+        or name in _application_layers()
+        or any(inspect.isclass(getattr(place, name, None)) for place in places)
+    )
+
+
+def _application_layers() -> dict[str, type]:
+    """Layer classes that `keras.applications` models define for themselves: CustomScaleLayer, LayerScale, ..."""
+    builders = (keras.applications.InceptionResNetV2, keras.applications.ConvNeXtTiny)
+    modules = [importlib.import_module(builder.__module__) for builder in builders]
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and issubclass(value, keras.layers.Layer)
+    }
+
+
+def _check_classifier(model: keras.Model, path: Path) -> None:
+    """Refuse a model that is not one RGB image in, one vector of classes out."""
+    if not model.built or not getattr(model, "inputs", None):
+        raise SourceError(f"{path} was saved before it had an input shape: call the model on an image, then save it")
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise SourceError(
+            f"{path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a classifier has one of each"
+        )
+    taken, given = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    if len(taken) != 3:
+        raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
+    if taken[2] != 3:
+        raise SourceError(
+            f"{path} takes images of {taken[2]} channels, shape {taken}: only RGB, (height, width, 3), is supported"
+        )
+    if len(given) != 1 or given[0] is None:
+        raise SourceError(f"{path} puts out shape {given}: a classifier puts out one number a class, (classes,)")
+    if given[0] < 2:
+        raise SourceError(f"{path} puts out {given[0]} class: a classifier tells at least 2 apart")
+
+
+def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Path) -> keras.Model:
+    """The same model on float32 images of a fixed size, in single precision throughout."""
+    batch, *size, _ = model.inputs[0].shape
+    fixed = [side for side in size if side is not None]
+    if input_size is not None and any(side != input_size for side in fixed):
+        shown = "x".join("any" if side is None else str(side) for side in size)
+        raise SourceError(f"--input-size {input_size} differs from the {shown} that {path} takes: leave it out")
+    if input_size is None and len(fixed) < 2:
+        raise SourceError(f"{path} takes images of any size: pass --input-size N, the size it was trained at")
+    is_float32 = model.inputs[0].dtype == model.outputs[0].dtype == "float32" and all(
+        getattr(layer, "compute_dtype", "float32") == "float32" for layer in model.layers
+    )
+    if batch is None and len(fixed) == 2 and is_float32:
+        return model
+
+    def in_float32(layer: Any) -> Any:
+        configuration = layer.get_config()
+        return type(layer).from_config(configuration | ({"dtype": "float32"} if "dtype" in configuration else {}))
+
+    height, width = (side or input_size for side in size)
+    try:
+        image = keras.Input((height, width, 3), dtype="float32", name="image")
+        fixed_model = keras.models.clone_model(model, image, clone_function=in_float32, recursive=True)
+        fixed_model.set_weights(model.get_weights())
+        for layer in fixed_model._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # it computes with constants made of its weights
+    except Exception as error:  # the layers raise whatever the size leads to
+        raise SourceError(f"{path} cannot take {height}x{width} images ({one_line(error)})") from error
+    return fixed_model
+
+
+def _ending_in_softmax(model: keras.Model, path: Path) -> keras.Model:
+    """The same layers as a plain graph of one tensor to one tensor, the last of them a softmax."""
+    output = model.outputs[0]
+    activation = _final_activation(output)
+    if activation not in ("softmax", "linear"):
+        raise SourceError(
+            f"{path} ends in {activation}: a classifier ends in a softmax or in logits; end it in "
+            "keras.layers.Softmax() and save it again"
+        )
+    if activation == "linear":
+        output = keras.layers.Softmax(dtype="float32", name="probabilities")(output)
+    return keras.Model(model.inputs[0], output, name=model.name)
+
+
+def _final_activation(tensor: Any) -> str:
+    """Name of the activation, or else of the layer, that made `tensor`; "linear" for logits."""
+    operation, node_index, tensor_index = tensor._keras_history
+    if isinstance(operation, keras.Model):
+        return _final_activation(operation.outputs[tensor_index])
+    activation = getattr(operation, "activation", None)
+    if isinstance(operation, PASS_THROUGH) or (
+        isinstance(operation, keras.layers.Activation) and activation is keras.activations.linear
+    ):
+        return _final_activation(operation._inbound_nodes[node_index].input_tensors[0])
+    if activation is not None:
+        return str(getattr(activation, "__name__", type(activation).__name__))
+    if isinstance(operation, LOGITS):
+        return "linear"
+    # The activation is a layer or an operation of its own. Anything else, such as the average of two softmaxes,
+    # may be probabilities already, and a second softmax would flatten them.
+    name = type(operation).__name__
+    return "softmax" if name == "Softmax" else name

@@ -1,0 +1,97 @@
+"""Where a network comes from, as data: checked here in milliseconds, loaded by `convert.keras_models.loader`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from convert.errors import SourceError
+
+DEMO = "demo"
+IMAGENET = "imagenet"
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+WEIGHTS_SUFFIXES = (".h5", ".hdf5")
+DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
+NOT_TEXT = re.compile("[\ud800-\udfff]")
+"""Bytes of a file's name that are no UTF-8, as Python shows them; a card holds text."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which network to convert.
+
+    Attributes:
+        model: "demo", "imagenet", or the path of a Keras model. Not used when `weights` is given.
+        weights: weights of the article's architecture, or None.
+        classes: number of classes of `weights`.
+        input_size: height and width in pixels, or None for the network's own.
+    """
+
+    model: str = DEMO
+    weights: Path | None = None
+    classes: int | None = None
+    input_size: int | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether preprocessing and labels are known: the demo and the published ImageNet weights."""
+        return self.weights is None and self.model in (DEMO, IMAGENET)
+
+    @property
+    def file(self) -> Path | None:
+        """The user's file behind this source, if there is one."""
+        return self.weights or (None if self.is_ours else Path(self.model))
+
+    @property
+    def name(self) -> str:
+        """A short name for the artifact's file name."""
+        if self.file is None:
+            return f"irv2-{self.model}"
+        name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
+        return NOT_TEXT.sub("_", name)
+
+    def check(self) -> None:
+        """Refuse what cannot be loaded, before anything slow starts.
+
+        Raises:
+            SourceError: a file is missing or of a kind that cannot be read, or options do not go together.
+        """
+        if self.weights is not None:
+            if self.model != DEMO:
+                raise SourceError(
+                    f"--weights {self.weights} goes into the article's network, --model {self.model} is another: "
+                    "give one of the two"
+                )
+            if self.classes is None:
+                raise SourceError(
+                    f"--weights {self.weights} needs --classes N: the file alone does not name its classes"
+                )
+            _check_file(self.weights, WEIGHTS_SUFFIXES, "weights")
+        elif not self.is_ours:
+            _check_file(Path(self.model), MODEL_SUFFIXES, "model")
+        if self.weights is None and self.classes is not None:
+            raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
+
+
+def _check_file(path: Path, suffixes: tuple[str, ...], kind: str) -> None:
+    is_checkpoint = path.name == "checkpoint" or path.with_name(path.name + ".index").exists() or ".ckpt" in path.name
+    if is_checkpoint or path.suffix == ".index" or ".data-" in path.name:
+        raise SourceError(
+            f"{path} is a TensorFlow checkpoint, which is not supported: load it where it was made and "
+            "save it with model.save_weights('NAME.weights.h5')"
+        )
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder: save the {kind} as one file ending in {' or '.join(suffixes)}")
+    if not path.exists():
+        raise SourceError(f"{kind} {path} does not exist: pass demo, imagenet or the path of a Keras file")
+    if path.suffix.lower() not in suffixes:
+        raise SourceError(f"{kind} {path} is not a Keras file: it must end in {' or '.join(suffixes)}")
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of the file at `path`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,1 +1,0 @@
-"""The network: where it comes from, what it looks like, and its float `.tflite`."""

@@ -1,0 +1,1 @@
+"""The picture of a network that `irv2-convert describe` draws."""

@@ -1,0 +1,111 @@
+"""What rounding shifts, shifted back: bias correction of quantized convolutions and of the float head.
+
+Rounding changes weights by dW. Inputs of a convolution are mostly non-negative here, so dW does not cancel:
+it moves output channel o by sum_i dW[o, i] * E[x_i] (Nagel et al. 2019, "Data-Free Quantization Through
+Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.tflite.graph import Operator, TfliteGraph
+from convert.tflite.interpreter import RecordingEngine, logits_tensor
+from edge_runtime import InputSpec
+from edge_runtime.card import TensorEnd
+from edge_runtime.preprocess import Pixels
+from edge_runtime.tensors import encode
+
+Array = npt.NDArray[Any]
+CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
+    """Subtract from every int32 bias of `quantized` what rounding its weights adds on average.
+
+    Args:
+        quantized: the graph to change, made from `float_graph`: operators of a kind come in the same order.
+        means: mean of each float activation for each channel, by tensor name.
+    """
+    for kind in CORRECTED:
+        for operator, source in zip(quantized.named(kind), float_graph.named(kind), strict=True):
+            if _has_own_int32_bias(quantized, operator) and quantized.dtype(operator.inputs[1]) == "int8":
+                mean = means[float_graph.tensor_name(source.inputs[0])]
+                error = _dequantized(quantized, operator.inputs[1], kind) - float_graph.constant(source.inputs[1])
+                _add_to_bias(quantized, operator.inputs[2], -output_shift(error, mean, kind))
+
+
+def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
+    """Mean change of each output channel, when weights change by `weight_error` and inputs average `mean`.
+
+    Args:
+        weight_error: (out, h, w, in) of a convolution, (1, h, w, channels) of a depthwise one, (out, in) of a
+            fully connected layer.
+        mean: of the input, for each of its channels.
+        kind: name of the operator.
+    """
+    if kind == "DEPTHWISE_CONV_2D":
+        multiplier = weight_error.shape[-1] // len(mean)
+        return np.asarray(weight_error.sum(axis=(0, 1, 2)) * np.repeat(mean, multiplier))
+    per_input = weight_error.sum(axis=(1, 2)) if kind == "CONV_2D" else weight_error
+    groups = len(mean) // per_input.shape[1]
+    group_of_output = np.arange(len(per_input)) * groups // len(per_input)
+    return np.asarray(np.einsum("oi,oi->o", per_input, mean.reshape(groups, -1)[group_of_output]))
+
+
+def correct_head(
+    model: bytes, spec: InputSpec, feed: TensorEnd, images: Sequence[Pixels], float_logits: Array
+) -> bytes:
+    """Add the mean error of the logits to the bias of the last fully connected layer, where it computes in float.
+
+    Args:
+        model: a quantized `.tflite` that ends in a softmax.
+        spec, feed: how images are prepared and fed.
+        images: uint8 pixels of the calibration images.
+        float_logits: the float network's (images, classes).
+
+    Returns:
+        The corrected model; `model` itself where there is no such bias.
+    """
+    graph = TfliteGraph(model)
+    layers = graph.named("FULLY_CONNECTED")
+    if not layers or len(layers[-1].inputs) < 3 or not graph.is_constant(layers[-1].inputs[2]):
+        return model
+    bias, logits = layers[-1].inputs[2], logits_tensor(graph)
+    if graph.dtype(bias) != "float32" or logits != layers[-1].outputs[0]:
+        return model
+    engine = RecordingEngine(model)
+    error = np.zeros(float_logits.shape[1])
+    for pixels, expected in zip(images, float_logits, strict=True):
+        engine.run(encode(pixels, spec, feed)[np.newaxis])
+        error += expected - engine.tensor(logits)[0]
+    graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
+    return graph.to_bytes()
+
+
+def _has_own_int32_bias(graph: TfliteGraph, operator: Operator) -> bool:
+    if len(operator.inputs) < 3 or operator.inputs[2] < 0 or graph.dtype(operator.inputs[2]) != "int32":
+        return False
+    return len(graph.consumers(operator.inputs[2])) == 1
+
+
+def _dequantized(graph: TfliteGraph, weights: int, kind: str) -> Array:
+    scales = graph.scales(weights)
+    assert scales is not None
+    values = graph.constant(weights).astype(np.float64)
+    axis = values.ndim - 1 if kind == "DEPTHWISE_CONV_2D" else 0
+    shape = [1] * values.ndim
+    shape[axis] = len(scales)
+    return np.asarray(values * scales.reshape(shape))
+
+
+def _add_to_bias(graph: TfliteGraph, bias: int, shift: Array) -> None:
+    scales = graph.scales(bias)
+    assert scales is not None
+    limits = np.iinfo(np.int32)
+    corrected = graph.constant(bias) + np.rint(shift / scales)
+    graph.set_constant(bias, np.clip(corrected, limits.min, limits.max).astype(np.int32))

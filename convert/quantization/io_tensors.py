@@ -1,0 +1,132 @@
+"""The two ends of a network: how pixels come in, and how probabilities come out.
+
+real = (pixel - mean) / std is what a network was trained on, real = scale * (q - zero_point) what its input tensor
+holds. They agree on every pixel when scale = 1 / std and zero_point = mean; but zero points are integers, and a mean of
+127.5 lies between two. Rounded as it is, every pixel is half a step off. So the step is made somewhere exact instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from convert.errors import QuantizationError
+from convert.tflite.graph import TfliteGraph, is_unpadded
+from edge_runtime import InputSpec
+from edge_runtime.card import TensorEnd
+
+MIDDLE_PIXEL = 128
+"""The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A float tensor whose values are pixels, and the range of them."""
+
+    name: str
+    range: tuple[float, float]
+
+
+def check_ends(float_model: bytes, io: str, spec: InputSpec) -> None:
+    """Refuse integer ends that a network cannot have, before minutes are spent on it.
+
+    Raises:
+        QuantizationError: as `feed_pixels`.
+    """
+    if io != "float32":
+        feed_pixels(TfliteGraph(float_model), spec, io)
+
+
+def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
+    """Let the input tensor hold pixels instead of normalized values; exact, no arithmetic on the device.
+
+    real = (pixel - mean) / std needs zero point `mean`, an integer is taken instead, and the constant
+    difference goes into the bias of the convolutions that read the input; they must not pad.
+
+    Args:
+        graph: of the float model; the biases of its first convolutions change.
+        spec: preprocessing; one mean and one std for all channels.
+        io: for the message.
+
+    Returns:
+        The real values of pixels 0 and 255: range of the input tensor.
+
+    Raises:
+        QuantizationError: where padding or per-channel mean or std forbids it.
+    """
+    if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
+        raise QuantizationError(
+            f"--io {io} needs one mean and one std for all channels, the preprocessing has mean {spec.mean} and "
+            f"std {spec.std}: use --io float32"
+        )
+    mean, std = spec.mean[0], spec.std[0]
+    difference = (_zero_pixel(mean) - mean) / std
+    if difference:
+        for reader in graph.consumers(graph.inputs[0]):
+            if reader.name != "CONV_2D" or not is_unpadded(reader) or not graph.is_constant(reader.inputs[2]):
+                raise QuantizationError(
+                    f"--io {io} cannot represent a mean of {mean} exactly, because the first operator "
+                    f"({reader.name}) pads its input or is no convolution with a bias: use --io float32"
+                )
+        _add_to_biases(graph, graph.inputs[0], difference)
+    return _pixel_range(spec)
+
+
+def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> Shifted | None:
+    """Let a float input be moved onto the steps of pixels before it is rounded to int8.
+
+    An addition is put behind the input, and what it adds is taken off the biases of the first convolutions. Where they
+    pad, the border sees half a step of difference; without the addition every pixel would.
+
+    Args:
+        graph: of the float model; changes where there is something to gain.
+        spec: preprocessing.
+
+    Returns:
+        The moved tensor; None where pixels lie on the steps anyway, or no step serves all channels.
+    """
+    if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
+        return None
+    mean, std = spec.mean[0], spec.std[0]
+    difference = (_zero_pixel(mean) - mean) / std
+    readers = graph.consumers(graph.inputs[0])
+    movable = all(r.name == "CONV_2D" and len(r.inputs) > 2 and graph.is_constant(r.inputs[2]) for r in readers)
+    if not difference or not movable:
+        return None
+    _add_to_biases(graph, graph.inputs[0], difference)
+    name = f"{graph.tensor_name(graph.inputs[0])}/on_pixels"
+    graph.shift_input(-difference, name)
+    return Shifted(name, _pixel_range(spec))
+
+
+def _zero_pixel(mean: float) -> int:
+    """The pixel that stands for real 0."""
+    return MIDDLE_PIXEL if abs(mean - MIDDLE_PIXEL) <= 0.5 else int(np.clip(round(mean), 0, 255))
+
+
+def _pixel_range(spec: InputSpec) -> tuple[float, float]:
+    zero_pixel, std = _zero_pixel(spec.mean[0]), spec.std[0]
+    return (0 - zero_pixel) / std, (255 - zero_pixel) / std
+
+
+def _add_to_biases(graph: TfliteGraph, tensor: int, difference: float) -> None:
+    """Add to the biases of the convolutions that read `tensor` what its being `difference` smaller takes away."""
+    for reader in graph.consumers(tensor):
+        kernel, bias = graph.constant(reader.inputs[1]), graph.constant(reader.inputs[2])
+        shift = difference * kernel.sum(axis=(1, 2, 3), dtype=np.float64)
+        graph.set_constant(reader.inputs[2], (bias + shift).astype(np.float32))
+
+
+def tensor_ends(model: bytes, encoding: str) -> tuple[TensorEnd, TensorEnd]:
+    """Input and output of a packaged model, as its card describes them."""
+    graph = TfliteGraph(model)
+    image = _tensor_end(graph, graph.inputs[0], "image")
+    return replace(image, encoding=encoding), _tensor_end(graph, graph.outputs[0], "probabilities")
+
+
+def _tensor_end(graph: TfliteGraph, index: int, name: str) -> TensorEnd:
+    scales, zero_points = graph.scales(index), graph.zero_points(index)
+    if scales is None or zero_points is None:
+        return TensorEnd(name, graph.dtype(index))
+    return TensorEnd(name, graph.dtype(index), float(scales[0]), int(zero_points[0]))

@@ -1,0 +1,1 @@
+"""Metrics, confidence sequences and verdicts: arrays in, numbers out."""

@@ -1,0 +1,1 @@
+"""Files, machine and progress: what everything stands on."""

@@ -1,0 +1,40 @@
+"""An interpreter whose intermediate tensors can be read: for calibration and for logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.errors import LoweringError
+from convert.tflite.graph import TfliteGraph
+from edge_runtime.engines import Engine, choose_engine
+
+
+class RecordingEngine(Engine):
+    """LiteRT with every tensor kept after a run."""
+
+    options: ClassVar[dict[str, Any]] = {"experimental_preserve_all_tensors": True}
+
+    def __init__(self, model: Path | bytes, threads: int | None = None) -> None:
+        super().__init__(model, choose_engine("litert"), threads)
+
+    def tensor(self, index: int) -> npt.NDArray[Any]:
+        """A copy of a tensor of the last run."""
+        return np.asarray(self._interpreter.get_tensor(index))
+
+
+def logits_tensor(graph: TfliteGraph) -> int:
+    """Index of the tensor that the last softmax reads.
+
+    Raises:
+        LoweringError: the model does not end in a softmax.
+    """
+    softmax = graph.named("SOFTMAX")
+    if not softmax:
+        raise LoweringError(
+            "the model does not end in a softmax: only classifiers with class probabilities are supported"
+        )
+    return softmax[-1].inputs[0]

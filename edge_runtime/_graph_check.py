@@ -1,0 +1,175 @@
+"""Whether a graph's operators fit together, before an interpreter runs them.
+
+LiteRT verifies the flatbuffer itself (offsets, indices, sizes of constants), but not all that its kernels rely on. An
+operator that writes to a constant writes into the mapped file, and the process is killed; so it is where a tensor is
+read that nothing made, and where a scale is zero, not finite, or out of all proportion. Each rule here stands for
+crashes that were seen with LiteRT 2.3. Field numbers and codes are those of TensorFlow's schema.fbs.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from edge_runtime._flatbuffer import Reader, content_of
+from edge_runtime.errors import ArtifactError
+
+MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
+CODE_DEPRECATED, CODE = 0, 3
+GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
+TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_QUANTIZATION, TENSOR_IS_VARIABLE = 0, 1, 2, 4, 5
+QUANTIZATION_SCALE = 2
+OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS = 0, 1, 2
+BUFFER_DATA, BUFFER_OFFSET = 0, 1
+OUTSIDE = 2
+"""From this offset on a buffer's bytes stand behind the flatbuffer; 0 and 1 say that they do not."""
+
+NO_TENSOR = -1
+"""How an operator leaves an optional input out."""
+
+UINT8, INT16, INT8 = 3, 7, 9
+ADD, SUB, CAST = 0, 41, 53
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
+FINEST_SUM = 2.0**-14
+"""A sum's scale may be that much finer than its terms': int16 kernels shift terms by 15 bits, int8 ones by 20."""
+
+
+def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
+    """Refuse a model in which tensors are not made once and before they are read, or scales cannot be computed with.
+
+    Args:
+        model: path of a `.tflite` file, or its content.
+
+    Raises:
+        ArtifactError: it is so, or the bytes are no flatbuffer of such a model.
+    """
+    name = "the model" if isinstance(model, bytes) else os.fspath(model)
+    try:
+        with content_of(model) as content:
+            reader = Reader(content)
+            buffers = [_holds_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
+            codes = [_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
+            for table in reader.tables(reader.root, MODEL_SUBGRAPHS):
+                graph = _read_graph(reader, table, buffers, codes)
+                _check_order(graph)
+                for number, operator in enumerate(graph.operators):
+                    _check_scales(graph, number, operator)
+    except OSError as error:
+        raise ArtifactError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (IndexError, ValueError) as error:
+        raise ArtifactError(
+            f"{name} is damaged, its graph does not hold together: {error}; copy it again, from a source you trust"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """`given`: there without being made: a constant, a variable, or empty; `scales`: none where not quantized."""
+
+    is_constant: bool
+    given: bool
+    is_narrow: bool
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Operator:
+    code: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    tensors: list[_Tensor]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operators: list[_Operator]
+
+
+def _check_order(graph: _Graph) -> None:
+    """Walk through the operators in their order; `ValueError` at the first that does not fit."""
+    made = set(graph.inputs)
+    for tensor in graph.inputs:
+        if not _is_tensor(graph, tensor) or graph.tensors[tensor].is_constant:
+            raise ValueError(
+                f"its input is tensor {tensor} of {len(graph.tensors)}, which is a constant or none at all"
+            )
+    for number, operator in enumerate(graph.operators):
+        for tensor in operator.inputs:
+            if tensor != NO_TENSOR and tensor not in made and not _is_given(graph, tensor):
+                raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has made")
+        for tensor in operator.outputs:
+            if not _is_tensor(graph, tensor):
+                raise ValueError(f"operator {number} makes tensor {tensor} of {len(graph.tensors)}")
+            if tensor in made or graph.tensors[tensor].is_constant:
+                raise ValueError(f"operator {number} makes tensor {tensor}, which is a constant or made already")
+            made.add(tensor)
+    for tensor in graph.outputs:
+        if tensor not in made and not _is_given(graph, tensor):
+            raise ValueError(f"its output, tensor {tensor}, is made by nothing")
+
+
+def _check_scales(graph: _Graph, number: int, operator: _Operator) -> None:
+    """`ValueError` where an operator's integers of 8 or 16 bits have scales that its kernel cannot use."""
+    read = [graph.tensors[i] for i in operator.inputs if i != NO_TENSOR]
+    written = [graph.tensors[i] for i in operator.outputs]
+    is_sum = operator.code in (ADD, SUB)
+    for tensor in (*read, *written):
+        if tensor.is_narrow and (is_sum or not tensor.is_constant):
+            for scale in tensor.scales:
+                if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also when it is NaN
+                    raise ValueError(f"operator {number} has a scale of {scale:g}")
+    if not read or not written or not read[0].is_narrow or not written[0].is_narrow:
+        return
+    before, after = read[0].scales, written[0].scales
+    if bool(before) != bool(after) and operator.code != CAST:
+        raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
+    if is_sum and after and after[0] < FINEST_SUM * max(scale for tensor in read for scale in tensor.scales):
+        raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
+
+
+def _is_tensor(graph: _Graph, number: int) -> bool:
+    return 0 <= number < len(graph.tensors)
+
+
+def _is_given(graph: _Graph, number: int) -> bool:
+    return _is_tensor(graph, number) and graph.tensors[number].given
+
+
+def _read_graph(reader: Reader, graph: int, buffers: list[bool], codes: list[int]) -> _Graph:
+    return _Graph(
+        [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)],
+        reader.integers(graph, GRAPH_INPUTS),
+        reader.integers(graph, GRAPH_OUTPUTS),
+        [
+            _Operator(
+                codes[reader.number(table, OPERATOR_CODE, "<I")],
+                reader.integers(table, OPERATOR_INPUTS),
+                reader.integers(table, OPERATOR_OUTPUTS),
+            )
+            for table in reader.tables(graph, GRAPH_OPERATORS)
+        ],
+    )
+
+
+def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
+    is_constant = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+    is_variable = bool(reader.number(table, TENSOR_IS_VARIABLE, "<B"))
+    is_empty = 0 in reader.integers(table, TENSOR_SHAPE)
+    quantization = reader.table(table, TENSOR_QUANTIZATION)
+    return _Tensor(
+        is_constant,
+        is_constant or is_variable or is_empty,
+        reader.number(table, TENSOR_TYPE, "<b") in (UINT8, INT16, INT8),
+        () if quantization is None else reader.floats(quantization, QUANTIZATION_SCALE),
+    )
+
+
+def _code(reader: Reader, table: int) -> int:
+    """Early files have it in a field of one byte; later ones in both, as far as it fits."""
+    return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
+
+
+def _holds_bytes(reader: Reader, buffer: int) -> bool:
+    return reader.vector(buffer, BUFFER_DATA)[1] > 0 or reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE

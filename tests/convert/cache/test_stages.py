@@ -1,0 +1,242 @@
+"""What each kept result depends on; and that what comes back is equal in every bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.building import FloatModel
+from convert.cache import stages
+from convert.cache.recall import Memory, Step
+from convert.cache.store import Cache, Key
+from convert.drift.drift import Answers
+from convert.images.dataset import ImageSet, find_images
+from convert.keras_models.sources import ModelSource
+from convert.lowering.lower import LoweredModel, LoweringRequest
+from convert.quantization.calibrate import FitRequest, Fitted, fit
+from convert.quantization.calibrators import AUTO
+from convert.system.progress import Progress
+from tests.convert.cache.test_recall import Notes
+from tests.convert.networks import SPEC, residual_network
+
+NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
+
+
+@pytest.fixture(scope="module")
+def network() -> FloatModel:
+    return FloatModel(NOWHERE, residual_network(), SPEC, ("a", "b", "ç"))
+
+
+def noise(folder: Path, count: int, seed: int = 0) -> ImageSet:
+    (folder / "noise").mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for i in range(count):
+        Image.fromarray(random.integers(0, 256, (16, 20, 3), np.uint8)).save(folder / "noise" / f"{i:03}.png")
+    return find_images(folder)
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Other content of the same size at the same path, with the same times."""
+    before = path.stat()
+    path.write_bytes(change(path.read_bytes()))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def last_byte(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def never(progress: Progress) -> Any:
+    raise AssertionError("it was computed again")
+
+
+def recalled(step: Step[Any], memory: Memory) -> Any:
+    """What a step gives that must not be computed."""
+    return memory.of(replace(step, compute=never))
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Memory:
+    progress = Notes()
+    return Memory(Cache(tmp_path / "cache", 10**9, progress.note), progress)
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Equal in type and in every bit, all the way down."""
+    assert type(one) is type(other)
+    if isinstance(one, np.ndarray):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert one.tobytes() == other.tobytes()
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        assert_equal(list(one.values()), list(other.values()))
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_equal(*pair)
+    elif hasattr(one, "__dataclass_fields__"):
+        for each in fields(one):
+            assert_equal(getattr(one, each.name), getattr(other, each.name))
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("calibrator", "held_out", "until_enough"), [("minmax", 0, False), (AUTO, 10, False), ("mse", 4, True)]
+)
+def test_a_fit_comes_back_in_every_bit(
+    calibrator: str, held_out: int, until_enough: bool, network: FloatModel, tmp_path: Path, memory: Memory
+) -> None:
+    images = noise(tmp_path / "images", 40)
+    request = FitRequest(calibrator, until_enough)
+    chosen, others = images.first(40 - held_out), images.last(held_out) if held_out else None
+
+    def compute(progress: Progress) -> Fitted:
+        return fit(network.model, network.spec, chosen, others, request, progress)
+
+    step = stages.calibration("mine", network, chosen, others, request, compute)
+    fitted = memory.of(step)
+    assert_equal(recalled(step, memory), fitted)
+
+
+def fit_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
+    arguments: dict[str, Any] = {
+        "name": "mine", "network": network, "images": images, "held_out": None,
+        "request": FitRequest(), "compute": never,
+    }  # fmt: skip
+    return stages.calibration(**{**arguments, **changes}).key().digest
+
+
+def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
+    images = noise(tmp_path / "images", 4)
+    order = replace(images, paths=images.paths[::-1])
+    renamed = noise(tmp_path / "elsewhere", 4)
+    keys = [
+        fit_key(network, images),
+        fit_key(replace(network, model=network.model + b"\0"), images),
+        fit_key(network, order),
+        fit_key(network, images.first(3)),
+        fit_key(network, images, held_out=images),
+        fit_key(network, images, request=FitRequest("mse")),
+        fit_key(network, images, request=FitRequest(until_enough=True)),
+        fit_key(replace(network, spec=replace(SPEC, resize="lanczos")), images),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert fit_key(network, renamed) == keys[0], "where the folder lies is no matter"
+    rewrite(images.paths[0], last_byte)
+    assert fit_key(network, images) not in keys
+
+
+def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: Memory) -> None:
+    images = noise(tmp_path / "images", 5).sample(None)
+    readable = tuple(path for path in images.paths if path.name != "002.png")
+    rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
+    answers = Answers(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
+
+    def step(images: ImageSet) -> Step[Answers]:
+        return stages.answers("mine", network, images, tmp_path, lambda progress: answers)
+
+    memory.of(step(images))
+    assert_equal(recalled(step(images), memory), answers)
+    moved = find_images(images.root.rename(tmp_path / "moved")).sample(None)
+    found = recalled(step(moved), memory)
+    assert found.paths == tuple(path for path in moved.paths if path.name != "002.png")
+    assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
+
+
+def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
+    images = noise(tmp_path / "images", 3)
+
+    def digest(network: FloatModel = network, images: ImageSet = images) -> str:
+        return stages.answers("mine", network, images, tmp_path, never).key().digest
+
+    keys = [
+        digest(),
+        digest(replace(network, model=network.model + b"\0")),
+        digest(replace(network, labels=("b", "a", "ç"))),
+        digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
+        digest(images=images.first(2)),
+    ]
+    rewrite(images.paths[2], last_byte)
+    keys.append(digest())
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> LoweringRequest:
+    weights = tmp_path / "mine.weights.h5"
+    weights.write_bytes(b"weights")
+    (tmp_path / "out").mkdir()
+    images = noise(tmp_path / "images", 2).paths
+    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path / "out" / "float.tflite")
+
+
+@pytest.mark.parametrize("labels", [None, ("a", "b", "ç")])
+def test_a_float_network_comes_back(
+    request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: Memory
+) -> None:
+    lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
+    memory.of(stages.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
+    elsewhere = replace(request_, output=tmp_path / "other.tflite")
+    found = recalled(stages.lowering(elsewhere, never), memory)
+    assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
+
+
+def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Path) -> None:
+    source, weights = request_.source, request_.source.weights
+    assert weights is not None
+    preprocessing = tmp_path / "preprocessing.json"
+    preprocessing.write_text('{"mean": [0, 0, 0]}')
+
+    def digest(request: LoweringRequest) -> str:
+        return stages.lowering_key(request).digest
+
+    keys = [
+        digest(request_),
+        digest(replace(request_, preprocessing="caffe")),
+        digest(replace(request_, preprocessing=str(preprocessing))),
+        digest(replace(request_, images=request_.images[:1])),
+        digest(replace(request_, source=replace(source, classes=4))),
+        digest(replace(request_, source=replace(source, input_size=99))),
+        digest(replace(request_, source=ModelSource(str(weights)))),
+        digest(replace(request_, source=ModelSource())),
+        digest(replace(request_, source=ModelSource("imagenet"))),
+    ]
+    assert len(set(keys)) == len(keys)
+    copied = tmp_path / "copy.weights.h5"
+    copied.write_bytes(weights.read_bytes())
+    assert digest(replace(request_, source=replace(source, weights=copied))) == keys[0], "its path is no matter"
+    for path in (weights, request_.images[0]):
+        rewrite(path, last_byte)
+        keys.append(digest(request_))
+    rewrite(preprocessing, lambda content: content.replace(b"mean", b"mEan"))
+    keys.append(digest(replace(request_, preprocessing=str(preprocessing))))
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_key_has_the_versions(
+    request_: LoweringRequest, network: FloatModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = noise(tmp_path / "more", 2)
+
+    def keys() -> list[Key]:
+        return [
+            stages.lowering_key(request_),
+            stages.calibration("mine", network, images, None, FitRequest(), never).key(),
+            stages.answers("mine", network, images, tmp_path, never).key(),
+            stages.plausibility("mine", network, images, never).key(),
+        ]
+
+    before = keys()
+    monkeypatch.setattr(stages, "fingerprint", lambda: {"packages": {"tensorflow": "99"}})
+    assert all(one.digest != other.digest for one, other in zip(before, keys(), strict=True))
+    assert len({key.kind for key in before}) == len(before)

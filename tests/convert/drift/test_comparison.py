@@ -1,0 +1,113 @@
+"""What changed between two networks' answers, counted by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convert.drift import comparison as counts
+from convert.drift.comparison import GAINED, LOST, STILL_WRONG, ClassChange, Comparison, Guess, Pair
+from convert.drift.drift import compare
+from tests.convert.comparisons import LABELS, answers, comparison
+
+ANT, BEE, CAT, DOG = range(4)
+REFERENCE = [ANT, ANT, BEE, CAT, CAT, DOG]
+CANDIDATE = [ANT, BEE, BEE, DOG, CAT, CAT]
+TRUTH = [ANT, ANT, BEE, DOG, ANT, BEE]
+
+
+def test_pairs_are_counted_most_frequent_first() -> None:
+    compared = comparison([ANT, ANT, ANT, DOG, BEE], [BEE, BEE, ANT, CAT, CAT])
+    assert counts.changed_pairs(compared) == [Pair("ant", "bee", 2), Pair("bee", "cat", 1), Pair("dog", "cat", 1)]
+
+
+def test_the_confusion_has_the_reference_in_its_rows() -> None:
+    matrix = counts.confusion(comparison(REFERENCE, CANDIDATE))
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_pairs_and_confusion_count_the_same_changes(both: list[tuple[int, int]]) -> None:
+    compared = comparison([a for a, _ in both], [b for _, b in both])
+    matrix = counts.confusion(compared)
+    assert matrix.sum() == len(both)
+    assert matrix.sum() - np.trace(matrix) == sum(pair.images for pair in counts.changed_pairs(compared))
+    assert len(compared.changed) == sum(a != b for a, b in both)
+
+
+def test_flips_come_most_confident_first_with_both_top_three_and_the_truth() -> None:
+    reference = answers([ANT, BEE, CAT], sure=[0.6, 0.9, 0.7])
+    candidate = answers([BEE, CAT, CAT], sure=[0.5, 0.4, 0.7])
+    first, second = counts.flips(Comparison(reference, candidate, [BEE, BEE, CAT]), most=10)
+    assert [flip.path.name for flip in (first, second)] == ["001.png", "000.png"]
+    assert first.reference[0] == Guess("bee", pytest.approx(0.9))
+    assert [guess.label for guess in first.candidate] == ["cat", "ant", "bee"]
+    assert first.candidate[0].probability == pytest.approx(0.4)
+    assert (first.true_label, first.effect) == ("bee", LOST)
+    assert (second.true_label, second.effect) == ("bee", GAINED)
+    assert [flip.path.name for flip in counts.flips(Comparison(reference, candidate, None), most=1)] == ["001.png"]
+
+
+def test_two_classes_have_a_top_two() -> None:
+    (flip,) = counts.flips(comparison([0], [1], labels=("no", "yes")), most=5)
+    assert [guess.label for guess in flip.reference] == ["no", "yes"]
+
+
+def test_effects_tell_lost_from_gained() -> None:
+    compared = comparison(REFERENCE, CANDIDATE, TRUTH)
+    assert counts.effects(compared) == {LOST: 1, GAINED: 1, STILL_WRONG: 1}
+    drift = compare(compared.reference, compared.candidate, TRUTH)
+    assert drift.top1_drop_pp == 0, "one lost, one gained"
+
+
+def test_without_labels_nothing_is_lost_or_gained() -> None:
+    compared = comparison(REFERENCE, CANDIDATE)
+    assert counts.effects(compared) == {}
+    assert {(flip.true_label, flip.effect) for flip in counts.flips(compared, 10)} == {(None, None)}
+
+
+def test_classes_are_those_of_the_truth() -> None:
+    ant, bee, dog = counts.by_class(comparison(REFERENCE, CANDIDATE, TRUTH))
+    assert ant == ClassChange("ant", images=3, agreed=2, right_reference=2, right_candidate=1)
+    assert bee == ClassChange("bee", images=2, agreed=1, right_reference=1, right_candidate=1)
+    assert dog == ClassChange("dog", images=1, agreed=0, right_reference=0, right_candidate=1)
+    assert [each.gain for each in (ant, bee, dog)] == [-1, 0, 1]
+    assert sorted([dog, bee, ant], key=lambda each: each.badness, reverse=True) == [ant, bee, dog]
+
+
+def test_without_labels_classes_are_those_of_the_reference() -> None:
+    found = counts.by_class(comparison(REFERENCE, CANDIDATE))
+    assert [(each.label, each.images, each.agreed) for each in found] == [
+        ("ant", 2, 1),
+        ("bee", 1, 1),
+        ("cat", 2, 1),
+        ("dog", 1, 0),
+    ]
+    assert {(each.right_reference, each.right_candidate, each.gain) for each in found} == {(None, None, 0)}
+
+
+def test_confidences_are_of_the_class_of_the_reference() -> None:
+    reference, candidate = answers([ANT, BEE], sure=[0.9, 0.6]), answers([ANT, CAT], sure=[0.8, 0.7])
+    before, after, changed = counts.confidences(Comparison(reference, candidate, None))
+    assert before == pytest.approx([0.9, 0.6])
+    assert after == pytest.approx([0.8, 0.1])
+    assert changed.tolist() == [False, True]
+
+
+@given(st.permutations(range(4)))
+def test_classes_are_matched_by_label(order: list[int]) -> None:
+    """A candidate whose classes come in another order has changed nothing."""
+    plain = comparison(REFERENCE, CANDIDATE, TRUTH)
+    shuffled = replace(
+        plain.candidate,
+        labels=tuple(LABELS[i] for i in order),
+        probabilities=plain.candidate.probabilities[:, order],
+    )
+    other = Comparison(plain.reference, shuffled, TRUTH)
+    assert counts.flips(other, 10) == counts.flips(plain, 10)
+    assert counts.by_class(other) == counts.by_class(plain)
+    assert counts.changed_pairs(other) == counts.changed_pairs(plain)

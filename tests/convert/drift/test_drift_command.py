@@ -1,0 +1,127 @@
+"""`irv2-drift` as CI runs it, on networks so small that each answer can be told by hand; no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from convert.statistics import confidence_sequence, metrics
+from tests.convert.drift.commands import copied, gate, refused, report_of
+from tests.edge_runtime.tiny_model import tiny_artifact, tiny_flatbuffer
+
+
+def test_equal_networks_pass_before_the_last_image(network: Path, images: Path) -> None:
+    """Of one agreement after another the gambler is certain when (1 + g / 19)^n, averaged, exceeds 40."""
+    done = gate(network, "--reference", network, "--images", images, "--max-drop", 5, "--json")
+    report = report_of(done)
+    assert (done.exit_code, report["gate"]["verdict"]) == (0, "pass")
+    n = report["drift"]["images"]
+    assert n < report["sampling"]["available"] == 180
+    assert report["drift"]["interval"] == "anytime"
+    assert report["drift"]["agreement_ci95"] == list(confidence_sequence.rate_interval(n, n))
+    limits = report["gate"]["limits"]
+    before = confidence_sequence.rate_interval(n - 1, n - 1)[0], 100 * confidence_sequence.drop_interval(0, 0, n - 1)[1]
+    assert before[0] < limits["min_agreement"] or before[1] > limits["max_drop_pp"], "it stopped at the first image"
+
+
+def test_all_images_are_judged_by_the_narrower_interval(network: Path, images: Path) -> None:
+    done = gate(network, "--reference", network, "--images", images, "--no-stop-early", "--json")
+    report = report_of(done)
+    assert (report["drift"]["images"], report["drift"]["interval"]) == (180, "fixed")
+    assert report["drift"]["agreement_ci95"] == list(metrics.wilson_interval(180, 180))
+    assert report["drift"]["top1_drop_p_value"] == 1
+
+
+def test_exchanged_labels_fail_within_a_few_images(network: Path, worse: Path, images: Path) -> None:
+    done = gate(worse, "--reference", network, "--images", images, "--json")
+    assert done.exit_code == 3
+    assert report_of(done)["drift"]["images"] < 30, "in a shuffle; the first 60 of the folder are of one colour"
+
+
+def test_too_few_images_say_how_many_more(network: Path, images: Path) -> None:
+    done = gate(network, "--reference", network, "--images", images, "--images-size", 10)
+    assert done.exit_code == 4
+    assert done.stdout.startswith("inconclusive on 10 images")
+    assert "more images would decide" in done.stdout
+
+
+def test_as_many_more_images_as_said_are_enough(network: Path, images: Path) -> None:
+    arguments = (network, "--reference", network, "--images", images, "--max-drop", 10, "--images-size")
+    more = int(gate(*arguments, 50).stdout.split("about ")[1].split()[0])
+    assert gate(*arguments, 50 + more).exit_code == 0
+
+
+def test_the_word_gate_may_be_said(network: Path, images: Path) -> None:
+    said, unsaid = (
+        gate(*word, network, "--reference", network, "--images", images, "--json") for word in (["gate"], [])
+    )
+    assert report_of(said)["drift"] == report_of(unsaid)["drift"]
+
+
+def test_nothing_to_compare_is_wrong_usage(network: Path, images: Path) -> None:
+    done = gate("--reference", network, "--images", images)
+    assert done.exit_code == 2
+    assert "CANDIDATE is missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--shard", "1/2", "--json"],
+        ["--shard", "1/2", "--junit", "x.xml"],
+        ["--shard", "1/2", "--scheduler", "tcp://x:1"],
+        ["--shard", "1/2", "--recorded", "x.json"],
+        ["--scheduler", "tcp://x:1", "--reference-kernels"],
+        ["--rows", "x.json"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_would_be_ignored_are_wrong_usage(network: Path, images: Path, options: list[str]) -> None:
+    done = gate(network, "--reference", network, "--images", images, *options)
+    assert done.exit_code == 2
+    assert "go with" in done.stderr or "goes with" in done.stderr
+
+
+# Models without a card
+
+
+def test_a_bare_model_needs_preprocessing_and_labels(bare: Path, labels: Path, network: Path, images: Path) -> None:
+    arguments = (bare, "--reference", network, "--images", images, "--max-drop", 5)
+    assert "--preprocessing" in refused(*arguments)
+    assert gate(*arguments, "--preprocessing", "tf", "--labels", labels).exit_code == 0
+
+
+def test_a_file_may_say_how_images_are_prepared(
+    bare: Path, labels: Path, network: Path, images: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"mean": [127.5] * 3, "std": [127.5] * 3, "channel_order": "BGR"}))
+    done = gate(bare, "--reference", network, "--images", images, "--preprocessing", own, "--labels", labels, "--json")
+    assert (done.exit_code, report_of(done)["gate"]["verdict"]) == (3, "fail"), "blue is taken for red"
+
+
+def test_the_reference_has_preprocessing_of_its_own(bare: Path, labels: Path, network: Path, images: Path) -> None:
+    arguments = (network, "--reference", bare, "--images", images, "--labels", labels, "--max-drop", 5)
+    assert gate(*arguments, "--reference-preprocessing", "tf").exit_code == 0
+    assert gate(*arguments, "--reference-preprocessing", "caffe").exit_code == 3
+
+
+def test_answers_that_are_no_numbers_are_an_error(network: Path, images: Path, tmp_path: Path) -> None:
+    broken = replace(tiny_artifact(), flatbuffer=tiny_flatbuffer(bias=float("nan"))).signed()
+    path = broken.write(tmp_path / "nan.tflite")
+    assert f"{path} answers" in refused(path, "--reference", network, "--images", images)
+    assert "NaN" in refused("--save-reference", tmp_path / "r.npz", "--reference", path, "--images", images)
+    assert not (tmp_path / "r.npz").exists()
+
+
+def test_names_cannot_steer_the_terminal(network: Path, images: Path, tmp_path: Path) -> None:
+    line = refused(tmp_path / "x\x1b[2J.tflite", "--reference", network, "--images", images)
+    assert "x\\x1b[2J.tflite does not exist" in line
+    folder = copied(images, tmp_path / "images")
+    (folder / "red" / "bad\x1b[2J.png").write_text("no picture")
+    done = gate(network, "--reference", network, "--images", folder, "--no-stop-early")
+    assert "\x1b" not in done.output
+    assert "skipped" in done.stderr

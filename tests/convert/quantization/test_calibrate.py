@@ -1,0 +1,130 @@
+"""Fitting to calibration images: the unusual ones, and the choice of a calibrator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.errors import QuantizationError
+from convert.images.dataset import ImageSet, find_images
+from convert.quantization.calibrate import FitRequest, Fitted, choose, fit
+from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
+from convert.quantization.evaluation import Score, Trial
+from convert.quantization.io_tensors import tensor_ends
+from convert.quantization.quantize import quantize
+from convert.quantization.schemes import SCHEMES
+from convert.tflite.graph import TfliteGraph
+from edge_runtime.engines import Engine, choose_engine
+from tests.convert.networks import SPEC, residual_network
+
+
+class Silence:
+    """Progress that nobody watches; notes are kept."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def stage(self, name: str) -> None: ...
+
+    def count(self, name: str, done: int, total: int) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def noise(random: np.random.Generator) -> np.ndarray:
+    return random.integers(0, 256, (16, 20, 3), np.uint8)
+
+
+def black(random: np.random.Generator) -> np.ndarray:
+    return np.zeros((16, 20, 3), np.uint8)
+
+
+def pictures(folder: Path, count: int, draw: Callable[[np.random.Generator], np.ndarray]) -> ImageSet:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(draw(random)).save(folder / f"{i:03}.png")
+    return find_images(folder)
+
+
+def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Fitted:
+    return fit(model or residual_network(), SPEC, images, None, FitRequest(calibrator, **options), Silence())
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+@pytest.mark.parametrize(("count", "draw"), [(1, noise), (5, black)])
+def test_one_image_or_only_black_ones_make_a_valid_model(
+    calibrator: str, count: int, draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
+) -> None:
+    found = fitted(pictures(tmp_path / "images", count, draw), calibrator)
+    quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
+    graph = TfliteGraph(quantized.model)
+    scales = np.concatenate([s for i in range(graph.tensor_count()) if (s := graph.scales(i)) is not None])
+    assert np.isfinite(scales).all()
+    assert (scales > 0).all()
+    assert (scales < 1e6).all()
+    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    probabilities = Engine(quantized.model, choose_engine("litert"), 1).run(np.zeros((1, 16, 20, 3), feed.dtype))
+    assert np.isclose(probabilities.sum(), 1, atol=1e-5)
+
+
+def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> None:
+    graph = TfliteGraph(residual_network())
+    first = graph.named("CONV_2D")[0]
+    kernel, bias = graph.constant(first.inputs[1]).copy(), graph.constant(first.inputs[2]).copy()
+    kernel[2], bias[2] = 0, 0
+    graph.set_constant(first.inputs[1], kernel)
+    graph.set_constant(first.inputs[2], bias)
+    images = pictures(tmp_path / "images", 8, noise)
+    found = fitted(images, model=graph.to_bytes())
+    quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
+    scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
+    assert scales is not None
+    assert (scales > 0).all()
+    assert Trial.of(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_that_is_not_finite_is_refused(value: float, tmp_path: Path) -> None:
+    graph = TfliteGraph(residual_network())
+    bias = graph.named("CONV_2D")[2].inputs[2]
+    broken = graph.constant(bias).copy()
+    broken[0] = value
+    graph.set_constant(bias, broken)
+    with pytest.raises(QuantizationError, match="network or its preprocessing is broken"):
+        fitted(pictures(tmp_path / "images", 3, noise), model=graph.to_bytes())
+
+
+def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
+    """The same picture again and again adds nothing after the sixteenth."""
+    images = pictures(tmp_path / "images", 40, black)
+    found = fitted(images, until_enough=True)
+    assert found.statistics.images == len(found.pixels) == 16
+    assert fitted(images).statistics.images == 40
+    assert found.manifest_sha256 != fitted(images).manifest_sha256
+
+
+def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:
+    images, progress = pictures(tmp_path / "images", 30, noise), Silence()
+    found = fit(residual_network(), SPEC, images.first(20), images.last(10), FitRequest(AUTO), progress)
+    assert set(found.tried) == set(CALIBRATORS)
+    assert found.calibrator in CALIBRATORS
+    assert found.statistics.images == 20
+    assert found.trial is not None
+    assert len(found.trial.images) == 10
+    assert progress.notes[-1].startswith(f"calibrator {found.calibrator}, of minmax ")
+
+
+def score(*image_sqnr_db: float) -> Score:
+    return Score(np.array(image_sqnr_db), 1.0)
+
+
+def test_another_calibrator_is_chosen_only_where_it_is_better_than_by_chance() -> None:
+    usual = score(20, 25, 30)
+    assert choose({DEFAULT: usual, "mse": score(20, 35, 22)}) == DEFAULT
+    assert choose({DEFAULT: usual, "mse": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "mse"

@@ -1,0 +1,96 @@
+"""The search for layers to leave in float, on networks whose noise is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convert.quantization.evaluation import Score
+from convert.quantization.float_fallback import MOST_LAYERS, Segment, runs_within, search, segments
+from convert.quantization.quantize import head_begins
+from convert.tflite.graph import TfliteGraph
+from tests.convert.networks import residual_network
+
+
+def chain(*layers: int) -> list[Segment]:
+    return [Segment((f"layer{i}",), count) for i, count in enumerate(layers)]
+
+
+def score(sqnr_db: float) -> Score:
+    return Score(np.array([sqnr_db]), 1.0)
+
+
+def evaluate(noise: Sequence[float]) -> tuple[object, list[tuple[str, ...]]]:
+    """A network with `noise[i]` between layer i and the next: gone when both are float."""
+    asked: list[tuple[str, ...]] = []
+
+    def ask(outputs: Sequence[str]) -> Score:
+        asked.append(tuple(outputs))
+        kept = [f"layer{i}" in outputs for i in range(len(noise) + 1)]
+        left = sum(n for i, n in enumerate(noise) if not (kept[i] and kept[i + 1]))
+        return score(-10 * float(np.log10(left + 1e-3)))
+
+    return ask, asked
+
+
+def test_segments_end_where_one_tensor_is_passed_on() -> None:
+    """A fork with a pool and its concatenation are one segment; so is a residual block."""
+    graph = TfliteGraph(residual_network())
+    found = segments(graph, head_begins(graph))
+    assert [segment.layers for segment in found] == [1, 1, 3, 3, 1]
+    names = [name for segment in found for name in segment.outputs]
+    assert names == [graph.tensor_name(operator.outputs[0]) for operator in graph.operators][: head_begins(graph)]
+
+
+def test_the_noisy_run_is_found_and_shorter_ones_inside_it() -> None:
+    noise = [0.01] * 99
+    noise[40:44] = [1.0] * 4
+    ask, asked = evaluate(noise)
+    found = search(chain(*[1] * 100), ask)  # type: ignore[arg-type]
+    assert [fallback.layers for fallback in found] == sorted(fallback.layers for fallback in found)
+    assert found[-1].layers == MOST_LAYERS * 100
+    assert {"layer40", "layer41", "layer42", "layer43", "layer44"} <= set(found[-1].outputs)
+    assert len(asked) == len(set(asked))
+    assert len(asked) < 40
+
+
+def test_no_more_layers_than_allowed() -> None:
+    ask, asked = evaluate([1.0] * 49)
+    search(chain(*[1] * 50), ask)  # type: ignore[arg-type]
+    assert max(len(outputs) for outputs in asked) == 5
+
+
+def test_a_small_network_may_keep_one_layer() -> None:
+    ask, asked = evaluate([1.0, 1.0])
+    found = search(chain(1, 1, 1), ask)  # type: ignore[arg-type]
+    assert [fallback.layers for fallback in found] == [1]
+    assert len(asked) == 3
+
+
+def test_a_segment_larger_than_allowed_is_left_alone() -> None:
+    ask, _ = evaluate([1.0, 1.0])
+    assert search(chain(4, 4, 4), ask) == []  # type: ignore[arg-type]
+
+
+@given(
+    layers=st.lists(st.integers(0, 5), min_size=1, max_size=30),
+    most=st.integers(1, 12),
+)
+def test_runs_are_as_long_as_allowed(layers: list[int], most: int) -> None:
+    parts = chain(*layers)
+    for start, stop in runs_within(parts, (0, len(parts)), most):
+        inside = sum(layers[start:stop])
+        assert 0 < inside <= most
+        assert stop == len(parts) or inside + layers[stop] > most
+
+
+def test_progress_reaches_its_end() -> None:
+    told: list[tuple[int, int]] = []
+    ask, asked = evaluate([1.0] * 49)
+    search(chain(*[1] * 50), ask, lambda done, total: told.append((done, total)))  # type: ignore[arg-type]
+    assert [done for done, _ in told] == list(range(1, len(asked) + 1))
+    assert told[-1][0] == told[-1][1] == pytest.approx(len(asked))

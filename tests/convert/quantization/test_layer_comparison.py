@@ -1,0 +1,86 @@
+"""Layer by layer: quantized beside float, on networks whose loss is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convert.quantization.layer_comparison import Layer, compare_layers, layer_name
+from convert.quantization.quantize import QuantizedModel, quantize
+from convert.quantization.schemes import SCHEMES
+from convert.quantization.statistics import Statistics, measure
+from convert.tflite.graph import TfliteGraph
+from edge_runtime.preprocess import Pixels
+from tests.convert.networks import SPEC, residual_network
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return residual_network()
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Pixels]:
+    return list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def statistics(model: bytes, images: list[Pixels]) -> Statistics:
+    return measure(model, images, SPEC)
+
+
+@pytest.fixture(scope="module")
+def layers(model: bytes, images: list[Pixels], statistics: Statistics) -> list[Layer]:
+    return compare_layers(model, quantize(model, SCHEMES["int8"], "uint8", SPEC, statistics), SPEC, images)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "name"),
+    [
+        ("inception_1/stem_conv1_1/Relu;inception_1/stem_conv1_1/BiasAdd", "stem_conv1_1"),
+        ("model/block_1/conv/BiasAdd", "block_1/conv"),
+        ("dense_1/MatMul", "dense_1/MatMul"),
+        ("StatefulPartitionedCall_1:0", "StatefulPartitionedCall_1:0"),
+    ],
+)
+def test_a_layer_is_called_as_in_keras(tensor: str, name: str) -> None:
+    assert layer_name(tensor) == name
+
+
+def test_every_operator_of_the_float_network_has_its_row_in_order(layers: list[Layer], model: bytes) -> None:
+    assert [layer.operator for layer in layers] == [operator.name for operator in TfliteGraph(model).operators]
+    assert [layer.dtype for layer in layers[-3:]] == ["float32"] * 3
+    assert {layer.dtype for layer in layers[:-3]} == {"int8"}
+
+
+def test_noise_adds_up_along_the_depth(layers: list[Layer]) -> None:
+    """8 bits keep about 40 dB of the first convolution; ten roundings later there is less."""
+    first, last = layers[0].to_json(), layers[-4].to_json()
+    assert 30 < first["sqnr_db"] < 60
+    assert last["sqnr_db"] < first["sqnr_db"]
+
+
+def test_on_the_images_calibrated_with_ranges_are_used_and_nothing_saturates(layers: list[Layer]) -> None:
+    assert layers[0].to_json()["range_use"] > 0.98
+    assert all(layer.to_json()["saturation"] == 0 for layer in layers if layer.dtype == "int8")
+    assert all(layer.to_json()["saturation"] is None for layer in layers if layer.dtype == "float32")
+
+
+def test_what_a_narrow_range_clips_is_counted(model: bytes, images: list[Pixels], statistics: Statistics) -> None:
+    """Half the range of the first convolution: its share of values above is known from float."""
+    graph = TfliteGraph(model)
+    first = graph.tensor_name(graph.named("CONV_2D")[0].outputs[0])
+    everything = {
+        name: (float(low.min()), float(statistics.maximum[name].max())) for name, low in statistics.minimum.items()
+    }
+    narrow = statistics.clipped({**everything, first: (0.0, everything[first][1] / 2)})
+    found = compare_layers(model, quantize(model, SCHEMES["int8"], "uint8", SPEC, narrow), SPEC, images)[0]
+    assert 0 < found.clipped < found.values
+    assert found.to_json()["range_use"] == 1.0
+    assert found.sqnr_db is not None
+    assert found.sqnr_db < 30
+
+
+def test_a_network_beside_itself_has_no_noise(model: bytes, images: list[Pixels]) -> None:
+    same = compare_layers(model, QuantizedModel(model, "normalized"), SPEC, images)
+    assert all(layer.noise == 0 and layer.to_json()["sqnr_db"] is None for layer in same)

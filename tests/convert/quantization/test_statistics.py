@@ -1,0 +1,112 @@
+"""Statistics of a tiny network against the same network computed by NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from convert.errors import QuantizationError
+from convert.quantization.statistics import Statistics, measure
+from convert.tflite.graph import TfliteGraph
+from edge_runtime import InputSpec
+from edge_runtime.preprocess import Pixels
+
+Array = npt.NDArray[Any]
+SPEC = InputSpec(5, 6, mean=(127.5, 120, 100), std=(64, 50, 100))
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    """1x1 convolution, ReLU, mean, dense, softmax."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((5, 6, 3), batch_size=1)
+    x = keras.layers.Conv2D(4, 1, activation="relu", bias_initializer="normal")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(3, "softmax", bias_initializer="normal")(x))
+
+
+@pytest.fixture(scope="module")
+def model(network: keras.Model) -> bytes:
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Pixels]:
+    return list(np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def statistics(model: bytes, images: list[Pixels]) -> Statistics:
+    return measure(model, iter(images), SPEC)
+
+
+def computed(network: keras.Model, images: list[Pixels]) -> dict[str, Array]:
+    """Every activation of the network in float64, images first."""
+    kernel, bias, weights, offset = (np.float64(value) for value in network.get_weights())
+    image = (np.float64(images) - SPEC.mean) / SPEC.std
+    convolved = np.maximum(image @ kernel[0, 0] + bias, 0)
+    pooled = convolved.mean(axis=(1, 2))
+    logits = pooled @ weights + offset
+    powers = np.exp(logits)
+    return {
+        "image": image,
+        "CONV_2D": convolved,
+        "MEAN": pooled,
+        "FULLY_CONNECTED": logits,
+        "SOFTMAX": powers / powers.sum(axis=1, keepdims=True),
+    }
+
+
+def names(model: bytes) -> dict[str, str]:
+    """Kind of operator -> name of its output."""
+    graph = TfliteGraph(model)
+    outputs = {operator.name: graph.tensor_name(operator.outputs[0]) for operator in graph.operators}
+    return {"image": graph.tensor_name(graph.inputs[0]), **outputs}
+
+
+def test_every_activation_has_its_extremes_and_means(
+    statistics: Statistics, network: keras.Model, model: bytes, images: list[Pixels]
+) -> None:
+    activations, name = computed(network, images), names(model)
+    assert set(statistics.minimum) == set(statistics.maximum) == set(statistics.mean) == set(name.values())
+    for kind, values in activations.items():
+        channels = values.reshape(-1, values.shape[-1])
+        assert np.allclose(statistics.minimum[name[kind]], channels.min(axis=0), atol=1e-5)
+        assert np.allclose(statistics.maximum[name[kind]], channels.max(axis=0), atol=1e-5)
+        assert np.allclose(statistics.mean[name[kind]], channels.mean(axis=0), atol=1e-5)
+
+
+def test_extremes_are_true_ones_whatever_the_order(model: bytes, images: list[Pixels], statistics: Statistics) -> None:
+    """No moving average, which would forget the first images."""
+    backwards = measure(model, images[::-1], SPEC)
+    np.testing.assert_equal(backwards.minimum, statistics.minimum)
+    np.testing.assert_equal(backwards.maximum, statistics.maximum)
+    assert np.array_equal(backwards.logits, statistics.logits[::-1])
+
+
+def test_logits_are_kept_image_by_image(statistics: Statistics, network: keras.Model, images: list[Pixels]) -> None:
+    assert statistics.images == 7
+    assert statistics.logits.dtype == np.float32
+    assert np.allclose(statistics.logits, computed(network, images)["FULLY_CONNECTED"], atol=1e-5)
+
+
+def test_no_image_is_refused(model: bytes) -> None:
+    with pytest.raises(QuantizationError, match="no calibration image: pass --calibration"):
+        measure(model, [], SPEC)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_activation_that_is_not_finite_is_named(value: float, model: bytes, images: list[Pixels]) -> None:
+    """Also when later images are well again."""
+    graph = TfliteGraph(model)
+    bias = graph.named("FULLY_CONNECTED")[0].inputs[2]
+    graph.set_constant(bias, np.float32([0, value, 0]))
+    broken = graph.tensor_name(graph.named("FULLY_CONNECTED")[0].outputs[0])
+    with pytest.raises(QuantizationError, match="network or its preprocessing is broken") as caught:
+        measure(graph.to_bytes(), images, SPEC)
+    assert broken in str(caught.value)

@@ -1,0 +1,297 @@
+"""The page as a browser would parse it: what it shows, what it leaves out, and that names are only ever text.
+
+`tests/browser/` opens it in a real one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from convert.drift.comparison import Comparison
+from convert.errors import ConvertError
+from convert.reporting import html as page
+from tests.convert.comparisons import HOSTILE, LABELS, answers, comparison, everything, report
+
+HEADINGS = [
+    "Which answers changed", "The images that changed", "Class by class", "Confidence and depth",
+    "Layers with the lowest SQNR", "The schemes of this run", "What was tried",
+    "Where the drift comes from", "What was compared",
+    "Words",
+]  # fmt: skip
+
+
+class Parsed(HTMLParser):
+    """A page taken apart: its tags with their attributes, in order, its text, and its headings below the first."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.headings: list[str] = []
+        self._open_heading = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open_heading = tag in ("h2", "h3")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open_heading = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+        if self._open_heading:
+            self.headings.append(data)
+
+    @property
+    def skeleton(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Tags and the names of their attributes."""
+        return [(tag, tuple(attributes)) for tag, attributes in self.tags]
+
+    def every(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def flipped(names: Sequence[str], labels: Sequence[str] = LABELS, folder: Path = Path("/photos")) -> Comparison:
+    """A comparison in which the answer to every image changed."""
+    paths = [folder / name for name in names]
+    reference = answers([0] * len(paths), labels=labels, paths=paths)
+    return Comparison(reference, answers([1] * len(paths), labels=labels, paths=paths), [1] * len(paths))
+
+
+def save_pictures(folder: Path, count: int) -> list[str]:
+    """Names of pictures in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{i:03}.png" for i in range(count)]
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((30, 40, 3), 5 * i, np.uint8)).save(folder / name)
+    return names
+
+
+def test_the_verdict_comes_first() -> None:
+    text = Parsed(page.render(report(comparison([0] * 200, [0] * 200)), None)).text
+    assert text.index("Pass") < text.index("top-1 agreement 100.00%") < text.index("Size") < text.index("SHA-256")
+
+
+@pytest.mark.parametrize(
+    ("changed", "word", "tone"), [(0, "Pass", "pass"), (190, "Fail", "fail"), (9, "Inconclusive", "inconclusive")]
+)
+def test_the_verdict_is_a_word_and_a_colour(changed: int, word: str, tone: str) -> None:
+    compared = comparison([0] * 200, [0] * (200 - changed) + [1] * changed)
+    found = Parsed(page.render(report(compared), compared))
+    assert found.every("header")[0]["class"] == f"verdict {tone}"
+    assert f"{word}: net.int8.tflite" in found.text
+
+
+def test_every_section_has_its_place() -> None:
+    compared = comparison([0, 1, 2, 3] * 50, [0, 1, 2, 2] * 50, [0, 1, 2, 3] * 50)
+    value = everything(compared)
+    found = Parsed(page.render(value, compared, [report(None, scheme="none")], thumbnails=False))
+    assert found.headings == HEADINGS
+    charts = [each["aria-label"] or "" for each in found.every("svg") if each.get("role") == "img"]
+    assert [label.split(" ")[0] for label in charts] == ["Scatter", "Line", "Line"]
+    assert "lowest, 29.0 dB, in layer 12, block_11/add" in charts[1]
+    assert {link["href"] for link in found.every("a")} == {
+        f"#{section['id']}" for section in found.every("section") if "id" in section
+    }
+
+
+def test_sections_without_figures_are_left_out() -> None:
+    compared = comparison([0, 1], [0, 1])
+    assert Parsed(page.render(report(compared) | {"blame": None}, compared)).headings == [
+        "Which answers changed", "Class by class", "Confidence and depth", "What was compared",
+        "Words",
+    ]  # fmt: skip
+    unmeasured = Parsed(page.render(report(None), None))
+    assert unmeasured.headings == ["What was compared"]
+    assert "Not measured" in unmeasured.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "layers",
+        "recovery",
+        "float_layers",
+        "blame",
+        "calibration",
+        "timings_s",
+        "environment",
+        "gate",
+        "drift",
+        "scheme",
+    ],
+)
+def test_every_part_of_a_report_may_be_missing_or_none(key: str) -> None:
+    compared = comparison([0, 1, 2, 3], [0, 1, 2, 2])
+    none = everything(compared) | {key: None}
+    missing = {each: part for each, part in none.items() if each != key}
+    assert page.render(none, compared, [none]) == page.render(missing, compared, [missing])
+
+
+def test_where_nothing_changed_there_is_no_matrix() -> None:
+    compared = comparison([0, 1, 2], [0, 1, 2])
+    html = page.render(report(compared), compared)
+    assert "None: int8 gives every image the class that float gives it." in html
+    assert '<table class="matrix' not in html
+
+
+def test_layers_and_steps_may_lack_figures() -> None:
+    compared = comparison([0, 1], [0, 1])
+    value = report(compared) | {
+        "layers": [{"name": "a"}, {"name": "b", "sqnr_db": 31.0}, {"sqnr_db": None}],
+        "blame": [{"from": "host", "to": "device"}],
+        "calibration": {"convergence": [{"images": 4}]},
+    }
+    text = Parsed(page.render(value, compared)).text
+    assert "31.0 dB" in text
+    assert "host → device" in text
+    assert "Line chart" not in page.render(report(compared) | {"layers": [{"name": "a"}]}, compared)
+
+
+def test_flips_show_picture_truth_and_both_top_three(tmp_path: Path) -> None:
+    names = save_pictures(tmp_path / "bee", 2)
+    compared = flipped(names, folder=tmp_path / "bee")
+    found = Parsed(page.render(report(compared), compared))
+    pictures = found.every("img")
+    assert [picture["alt"] for picture in pictures] == names
+    assert all(str(picture["src"]).startswith("data:image/webp;base64,") for picture in pictures)
+    for shown in ("ant 70%", "bee 10%", "bee 70%", "ant 10%", "gained"):
+        assert shown in " ".join(found.text.split())
+
+
+def test_names_are_relative_to_what_all_images_share(tmp_path: Path) -> None:
+    for folder in ("ant", "bee"):
+        save_pictures(tmp_path / folder, 1)
+    compared = flipped(["ant/000.png", "bee/000.png"], folder=tmp_path)
+    assert [each["alt"] for each in Parsed(page.render(report(compared), compared)).every("img")] == [
+        "ant/000.png",
+        "bee/000.png",
+    ]
+
+
+def test_a_picture_that_is_gone_is_said_to_be_gone(tmp_path: Path) -> None:
+    compared = flipped(["gone.png"], folder=tmp_path)
+    found = Parsed(page.render(report(compared), compared))
+    assert found.every("img") == []
+    assert "cannot be read" in found.text
+
+
+def test_without_thumbnails_no_picture_and_no_folder_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "private"
+    compared = flipped(save_pictures(folder, 3), folder=folder)
+    html = page.render(report(compared, path=f"{folder}/net.int8.tflite"), compared, thumbnails=False)
+    found = Parsed(html)
+    assert found.every("img") == []
+    assert "data:image" not in html
+    assert "private" not in html
+    assert str(tmp_path) not in html
+    assert all(name in found.text for name in ("000.png", "001.png", "002.png", "net.int8.tflite"))
+    assert "cannot be read" not in found.text
+
+
+def test_of_many_flips_some_are_shown_and_all_are_counted() -> None:
+    compared = flipped([f"{i}.png" for i in range(1200)])
+    text = Parsed(page.render(report(compared), compared, thumbnails=False)).text
+    assert f"{page.MOST_FLIPS} of 1,200 are shown." in text
+    assert text.count(".png") == page.MOST_FLIPS
+
+
+def test_of_many_classes_only_pairs_are_shown() -> None:
+    few, many = ([f"class {i}" for i in range(n)] for n in (page.MOST_CLASSES, page.MOST_CLASSES + 1))
+    assert "Rows: class of float" in page.render(*_report_of(list(range(30)), few))
+    html = page.render(*_report_of([*range(31)], many))
+    assert "Rows: class of float" not in html
+    assert "and 19 other pairs" in html
+    assert "30 of 31 classes are shown." in html
+
+
+def _report_of(truth: list[int], labels: list[str]) -> tuple[dict[str, Any], Comparison]:
+    """Every answer changes to the next class."""
+    after = [(i + 1) % len(labels) for i in truth]
+    compared = comparison(truth, after, truth, labels=labels)
+    return report(compared), compared
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    compared = comparison([0, 1, 2, 3], [0, 1, 2, 2])
+    found = Parsed(page.render(everything(compared), compared, thumbnails=False))
+    assert "script" not in {tag for tag, _ in found.tags}
+    policy = next(each["content"] for each in found.every("meta") if each.get("http-equiv"))
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    addresses = [value for _, each in found.tags for key, value in each.items() if key in ("src", "href", "xlink:href")]
+    assert addresses
+    assert all(str(address).startswith(("#", "data:")) for address in addresses)
+    assert not [key for _, each in found.tags for key in each if key.startswith("on")]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_change_nothing_but_text(name: str) -> None:
+    """The page has the tags and attributes that it has with harmless names."""
+    assert skeleton_with(name) == skeleton_with("harmless")
+
+
+@settings(max_examples=15)
+@given(st.text(st.characters(), min_size=1, max_size=30))
+def test_no_name_changes_anything_but_text(name: str) -> None:
+    """Any code points, surrogates and controls among them."""
+    assert skeleton_with(name) == HARMLESS
+
+
+def skeleton_with(name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Of a page on which everything is called `name` that a user can name."""
+    found = Parsed(page_with(name))
+    return found.skeleton
+
+
+def page_with(name: str) -> str:
+    compared = flipped([f"{name.replace('/', '_')}.png"], labels=[name, f"{name}2", "c", "d"])
+    value = everything(compared)
+    value["artifact"]["path"] = f"build/{name}/{name.replace('/', '_')}.tflite"
+    value["scheme"] = name
+    value["gate"]["reasons"].append(f"because of {name}")
+    value["layers"][-1] |= {"name": name, "operator": name}
+    value["blame"][0] |= {"from": name, "to": name}
+    value["calibration"]["calibrator"] = name
+    value["environment"]["versions"] = {name: name}
+    html = page.render(value, compared, [value], thumbnails=True)
+    html.encode("utf-8")
+    return html
+
+
+HARMLESS = skeleton_with("harmless")
+
+
+def test_control_characters_and_surrogates_are_spelled_out() -> None:
+    html = page_with("\x1b[2J\x00caf\udce9\u202e")
+    assert r"\x1b[2J\x00caf\udce9\u202e" in html
+    assert not [character for character in html if not character.isprintable() and character != "\n"]
+
+
+def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = page.beside(tmp_path / "net.int8.tflite")
+    assert target.name == "net.int8.tflite.report.html"
+    html = page.render(report(None), None)
+    assert page.write(html, target).read_text("utf-8") == html
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    with pytest.raises(ConvertError, match="folder cannot be written"):
+        page.write(html, tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", target.name]
+
+
+@pytest.mark.parametrize("command", ["convert.cli.convert", "convert.cli.drift"])
+def test_commands_start_without_what_draws_the_page(command: str) -> None:
+    code = f"import sys, {command}; assert not {{'jinja2', 'matplotlib', 'PIL.WebPImagePlugin'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,200 @@
+"""A graph is refused where its operators do not fit together; each case below was seen to kill LiteRT 2.3, or might."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime import ArtifactError
+from edge_runtime._graph_check import check_dataflow
+from edge_runtime.card import TensorEnd
+from tests.edge_runtime.tiny_model import tiny_flatbuffer
+
+IMAGE, AXES, COLOUR, WEIGHTS, LOGITS, BIAS, SOFTMAX = range(7)
+"""Tensors of the tiny network."""
+MEAN, DENSE, SOFTMAX_OPERATOR = range(3)
+
+
+def changed(change: Callable[[Any], object]) -> bytes:
+    """The tiny network after `change` of its only subgraph, written as flatbuffers are: well-formed."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    change(model.subgraphs[0])
+    return packed(model)
+
+
+def packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def setter(path: str, value: object) -> Callable[[Any], None]:
+    """Sets "operators.1.inputs" and the like."""
+    *steps, last = path.split(".")
+
+    def change(node: Any) -> None:
+        for step in steps:
+            node = node[int(step)] if step.isdecimal() else getattr(node, step)
+        setattr(node, last, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "end",
+    [TensorEnd("image", "float32"), TensorEnd("image", "uint8", 1 / 127.5, 127, "pixels")],
+    ids=lambda end: end.dtype,
+)
+def test_a_sound_graph_passes_as_file_and_as_bytes(end: TensorEnd, tmp_path: Path) -> None:
+    model = tiny_flatbuffer(end)
+    (tmp_path / "model.tflite").write_bytes(model)
+    check_dataflow(model)
+    check_dataflow(tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        (f"operators.{MEAN}.outputs", [WEIGHTS], f"operator {MEAN} makes tensor {WEIGHTS}, which is a constant"),
+        (f"tensors.{COLOUR}.buffer", 2, f"operator {MEAN} makes tensor {COLOUR}, which is a constant"),
+        (f"operators.{MEAN}.outputs", [IMAGE], f"operator {MEAN} makes tensor {IMAGE}, .* made already"),
+        (f"operators.{SOFTMAX_OPERATOR}.outputs", [LOGITS], f"operator 2 makes tensor {LOGITS}, .* made already"),
+        (f"operators.{MEAN}.outputs", [7], f"operator {MEAN} makes tensor 7 of 7"),
+        (f"operators.{MEAN}.outputs", [-1], f"operator {MEAN} makes tensor -1 of 7"),
+        (f"operators.{MEAN}.inputs", [SOFTMAX, AXES], f"operator {MEAN} reads tensor {SOFTMAX}, which nothing"),
+        (f"operators.{DENSE}.inputs", [99, WEIGHTS, BIAS], f"operator {DENSE} reads tensor 99, which nothing"),
+        (f"operators.{DENSE}.inputs", [-2, WEIGHTS, BIAS], f"operator {DENSE} reads tensor -2, which nothing"),
+        ("inputs", [BIAS], f"its input is tensor {BIAS} of 7, which is a constant"),
+        ("inputs", [-1], "its input is tensor -1 of 7"),
+        ("outputs", [99], "its output, tensor 99, is made by nothing"),
+        (f"tensors.{AXES}.buffer", 1000, "list index out of range"),
+    ],
+)  # fmt: skip
+def test_operators_that_do_not_fit_together_are_refused(path: str, value: object, complaint: str) -> None:
+    with pytest.raises(ArtifactError, match=f"^the model is damaged, its graph does not hold together: .*{complaint}"):
+        check_dataflow(changed(setter(path, value)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"operators.{DENSE}.inputs", [COLOUR, WEIGHTS, -1]),  # no bias
+        ("outputs", [IMAGE]),  # passed through
+        ("outputs", [BIAS]),
+        (f"tensors.{WEIGHTS}.shape", [0, 3]),
+    ],
+)
+def test_what_is_unusual_and_sound_passes(path: str, value: object) -> None:
+    check_dataflow(changed(setter(path, value)))
+
+
+def integers(code: int, before: list[float], after: list[float], constant: list[float] | None = None) -> bytes:
+    """The tiny network with another first operator, of int8 tensors with these scales."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    model.operatorCodes[MEAN].builtinCode = model.operatorCodes[MEAN].deprecatedBuiltinCode = code
+    for number, scales in ((IMAGE, before), (COLOUR, after), (AXES, constant or [1.0])):
+        tensor = model.subgraphs[0].tensors[number]
+        tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = scales, [0] * len(scales)
+    return packed(model)
+
+
+ADD, MEAN_CODE, CAST = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MEAN, schema.BuiltinOperator.CAST
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (integers(MEAN_CODE, [0.0], [1.0]), "operator 0 has a scale of 0"),
+        (integers(MEAN_CODE, [1.0], [-1.0]), "operator 0 has a scale of -1"),
+        (integers(MEAN_CODE, [1e-38], [1.0]), "operator 0 has a scale of 1e-38"),
+        (integers(MEAN_CODE, [1.0], [float("inf")]), "operator 0 has a scale of inf"),
+        (integers(MEAN_CODE, [float("nan")], [1.0]), "operator 0 has a scale of nan"),
+        (integers(MEAN_CODE, [], [1.0]), "operator 0 takes integers with a scale to integers without"),
+        (integers(MEAN_CODE, [1.0], []), "operator 0 takes integers with a scale to integers without"),
+        (integers(ADD, [1.0], [1e-6], [1e-6]), "operator 0 has a sum of scale 1e-06, too fine"),
+        (integers(ADD, [1e-6], [1e-6], [1.0]), "operator 0 has a sum of scale 1e-06, too fine"),
+        (integers(ADD, [1.0], [1.0], [0.0]), "operator 0 has a scale of 0"),
+    ],
+)  # fmt: skip
+def test_integers_with_scales_that_kernels_cannot_use_are_refused(model: bytes, complaint: str) -> None:
+    with pytest.raises(ArtifactError, match=complaint):
+        check_dataflow(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        integers(MEAN_CODE, [1.0], [1e-6]),
+        integers(MEAN_CODE, [1.0], [1.0], [0.0]),  # of a constant: a channel of zeros
+        integers(MEAN_CODE, [], []),
+        integers(CAST, [1.0], []),
+        integers(ADD, [1.0], [1e-3], [1e-3]),
+    ],
+)
+def test_scales_that_are_unusual_and_sound_pass(model: bytes) -> None:
+    check_dataflow(model)
+
+
+def test_variables_are_there_from_the_start() -> None:
+    def change(graph: Any) -> None:
+        state = schema.TensorT()
+        state.shape, state.isVariable = [1, 3], True
+        graph.tensors.append(state)
+        graph.operators[DENSE].inputs = [len(graph.tensors) - 1, WEIGHTS, BIAS]
+
+    check_dataflow(changed(change))
+
+
+def test_a_constant_behind_the_flatbuffer_is_one() -> None:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    outside = schema.BufferT()
+    outside.offset, outside.size = 4096, 12
+    model.buffers.append(outside)
+    model.subgraphs[0].tensors[COLOUR].buffer = len(model.buffers) - 1
+    with pytest.raises(ArtifactError, match=f"makes tensor {COLOUR}, which is a constant"):
+        check_dataflow(packed(model))
+
+
+def test_tables_that_share_their_vectors_cannot_spell_out_more_than_the_file_holds() -> None:
+    """2,000 operators that are one, with 20,000 inputs: 40 million numbers in a file of 90 kB."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    operators = model.subgraphs[0].operators
+    operators[MEAN].inputs = np.zeros(20_000, np.int32)
+    operators += [operators[DENSE]] * 2000
+    content = bytearray(packed(model))
+    graph = schema.Model.GetRootAs(content).Subgraphs(0)
+    first, vector = graph.Operators(0)._tab.Pos, graph._tab.Vector(graph._tab.Offset(10))
+    for i in range(graph.OperatorsLength()):
+        struct.pack_into("<I", content, vector + 4 * i, first - (vector + 4 * i))
+    assert graph.Operators(1999).InputsLength() == 20_000
+    with pytest.raises(ArtifactError, match="more entries than bytes"):
+        check_dataflow(bytes(content))
+
+
+def test_a_missing_and_an_empty_file_are_artifact_errors(tmp_path: Path) -> None:
+    (tmp_path / "empty.tflite").touch()
+    with pytest.raises(ArtifactError, match=r"missing.tflite cannot be read: No such file"):
+        check_dataflow(tmp_path / "missing.tflite")
+    with pytest.raises(ArtifactError, match=r"empty.tflite is damaged"):
+        check_dataflow(tmp_path / "empty.tflite")
+
+
+@given(st.data())
+def test_any_bytes_are_read_or_refused(data: st.DataObject) -> None:
+    content = bytearray(tiny_flatbuffer())
+    for _ in range(data.draw(st.integers(0, 8))):
+        at = data.draw(st.integers(0, len(content) - 4))
+        content[at : at + 4] = data.draw(st.binary(min_size=4, max_size=4))
+    with suppress(ArtifactError):
+        check_dataflow(bytes(content[: data.draw(st.integers(0, len(content)))]))
