@@ -23,20 +23,21 @@ from rich.console import Console
 
 import calibration_data
 from convert import building
-from convert.building import FloatModel, Recipe
+from convert.building import Recipe
 from convert.cli.progress import TerminalProgress
 from convert.drift import drift
-from convert.drift.drift import Answers, Drift
+from convert.drift.drift import Drift, Predictions
 from convert.errors import QuantizationError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, PixelReader, find_images
 from convert.keras_models.demo_weights import LABELS
 from convert.keras_models.sources import ModelSource
+from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweringRequest, lower
 from convert.quantization import float_fallback
-from convert.quantization.calibrate import FitRequest, Fitted, fit
+from convert.quantization.calibrate import Calibration, CalibrationOptions, fit
 from convert.quantization.calibrators import CALIBRATORS
-from convert.quantization.io_tensors import check_ends, tensor_ends
+from convert.quantization.io_tensors import check_io_dtype, tensor_specs
 from convert.quantization.quantize import head_begins
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
@@ -100,16 +101,16 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     return Task(source, network, calibration, validation, pixels, folder)
 
 
-def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Answers]]]:
+def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Predictions]]]:
     """Every row of the table, and how it is computed."""
     yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", OURS)
     yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", OURS)
     yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", OPENVINO)
     io = ends(task)
     network, everything = task.network, task.calibration
-    whole = fit(network.model, network.spec, everything, None, FitRequest(), progress)
+    whole = fit(network.model, network.spec, everything, None, CalibrationOptions(), progress)
     chosen, held_out = everything.first(len(everything) - HELD_OUT), everything.last(HELD_OUT)
-    fitted = fit(network.model, network.spec, chosen, held_out, FitRequest(), progress)
+    fitted = fit(network.model, network.spec, chosen, held_out, CalibrationOptions(), progress)
     observed = observe(whole.equalized, whole.pixels, task.network.spec)
     for name, calibrator in CALIBRATORS.items():
         ranges = {tensor: calibrator(seen) for tensor, seen in observed.items()}
@@ -121,14 +122,14 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
         yield name, lambda recipe=recipe: ours(task, recipe, whole)
 
 
-def fallbacks(task: Task, fitted: Fitted) -> list[float_fallback.Fallback]:
+def fallbacks(task: Task, fitted: Calibration) -> list[float_fallback.FloatFallback]:
     """What `--recover` would try, chosen on held-out calibration images."""
-    graph, trial = TfliteGraph(fitted.rounded), fitted.trial
-    assert trial is not None
+    graph, evaluator = TfliteGraph(fitted.rounded), fitted.evaluator
+    assert evaluator is not None
 
     def evaluate(float_layers: Sequence[str]) -> float_fallback.Score:
         recipe = Recipe(SCHEMES["mixed"], ends(task), tuple(float_layers))
-        return trial.score(building.apply(task.network, recipe, fitted))
+        return evaluator.score(building.apply(task.network, recipe, fitted))
 
     return float_fallback.search(float_fallback.segments(graph, head_begins(graph)), evaluate)
 
@@ -136,7 +137,7 @@ def fallbacks(task: Task, fitted: Fitted) -> list[float_fallback.Fallback]:
 def ends(task: Task) -> str:
     """uint8, as `irv2-convert` does by default, where the network lets it."""
     try:
-        check_ends(task.network.model, "uint8", task.network.spec)
+        check_io_dtype(task.network.model, "uint8", task.network.spec)
     except QuantizationError:
         return "float32"
     return "uint8"
@@ -147,12 +148,14 @@ def weighted(task: Task) -> int:
     return sum(operator.name in float_fallback.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
 
 
-def ours(task: Task, recipe: Recipe, fitted: Fitted) -> Answers:
+def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
     quantized = building.correct(building.apply(task.network, recipe, fitted), task.network, recipe, fitted)
-    feed, _ = tensor_ends(quantized.model, quantized.encoding)
+    input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
     engine = Engine(quantized.model, choose_engine("litert"), None)
-    return answers(task, np.stack([engine.run(encode(p, task.network.spec, feed)[np.newaxis])[0] for p in task.pixels]))
+    return answers(
+        task, np.stack([engine.run(encode(p, task.network.spec, input_tensor)[np.newaxis])[0] for p in task.pixels])
+    )
 
 
 def float_answers(task: Task) -> np.ndarray:
@@ -161,7 +164,7 @@ def float_answers(task: Task) -> np.ndarray:
     return np.stack([engine.run(image[np.newaxis])[0] for image in np.load(task.folder / "validation.npy")])
 
 
-def peer(task: Task, script: str, environment: Environment) -> Answers:
+def peer(task: Task, script: str, environment: Environment) -> Predictions:
     """Let a peer quantize; it leaves a .tflite for us to ask, or its own answers."""
     candidate, found = task.folder / "candidate.tflite", task.folder / "answers.npy"
     for old in (candidate, found):
@@ -176,12 +179,16 @@ def peer(task: Task, script: str, environment: Environment) -> Answers:
     return ask(task, candidate.read_bytes())
 
 
-def ask(task: Task, model: bytes) -> Answers:
+def ask(task: Task, model: bytes) -> Predictions:
     """Answers of a peer's `.tflite`, whatever the dtype of its ends."""
-    engine, (feed, end) = Engine(model, choose_engine("litert"), None), tensor_ends(model, "normalized")
+    engine, (input_tensor, end) = Engine(model, choose_engine("litert"), None), tensor_specs(model, "normalized")
     found = []
     for image in np.load(task.folder / "validation.npy", mmap_mode="r"):
-        fed = image if feed.scale is None else quantize(image, feed.scale, feed.zero_point, feed.dtype)
+        fed = (
+            image
+            if input_tensor.scale is None
+            else quantize(image, input_tensor.scale, input_tensor.zero_point, input_tensor.dtype)
+        )
         output = engine.run(np.asarray(fed)[np.newaxis])[0]
         found.append(output if end.scale is None else dequantize(output, end.scale, end.zero_point))
     return answers(task, np.stack(found), softmax_step(model))
@@ -194,9 +201,9 @@ def softmax_step(model: bytes) -> float:
     return 0.0 if scales is None else float(scales[0])
 
 
-def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Answers:
+def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Predictions:
     """Answers to the validation images."""
-    return Answers(task.validation.paths, probabilities.astype(np.float32), task.network.labels, step=step)
+    return Predictions(task.validation.paths, probabilities.astype(np.float32), task.network.labels, step=step)
 
 
 def print_table(task: Task, rows: dict[str, Drift]) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from convert import building, provenance
 from convert.audit.runtimes import refuse_newer
-from convert.building import FloatModel, Recipe
+from convert.building import Recipe
 from convert.drift import drift
 from convert.drift.comparison import Comparison
 from convert.drift.drift import Drift, Gate
+from convert.lowering.float_model import FloatModel
 from convert.preparation import Prepared, timed
 from convert.quantization import layer_comparison
-from convert.quantization.calibrate import Fitted
+from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.schemes import Scheme
 from convert.reporting import html
@@ -33,16 +34,16 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
     A failed artifact never takes the name of a passing one; a passing one takes the place of a failed one.
     """
     spent = dict(prepared.timings_s)
-    network, fitted = prepared.network, prepared.fitted
+    network, calibration = prepared.network, prepared.calibration
     with timed(spent, "quantization"):
-        quantized = building.apply(network, recipe, fitted)
+        quantized = building.apply(network, recipe, calibration)
         if prepared.job.target_runtime is not None:
             refuse_newer(quantized.model, prepared.job.target_runtime)
-        quantized = building.correct(quantized, network, recipe, fitted)
+        quantized = building.correct(quantized, network, recipe, calibration)
         build = provenance.of(prepared.job, prepared.inputs, recipe)
-        built = building.describe(prepared.job.source.name, quantized, network, recipe, fitted, build)
+        built = building.describe(prepared.job.source.name, quantized, network, recipe, calibration, build)
     with timed(spent, "layers"):
-        per_layer = _compare_layers(quantized, recipe, fitted, network)
+        per_layer = _compare_layers(quantized, recipe, calibration, network)
     with timed(spent, "drift"):
         compared = _compare(prepared, recipe, built, progress)
     measured = gate = None
@@ -59,7 +60,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         measured,
         gate,
         spent,
-        calibration=fitted.to_json() if fitted is not None and recipe.scheme.calibrates else None,
+        calibration=calibration.to_json() if calibration is not None and recipe.scheme.calibrates else None,
         layers=[layer.to_json() for layer in per_layer],
         float_layers=tuple(map(layer_comparison.layer_name, recipe.float_layers)),
         keras_sqnr_db=network.lowered.keras_sqnr_db,
@@ -87,12 +88,12 @@ def _write(folder: Path, built: artifact_writer.Package, measured: Drift | None,
 
 
 def _compare_layers(
-    quantized: QuantizedModel, recipe: Recipe, fitted: Fitted | None, network: FloatModel
-) -> list[layer_comparison.Layer]:
+    quantized: QuantizedModel, recipe: Recipe, calibration: Calibration | None, network: FloatModel
+) -> list[layer_comparison.LayerError]:
     """Layer by layer, for schemes with integer activations whose kernels are fast enough."""
-    if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
+    if calibration is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
         return []
-    return layer_comparison.compare_layers(fitted.equalized, quantized, network.spec, fitted.pixels)
+    return layer_comparison.compare_layers(calibration.equalized, quantized, network.spec, calibration.pixels)
 
 
 def _compare(
@@ -108,8 +109,7 @@ def _compare(
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     artifact_writer.write(built, path)
     with drift.open_for_many(path) as classifier:
-        name = f"drift of {scheme.name}"
-        candidate = drift.answer(classifier, few, lambda done: progress.count(name, done, len(few)))
+        candidate = drift.answer(classifier, few, progress, f"drift of {scheme.name}")
     path.unlink()
     wanted = reference.first(len(candidate.paths))
     return Comparison(wanted, candidate, drift.truth(images, wanted))

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import metadata
 from typing import Any
 
 from convert.audit.runtimes import oldest_runtime
 from convert.errors import QuantizationError
-from convert.lowering.lower import LoweredModel
+from convert.lowering.float_model import FloatModel
 from convert.quantization.bias_correction import correct_head
-from convert.quantization.calibrate import Fitted
+from convert.quantization.calibrate import Calibration
 from convert.quantization.layer_comparison import layer_name
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import Scheme
 from convert.tflite.artifact_writer import Package, package
 from convert.tflite.graph import TfliteGraph
-from edge_runtime import Card, InputSpec
+from edge_runtime import Card
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
 from edge_runtime.tensors import answer_probe
 
 VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
 NAMES_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class FloatModel:
-    """A lowered network, how its images are prepared, and what its classes are called."""
-
-    lowered: LoweredModel
-    model: bytes
-    spec: InputSpec
-    labels: tuple[str, ...]
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of the flatbuffer, hexadecimal."""
-        return hashlib.sha256(self.model).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,26 +35,28 @@ class Recipe:
     float_layers: tuple[str, ...] = ()
 
 
-def apply(network: FloatModel, recipe: Recipe, fitted: Fitted | None) -> QuantizedModel:
+def apply(network: FloatModel, recipe: Recipe, calibration: Calibration | None) -> QuantizedModel:
     """Quantize.
 
     Args:
         network: in float.
         recipe: how.
-        fitted: needed by schemes that calibrate.
+        calibration: needed by schemes that calibrate.
     """
-    if fitted is None or not recipe.scheme.calibrates:
+    if calibration is None or not recipe.scheme.calibrates:
         return quantize(network.model, recipe.scheme, recipe.io, network.spec, None)
-    model = _with_exact_weights(fitted, recipe.float_layers) if recipe.float_layers else fitted.rounded
-    return quantize(model, recipe.scheme, recipe.io, network.spec, fitted.statistics, recipe.float_layers)
+    model = _with_exact_weights(calibration, recipe.float_layers) if recipe.float_layers else calibration.rounded
+    return quantize(model, recipe.scheme, recipe.io, network.spec, calibration.statistics, recipe.float_layers)
 
 
-def correct(quantized: QuantizedModel, network: FloatModel, recipe: Recipe, fitted: Fitted | None) -> QuantizedModel:
+def correct(
+    quantized: QuantizedModel, network: FloatModel, recipe: Recipe, calibration: Calibration | None
+) -> QuantizedModel:
     """Correct the head on the images fitted to, where the kernels are fast enough to run them all."""
-    if fitted is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
+    if calibration is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
         return quantized
-    feed, _ = quantized.ends
-    model = correct_head(quantized.model, network.spec, feed, fitted.pixels, fitted.statistics.logits)
+    input_tensor, _ = quantized.io_specs
+    model = correct_head(quantized.model, network.spec, input_tensor, calibration.pixels, calibration.statistics.logits)
     return QuantizedModel(model, quantized.encoding)
 
 
@@ -80,11 +65,11 @@ def describe(
     quantized: QuantizedModel,
     network: FloatModel,
     recipe: Recipe,
-    fitted: Fitted | None,
+    calibration: Calibration | None,
     build: dict[str, Any],
 ) -> Package:
     """Package a quantized network under a name, as yet without a drift summary; `build` as of `provenance.of`."""
-    image, probabilities = quantized.ends
+    image, probabilities = quantized.io_specs
     lowered = network.lowered
     card = Card(
         name=name,
@@ -96,7 +81,7 @@ def describe(
         output=probabilities,
         sha256={},
         source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db, "build": build},
-        calibration=_calibration(recipe, fitted),
+        calibration=_calibration(recipe, calibration),
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
@@ -105,12 +90,12 @@ def describe(
     return package(quantized.model, network.labels, card)
 
 
-def _calibration(recipe: Recipe, fitted: Fitted | None) -> dict[str, Any] | None:
+def _calibration(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any] | None:
     """What a card says of the calibration, and of layers that it did not serve."""
-    if fitted is None or not recipe.scheme.calibrates:
+    if calibration is None or not recipe.scheme.calibrates:
         return None
     kept = {"float_layers": list(dict.fromkeys(map(layer_name, recipe.float_layers)))} if recipe.float_layers else {}
-    return {**fitted.summary(), **kept}
+    return {**calibration.summary(), **kept}
 
 
 def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
@@ -130,9 +115,9 @@ def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
     return found
 
 
-def _with_exact_weights(fitted: Fitted, layers: tuple[str, ...]) -> bytes:
+def _with_exact_weights(calibration: Calibration, layers: tuple[str, ...]) -> bytes:
     """The rounded network with the weights of some layers as they were: float needs no int8 steps."""
-    graph, exact = TfliteGraph(fitted.rounded), TfliteGraph(fitted.equalized)
+    graph, exact = TfliteGraph(calibration.rounded), TfliteGraph(calibration.equalized)
     for operator, source in zip(graph.operators, exact.operators, strict=True):
         if graph.tensor_name(operator.outputs[0]) in layers:
             for tensor, original in zip(operator.inputs[1:], source.inputs[1:], strict=True):

@@ -15,19 +15,19 @@ from pathlib import Path
 from convert import building
 from convert.artifact import make_artifact
 from convert.building import Recipe
-from convert.cache.recall import Memory
+from convert.cache.recall import StageCache
 from convert.cache.store import open_cache
 from convert.drift import drift
 from convert.errors import ConvertError
 from convert.job import Job, check
 from convert.preparation import Prepared, prepare
 from convert.quantization.evaluation import Score
-from convert.quantization.float_fallback import Fallback, search, segments
+from convert.quantization.float_fallback import FloatFallback, search, segments
 from convert.quantization.quantize import head_begins
 from convert.quantization.schemes import SCHEMES
 from convert.reporting import html
 from convert.reporting import outcome as report
-from convert.reporting.outcome import Outcome, Step
+from convert.reporting.outcome import FallbackRow, Outcome
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite.graph import TfliteGraph
@@ -41,7 +41,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
     """
     inputs = check(job)
     with _scratch_folder(job.output_dir) as scratch:
-        memory = Memory(open_cache(progress.note) if job.use_cache else None, progress)
+        memory = StageCache(open_cache(progress.note) if job.use_cache else None, progress)
         prepared = prepare(job, inputs, scratch, memory)
         outcomes = []
         for scheme in job.schemes:
@@ -72,11 +72,11 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
     progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
     io = prepared.inputs.io["int8"]
     all_int8, *fallbacks = _fallbacks(prepared, io, progress)
-    steps = [_step(all_int8, outcome)]
+    steps = [_fallback_row(all_int8, outcome)]
     recovered = outcome
     for fallback in fallbacks:
         recovered = make_artifact(prepared, Recipe(SCHEMES["mixed"], io, fallback.outputs), progress)
-        steps.append(_step(fallback, recovered))
+        steps.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {steps[-1].verdict}")
         if steps[-1].verdict == drift.PASS:
@@ -89,28 +89,27 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
     return [recovered]
 
 
-def _fallbacks(prepared: Prepared, io: str, progress: Progress) -> list[Fallback]:
+def _fallbacks(prepared: Prepared, io: str, progress: Progress) -> list[FloatFallback]:
     """No layer in float, and what the search found, fewest layers first."""
-    fitted = prepared.fitted
-    assert fitted is not None
-    assert fitted.trial is not None
-    trial, graph = fitted.trial, TfliteGraph(fitted.rounded)
+    calibration = prepared.calibration
+    assert calibration is not None
+    assert calibration.evaluator is not None
+    evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
 
     def evaluate(float_layers: Sequence[str]) -> Score:
-        return trial.score(building.apply(prepared.network, Recipe(SCHEMES["mixed"], io, tuple(float_layers)), fitted))
+        return evaluator.score(
+            building.apply(prepared.network, Recipe(SCHEMES["mixed"], io, tuple(float_layers)), calibration)
+        )
 
-    def count(done: int, total: int) -> None:
-        progress.count("trying layers in float", done, total)
-
-    none = Fallback((), 0, evaluate(()))
-    found = search(segments(graph, head_begins(graph)), evaluate, count)
+    none = FloatFallback((), 0, evaluate(()))
+    found = search(segments(graph, head_begins(graph)), evaluate, progress)
     return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
 
 
-def _step(fallback: Fallback, outcome: Outcome) -> Step:
+def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
     assert outcome.drift is not None
     assert outcome.gate is not None
-    return Step(
+    return FallbackRow(
         fallback.layers,
         outcome.bytes,
         round(fallback.score.milliseconds, 2),

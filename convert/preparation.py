@@ -10,19 +10,19 @@ from pathlib import Path
 
 import calibration_data
 from convert import building
-from convert.building import FloatModel
 from convert.cache import stages
-from convert.cache.recall import Memory
+from convert.cache.recall import StageCache
 from convert.drift import drift
-from convert.drift.drift import Answers
+from convert.drift.drift import Predictions
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, find_images, note_skipped
 from convert.images.preprocessing_check import IMAGES, refuse_wrong_preprocessing
 from convert.job import Inputs, Job
+from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest, lower
-from convert.quantization.calibrate import FitRequest, Fitted, fit
-from convert.quantization.io_tensors import check_ends
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
+from convert.quantization.io_tensors import check_io_dtype
 from convert.system.progress import Progress
 
 COMPARED_WITH_KERAS = 8
@@ -39,14 +39,14 @@ class Prepared:
     inputs: Inputs
     network: FloatModel
     kept: tuple[str, ...]
-    fitted: Fitted | None
-    reference: Answers | None
+    calibration: Calibration | None
+    reference: Predictions | None
     timings_s: dict[str, float]
     scratch: Path
     cached: tuple[str, ...]
 
 
-def prepare(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> Prepared:
+def prepare(job: Job, inputs: Inputs, scratch: Path, memory: StageCache) -> Prepared:
     """Lower, check what can be checked now, fit, and ask the float network; or recall what it gave before.
 
     Args:
@@ -58,15 +58,15 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> Prepared
     with timed(timings, "lowering"):
         network = _lower(job, inputs, scratch, memory)
     for io in sorted(set(inputs.io.values())):
-        check_ends(network.model, io, network.spec)
+        check_io_dtype(network.model, io, network.spec)
     kept_layers = () if job.keep_float is None else building.matching_layers(network.model, job.keep_float)
     if not job.source.is_ours:
         _refuse_wrong_preprocessing(job, inputs, network, memory)
     with timed(timings, "calibration"):
-        fitted = _fit(job, inputs, network, memory)
+        calibration = _calibrate(job, inputs, network, memory)
     with timed(timings, "reference"):
         reference = _reference_answers(job, network, inputs.validation, scratch, memory)
-    return Prepared(job, inputs, network, kept_layers, fitted, reference, timings, scratch, tuple(memory.recalled))
+    return Prepared(job, inputs, network, kept_layers, calibration, reference, timings, scratch, tuple(memory.recalled))
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
     return LoweringRequest(job.source, inputs.preprocessing, _of_different_classes(pictures), scratch / "float.tflite")
 
 
-def _lower(job: Job, inputs: Inputs, scratch: Path, memory: Memory) -> FloatModel:
+def _lower(job: Job, inputs: Inputs, scratch: Path, memory: StageCache) -> FloatModel:
     request = lowering_request(job, inputs, scratch)
 
     def compute(progress: Progress) -> tuple[LoweredModel, bytes]:
@@ -108,7 +108,7 @@ def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
     return tuple(first_of.values())[:COMPARED_WITH_KERAS]
 
 
-def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> None:
+def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, memory: StageCache) -> None:
     images = inputs.validation or inputs.calibration
     if images is None:
         return
@@ -120,30 +120,30 @@ def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, m
     memory.of(stages.plausibility(job.source.name, network, few, compute))
 
 
-def _fit(job: Job, inputs: Inputs, network: FloatModel, memory: Memory) -> Fitted | None:
+def _calibrate(job: Job, inputs: Inputs, network: FloatModel, memory: StageCache) -> Calibration | None:
     images, held_out = inputs.calibration, inputs.held_out
     if images is None:
         return None
-    request = FitRequest(job.calibrator, until_enough=job.calibration_size is None)
+    request = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
 
-    def compute(progress: Progress) -> Fitted:
-        return fit(network.model, network.spec, images, held_out, request, progress)
+    def compute(progress: Progress) -> Calibration:
+        return calibrate(network.model, network.spec, images, held_out, request, progress)
 
     return memory.of(stages.calibration(job.source.name, network, images, held_out, request, compute))
 
 
 def _reference_answers(
-    job: Job, network: FloatModel, images: ImageSet | None, scratch: Path, memory: Memory
-) -> Answers | None:
+    job: Job, network: FloatModel, images: ImageSet | None, scratch: Path, memory: StageCache
+) -> Predictions | None:
     if images is None:
         return None
 
-    def compute(progress: Progress) -> Answers:
+    def compute(progress: Progress) -> Predictions:
         path = network.lowered.path
         if not path.exists():  # the network was recalled
             path.write_bytes(network.model)
         with drift.open_for_many(path, network.spec, network.labels) as classifier:
-            given = drift.answer(classifier, images, lambda done: progress.count("float reference", done, len(images)))
+            given = drift.answer(classifier, images, progress, "float reference")
         note_skipped(progress.note, given.skipped, images)
         return given
 

@@ -18,7 +18,7 @@ from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
 from convert.job import Job, read_labels
 from convert.keras_models import sources
-from convert.keras_models.sources import DEMO, ModelSource, file_sha256
+from convert.keras_models.sources import DEMO, ModelSource
 from convert.pipeline import convert
 from convert.quantization import convergence
 from convert.quantization.schemes import SCHEMES
@@ -27,6 +27,7 @@ from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from edge_runtime import InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
+from edge_runtime.hashing import file_sha256
 
 SAME, CHANGED, NOT_GIVEN, NOT_RECORDED = "same", "changed", "not given", "not recorded"
 DISTRIBUTIONS = {"tensorflow": ("tensorflow", "tensorflow-cpu")}

@@ -19,7 +19,7 @@ ENCODINGS = ("pixels", "normalized")
 
 
 @dataclass(frozen=True)
-class TensorEnd:
+class TensorSpec:
     """One end of the network.
 
     Attributes:
@@ -68,8 +68,8 @@ class Card:
     classes: int
     scheme: str
     preprocessing: InputSpec
-    input: TensorEnd
-    output: TensorEnd
+    input: TensorSpec
+    output: TensorSpec
     sha256: dict[str, str]
     source: dict[str, Any]
     calibration: dict[str, Any] | None
@@ -114,7 +114,7 @@ class Card:
             if version not in CARD_VERSIONS:
                 raise ArtifactError(f"card version {version!r} is none of {CARD_VERSIONS}: update the runtime")
             value["preprocessing"] = InputSpec.from_json(value["preprocessing"])
-            value["input"], value["output"] = TensorEnd(**value["input"]), TensorEnd(**value["output"])
+            value["input"], value["output"] = TensorSpec(**value["input"]), TensorSpec(**value["output"])
             if "probe" in value:
                 value["probe"] = Probe.from_json(value["probe"])
             del value["card_version"]

@@ -16,15 +16,15 @@ from edge_runtime import _autotune
 from edge_runtime._engine_pool import EnginePool
 from edge_runtime._prefetch import ahead
 from edge_runtime.artifact import Artifact
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.delegates import CPU, DelegateRequest, Task, open_engines
 from edge_runtime.engines import AUTO, AnyEngine, choose_engine
 from edge_runtime.errors import EngineError
 from edge_runtime.model import Model
 from edge_runtime.preprocess import ImageSource, InputSpec, Pixels, load_pixels
 from edge_runtime.receipt import Receipt
-from edge_runtime.tensors import Probabilities, check_ends, encode, run
-from edge_runtime.top_k import Choice, Prediction
+from edge_runtime.tensors import Probabilities, check_io_tensors, encode, run
+from edge_runtime.top_k import Prediction, TopK
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Classifier:
         receipt: what really runs.
         artifact: the opened artifact; None for a foreign model.
         step: between two neighbouring probabilities of a model with an integer output; 0.0 for floats.
-        feed: how the model's input wants its pixels, for `encode`.
+        input_tensor: how the model's input wants its pixels, for `encode`.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class Classifier:
         spec: InputSpec,
         labels: Sequence[str],
         *,
-        feed: TensorEnd,
+        input_tensor: TensorSpec,
         receipt: Receipt,
         artifact: Artifact | None = None,
     ) -> None:
         for engine in engines:
-            check_ends(engine, spec, len(labels), feed)
+            check_io_tensors(engine, spec, len(labels), input_tensor)
         self.labels, self.spec, self.receipt, self.artifact = tuple(labels), spec, receipt, artifact
         self.step = engines[0].output.scale or 0.0
-        self._engines, self.feed = EnginePool(engines), feed
+        self._engines, self.input_tensor = EnginePool(engines), input_tensor
 
     @classmethod
     def open(
@@ -109,8 +109,8 @@ class Classifier:
         engines, receipt = open_engines(task, request, strict, AUTO if delegate == AUTO else None)
         if receipt.fallback is not None:
             warnings.warn(f"{receipt.fallback}; the CPU is used instead", RuntimeWarning, stacklevel=2)
-        names, feed = model.names(engines[0]), model.feed(engines[0])
-        return cls(engines, model.spec, names, feed=feed, receipt=receipt, artifact=model.artifact)
+        names, input_tensor = model.names(engines[0]), model.input_tensor(engines[0])
+        return cls(engines, model.spec, names, input_tensor=input_tensor, receipt=receipt, artifact=model.artifact)
 
     @overload
     def predict(
@@ -153,7 +153,7 @@ class Classifier:
             ImageError: a picture cannot be read.
             ValueError: as of `best`.
         """
-        choice = Choice(self.labels, top_k, threshold, allow, deny)
+        choice = TopK(self.labels, top_k, threshold, allow, deny)
         rows = [choice.best(row) for row in self.probabilities(images)]
         return rows if isinstance(images, (list, tuple)) else rows[0]
 
@@ -178,7 +178,7 @@ class Classifier:
             EngineError: not every number of the row is finite.
             ValueError: `top_k` is less than 1, `threshold` out of its range, or a label is none of the model's.
         """
-        return Choice(self.labels, top_k, threshold, allow, deny).best(probabilities)
+        return TopK(self.labels, top_k, threshold, allow, deny).best(probabilities)
 
     def probabilities(self, images: ImageSource | Sequence[ImageSource]) -> Probabilities:
         """float32 (N, classes), in 0..1, for N pictures; N is 1 for a single one. The workers share a list."""
@@ -213,7 +213,7 @@ class Classifier:
             ImageError: a frame cannot be read; what `frames` itself raises is raised as well.
             ValueError: as of `best`.
         """
-        choice = Choice(self.labels, top_k, threshold, allow, deny)
+        choice = TopK(self.labels, top_k, threshold, allow, deny)
         numbered = enumerate(frames)
         newest = ahead(numbered, drop=True) if drop else numbered
         prepared = ahead((index, frame, load_pixels(frame, self.spec)) for index, frame in newest)
@@ -228,7 +228,7 @@ class Classifier:
         Raises:
             EngineError: the interpreter fails, or the classifier is closed.
         """
-        tensor = encode(pixels, self.spec, self.feed)
+        tensor = encode(pixels, self.spec, self.input_tensor)
         with self._engines.idle() as engine:
             return run(engine, tensor)
 

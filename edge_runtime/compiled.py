@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import text_path
-from edge_runtime.engines import EngineChoice, first_line, import_interpreter, model_arguments, tensor_end
+from edge_runtime.engines import EngineChoice, first_line, import_interpreter, model_arguments, tensor_spec
 from edge_runtime.errors import EngineError
 
 MODULE = "ai_edge_litert.compiled_model"
@@ -137,7 +137,7 @@ class CompiledEngine:
             raise EngineError(
                 f"the model has {len(inputs)} inputs and {len(outputs)} outputs: an image classifier has one of each"
             )
-        self.input, self.output = tensor_end("image", inputs[0]), tensor_end("probabilities", outputs[0])
+        self.input, self.output = tensor_spec("image", inputs[0]), tensor_spec("probabilities", outputs[0])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in inputs[0]["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in outputs[0]["shape"])
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import release_pages, text_path
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.errors import EngineError
 
 AUTO = "auto"
@@ -102,8 +102,8 @@ class AnyEngine(Protocol):
     """
 
     choice: EngineChoice
-    input: TensorEnd
-    output: TensorEnd
+    input: TensorSpec
+    output: TensorSpec
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
 
@@ -174,7 +174,7 @@ class Engine:
                 f"the model has {len(self._inputs)} inputs and {len(self._outputs)} outputs: "
                 "an image classifier has one of each"
             )
-        self.input, self.output = tensor_end("image", self._inputs[0]), tensor_end("probabilities", self._outputs[0])
+        self.input, self.output = tensor_spec("image", self._inputs[0]), tensor_spec("probabilities", self._outputs[0])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._inputs[0]["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._outputs[0]["shape"])
 
@@ -224,13 +224,13 @@ def _placement(interpreter: Any) -> Placement | None:
     return Placement(len(own), len(taken), len(partitions))
 
 
-def tensor_end(name: str, details: dict[str, Any]) -> TensorEnd:
+def tensor_spec(name: str, details: dict[str, Any]) -> TensorSpec:
     """One end of the network as the interpreter describes it."""
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"]).name
     if not scale:
-        return TensorEnd(name, dtype)
-    return TensorEnd(name, dtype, float(scale), int(zero_point))
+        return TensorSpec(name, dtype)
+    return TensorSpec(name, dtype, float(scale), int(zero_point))
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.artifact import Artifact, check_file_sha256, check_tflite, has_card, open_artifact
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.engines import AnyEngine
 from edge_runtime.preprocess import InputSpec
-from edge_runtime.tensors import Probabilities, answer_probe, check_ends
+from edge_runtime.tensors import Probabilities, answer_probe, check_io_tensors
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Model:
         """Of the flatbuffer."""
         return model_sha256(self.path, self.artifact)
 
-    def feed(self, engine: AnyEngine) -> TensorEnd:
+    def input_tensor(self, engine: AnyEngine) -> TensorSpec:
         """How its input is fed: as the card says, or as the interpreter finds."""
         return engine.input if self.artifact is None else self.artifact.card.input
 
@@ -65,8 +65,8 @@ class Model:
             EngineError: it fails.
         """
         classes = engine.output_shape[-1] if self.artifact is None else self.artifact.card.classes
-        check_ends(engine, self.spec, classes, self.feed(engine))
-        return answer_probe(engine, self.spec, self.feed(engine))
+        check_io_tensors(engine, self.spec, classes, self.input_tensor(engine))
+        return answer_probe(engine, self.spec, self.input_tensor(engine))
 
 
 def _check_foreign(path: Path, sha256: str | None) -> None:

@@ -94,7 +94,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         complain_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
         recorder = Recorder(arguments.record, arguments.model, classifier) if arguments.record else None
-        progress, failed = Progress(len(images)), 0
+        progress, failed = ProgressLine(len(images)), 0
         for image in images:
             answer = _classify(classifier, image, arguments.top_k or TOP_K, recorder)
             failed += answer.error is not None
@@ -187,7 +187,7 @@ def _block() -> str:
     return "█"
 
 
-class Progress:
+class ProgressLine:
     """One line on stderr, "120/1000 images, 57.3/s", on a terminal and for long lists only."""
 
     def __init__(self, total: int) -> None:

@@ -20,7 +20,7 @@ class Prediction:
     probability: float
 
 
-class Choice:
+class TopK:
     """Which classes of a row to name."""
 
     def __init__(

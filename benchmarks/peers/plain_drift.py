@@ -26,11 +26,11 @@ def main(reference: str, candidate: str, folder: str, count: int) -> None:
 
 def best(model: Interpreter, path: Path) -> int:
     """The class that a model answers with."""
-    (feed,), (end,) = model.get_input_details(), model.get_output_details()
-    image = load(str(path), *feed["shape"][1:3])
-    if feed["dtype"] == np.uint8:
+    (input_tensor,), (end,) = model.get_input_details(), model.get_output_details()
+    image = load(str(path), *input_tensor["shape"][1:3])
+    if input_tensor["dtype"] == np.uint8:
         image = np.round((image + 1) * 127.5).astype(np.uint8)
-    model.set_tensor(feed["index"], image)
+    model.set_tensor(input_tensor["index"], image)
     model.invoke()
     return int(np.argmax(model.get_tensor(end["index"])))
 

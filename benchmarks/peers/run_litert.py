@@ -14,15 +14,15 @@ def main(model: str, picture: str, threads: int, runs: int) -> None:
     """Print what `picture.answer` does."""
     interpreter = Interpreter(model, num_threads=threads)
     interpreter.allocate_tensors()
-    (feed,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
-    image = load(picture, *feed["shape"][1:3])
-    if feed["dtype"] != np.float32:
-        scale, zero_point = feed["quantization"]
-        limits = np.iinfo(feed["dtype"])
-        image = np.clip(np.round(image / scale) + zero_point, limits.min, limits.max).astype(feed["dtype"])
+    (input_tensor,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
+    image = load(picture, *input_tensor["shape"][1:3])
+    if input_tensor["dtype"] != np.float32:
+        scale, zero_point = input_tensor["quantization"]
+        limits = np.iinfo(input_tensor["dtype"])
+        image = np.clip(np.round(image / scale) + zero_point, limits.min, limits.max).astype(input_tensor["dtype"])
 
     def run() -> np.ndarray:
-        interpreter.set_tensor(feed["index"], image)
+        interpreter.set_tensor(input_tensor["index"], image)
         interpreter.invoke()
         return interpreter.get_tensor(end["index"])
 

@@ -15,11 +15,11 @@ def main(model: str, picture: str, threads: int, runs: int) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = session.get_inputs()[0]
-    image = load(picture, *feed.shape[1:3])
+    input_tensor = session.get_inputs()[0]
+    image = load(picture, *input_tensor.shape[1:3])
 
     def run() -> np.ndarray:
-        return session.run(None, {feed.name: image})[0]
+        return session.run(None, {input_tensor.name: image})[0]
 
     answer(run, runs)
 

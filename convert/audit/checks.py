@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.audit.operators import DENSE, Census, Step, plural
+from convert.audit.operators import DENSE, Census, PlacedOperator, plural
 from convert.tflite.graph import is_unpadded
+from edge_runtime.arrays import Array
 
-Array = npt.NDArray[Any]
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """The numbers cannot be right; accuracy, speed or portability is lost; worth knowing."""
 SEVERITIES = (ERROR, WARNING, NOTE)
@@ -259,7 +257,7 @@ def _scaled(census: Census) -> Iterator[tuple[str, Array]]:
             yield census.graph.tensor_name(index), scales
 
 
-def _range_use(census: Census, step: Step) -> Array:
+def _range_use(census: Census, step: PlacedOperator) -> Array:
     """For each output channel the largest magnitude of its weights, as a share of what their integers hold."""
     weights = step.weights
     if weights is None or weights.granularity is None or weights.dtype not in ("int8", "int4"):
@@ -271,7 +269,7 @@ def _range_use(census: Census, step: Step) -> Array:
     return np.asarray(np.minimum(peaks / LIMITS[weights.dtype][1], 1.0))
 
 
-def _by_constant(census: Census, step: Step) -> bool:
+def _by_constant(census: Census, step: PlacedOperator) -> bool:
     """Whether an operator multiplies or adds a constant, one number or one a channel."""
     constants = [i for i in step.operator.inputs if i >= 0 and census.is_constant(i)]
     if step.operator.name not in FOLDABLE or len(constants) != 1 or len(step.operator.inputs) != 2:
@@ -282,7 +280,7 @@ def _by_constant(census: Census, step: Step) -> bool:
     return all(n == 1 for n in shape[:-1])
 
 
-def _folds_back(census: Census, step: Step) -> bool:
+def _folds_back(census: Census, step: PlacedOperator) -> bool:
     """Whether the operator before could have done it: it is read here alone, and nothing is fused after it."""
     if not _by_constant(census, step):
         return False
@@ -292,7 +290,7 @@ def _folds_back(census: Census, step: Step) -> bool:
     return _fuses_nothing(before) and (before.weights is not None or _folds_back(census, before))
 
 
-def _folds_forward(census: Census, step: Step, sums: bool = False) -> bool:
+def _folds_forward(census: Census, step: PlacedOperator, sums: bool = False) -> bool:
     """Whether all operators after could have done it; a sum, here or before, only where none of them pads."""
     if not _by_constant(census, step) or not _fuses_nothing(step):
         return False
@@ -303,9 +301,9 @@ def _folds_forward(census: Census, step: Step, sums: bool = False) -> bool:
     )
 
 
-def _fuses_nothing(step: Step) -> bool:
+def _fuses_nothing(step: PlacedOperator) -> bool:
     return bool(getattr(step.operator.options, "fusedActivationFunction", 0) == 0)
 
 
-def _pads(step: Step) -> bool:
+def _pads(step: PlacedOperator) -> bool:
     return step.operator.name != DENSE and not is_unpadded(step.operator)

@@ -9,7 +9,7 @@ from typing import Any
 
 from convert.audit import runtimes, verdict
 from convert.audit.checks import ERROR, WARNING, Finding, find_all
-from convert.audit.operators import FLOATS, Census, FloatRun, Step, plural
+from convert.audit.operators import FLOATS, Census, FloatRun, PlacedOperator, plural
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.artifact import Artifact, check_tflite, has_card, open_artifact
@@ -48,7 +48,7 @@ class Inspection:
     """
 
     format: int
-    verdict: verdict.Verdict
+    verdict: verdict.IntegerVerdict
     findings: list[Finding]
     bytes: int
     operators: dict[str, int]
@@ -190,12 +190,12 @@ def _overpromised(model: bytes, graph: TfliteGraph) -> list[Finding]:
     ]
 
 
-def _weights(step: Step) -> str:
+def _weights(step: PlacedOperator) -> str:
     assert step.weights is not None
     return " ".join(filter(None, (step.name, step.weights.dtype, step.weights.granularity)))
 
 
-def _layer(step: Step) -> dict[str, Any]:
+def _layer(step: PlacedOperator) -> dict[str, Any]:
     assert step.weights is not None
     return {
         "operator": step.name,

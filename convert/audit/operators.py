@@ -47,7 +47,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlacedOperator:
     """An operator in its place.
 
     Attributes:
@@ -92,7 +92,7 @@ class FloatRun:
     """
 
     role: str
-    steps: tuple[Step, ...]
+    steps: tuple[PlacedOperator, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
@@ -128,21 +128,21 @@ class Census:
         """Whether a tensor's values are in the file, or a DEQUANTIZE of such."""
         return self.graph.is_constant(self.source(tensor))
 
-    def activations(self, step: Step) -> list[int]:
+    def activations(self, step: PlacedOperator) -> list[int]:
         """The inputs of an operator that are computed at run time."""
         return [i for i in step.operator.inputs if i >= 0 and not self.is_constant(i)]
 
-    def readers(self, tensor: int) -> list[Step]:
+    def readers(self, tensor: int) -> list[PlacedOperator]:
         """The operators that read a tensor."""
         return [self.steps[i] for i in self.consumers.get(tensor, ())]
 
-    def maker(self, tensor: int) -> Step | None:
+    def maker(self, tensor: int) -> PlacedOperator | None:
         """The operator that computes a tensor; None for inputs of the graph and constants."""
         made_by = self.producer.get(tensor)
         return None if made_by is None else self.steps[made_by]
 
     @cached_property
-    def weighted(self) -> list[Step]:
+    def weighted(self) -> list[PlacedOperator]:
         """The convolutions and dense operators with constant weights."""
         return [step for step in self.steps if step.weights is not None]
 
@@ -159,11 +159,11 @@ class Census:
                 runs.append(self._run(tuple(run)))
         return runs
 
-    def _step(self, position: int, operator: Operator) -> Step:
+    def _step(self, position: int, operator: Operator) -> PlacedOperator:
         weights = self._weights(operator)
         name = operator.custom or operator.name
         output = self.graph.tensor_name(operator.outputs[0]) if operator.outputs else ""
-        return Step(position, operator, name, output, self._compute(operator, weights), weights)
+        return PlacedOperator(position, operator, name, output, self._compute(operator, weights), weights)
 
     def _weights(self, operator: Operator) -> Weights | None:
         if operator.name not in (*CONVOLUTIONS, DENSE) or not self.is_constant(operator.inputs[1]):
@@ -185,7 +185,7 @@ class Census:
         read = [] if operator.name in SHAPE_READERS else inputs
         return next((dtype for dtype in (*outputs, *read) if dtype in FLOATS), outputs[0] if outputs else "none")
 
-    def _neighbours(self, step: Step) -> Iterator[Step]:
+    def _neighbours(self, step: PlacedOperator) -> Iterator[PlacedOperator]:
         for tensor in self.activations(step):
             maker = self.maker(tensor)
             if maker is not None:
@@ -193,7 +193,7 @@ class Census:
         for tensor in step.operator.outputs:
             yield from self.readers(tensor)
 
-    def _connected(self, first: Step) -> list[Step]:
+    def _connected(self, first: PlacedOperator) -> list[PlacedOperator]:
         found, waiting = {first.position: first}, [first]
         while waiting:
             for step in self._neighbours(waiting.pop()):
@@ -202,7 +202,7 @@ class Census:
                     waiting.append(step)
         return list(found.values())
 
-    def _run(self, steps: tuple[Step, ...]) -> FloatRun:
+    def _run(self, steps: tuple[PlacedOperator, ...]) -> FloatRun:
         inside = {output for step in steps for output in step.operator.outputs}
         makers = {i: self.maker(i) for step in steps for i in self.activations(step) if i not in inside}
         readers = [reader for i in inside for reader in self.readers(i) if reader.compute == CONVERSION]
@@ -215,7 +215,7 @@ class Census:
         role = ("island" if from_integers else "stem") if into_integers else "head"
         return FloatRun(role, steps, self._names(read), self._names(written))
 
-    def _is_used(self, conversion: Step) -> bool:
+    def _is_used(self, conversion: PlacedOperator) -> bool:
         """Whether something but the graph's end reads what a conversion makes."""
         return any(self.consumers.get(i) for i in conversion.operator.outputs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convert.audit.operators import CONVOLUTIONS, DENSE, DYNAMIC, FLOATS, Census, Step, plural
+from convert.audit.operators import CONVOLUTIONS, DENSE, DYNAMIC, FLOATS, Census, PlacedOperator, plural
 
 INT8, UINT8, INT16X8, MIXED = "int8", "uint8", "int16x8", "mixed"
 DYNAMIC_RANGE, WEIGHTS_ONLY, FLOAT16, FLOAT = "dynamic", "weights-only", "float16", "float"
@@ -22,14 +22,14 @@ OPENINGS = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class IntegerVerdict:
     """What a graph computes in: `kind`, a key of `OPENINGS`, and `text`, one line for people."""
 
     kind: str
     text: str
 
 
-def judge(census: Census) -> Verdict:
+def judge(census: Census) -> IntegerVerdict:
     """Say what a graph computes in.
 
     int8 (or uint8, int16x8) is a graph whose convolutions are all integer and whose only float operators are a head
@@ -38,7 +38,7 @@ def judge(census: Census) -> Verdict:
     integer operator is mixed.
     """
     kind = _kind(census)
-    return Verdict(kind, "; ".join([f"{OPENINGS[kind]}: {_layers(census)}", *_runs(census)]))
+    return IntegerVerdict(kind, "; ".join([f"{OPENINGS[kind]}: {_layers(census)}", *_runs(census)]))
 
 
 def has_float_activations(census: Census) -> bool:
@@ -82,7 +82,7 @@ def _layers(census: Census) -> str:
     return ", ".join(counted) or "no convolution and no dense operator"
 
 
-def _counted(noun: str, steps: list[Step]) -> str:
+def _counted(noun: str, steps: list[PlacedOperator]) -> str:
     integer = [step for step in steps if step.is_integer]
     widths = " or ".join(sorted({step.compute for step in integer})) or INT8
     per_tensor = sum(step.weights.granularity == "per-tensor" for step in integer if step.weights)

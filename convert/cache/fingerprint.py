@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from convert.keras_models.sources import file_sha256
 from convert.system.machine import machine
+from edge_runtime.hashing import file_sha256
 
 PACKAGES = (
     *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "ai-edge-quantizer", "ai-edge-litert"),

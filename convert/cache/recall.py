@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,7 @@ ROOT = "\0"
 
 
 @dataclass(frozen=True)
-class Step(Generic[T]):
+class CachedStage(Generic[T]):
     """A step whose result can be kept.
 
     Attributes:
@@ -38,7 +38,7 @@ class Step(Generic[T]):
 
 
 @dataclass
-class Memory:
+class StageCache:
     """Keeps results of steps, and recalls them.
 
     Attributes:
@@ -51,7 +51,7 @@ class Memory:
     progress: Progress
     recalled: list[str] = field(default_factory=list)
 
-    def of(self, step: Step[T]) -> T:
+    def of(self, step: CachedStage[T]) -> T:
         """The result of a step."""
         if self.cache is None:
             return step.compute(self.progress)
@@ -71,7 +71,7 @@ class Memory:
         self._keep(self.cache, step, key, result, heard.notes)
         return result
 
-    def _keep(self, cache: Cache, step: Step[T], key: Key, result: T, notes: list[str]) -> None:
+    def _keep(self, cache: Cache, step: CachedStage[T], key: Key, result: T, notes: list[str]) -> None:
         """Keep a result, unless something it was made from has changed since its key was made."""
         try:
             if step.key().digest != key.digest:
@@ -95,9 +95,9 @@ class Listening:
         """See `Progress`."""
         self.progress.stage(name)
 
-    def count(self, name: str, done: int, total: int) -> None:
+    def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
         """See `Progress`."""
-        self.progress.count(name, done, total)
+        return self.progress.track(items, name, total)
 
     def note(self, text: str) -> None:
         """See `Progress`."""

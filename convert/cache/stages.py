@@ -12,30 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.building import FloatModel
 from convert.cache.fingerprint import fingerprint
-from convert.cache.recall import ROOT, Encoded, Step, moved
+from convert.cache.recall import ROOT, CachedStage, Encoded, moved
 from convert.cache.store import Entry, Key
 from convert.drift import stored_predictions
-from convert.drift.drift import Answers
+from convert.drift.drift import Predictions
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import ImageSet
-from convert.keras_models.sources import ModelSource, file_sha256
+from convert.keras_models.sources import ModelSource
+from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest
-from convert.quantization.calibrate import FitRequest, Fitted
-from convert.quantization.evaluation import Trial
-from convert.quantization.statistics import Statistics
+from convert.quantization.calibrate import Calibration, CalibrationOptions
+from convert.quantization.evaluation import Evaluator
+from convert.quantization.statistics import ActivationStatistics
 from convert.system.progress import Progress
 from edge_runtime import InputSpec
-
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
 
 
 def lowering(
     request: LoweringRequest, compute: Callable[[Progress], tuple[LoweredModel, bytes]]
-) -> Step[tuple[LoweredModel, bytes]]:
+) -> CachedStage[tuple[LoweredModel, bytes]]:
     """The float network and its flatbuffer. A recalled one is in memory alone: nothing lies at its path."""
 
     def encode(lowered: tuple[LoweredModel, bytes]) -> Encoded:
@@ -46,7 +45,7 @@ def lowering(
         labels = None if values["labels"] is None else tuple(values["labels"])
         return LoweredModel(**{**values, "path": request.output, "labels": labels}), entry.parts["model"]
 
-    return Step(lambda: lowering_key(request), compute, encode, decode)
+    return CachedStage(lambda: lowering_key(request), compute, encode, decode)
 
 
 def lowering_key(request: LoweringRequest) -> Key:
@@ -79,43 +78,48 @@ def calibration(
     network: FloatModel,
     images: ImageSet,
     held_out: ImageSet | None,
-    request: FitRequest,
-    compute: Callable[[Progress], Fitted],
-) -> Step[Fitted]:
+    request: CalibrationOptions,
+    compute: Callable[[Progress], Calibration],
+) -> CachedStage[Calibration]:
     """What `fitting.fit` gives. Both networks are kept whole: to make either from the other takes seconds."""
 
     def key() -> Key:
         others = None if held_out is None else manifest(held_out)
         return _key("calibration", name, network, images, {"held_out": others, "request": asdict(request)})
 
-    return Step(key, compute, _encode_fitted, lambda entry: _decode_fitted(entry, network.spec), images.root)
+    return CachedStage(
+        key, compute, _encode_calibration, lambda entry: _decode_calibration(entry, network.spec), images.root
+    )
 
 
-def _encode_fitted(fitted: Fitted) -> Encoded:
-    values = {name: getattr(fitted, name) for name in ("calibrator", "tried", "manifest_sha256")}
-    arrays: dict[str, Array] = {"pixels": np.stack(fitted.pixels)}
-    if fitted.trial is not None:
-        arrays |= {"held_out": np.stack(fitted.trial.images), "probabilities": fitted.trial.probabilities}
-    names = list(fitted.statistics.mean)
+def _encode_calibration(calibration: Calibration) -> Encoded:
+    values = {name: getattr(calibration, name) for name in ("calibrator", "tried", "manifest_sha256")}
+    arrays: dict[str, Array] = {"pixels": np.stack(calibration.pixels)}
+    if calibration.evaluator is not None:
+        arrays |= {
+            "held_out": np.stack(calibration.evaluator.images),
+            "probabilities": calibration.evaluator.probabilities,
+        }
+    names = list(calibration.statistics.mean)
     return (
         {**values, "tensors": names},
         {
-            "equalized": fitted.equalized,
-            "rounded": fitted.rounded,
-            "arrays": _npz({**arrays, **_statistics_arrays(fitted.statistics, names)}),
+            "equalized": calibration.equalized,
+            "rounded": calibration.rounded,
+            "arrays": _npz({**arrays, **_statistics_arrays(calibration.statistics, names)}),
         },
     )
 
 
-def _decode_fitted(entry: Entry, spec: InputSpec) -> Fitted:
+def _decode_calibration(entry: Entry, spec: InputSpec) -> Calibration:
     arrays, values = _arrays(entry.parts["arrays"]), entry.values
-    trial = Trial(list(arrays["held_out"]), spec, arrays["probabilities"]) if "held_out" in arrays else None
-    return Fitted(
+    evaluator = Evaluator(list(arrays["held_out"]), spec, arrays["probabilities"]) if "held_out" in arrays else None
+    return Calibration(
         entry.parts["equalized"],
         entry.parts["rounded"],
         _statistics(arrays, values["tensors"]),
         list(arrays["pixels"]),
-        trial,
+        evaluator,
         values["calibrator"],
         values["tried"],
         values["manifest_sha256"],
@@ -125,17 +129,17 @@ def _decode_fitted(entry: Entry, spec: InputSpec) -> Fitted:
 BY_CHANNEL = ("minimum", "maximum", "mean")
 
 
-def _statistics_arrays(statistics: Statistics, names: Sequence[str]) -> dict[str, Array]:
+def _statistics_arrays(statistics: ActivationStatistics, names: Sequence[str]) -> dict[str, Array]:
     """One array for all tensors: hundreds of small ones would take a second to read."""
     joined = {each: np.concatenate([getattr(statistics, each)[name] for name in names]) for each in BY_CHANNEL}
     channels = np.array([len(statistics.mean[name]) for name in names])
     return {**joined, "channels": channels, "logits": statistics.logits, "extremes": statistics.extremes}
 
 
-def _statistics(arrays: Mapping[str, Array], names: Sequence[str]) -> Statistics:
+def _statistics(arrays: Mapping[str, Array], names: Sequence[str]) -> ActivationStatistics:
     ends = np.cumsum(arrays["channels"])[:-1]
     by_name = {each: dict(zip(names, np.split(arrays[each], ends), strict=True)) for each in BY_CHANNEL}
-    return Statistics(**by_name, logits=arrays["logits"], extremes=arrays["extremes"])
+    return ActivationStatistics(**by_name, logits=arrays["logits"], extremes=arrays["extremes"])
 
 
 def answers(
@@ -143,27 +147,27 @@ def answers(
     network: FloatModel,
     images: ImageSet,
     scratch: Path,
-    compute: Callable[[Progress], Answers],
-) -> Step[Answers]:
+    compute: Callable[[Progress], Predictions],
+) -> CachedStage[Predictions]:
     """The float network's answers, as `convert.drift.stored_predictions` writes them; `scratch` is a folder for it."""
     path = scratch / "float.npz"
 
     def key() -> Key:
         return _key("float answers", name, network, images, {"labels": network.labels})
 
-    def encode(given: Answers) -> Encoded:
+    def encode(given: Predictions) -> Encoded:
         stored_predictions.save(path, given, images, network.spec, network.sha256)
         return {"skipped": [moved(text, images.root, ROOT) for text in given.skipped]}, {"answers": path.read_bytes()}
 
-    def decode(entry: Entry) -> Answers:
+    def decode(entry: Entry) -> Predictions:
         path.write_bytes(entry.parts["answers"])
         found = stored_predictions.load(path)
         by_name = {each.relative_to(images.root).as_posix(): each for each in images.paths}
         paths = tuple(by_name[each] for each in found.images)
         skipped = tuple(moved(text, ROOT, images.root) for text in entry.values["skipped"])
-        return Answers(paths, found.probabilities, found.labels, skipped, found.step)
+        return Predictions(paths, found.probabilities, found.labels, skipped, found.step)
 
-    return Step(key, compute, encode, decode, images.root)
+    return CachedStage(key, compute, encode, decode, images.root)
 
 
 def plausibility(
@@ -171,14 +175,14 @@ def plausibility(
     network: FloatModel,
     images: ImageSet,
     compute: Callable[[Progress], None],
-) -> Step[None]:
+) -> CachedStage[None]:
     """That the preprocessing was not refused; a refusal is an error, and no error is kept."""
 
     def key() -> Key:
         more = {"labels": network.labels, "folders": images.folders}
         return _key("preprocessing check", name, network, images, more)
 
-    return Step(key, compute, lambda _: ({}, {}), lambda entry: None, images.root)
+    return CachedStage(key, compute, lambda _: ({}, {}), lambda entry: None, images.root)
 
 
 def _key(kind: str, name: str, network: FloatModel, images: ImageSet, more: Mapping[str, Any]) -> Key:

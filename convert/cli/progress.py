@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -21,6 +23,8 @@ from rich.progress import (
 from rich.text import Text
 
 from edge_runtime.terminal import printable
+
+T = TypeVar("T")
 
 
 class TerminalProgress:
@@ -39,7 +43,7 @@ class TerminalProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task: tuple[str, int] | None = None
+        self._running: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -54,23 +58,24 @@ class TerminalProgress:
         """A stage of unknown length begins."""
         self._begin(name, None)
 
-    def count(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` images of the stage `name` are done."""
-        if self._task is None or self._task[0] != name:
-            self._begin(name, total)
-        assert self._task is not None
-        self._bars.update(self._task[1], completed=done)  # type: ignore[arg-type]
+    def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
+        """Yield `items` and show how many of `total` are done; see `Progress`."""
+        task = self._begin(name, total)
+        for item in items:
+            yield item
+            self._bars.advance(task)
 
     def note(self, text: str) -> None:
         """A line that stays."""
         self._console.print(escape(printable(text)), highlight=False, soft_wrap=True)
 
-    def _begin(self, name: str, total: int | None) -> None:
-        if self._task is not None:
-            self._bars.stop_task(self._task[1])  # type: ignore[arg-type]
+    def _begin(self, name: str, total: int | None) -> TaskID:
+        if self._running is not None:
+            self._bars.stop_task(self._running)
         if not self._console.is_terminal:
             self._console.print(escape(name), highlight=False)
-        self._task = (name, self._bars.add_task(escape(name), total=total))
+        self._running = self._bars.add_task(escape(name), total=total)
+        return self._running
 
 
 class RateColumn(ProgressColumn):

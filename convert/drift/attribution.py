@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from convert.drift import drift
-from convert.drift.drift import Answers, Drift
-from convert.drift.models import ModelSide, answer_all
+from convert.drift.drift import Drift, Predictions
+from convert.drift.models import ModelPredictor, predict_all
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet, PixelReader
+from convert.system.progress import Progress
 from edge_runtime import Classifier
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
 from edge_runtime.model import model_sha256
@@ -34,7 +35,7 @@ IMAGES_ON_REFERENCE_KERNELS = 4
 
 
 @dataclass(frozen=True)
-class Step:
+class DriftSource:
     """One step: SQNR of the logits in dB (None for equal outputs), top-1 agreement, and on how many images.
 
     What is not known of it, as of a figure that stands in a card, is None.
@@ -47,7 +48,7 @@ class Step:
     images: int | None
 
 
-def to_json(steps: Iterable[Step]) -> list[dict[str, Any]]:
+def to_json(steps: Iterable[DriftSource]) -> list[dict[str, Any]]:
     """As in the report's `blame`."""
     return [
         {
@@ -61,35 +62,34 @@ def to_json(steps: Iterable[Step]) -> list[dict[str, Any]]:
     ]
 
 
-def conversion(keras_sqnr_db: float | None, measured: Drift) -> list[Step]:
+def conversion(keras_sqnr_db: float | None, measured: Drift) -> list[DriftSource]:
     """The steps of a conversion.
 
     Args:
         keras_sqnr_db: of the float TFLite against Keras, as a card has it, or None.
         measured: float TFLite against candidate.
     """
-    lowering = [] if keras_sqnr_db is None else [Step(KERAS, FLOAT, keras_sqnr_db, None, None)]
+    lowering = [] if keras_sqnr_db is None else [DriftSource(KERAS, FLOAT, keras_sqnr_db, None, None)]
     return [*lowering, _step(FLOAT, CANDIDATE, measured)]
 
 
-def kernels(candidate: ModelSide, path: Path, images: ImageSet, progress: Callable[[int, int], None]) -> Step:
+def kernels(candidate: ModelPredictor, path: Path, images: ImageSet, progress: Progress) -> DriftSource:
     """What the optimized kernels change, on a few images.
 
     Args:
         candidate: opened on optimized kernels.
         path: of its file.
         images: of which the first few are used.
-        progress: called with the number of images done, and of all.
+        progress: told of each image.
     """
     few = images.first(IMAGES_ON_REFERENCE_KERNELS)
-    optimized = answer_all(candidate, few, lambda done: None)
+    optimized = predict_all(candidate, few, progress, "optimized kernels")
     engine = ReferenceKernels(path, choose_engine("litert"))
     classifier, rows = candidate.classifier, []
-    for index, pixels in PixelReader(candidate.spec).read(few):
-        tensor = encode(pixels, candidate.spec, classifier.feed)
+    for _, pixels in progress.track(PixelReader(candidate.spec).read(few), "reference kernels", len(few)):
+        tensor = encode(pixels, candidate.spec, classifier.input_tensor)
         rows.append(to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output))
-        progress(index + 1, len(few))
-    exact = Answers(optimized.paths, np.stack(rows), candidate.labels, step=candidate.step)
+    exact = Predictions(optimized.paths, np.stack(rows), candidate.labels, step=candidate.step)
     return _step(REFERENCE_KERNELS, OPTIMIZED_KERNELS, drift.compare(exact, optimized, None))
 
 
@@ -104,7 +104,7 @@ class ReferenceKernels(Engine):
         super().__init__(model, choice, None)
 
 
-def device(recording: Path, candidate: ModelSide, path: Path, images: ImageSet) -> Step:
+def device(recording: Path, candidate: ModelPredictor, path: Path, images: ImageSet, progress: Progress) -> DriftSource:
     """What a device changes, on the images that it was asked.
 
     Args:
@@ -112,6 +112,7 @@ def device(recording: Path, candidate: ModelSide, path: Path, images: ImageSet) 
         candidate: opened on this host.
         path: of its file.
         images: all images there are here; those of the recording are found by their content.
+        progress: told of each image.
 
     Raises:
         SourceError: the recording is damaged, of another model, or of images that are not here.
@@ -123,10 +124,10 @@ def device(recording: Path, candidate: ModelSide, path: Path, images: ImageSet) 
             f"--recorded {recording} has no image that is in {images.root}: record images of that folder on the device"
         )
     paths = tuple(here.values())
-    found = answer_all(candidate, ImageSet(images.root, paths, None), lambda done: None)
+    found = predict_all(candidate, ImageSet(images.root, paths, None), progress, "device")
     sha256_of = {image: sha256 for sha256, image in here.items()}
     rows = np.array([recorded[sha256_of[image]] for image in found.paths], np.float32)
-    there = Answers(found.paths, rows, candidate.labels, step=candidate.step)
+    there = Predictions(found.paths, rows, candidate.labels, step=candidate.step)
     return _step(HOST, DEVICE, drift.compare(found, there, None))
 
 
@@ -151,5 +152,5 @@ def _recorded(path: Path, classifier: Classifier, model: Path) -> dict[str, list
     return answers
 
 
-def _step(before: str, after: str, measured: Drift) -> Step:
-    return Step(before, after, measured.to_json()["sqnr_db"], measured.agreement_top1, measured.images)
+def _step(before: str, after: str, measured: Drift) -> DriftSource:
+    return DriftSource(before, after, measured.to_json()["sqnr_db"], measured.agreement_top1, measured.images)

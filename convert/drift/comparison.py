@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.drift.predictions import Answers, class_order
+from convert.drift.predictions import Predictions, class_order
+from edge_runtime.arrays import Array
 
-Array = npt.NDArray[Any]
 LOST, GAINED, STILL_WRONG = "lost", "gained", "still wrong"
 
 
@@ -28,8 +26,8 @@ class Comparison:
     `true_classes` has the index of each image's class among the reference's labels, or is None.
     """
 
-    reference: Answers
-    candidate: Answers
+    reference: Predictions
+    candidate: Predictions
     true_classes: Sequence[int] | None
 
     def __len__(self) -> int:

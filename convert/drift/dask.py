@@ -12,7 +12,7 @@ from convert.drift.drift import Limits
 from convert.drift.run import Measured, Request
 from convert.drift.shards import Share, answer_shard, merge
 from convert.errors import ConvertError, MissingExtraError
-from convert.system.progress import Progress
+from convert.system.progress import Progress, Silent
 
 IMAGES_A_SHARD = 256
 SHARDS_A_WORKER = 4
@@ -52,11 +52,9 @@ def run_on_cluster(address: str, request: Request, limits: Limits, progress: Pro
         shares = [Share(number + 1, count) for number in range(count)]
         futures = client.map(_answer, [everywhere] * count, shares, pure=False)
         share_of = dict(zip(futures, shares, strict=True))
-        done = 0
         try:
-            for future in distributed.as_completed(futures):
-                done += len(share_of[future].positions(len(images)))
-                progress.count("comparing", done, len(images))
+            for _ in progress.track(_done(distributed, share_of, len(images)), "comparing", len(images)):
+                pass
             shards = client.gather(futures)
         except distributed.KilledWorker as error:
             raise ConvertError(f"the workers of {address} died again and again: {error}; look at their logs") from error
@@ -78,19 +76,12 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
         yield client
 
 
-class _Silent:
-    """A worker shows no progress."""
-
-    def stage(self, name: str) -> None:
-        """Nothing."""
-
-    def count(self, name: str, done: int, total: int) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
+def _done(distributed: Any, share_of: dict[Any, Share], total: int) -> Iterator[int]:
+    """Yield the position of each image among `total` as the shards it belongs to are answered."""
+    for future in distributed.as_completed(share_of):
+        yield from share_of[future].positions(total)
 
 
 def _answer(request: Request, share: Share) -> dict[str, Any]:
     """What a worker does."""
-    return answer_shard(request, share, _Silent())
+    return answer_shard(request, share, Silent())

@@ -7,17 +7,16 @@ reference uses its own. Classes are matched by label, so a card that lies shows 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.drift import changes
 from convert.drift.comparison import Comparison
-from convert.drift.predictions import Answers, class_order
+from convert.drift.predictions import Predictions, class_order
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet, PixelReader
 from convert.statistics import metrics
@@ -31,10 +30,12 @@ from convert.statistics.verdict import (
     Change,
     Gate,
     Limits,
-    Tally,
-    judge_tally,
+    PairedCounts,
+    judge_counts,
 )
+from convert.system.progress import Progress
 from edge_runtime import ArtifactError, Classifier, InputSpec
+from edge_runtime.arrays import Array
 
 __all__ = [
     "ANYTIME",
@@ -43,10 +44,10 @@ __all__ = [
     "INCONCLUSIVE",
     "PASS",
     "TOP",
-    "Answers",
     "Drift",
     "Gate",
     "Limits",
+    "Predictions",
     "answer",
     "class_order",
     "compare",
@@ -55,7 +56,6 @@ __all__ = [
     "truth",
 ]
 
-Array = npt.NDArray[Any]
 TOP = 5
 MOST_WORKERS = 4
 """Each interpreter has its own copy of the weights, in the layout that its kernels want."""
@@ -112,13 +112,13 @@ class Drift:
     confusion: list[dict[str, Any]]
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> PairedCounts:
         """What the verdict rests on."""
         agreed = self.images - self.flips_near_tie - self.flips_confident
         if self.top1_lost is None or self.top1_gained is None or self.top5_lost is None or self.top5_gained is None:
-            return Tally(self.images, agreed)
+            return PairedCounts(self.images, agreed)
         top5 = Change(self.top5_lost, self.top5_gained) if self.classes > TOP else None
-        return Tally(self.images, agreed, Change(self.top1_lost, self.top1_gained), top5)
+        return PairedCounts(self.images, agreed, Change(self.top1_lost, self.top1_gained), top5)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; an infinite SQNR (equal outputs) is None."""
@@ -141,29 +141,30 @@ def open_for_many(path: Path, spec: InputSpec | None = None, labels: Sequence[st
     return Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
 
 
-def answer(classifier: Classifier, images: ImageSet, progress: Callable[[int], None]) -> Answers:
+def answer(classifier: Classifier, images: ImageSet, progress: Progress, name: str) -> Predictions:
     """Run a classifier over a set of images: as many at once as it has workers, while the next ones are decoded.
 
     Args:
         classifier: reference or candidate.
         images: the set, in the order to run it.
-        progress: called with the number of images done.
+        progress: told of each image.
+        name: of the stage.
 
     Raises:
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
     """
     paths, rows = [], []
     reader = PixelReader(classifier.spec)
-    for index, row in reader.run(images, classifier.run, classifier.receipt.workers):
+    answered = reader.run(images, classifier.run, classifier.receipt.workers)
+    for index, row in progress.track(answered, name, len(images)):
         paths.append(images.paths[index])
         rows.append(row)
-        progress(index + 1)
     if not rows:
         raise ImageSetError(f"no image in {images.root} could be read")
-    return Answers(tuple(paths), np.stack(rows), classifier.labels, tuple(reader.skipped), classifier.step)
+    return Predictions(tuple(paths), np.stack(rows), classifier.labels, tuple(reader.skipped), classifier.step)
 
 
-def truth(images: ImageSet, answers: Answers) -> list[int] | None:
+def truth(images: ImageSet, answers: Predictions) -> list[int] | None:
     """For each answered image the index of its class, or None for a flat folder."""
     classes = images.class_indices(answers.labels)
     if classes is None:
@@ -172,7 +173,9 @@ def truth(images: ImageSet, answers: Answers) -> list[int] | None:
     return [of_path[path] for path in answers.paths]
 
 
-def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] | None, interval: str = FIXED) -> Drift:
+def compare(
+    reference: Predictions, candidate: Predictions, true_classes: Sequence[int] | None, interval: str = FIXED
+) -> Drift:
     """How far the candidate's answers are from the reference's.
 
     Args:
@@ -214,7 +217,7 @@ def compare(reference: Answers, candidate: Answers, true_classes: Sequence[int] 
 
 def judge(drift: Drift, limits: Limits) -> Gate:
     """Pass or fail only where the whole 95 % interval is on one side of the limit."""
-    return judge_tally(drift.tally, limits, INTERVALS[drift.interval])
+    return judge_counts(drift.tally, limits, INTERVALS[drift.interval])
 
 
 def _accuracy(p: Array, q: Array, true_classes: Sequence[int] | None, interval: str) -> dict[str, Any]:

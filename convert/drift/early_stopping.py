@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.drift.drift import TOP, Answers, class_order
-from convert.drift.models import Side
+from convert.drift.drift import TOP, Predictions, class_order
+from convert.drift.models import Predictor
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet
 from convert.statistics.metrics import hits_top_k
-from convert.statistics.verdict import Change, Limits, Tally, is_certain
+from convert.statistics.verdict import Change, Limits, PairedCounts, is_certain
+from convert.system.progress import Progress
+from edge_runtime.arrays import Array
 
-Array = npt.NDArray[Any]
 Rows = Iterator[tuple[int, Array]]
 
 
@@ -32,7 +32,7 @@ def never(index: int, reference: Array, candidate: Array) -> bool:
 
 
 @dataclass
-class UntilCertain:
+class EarlyStopping:
     """A watch that ends the run at the first image at which the verdict is certain.
 
     Attributes:
@@ -45,15 +45,15 @@ class UntilCertain:
     limits: Limits
     order: Sequence[int]
     truth: Sequence[int] | None
-    tally: Tally
+    tally: PairedCounts
 
     @classmethod
-    def of(cls, reference: Side, candidate: Side, images: ImageSet, limits: Limits) -> UntilCertain:
+    def of(cls, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> EarlyStopping:
         """A watch over two sides that answer `images`."""
         truth = images.class_indices(reference.labels)
         top1 = None if truth is None else Change(0, 0)
         top5 = top1 if len(reference.labels) > TOP else None
-        return cls(limits, class_order(reference.labels, candidate.labels), truth, Tally(0, 0, top1, top5))
+        return cls(limits, class_order(reference.labels, candidate.labels), truth, PairedCounts(0, 0, top1, top5))
 
     def __call__(self, index: int, reference: Array, candidate: Array) -> bool:
         p, q = reference, candidate[self.order]
@@ -62,7 +62,7 @@ class UntilCertain:
             None if change is None or self.truth is None else _with(change, p, q, self.truth[index], k)
             for change, k in ((seen.top1, 1), (seen.top5, TOP))
         )
-        self.tally = Tally(seen.images + 1, seen.agreed + bool(p.argmax() == q.argmax()), top1, top5)
+        self.tally = PairedCounts(seen.images + 1, seen.agreed + bool(p.argmax() == q.argmax()), top1, top5)
         return is_certain(self.tally, self.limits)
 
 
@@ -72,34 +72,34 @@ def _with(change: Change, p: Array, q: Array, true_class: int, k: int) -> Change
     return Change(change.lost + (was and not is_now), change.gained + (is_now and not was))
 
 
-def answer_both(
-    reference: Side, candidate: Side, images: ImageSet, watch: Watch, progress: Callable[[int], None]
-) -> tuple[Answers, Answers]:
+def predict_both(
+    reference: Predictor, candidate: Predictor, images: ImageSet, watch: Watch, progress: Progress
+) -> tuple[Predictions, Predictions]:
     """The answers of both sides to the images that both can read, up to the one at which `watch` has seen enough.
 
     Args:
         reference, candidate: what answers.
         images: in the order to run them; a watch needs a shuffle.
         watch: asked after each image.
-        progress: called with the number of images done.
+        progress: told of each image.
 
     Raises:
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
     """
     indices, reference_rows, candidate_rows = [], [], []
-    for index, p, q in in_step(reference.rows(images), candidate.rows(images)):
+    both = in_step(reference.rows(images), candidate.rows(images))
+    for index, p, q in progress.track(both, "comparing", len(images)):
         indices.append(index)
         reference_rows.append(p)
         candidate_rows.append(q)
-        progress(index + 1)
         if watch(index, p, q):
             break
     if not indices:
         raise ImageSetError(f"no image in {images.root} could be read")
     paths = tuple(images.paths[i] for i in indices)
     return (
-        Answers(paths, np.stack(reference_rows), reference.labels, step=reference.step),
-        Answers(paths, np.stack(candidate_rows), candidate.labels, step=candidate.step),
+        Predictions(paths, np.stack(reference_rows), reference.labels, step=reference.step),
+        Predictions(paths, np.stack(candidate_rows), candidate.labels, step=candidate.step),
     )
 
 

@@ -9,27 +9,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.drift import stored_predictions
-from convert.drift.drift import Answers, open_for_many
+from convert.drift.drift import Predictions, open_for_many
 from convert.errors import ImageSetError, SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import MOST_UNREADABLE, ImageSet, PixelReader
-from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource, file_sha256
+from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
+from convert.system.progress import Progress
 from edge_runtime import Classifier, EngineError, InputSpec
+from edge_runtime.arrays import Array
 from edge_runtime.artifact import has_card
 from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.hashing import file_sha256
 
-Array = npt.NDArray[Any]
 COMPARED_WITH_KERAS = 8
 STORED_SUFFIX = ".npz"
 
 
-class Side(Protocol):
+class Predictor(Protocol):
     """What answers.
 
     Attributes:
@@ -56,7 +57,7 @@ class Side(Protocol):
 
 
 @dataclass
-class ModelSide:
+class ModelPredictor:
     """A `.tflite` that answers; `name` is its path, `skipped` has a message for each image that could not be read."""
 
     name: str
@@ -82,7 +83,7 @@ class ModelSide:
         return self.classifier.step
 
     def rows(self, images: ImageSet) -> Iterator[tuple[int, Array]]:
-        """See `Side`.
+        """See `Predictor`.
 
         Raises:
             ImageSetError: at the end, when more than `most_unreadable` could not be read.
@@ -104,7 +105,7 @@ class ModelOptions:
 
 
 @contextmanager
-def open_model(path: Path, options: ModelOptions) -> Iterator[ModelSide]:
+def open_model(path: Path, options: ModelOptions) -> Iterator[ModelPredictor]:
     """An artifact as a device opens it; a model without a card with what the options say of it.
 
     Raises:
@@ -114,13 +115,13 @@ def open_model(path: Path, options: ModelOptions) -> Iterator[ModelSide]:
     with _classifier(path, options) as classifier:
         card = None if classifier.artifact is None else classifier.artifact.card
         keras = None if card is None else card.source.get("keras_sqnr_db")
-        yield ModelSide(str(path), classifier, file_sha256(path), keras)
+        yield ModelPredictor(str(path), classifier, file_sha256(path), keras)
 
 
 @contextmanager
 def open_reference(
     path: Path, options: ModelOptions, images: ImageSet, scratch: Path, stage: Callable[[str], None]
-) -> Iterator[Side]:
+) -> Iterator[Predictor]:
     """A reference of any kind.
 
     Args:
@@ -147,7 +148,7 @@ def open_reference(
 @contextmanager
 def _lowered(
     path: Path, options: ModelOptions, images: ImageSet, scratch: Path, stage: Callable[[str], None]
-) -> Iterator[ModelSide]:
+) -> Iterator[ModelPredictor]:
     """A Keras model is lowered first, which needs the [convert] extra."""
     from convert.lowering.lower import LoweringRequest, lower
 
@@ -161,7 +162,7 @@ def _lowered(
     few = images.paths[:COMPARED_WITH_KERAS]
     lowered = lower(LoweringRequest(source, options.preprocessing, few, scratch / "reference.tflite"), stage)
     with _classifier(lowered.path, options) as classifier:
-        yield ModelSide(str(path), classifier, lowered.weights_sha256, lowered.keras_sqnr_db)
+        yield ModelPredictor(str(path), classifier, lowered.weights_sha256, lowered.keras_sqnr_db)
 
 
 def _classifier(path: Path, options: ModelOptions) -> Classifier:
@@ -174,17 +175,16 @@ def _classifier(path: Path, options: ModelOptions) -> Classifier:
     return open_for_many(path, spec, options.labels)
 
 
-def answer_all(side: Side, images: ImageSet, progress: Callable[[int], None]) -> Answers:
+def predict_all(side: Predictor, images: ImageSet, progress: Progress, name: str) -> Predictions:
     """The answers of one side to all images that it can read.
 
     Raises:
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
     """
     indices, rows = [], []
-    for index, row in side.rows(images):
+    for index, row in progress.track(side.rows(images), name, len(images)):
         indices.append(index)
         rows.append(row)
-        progress(index + 1)
     if not rows:
         raise ImageSetError(f"no image in {images.root} could be read")
-    return Answers(tuple(images.paths[i] for i in indices), np.stack(rows), side.labels, step=side.step)
+    return Predictions(tuple(images.paths[i] for i in indices), np.stack(rows), side.labels, step=side.step)

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from edge_runtime import ArtifactError
-
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Probabilities float32 (N, classes) of one network for the images at `paths`, and its labels.
 
     `skipped` has a message for each image that could not be read; `step` is `Classifier.step`.
@@ -27,7 +23,7 @@ class Answers:
     skipped: tuple[str, ...] = ()
     step: float = 0.0
 
-    def first(self, count: int) -> Answers:
+    def first(self, count: int) -> Predictions:
         """The answers to the first `count` images."""
         return replace(self, paths=self.paths[:count], probabilities=self.probabilities[:count])
 

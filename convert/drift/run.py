@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from convert.drift import attribution, drift, early_stopping, stored_predictions
-from convert.drift.attribution import Step
+from convert.drift.attribution import DriftSource
 from convert.drift.comparison import Comparison
-from convert.drift.drift import ANYTIME, FIXED, Answers, Drift, Gate, Limits
-from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelSide, Side, answer_all, open_model, open_reference
-from convert.drift.stored_predictions import StoredReference
+from convert.drift.drift import ANYTIME, FIXED, Drift, Gate, Limits, Predictions
+from convert.drift.models import (
+    STORED_SUFFIX,
+    ModelOptions,
+    ModelPredictor,
+    Predictor,
+    open_model,
+    open_reference,
+    predict_all,
+)
+from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
-from convert.reporting.outcome import environment, gate_json
+from convert.system.machine import environment
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from edge_runtime import InputSpec
@@ -79,7 +87,7 @@ class Subject:
         artifact, reference: as in the report.
         available: how many images there were to choose from.
         unreadable: how many of those that were tried could not be read.
-        keras_sqnr_db: as of `convert.drift.models.Side`.
+        keras_sqnr_db: as of `convert.drift.models.Predictor`.
         steps: what else is blamed.
     """
 
@@ -88,7 +96,7 @@ class Subject:
     available: int
     unreadable: int
     keras_sqnr_db: float | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DriftSource, ...] = ()
 
 
 def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) -> Measured:
@@ -106,15 +114,13 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
     """
     images = request.image_set()
     files = Snapshot.of(images)
-    with open_sides(request, images, progress) as (reference, candidate):
+    with open_models(request, images, progress) as (reference, candidate):
         watch = (
-            early_stopping.UntilCertain.of(reference, candidate, images, limits) if stop_early else early_stopping.never
+            early_stopping.EarlyStopping.of(reference, candidate, images, limits)
+            if stop_early
+            else early_stopping.never
         )
-
-        def count(done: int) -> None:
-            progress.count("comparing", done, len(images))
-
-        wanted, found = early_stopping.answer_both(reference, candidate, images, watch, count)
+        wanted, found = early_stopping.predict_both(reference, candidate, images, watch, progress)
         files.refuse_changes()
         note_skipped(progress.note, candidate.skipped, images)
         if len(found.paths) + len(candidate.skipped) < len(images):
@@ -139,21 +145,16 @@ def first_known(*figures: float | None) -> float | None:
     return next((figure for figure in figures if figure is not None), None)
 
 
-def _steps(request: Request, candidate: ModelSide, images: ImageSet, progress: Progress) -> Iterator[Step]:
+def _steps(request: Request, candidate: ModelPredictor, images: ImageSet, progress: Progress) -> Iterator[DriftSource]:
     """What else was asked to be blamed."""
     if request.reference_kernels:
-
-        def count(done: int, total: int) -> None:
-            progress.count("reference kernels", done, total)
-
-        yield attribution.kernels(candidate, request.candidate, images, count)
+        yield attribution.kernels(candidate, request.candidate, images, progress)
     if request.recorded is not None:
-        progress.stage("device")
-        yield attribution.device(request.recorded, candidate, request.candidate, find_images(request.images))
+        yield attribution.device(request.recorded, candidate, request.candidate, find_images(request.images), progress)
 
 
 def judged(
-    subject: Subject, wanted: Answers, found: Answers, images: ImageSet, limits: Limits, interval: str
+    subject: Subject, wanted: Predictions, found: Predictions, images: ImageSet, limits: Limits, interval: str
 ) -> Measured:
     """Compare and judge two sets of answers to `images`, or to the first of them; see `drift.compare`."""
     truth = drift.truth(images, wanted)
@@ -169,7 +170,7 @@ def judged(
             "interval": interval,
         },
         "drift": measured.to_json(),
-        "gate": gate_json(gate),
+        "gate": gate.to_json(),
         "blame": attribution.to_json([*attribution.conversion(subject.keras_sqnr_db, measured), *subject.steps]),
         "environment": environment(),
     }
@@ -177,9 +178,9 @@ def judged(
 
 
 @contextmanager
-def open_sides(
+def open_models(
     request: Request, images: ImageSet, progress: Progress, checked: ImageSet | None = None
-) -> Iterator[tuple[Side, ModelSide]]:
+) -> Iterator[tuple[Predictor, ModelPredictor]]:
     """Both sides, which fit each other and the images.
 
     Args:
@@ -196,14 +197,14 @@ def open_sides(
         open_model(request.candidate, request.candidate_options) as candidate,
         open_reference(request.reference, request.reference_options, images, scratch, progress.stage) as reference,
     ):
-        if isinstance(reference, StoredReference):
+        if isinstance(reference, StoredPredictions):
             _check_stored(reference, request, candidate, checked or images)
         drift.class_order(reference.labels, candidate.labels)
         images.class_indices(reference.labels)
         yield reference, candidate
 
 
-def _check_stored(reference: StoredReference, request: Request, candidate: ModelSide, images: ImageSet) -> None:
+def _check_stored(reference: StoredPredictions, request: Request, candidate: ModelPredictor, images: ImageSet) -> None:
     by, spec = str(request.candidate), candidate.spec
     if request.on_purpose:
         by, spec = "--reference-preprocessing", _stated(request, reference)
@@ -212,7 +213,7 @@ def _check_stored(reference: StoredReference, request: Request, candidate: Model
     reference.check_images(images, find_images(request.images))
 
 
-def _stated(request: Request, reference: StoredReference) -> InputSpec:
+def _stated(request: Request, reference: StoredPredictions) -> InputSpec:
     """The preprocessing stated of a reference; a convention leaves open how JPEGs are decoded."""
     preprocessing = request.reference_options.preprocessing
     assert preprocessing is not None
@@ -222,7 +223,7 @@ def _stated(request: Request, reference: StoredReference) -> InputSpec:
 
 def save_reference(
     path: Path, reference: Path, options: ModelOptions, images: ImageSet, progress: Progress
-) -> StoredReference:
+) -> StoredPredictions:
     """Let a float network answer all images, and store its answers.
 
     Args:
@@ -244,5 +245,5 @@ def save_reference(
         open_reference(reference, options, images, scratch, progress.stage) as side,
     ):
         images.class_indices(side.labels)
-        answers = answer_all(side, images, lambda done: progress.count("reference", done, len(images)))
+        answers = predict_all(side, images, progress, "reference")
         return stored_predictions.save(path, answers, images, side.spec, side.model_sha256, side.keras_sqnr_db)

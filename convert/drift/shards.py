@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.drift.drift import FIXED, Answers, Limits
+from convert.drift.drift import FIXED, Limits, Predictions
 from convert.drift.early_stopping import in_step
-from convert.drift.models import ModelSide, Side
-from convert.drift.run import Measured, Request, Subject, first_known, judged, open_sides
+from convert.drift.models import ModelPredictor, Predictor
+from convert.drift.run import Measured, Request, Subject, first_known, judged, open_models
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet, refuse_unreadable
 from convert.keras_models.sources import MODEL_SUFFIXES
 from convert.system.atomic import write_atomically
 from convert.system.progress import Progress
 from edge_runtime import EdgeError
+from edge_runtime.arrays import Array
 
-Array = npt.NDArray[Any]
 FORMAT, FORMAT_VERSION = "irv2-edge drift shard", 1
 
 
@@ -88,14 +87,14 @@ def answer_shard(request: Request, share: Share, progress: Progress) -> dict[str
     images = request.image_set()
     positions = share.positions(len(images))
     part = images.part(positions)
-    with open_sides(request, images, progress, checked=part) as (reference, candidate):
+    with open_models(request, images, progress, checked=part) as (reference, candidate):
         candidate.most_unreadable = 1.0  # judged of all shards together
-        if isinstance(reference, ModelSide):
+        if isinstance(reference, ModelPredictor):
             reference.most_unreadable = 1.0
         found = []
-        for index, p, q in in_step(reference.rows(part), candidate.rows(part)):
+        both = in_step(reference.rows(part), candidate.rows(part))
+        for index, p, q in progress.track(both, f"shard {share}", len(part)):
             found.append((positions[index], p, q))
-            progress.count(f"shard {share}", index + 1, len(part))
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -163,7 +162,7 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> Measured:
     if not rows:
         raise SourceError("no image of any shard could be read")
     wanted, found = (
-        Answers(
+        Predictions(
             images.paths,
             np.concatenate([_decoded(shard, side) for shard in ordered]),
             tuple(run[side]["labels"]),
@@ -185,11 +184,11 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> Measured:
     return judged(subject, wanted, found, images, limits, FIXED)
 
 
-def _identity(request: Request, reference: Side, candidate: ModelSide, images: ImageSet) -> dict[str, Any]:
+def _identity(request: Request, reference: Predictor, candidate: ModelPredictor, images: ImageSet) -> dict[str, Any]:
     """What shards of one run have in common, wherever they were run."""
     names = "\n".join(path.relative_to(images.root).as_posix() for path in images.paths)
 
-    def side(opened: Side) -> dict[str, Any]:
+    def side(opened: Predictor) -> dict[str, Any]:
         return {
             "sha256": opened.model_sha256,
             "preprocessing": opened.spec.to_json(),

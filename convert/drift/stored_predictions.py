@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.drift.drift import Answers
+from convert.drift.drift import Predictions
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
-from convert.keras_models.sources import file_sha256
 from convert.system.atomic import write_atomically
 from edge_runtime import EdgeError, InputSpec
+from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
 
-Array = npt.NDArray[Any]
 FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
 """Version 2 is written where `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
 MOST_BYTES = 4 * 2**30
@@ -36,7 +35,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, z
 
 
 @dataclass(frozen=True)
-class StoredReference:
+class StoredPredictions:
     """Float answers to a set of images.
 
     Attributes:
@@ -48,7 +47,7 @@ class StoredReference:
         probabilities: float32 (images, classes).
         unreadable: names of the images that could not be read.
         step: `Classifier.step` of the network.
-        keras_sqnr_db: as of `convert.drift.models.Side`.
+        keras_sqnr_db: as of `convert.drift.models.Predictor`.
     """
 
     path: Path
@@ -126,12 +125,12 @@ class StoredReference:
 
 def save(
     path: Path,
-    answers: Answers,
+    answers: Predictions,
     images: ImageSet,
     spec: InputSpec,
     model_sha256: str,
     keras_sqnr_db: float | None = None,
-) -> StoredReference:
+) -> StoredPredictions:
     """Write a reference to `path`, replacing what is there, and return it.
 
     Args:
@@ -140,7 +139,7 @@ def save(
         images: what it was asked.
         spec: how they were prepared.
         model_sha256: of the network's file.
-        keras_sqnr_db: as of `convert.drift.models.Side`.
+        keras_sqnr_db: as of `convert.drift.models.Predictor`.
 
     Raises:
         SourceError: `path` does not end in .npz.
@@ -177,7 +176,7 @@ def check_name(path: Path) -> None:
         raise SourceError(f"--save-reference {path} must end in .npz: that is how stored answers are known")
 
 
-def load(path: Path) -> StoredReference:
+def load(path: Path) -> StoredPredictions:
     """Read what `save` wrote.
 
     Raises:
@@ -203,7 +202,7 @@ def load(path: Path) -> StoredReference:
             raise ValueError("a probability is not finite")
         if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
             raise ValueError("a label or a checksum is no text")
-        return StoredReference(
+        return StoredPredictions(
             path,
             tuple(header["labels"]),
             InputSpec.from_json(header["preprocessing"]),

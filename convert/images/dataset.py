@@ -17,8 +17,8 @@ from typing import TypeVar
 import numpy as np
 
 from convert.errors import ImageSetError
-from convert.keras_models.sources import file_sha256
 from edge_runtime import ImageError, InputSpec
+from edge_runtime.hashing import file_sha256
 from edge_runtime.preprocess import SUFFIXES, Pixels, load_pixels
 
 MOST_UNREADABLE = 0.10

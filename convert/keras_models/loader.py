@@ -17,8 +17,9 @@ from convert.keras_models import demo_weights, sources
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.inception_resnet_v2 import MINIMUM_INPUT_SIZE, inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
-from convert.keras_models.sources import DEMO, IMAGENET, ModelSource, file_sha256
+from convert.keras_models.sources import DEMO, IMAGENET, ModelSource
 from convert.keras_models.weight_files import set_stored_weights
+from edge_runtime.hashing import file_sha256
 
 ARTICLE = "inception_resnet_v2 (article)"
 DEFAULT_INPUT_SIZE = 299

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -89,9 +88,3 @@ def _check_file(path: Path, suffixes: tuple[str, ...], kind: str) -> None:
         raise SourceError(f"{kind} {path} does not exist: pass demo, imagenet or the path of a Keras file")
     if path.suffix.lower() not in suffixes:
         raise SourceError(f"{kind} {path} is not a Keras file: it must end in {' or '.join(suffixes)}")
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of the file at `path`."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

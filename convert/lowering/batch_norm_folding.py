@@ -11,11 +11,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 from keras import layers
 
+from edge_runtime.arrays import Array
+
 FOLDABLE = (layers.Conv2D, layers.DepthwiseConv2D)
-Array = npt.NDArray[Any]
 
 
 class FoldedBatchNormalization(layers.Layer):  # type: ignore[misc]

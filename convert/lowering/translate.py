@@ -94,7 +94,7 @@ class _Translation:
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise UntranslatableError
         inputs = [self.computed[id(tensor)] for tensor in node.input_tensors]
-        self.computed[id(output)] = translation(self, Step(layer, inputs, node.input_tensors, output))
+        self.computed[id(output)] = translation(self, LayerCall(layer, inputs, node.input_tensors, output))
 
     def is_read_once(self, tensor: Any) -> bool:
         return self.readers[id(tensor)] == 1
@@ -104,7 +104,7 @@ class _Translation:
 
 
 @dataclass(frozen=True)
-class Step:
+class LayerCall:
     """A call of a layer: its inputs in the flatbuffer and in Keras, and its output in Keras."""
 
     layer: Any
@@ -121,7 +121,7 @@ class Step:
         return shape
 
 
-Translate = Callable[[_Translation, Step], Computed]
+Translate = Callable[[_Translation, LayerCall], Computed]
 
 
 def _nodes(output: Any) -> Iterator[Any]:
@@ -142,20 +142,20 @@ def _nodes(output: Any) -> Iterator[Any]:
             pending += [(source, False) for source in reversed(node.input_tensors)]
 
 
-def _input(at: _Translation, step: Step) -> Computed:
+def _input(at: _Translation, step: LayerCall) -> Computed:
     return Computed(at.writer.tensor(step.layer.name, step.shape))
 
 
-def _same(at: _Translation, step: Step) -> Computed:
+def _same(at: _Translation, step: LayerCall) -> Computed:
     return step.inputs[0]
 
 
-def _emit(at: _Translation, step: Step, kind: str, inputs: list[int], what: str, **options: Any) -> Computed:
+def _emit(at: _Translation, step: LayerCall, kind: str, inputs: list[int], what: str, **options: Any) -> Computed:
     output = at.writer.tensor(at.name(step.layer, what), step.shape)
     return Computed(output, kind, at.writer.operator(kind, inputs, output, **options))
 
 
-def _activated(at: _Translation, step: Step, before: Computed, activation: Any) -> Computed:
+def _activated(at: _Translation, step: LayerCall, before: Computed, activation: Any) -> Computed:
     """`before` with an activation inside its operator where that is possible, else after it."""
     if activation is keras.activations.softmax:
         if len(step.shape) != 2:
@@ -174,11 +174,11 @@ def _activated(at: _Translation, step: Step, before: Computed, activation: Any) 
     return before
 
 
-def _activation(at: _Translation, step: Step) -> Computed:
+def _activation(at: _Translation, step: LayerCall) -> Computed:
     return _activated(at, step, _own(at, step), step.layer.activation)
 
 
-def _relu(at: _Translation, step: Step) -> Computed:
+def _relu(at: _Translation, step: LayerCall) -> Computed:
     layer = step.layer
     if layer.negative_slope or layer.threshold or layer.max_value not in (None, 6.0):
         raise UntranslatableError
@@ -186,26 +186,26 @@ def _relu(at: _Translation, step: Step) -> Computed:
     return _activated(at, step, _own(at, step), activation)
 
 
-def _own(at: _Translation, step: Step) -> Computed:
+def _own(at: _Translation, step: LayerCall) -> Computed:
     """The input of a layer with one; closed where others read it as well, since it has to stay as it is."""
     before = step.inputs[0]
     return before if at.is_read_once(step.tensors[0]) else Computed(before.index)
 
 
-def _softmax(at: _Translation, step: Step) -> Computed:
+def _softmax(at: _Translation, step: LayerCall) -> Computed:
     if step.layer.axis != -1 or len(step.inputs) != 1:
         raise UntranslatableError
     return _activated(at, step, step.inputs[0], keras.activations.softmax)
 
 
-def _batch_norm(at: _Translation, step: Step) -> Computed:
+def _batch_norm(at: _Translation, step: LayerCall) -> Computed:
     if id(step.layer) not in at.folded:
         raise UntranslatableError
     at.writer.rename(step.inputs[0].index, at.name(step.layer, "BatchNorm"))
     return step.inputs[0]
 
 
-def _convolution(at: _Translation, step: Step) -> Computed:
+def _convolution(at: _Translation, step: LayerCall) -> Computed:
     layer = step.layer
     if layer.groups != 1:
         raise UntranslatableError
@@ -213,14 +213,14 @@ def _convolution(at: _Translation, step: Step) -> Computed:
     return _windowed(at, step, "CONV_2D", kernel.transpose(3, 0, 1, 2), bias)
 
 
-def _depthwise(at: _Translation, step: Step) -> Computed:
+def _depthwise(at: _Translation, step: LayerCall) -> Computed:
     kernel, bias = _kernel_and_bias(at, step.layer)
     height, width, channels, multiplier = kernel.shape
     flat = kernel.reshape(1, height, width, channels * multiplier)
     return _windowed(at, step, "DEPTHWISE_CONV_2D", flat, bias, depthMultiplier=multiplier)
 
 
-def _windowed(at: _Translation, step: Step, kind: str, kernel: Any, bias: Any, **options: Any) -> Computed:
+def _windowed(at: _Translation, step: LayerCall, kind: str, kernel: Any, bias: Any, **options: Any) -> Computed:
     layer = step.layer
     inputs = [
         step.inputs[0].index,
@@ -248,7 +248,7 @@ def _kernel_and_bias(at: _Translation, layer: Any) -> list[Any]:
 
 
 def _pool(kind: str) -> Translate:
-    def translate(at: _Translation, step: Step) -> Computed:
+    def translate(at: _Translation, step: LayerCall) -> Computed:
         layer = step.layer
         options = {
             "padding": PADDINGS[layer.padding],
@@ -262,25 +262,25 @@ def _pool(kind: str) -> Translate:
     return translate
 
 
-def _global_average(at: _Translation, step: Step) -> Computed:
+def _global_average(at: _Translation, step: LayerCall) -> Computed:
     axes = at.writer.constant(at.name(step.layer, "axes"), np.array([1, 2], np.int32))
     keep = bool(step.layer.keepdims)
     return _emit(at, step, "MEAN", [step.inputs[0].index, axes], "Mean", keepDims=keep)
 
 
-def _concatenation(at: _Translation, step: Step) -> Computed:
+def _concatenation(at: _Translation, step: LayerCall) -> Computed:
     if step.layer.axis not in (-1, len(step.shape) - 1):
         raise UntranslatableError
     return _emit(at, step, "CONCATENATION", [each.index for each in step.inputs], "Concat", axis=len(step.shape) - 1)
 
 
-def _sum(at: _Translation, step: Step) -> Computed:
+def _sum(at: _Translation, step: LayerCall) -> Computed:
     if len(step.inputs) != 2 or step.tensors[0].shape != step.tensors[1].shape:
         raise UntranslatableError
     return _emit(at, step, "ADD", [each.index for each in step.inputs], "Add")
 
 
-def _scaled_sum(at: _Translation, step: Step) -> Computed:
+def _scaled_sum(at: _Translation, step: LayerCall) -> Computed:
     """Keras' own residual blocks: x + scale * branch, with the scale inside the branch's last convolution."""
     branch = step.inputs[1]
     if branch.kind != "CONV_2D" or not branch.is_open or not at.is_read_once(step.tensors[1]):
@@ -290,7 +290,7 @@ def _scaled_sum(at: _Translation, step: Step) -> Computed:
     return _sum(at, step)
 
 
-def _dense(at: _Translation, step: Step) -> Computed:
+def _dense(at: _Translation, step: LayerCall) -> Computed:
     layer = step.layer
     if len(step.shape) != 2:
         raise UntranslatableError

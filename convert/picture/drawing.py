@@ -19,7 +19,7 @@ from convert.picture.layout import (
     PANEL_GAP,
     PANEL_PADDING,
     Arrow,
-    Card,
+    BlockBox,
     Panel,
     Picture,
     PlacedNode,
@@ -192,7 +192,7 @@ def _panel(panel: Panel, stage: Stage) -> Element:
     return group
 
 
-def _card(card: Card) -> Element:
+def _card(card: BlockBox) -> Element:
     """A block: its frame, name, nodes and arrows."""
     layout = card.layout
     block = layout.block

@@ -73,7 +73,7 @@ class BlockLayout:
 
 
 @dataclass(frozen=True)
-class Card:
+class BlockBox:
     """A block on the picture; `x` is the middle of its top."""
 
     layout: BlockLayout
@@ -90,7 +90,7 @@ class Panel:
     """A stage on the picture: its cards, and room of `header_width` for its name at the top left."""
 
     stage: str
-    cards: tuple[Card, ...]
+    cards: tuple[BlockBox, ...]
     x: float
     y: float
     width: float
@@ -244,12 +244,12 @@ def _place_panel(
     if above is not None and not header_beside:  # the arrow from above comes in beside the header
         header_width = left + used / 2 - x - 2 * PANEL_PADDING
     top = y + (PANEL_PADDING if header_beside else HEADER_HEIGHT)
-    cards: list[Card] = []
+    cards: list[BlockBox] = []
     bottom = top
     for column in columns:
         card_y = top
         for layout in column:
-            cards.append(Card(layout, left + column[0].width / 2, card_y))
+            cards.append(BlockBox(layout, left + column[0].width / 2, card_y))
             bottom = max(bottom, card_y + layout.height)
             card_y += layout.height + CARD_GAP
         left += column[0].width + COLUMN_GAP

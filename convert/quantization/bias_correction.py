@@ -8,19 +8,17 @@ Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.tflite.graph import Operator, TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorEnd
+from edge_runtime.arrays import Array
+from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
 from edge_runtime.tensors import encode
 
-Array = npt.NDArray[Any]
 CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -58,7 +56,7 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
 
 
 def correct_head(
-    model: bytes, spec: InputSpec, feed: TensorEnd, images: Sequence[Pixels], float_logits: Array
+    model: bytes, spec: InputSpec, input_tensor: TensorSpec, images: Sequence[Pixels], float_logits: Array
 ) -> bytes:
     """Add the mean error of the logits to the bias of the last fully connected layer, where it computes in float.
 
@@ -81,7 +79,7 @@ def correct_head(
     engine = RecordingEngine(model)
     error = np.zeros(float_logits.shape[1])
     for pixels, expected in zip(images, float_logits, strict=True):
-        engine.run(encode(pixels, spec, feed)[np.newaxis])
+        engine.run(encode(pixels, spec, input_tensor)[np.newaxis])
         error += expected - engine.tensor(logits)[0]
     graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()

@@ -14,19 +14,19 @@ from convert.images.dataset import ImageSet, PixelReader, manifest_sha256, note_
 from convert.quantization import convergence
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.equalization import equalize
-from convert.quantization.evaluation import Score, Trial
+from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
-from convert.quantization.observer import Observed
+from convert.quantization.observer import ActivationObserver
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import Statistics, measure, observe
+from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
 
 
 @dataclass(frozen=True)
-class FitRequest:
+class CalibrationOptions:
     """How to fit.
 
     Attributes:
@@ -39,7 +39,7 @@ class FitRequest:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Calibration:
     """What calibration images tell of a float network.
 
     Attributes:
@@ -47,7 +47,7 @@ class Fitted:
         rounded: the same with its weights on int8 steps.
         statistics: of its activations; their extremes are the calibrator's.
         pixels: of the images it was fitted to.
-        trial: held-out images; None where none were needed.
+        evaluator: held-out images; None where none were needed.
         calibrator: whose ranges these are.
         tried: calibrator -> SQNR in decibel on the held-out images; empty where there was no choice.
         manifest_sha256: of the images.
@@ -55,9 +55,9 @@ class Fitted:
 
     equalized: bytes
     rounded: bytes
-    statistics: Statistics
+    statistics: ActivationStatistics
     pixels: Sequence[Pixels]
-    trial: Trial | None
+    evaluator: Evaluator | None
     calibrator: str
     tried: dict[str, float]
     manifest_sha256: str
@@ -74,21 +74,21 @@ class Fitted:
         """What goes into a report."""
         return {
             **self.summary(),
-            "held_out": 0 if self.trial is None else len(self.trial.images),
+            "held_out": 0 if self.evaluator is None else len(self.evaluator.images),
             "tried_sqnr_db": self.tried,
             "convergence": convergence.convergence(self.statistics.extremes),
             "halves_differ": convergence.halves_differ(self.statistics.extremes),
         }
 
 
-def fit(
+def calibrate(
     float_model: bytes,
     spec: InputSpec,
     images: ImageSet,
     held_out: ImageSet | None,
-    request: FitRequest,
+    request: CalibrationOptions,
     progress: Progress,
-) -> Fitted:
+) -> Calibration:
     """Fit a float network to calibration images.
 
     Args:
@@ -103,35 +103,34 @@ def fit(
         ImageSetError: more than a tenth of the images cannot be read.
         QuantizationError: an activation is not finite.
     """
-    trial = None if held_out is None else Trial.of(float_model, list(_pixels(held_out, spec, progress)), spec)
+    evaluator = None if held_out is None else Evaluator.of(float_model, list(_pixels(held_out, spec, progress)), spec)
     kept: list[Pixels] = []
 
     def remembered() -> Iterator[Pixels]:
-        for pixels in _pixels(images, spec, progress):
+        for pixels in progress.track(_pixels(images, spec, progress), "calibrating", len(images)):
             kept.append(pixels)
             yield pixels
-            progress.count("calibrating", len(kept), len(images))
 
     enough = convergence.is_enough if request.until_enough else convergence.never
-    measured = measure(float_model, remembered(), spec, enough)
+    measured = collect_statistics(float_model, remembered(), spec, enough)
     if len(kept) < len(images) and request.until_enough:
         progress.note(f"ranges have converged after {len(kept)} images")
     equalized, statistics = equalize(float_model, measured)
-    rounded = round_weights(equalized, kept, spec, lambda done, total: progress.count("rounding weights", done, total))
+    rounded = round_weights(equalized, kept, spec, progress)
     tried: dict[str, float] = {}
     calibrator = request.calibrator
     if calibrator != DEFAULT:
         progress.stage("observing activations")
         observed = observe(equalized, kept, spec)
         if calibrator == AUTO:
-            assert trial is not None
-            scores = _try_calibrators(rounded, statistics, observed, trial, progress)
+            assert evaluator is not None
+            scores = _try_calibrators(rounded, statistics, observed, evaluator, progress)
             calibrator = choose(scores)
             tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
-            progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(trial.images)} held-out images")
+            progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(evaluator.images)} held-out images")
         statistics = _calibrated(statistics, observed, calibrator)
     used = images.first(len(kept)) if request.until_enough else images
-    return Fitted(equalized, rounded, statistics, kept, trial, calibrator, tried, manifest_sha256(used))
+    return Calibration(equalized, rounded, statistics, kept, evaluator, calibrator, tried, manifest_sha256(used))
 
 
 def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[Pixels]:
@@ -148,18 +147,23 @@ def choose(scores: dict[str, Score]) -> str:
 
 
 def _try_calibrators(
-    rounded: bytes, statistics: Statistics, observed: dict[str, Observed], trial: Trial, progress: Progress
+    rounded: bytes,
+    statistics: ActivationStatistics,
+    observed: dict[str, ActivationObserver],
+    evaluator: Evaluator,
+    progress: Progress,
 ) -> dict[str, Score]:
     """How the int8 network does on held-out images with the ranges of each calibrator."""
     scores: dict[str, Score] = {}
-    for name in CALIBRATORS:
-        progress.count("trying calibrators", len(scores), len(CALIBRATORS))
+    for name in progress.track(CALIBRATORS, "trying calibrators", len(CALIBRATORS)):
         ranges = _calibrated(statistics, observed, name)
-        scores[name] = trial.score(quantize(rounded, SCHEMES["int8"], "float32", trial.spec, ranges))
+        scores[name] = evaluator.score(quantize(rounded, SCHEMES["int8"], "float32", evaluator.spec, ranges))
     return scores
 
 
-def _calibrated(statistics: Statistics, observed: dict[str, Observed], calibrator: str) -> Statistics:
+def _calibrated(
+    statistics: ActivationStatistics, observed: dict[str, ActivationObserver], calibrator: str
+) -> ActivationStatistics:
     return statistics.clipped({name: CALIBRATORS[calibrator](seen) for name, seen in observed.items()})
 
 

@@ -7,14 +7,11 @@ outside, a wide one clips nothing and rounds coarsely. Each calibrator is a pure
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from convert.quantization.observer import HALF, Observed, Range
-
-Array = npt.NDArray[Any]
+from convert.quantization.observer import HALF, ActivationObserver, Range
+from edge_runtime.arrays import Array
 
 LEVELS = 255
 """Steps between the smallest and the largest of 256 integers."""
@@ -26,18 +23,18 @@ ENTROPY_STRIDE = 8
 """Bins between two ranges that `entropy` tries."""
 
 
-def min_max(observed: Observed) -> Range:
+def min_max(observed: ActivationObserver) -> Range:
     """The true range: nothing is clipped."""
     return observed.minimum, observed.maximum
 
 
-def moving_average(observed: Observed) -> Range:
+def moving_average(observed: ActivationObserver) -> Range:
     """The range of a typical image: depends on the order of the images, and clips the extreme ones."""
     low, high = observed.moving or (0.0, 0.0)
     return min(low, 0.0), max(high, 0.0)
 
 
-def percentile(observed: Observed) -> Range:
+def percentile(observed: ActivationObserver) -> Range:
     """All but `OUTSIDE` of the values on each side."""
     counts = observed.histogram.counts
     below = np.cumsum(counts)
@@ -48,7 +45,7 @@ def percentile(observed: Observed) -> Range:
     return _within(observed, (first - HALF) * width, (last + 1 - HALF) * width)
 
 
-def mean_squared_error(observed: Observed) -> Range:
+def mean_squared_error(observed: ActivationObserver) -> Range:
     """The range whose rounding and clipping together leave the smallest mean square error (Banner et al. 2019,
     "Post training 4-bit quantization", arXiv:1810.05723, found by search instead of a model of the distribution).
 
@@ -74,7 +71,7 @@ def rounding_error(values: Array, counts: Array, ends: Range) -> float:
     return float(np.sum(counts * (values - scale * (integers - zero_point)) ** 2))
 
 
-def entropy(observed: Observed) -> Range:
+def entropy(observed: ActivationObserver) -> Range:
     """The range within which rounded values are distributed most like the exact ones, by Kullback-Leibler divergence
     (Migacz 2017, "8-bit inference with TensorRT", GTC; there for magnitudes, as here where a tensor has both signs).
 
@@ -106,12 +103,12 @@ def _divergence(counts: Array, length: int, levels: int) -> float:
     return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
 
 
-def _within(observed: Observed, low: float, high: float) -> Range:
+def _within(observed: ActivationObserver, low: float, high: float) -> Range:
     """A range that covers zero and goes no further than the values did."""
     return min(max(low, observed.minimum), 0.0), max(min(high, observed.maximum), 0.0)
 
 
-CALIBRATORS: dict[str, Callable[[Observed], Range]] = {
+CALIBRATORS: dict[str, Callable[[ActivationObserver], Range]] = {
     "minmax": min_max,
     "average": moving_average,
     "percentile": percentile,

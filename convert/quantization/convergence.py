@@ -1,18 +1,16 @@
 """Whether there were enough calibration images: what the ranges do as images are added.
 
-They take `Statistics.extremes`, float32 (images, activations, 2): the smallest and the largest value of
+They take `ActivationStatistics.extremes`, float32 (images, activations, 2): the smallest and the largest value of
 each activation in each image. The width of a range is that of the values seen, and of zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
 
 FEWEST = 16
 """Fewer images than these are never enough."""

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from convert.quantization.statistics import Statistics
+from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import Operator, TfliteGraph, passes_factors
-
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
 
 INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
 """How far channels are evened out: 0 not at all, 1 to the same maximum. A residual stream has one factor a channel for
@@ -50,7 +47,7 @@ class Channels:
     in_stream: Array
 
 
-def equalize(float_model: bytes, statistics: Statistics) -> tuple[bytes, Statistics]:
+def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
     """Even out the channels of a float network.
 
     Args:
@@ -88,7 +85,7 @@ def group_channels(graph: TfliteGraph) -> Channels:
     return Channels({tensor: group[own] for tensor, own in numbers.items()}, pinned, in_stream)
 
 
-def group_factors(graph: TfliteGraph, channels: Channels, statistics: Statistics) -> Array:
+def group_factors(graph: TfliteGraph, channels: Channels, statistics: ActivationStatistics) -> Array:
     """The factor of each group, float64: its largest value to the power of minus the strength."""
     peak = np.zeros(len(channels.pinned))
     for tensor, groups in channels.groups.items():

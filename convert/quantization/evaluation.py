@@ -47,7 +47,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Evaluator:
     """Images and what the float network answers: `probabilities` float32 (images, classes)."""
 
     images: Sequence[Pixels]
@@ -55,7 +55,7 @@ class Trial:
     probabilities: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, float_model: bytes, images: Sequence[Pixels], spec: InputSpec) -> Trial:
+    def of(cls, float_model: bytes, images: Sequence[Pixels], spec: InputSpec) -> Evaluator:
         """Ask the float network."""
         engine = Engine(float_model, choose_engine("litert"), None)
         answers = [engine.run(normalize(pixels, spec)[np.newaxis])[0] for pixels in images]
@@ -63,12 +63,12 @@ class Trial:
 
     def score(self, quantized: QuantizedModel) -> Score:
         """Ask a quantized network the same."""
-        feed, end = quantized.ends
+        input_tensor, end = quantized.io_specs
         engine = Engine(quantized.model, choose_engine("litert"), None)
         answers: list[npt.NDArray[Any]] = []
         seconds = []
         for pixels in self.images:
-            fed = encode(pixels, self.spec, feed)[np.newaxis]
+            fed = encode(pixels, self.spec, input_tensor)[np.newaxis]
             start = time.perf_counter()
             answers.append(engine.run(fed)[0])
             seconds.append(time.perf_counter() - start)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from convert.quantization.evaluation import Score
+from convert.system.progress import Progress, Silent
 from convert.tflite.graph import TfliteGraph
 
 MOST_LAYERS = 0.10
@@ -20,7 +21,6 @@ MOST_LAYERS = 0.10
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
 Evaluate = Callable[[Sequence[str]], Score]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Fallback:
+class FloatFallback:
     """Layers to leave in float.
 
     Attributes:
@@ -66,30 +66,29 @@ def segments(graph: TfliteGraph, until: int) -> list[Segment]:
     return found
 
 
-def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress | None = None) -> list[Fallback]:
+def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress | None = None) -> list[FloatFallback]:
     """Alternatives from few layers in float to as many as allowed, each the best run of its length that was tried.
 
     Args:
         parts: of the network that may be float.
         evaluate: names of tensors whose operators stay in float -> how the network does. Slow, and asked once for
             each run.
-        progress: called with (runs tried, runs to try as far as known).
+        progress: told of each run that is tried.
 
     Returns:
         Longer runs only where they are better than the shorter ones.
     """
+    listener = progress or Silent()
     total = sum(part.layers for part in parts)
     most = max(1, int(total * MOST_LAYERS))
-    known: dict[tuple[int, int], Fallback] = {}
+    known: dict[tuple[int, int], FloatFallback] = {}
 
-    def tried(runs: list[tuple[int, int]]) -> list[Fallback]:
-        for start, stop in runs:
-            if (start, stop) not in known:
-                outputs = tuple(name for part in parts[start:stop] for name in part.outputs)
-                layers = sum(part.layers for part in parts[start:stop])
-                known[start, stop] = Fallback(outputs, layers, evaluate(outputs))
-                if progress is not None:
-                    progress(len(known), len(known) + len([run for run in runs if run not in known]))
+    def tried(runs: list[tuple[int, int]]) -> list[FloatFallback]:
+        new = [run for run in runs if run not in known]
+        for start, stop in listener.track(new, f"trying at most {most} layers in float", len(new)):
+            outputs = tuple(name for part in parts[start:stop] for name in part.outputs)
+            layers = sum(part.layers for part in parts[start:stop])
+            known[start, stop] = FloatFallback(outputs, layers, evaluate(outputs))
         return [known[run] for run in runs]
 
     allowed, best = (0, len(parts)), []
@@ -122,8 +121,8 @@ def runs_within(parts: Sequence[Segment], allowed: tuple[int, int], most: int) -
         before += parts[start].layers
 
 
-def _better_than_shorter(by_length: Sequence[Fallback]) -> list[Fallback]:
-    kept: list[Fallback] = []
+def _better_than_shorter(by_length: Sequence[FloatFallback]) -> list[FloatFallback]:
+    kept: list[FloatFallback] = []
     for fallback in by_length:
         if not kept or fallback.score.sqnr_db > kept[-1].score.sqnr_db:
             kept.append(fallback)

@@ -12,25 +12,23 @@ centred: inputs are mostly positive, and this way the mean of the outputs is kep
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import dpotrf
 
 from convert.errors import QuantizationError
 from convert.quantization.threads import all_cores
+from convert.system.progress import Progress, Silent
 from convert.tflite.graph import Operator, TfliteGraph, is_unpadded, padding_before
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import InputSpec
+from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
 
-Array = npt.NDArray[Any]
-Progress = Callable[[int, int], None]
 LARGEST = 127
 """The largest magnitude of an int8 weight; -128 stays unused."""
 
@@ -91,7 +89,7 @@ def round_weights(
         float_model: a float `.tflite` of batch 1.
         images: uint8 pixels as `load_pixels` returns them; the first `MOST_IMAGES` are used.
         spec: how they are normalized.
-        progress: called with (steps done, all steps).
+        progress: told of each image of each pass over them, and of each window.
 
     Raises:
         QuantizationError: no image, or an activation that is not finite.
@@ -102,22 +100,20 @@ def round_weights(
     graph = TfliteGraph(float_model)
     readers = windows(graph)
     passes = list(_passes(list(readers)))
-    done, total = 0, len(images) * len(passes) + len(readers)
 
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
+    def steps() -> Iterator[None]:
+        with all_cores() as cores:
+            for members in passes:
+                moments = {window: Moments(window) for window in members}
+                yield from _look(float_model, moments, images, spec, cores)
+                work = [(readers[window], moments.pop(window).mean()) for window in members]
+                for parts in cores.map(lambda part: _rounded_readers(graph, *part), work):
+                    for i, part in parts:
+                        graph.set_constant(i, part)
+                    yield
 
-    with all_cores() as cores:
-        for members in passes:
-            sums = second_moments(float_model, members, images, spec, cores, advance)
-            work = [(readers[window], sums.pop(window)) for window in members]
-            for parts in cores.map(lambda part: _rounded_readers(graph, *part), work):
-                for i, part in parts:
-                    graph.set_constant(i, part)
-                advance()
+    for _ in (progress or Silent()).track(steps(), "rounding weights", len(images) * len(passes) + len(readers)):
+        pass
     return graph.to_bytes()
 
 
@@ -176,7 +172,6 @@ def second_moments(
     images: Sequence[Pixels],
     spec: InputSpec,
     cores: Executor,
-    advance: Callable[[], None] = lambda: None,
 ) -> dict[Window, Array]:
     """E[x x^T], float32 (K, K), of what each window sees at random positions of the images; the upper triangle of it.
 
@@ -186,16 +181,23 @@ def second_moments(
         images: uint8 pixels.
         spec: how they are normalized.
         cores: what windows are divided among.
-        advance: called after each image.
     """
-    engine, random = RecordingEngine(float_model), np.random.default_rng(0)
     moments = {window: Moments(window) for window in members}
+    for _ in _look(float_model, moments, images, spec, cores):
+        pass
+    return {window: moments.pop(window).mean() for window in members}
+
+
+def _look(
+    float_model: bytes, moments: dict[Window, Moments], images: Sequence[Pixels], spec: InputSpec, cores: Executor
+) -> Iterator[None]:
+    """Add what each window sees of each image to its moments; yields after each image."""
+    engine, random = RecordingEngine(float_model), np.random.default_rng(0)
     for pixels in images:
         engine.run(normalize(pixels, spec)[np.newaxis])
-        seeds = random.integers(2**63, size=len(members))
-        list(cores.map(lambda window, seed: moments[window].look(engine, int(seed)), members, seeds))
-        advance()
-    return {window: moments.pop(window).mean() for window in members}
+        seeds = random.integers(2**63, size=len(moments))
+        list(cores.map(lambda window, seed: moments[window].look(engine, int(seed)), list(moments), seeds))
+        yield
 
 
 class Moments:

@@ -14,7 +14,7 @@ import numpy as np
 from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph, is_unpadded
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 
 MIDDLE_PIXEL = 128
 """The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""
@@ -28,7 +28,7 @@ class Shifted:
     range: tuple[float, float]
 
 
-def check_ends(float_model: bytes, io: str, spec: InputSpec) -> None:
+def check_io_dtype(float_model: bytes, io: str, spec: InputSpec) -> None:
     """Refuse integer ends that a network cannot have, before minutes are spent on it.
 
     Raises:
@@ -118,15 +118,15 @@ def _add_to_biases(graph: TfliteGraph, tensor: int, difference: float) -> None:
         graph.set_constant(reader.inputs[2], (bias + shift).astype(np.float32))
 
 
-def tensor_ends(model: bytes, encoding: str) -> tuple[TensorEnd, TensorEnd]:
+def tensor_specs(model: bytes, encoding: str) -> tuple[TensorSpec, TensorSpec]:
     """Input and output of a packaged model, as its card describes them."""
     graph = TfliteGraph(model)
     image = _tensor_end(graph, graph.inputs[0], "image")
     return replace(image, encoding=encoding), _tensor_end(graph, graph.outputs[0], "probabilities")
 
 
-def _tensor_end(graph: TfliteGraph, index: int, name: str) -> TensorEnd:
+def _tensor_end(graph: TfliteGraph, index: int, name: str) -> TensorSpec:
     scales, zero_points = graph.scales(index), graph.zero_points(index)
     if scales is None or zero_points is None:
-        return TensorEnd(name, graph.dtype(index))
-    return TensorEnd(name, graph.dtype(index), float(scales[0]), int(zero_points[0]))
+        return TensorSpec(name, graph.dtype(index))
+    return TensorSpec(name, graph.dtype(index), float(scales[0]), int(zero_points[0]))

@@ -7,24 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import InputSpec
 from edge_runtime.affine import dequantize
+from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import encode
-
-Array = npt.NDArray[Any]
 
 MOST_IMAGES = 8
 """Images a report looks at: a layer has thousands of values in each."""
 
 
 @dataclass
-class Layer:
+class LayerError:
     """One layer of a quantized network on some images.
 
     Attributes:
@@ -76,7 +74,7 @@ def layer_name(tensor: str) -> str:
 
 def compare_layers(
     float_model: bytes, quantized: QuantizedModel, spec: InputSpec, images: Sequence[Pixels]
-) -> list[Layer]:
+) -> list[LayerError]:
     """Every layer of a quantized network that the float one has too, in the order of execution.
 
     Args:
@@ -86,13 +84,13 @@ def compare_layers(
         images: uint8 pixels; the first `MOST_IMAGES` are looked at.
     """
     exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
-    feed, _ = quantized.ends
+    input_tensor, _ = quantized.io_specs
     pairs = _pairs(exact, rounded)
-    layers = {i: Layer(layer_name(exact.tensor_name(i)), kind, rounded.dtype(j)) for kind, i, j in pairs}
+    layers = {i: LayerError(layer_name(exact.tensor_name(i)), kind, rounded.dtype(j)) for kind, i, j in pairs}
     float_engine, integer_engine = RecordingEngine(float_model), RecordingEngine(quantized.model)
     for pixels in images[:MOST_IMAGES]:
         float_engine.run(normalize(pixels, spec)[np.newaxis])
-        integer_engine.run(encode(pixels, spec, feed)[np.newaxis])
+        integer_engine.run(encode(pixels, spec, input_tensor)[np.newaxis])
         for _, i, j in pairs:
             _add(layers[i], float_engine.tensor(i), integer_engine.tensor(j), _affine(rounded, j))
     return list(layers.values())
@@ -110,7 +108,7 @@ def _affine(graph: TfliteGraph, tensor: int) -> tuple[float, int] | None:
     return None if scales is None or zero_points is None else (float(scales[0]), int(zero_points[0]))
 
 
-def _add(layer: Layer, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:
+def _add(layer: LayerError, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:
     """Count one more image into a layer."""
     exact = exact.astype(np.float64)
     if affine is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
+
 Range = tuple[float, float]
 
 HALF = 2048
@@ -70,7 +69,7 @@ class Histogram:
 
 
 @dataclass
-class Observed:
+class ActivationObserver:
     """What was seen of one activation.
 
     Attributes:

@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from ai_edge_quantizer import qtyping, quantizer
 
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
-from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_ends
+from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_specs
 from convert.quantization.schemes import Scheme
-from convert.quantization.statistics import Statistics
+from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorEnd
+from edge_runtime.arrays import Array
+from edge_runtime.card import TensorSpec
 
-Array = npt.NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", "FULLY_CONNECTED", "SOFTMAX")
@@ -32,15 +31,15 @@ HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", "FULLY_CONNECTED", "SOFTMAX")
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A quantized flatbuffer, and how its input is fed ("pixels" or "normalized", see `TensorEnd`)."""
+    """A quantized flatbuffer, and how its input is fed ("pixels" or "normalized", see `TensorSpec`)."""
 
     model: bytes
     encoding: str
 
     @functools.cached_property
-    def ends(self) -> tuple[TensorEnd, TensorEnd]:
+    def io_specs(self) -> tuple[TensorSpec, TensorSpec]:
         """Input and output, as a card describes them."""
-        return tensor_ends(self.model, self.encoding)
+        return tensor_specs(self.model, self.encoding)
 
 
 def quantize(
@@ -48,7 +47,7 @@ def quantize(
     scheme: Scheme,
     io: str,
     spec: InputSpec,
-    statistics: Statistics | None,
+    statistics: ActivationStatistics | None,
     float_layers: Collection[str] = (),
 ) -> QuantizedModel:
     """Quantize a float model.
@@ -101,7 +100,7 @@ def residual_streams(graph: TfliteGraph) -> list[list[int]]:
     return list(streams.values())
 
 
-def _ranges(graph: TfliteGraph, statistics: Statistics) -> Ranges:
+def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
     """Range of every activation; all sums of one residual stream share theirs.
 
     With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds only once
@@ -136,7 +135,7 @@ def _apply(model: bytes, configure: Callable[[Any], None], ranges: Ranges | None
     configure(worker)
     if not worker.get_quantization_recipe():
         return TfliteGraph(model)
-    values = None if ranges is None else {name: _extremes(*ends) for name, ends in ranges.items()}
+    values = None if ranges is None else {name: _extremes(*io_specs) for name, io_specs in ranges.items()}
     with contextlib.redirect_stderr(text_io.StringIO()), contextlib.redirect_stdout(text_io.StringIO()):
         result = worker.quantize(values, enable_progress_bar=False, enable_progress_report=False)
     return TfliteGraph(bytes(result.quantized_model))

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.errors import QuantizationError
 from convert.quantization import convergence
-from convert.quantization.observer import Observed
+from convert.quantization.observer import ActivationObserver
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from edge_runtime import InputSpec
+from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Statistics:
+class ActivationStatistics:
     """What calibration images do to a float network; keys are tensor names.
 
     Attributes:
@@ -41,7 +38,7 @@ class Statistics:
         """How many images were seen."""
         return len(self.logits)
 
-    def scaled(self, factors: dict[str, Array]) -> Statistics:
+    def scaled(self, factors: dict[str, Array]) -> ActivationStatistics:
         """What they would be if the channels of each activation were multiplied by positive factors (channels,)."""
         minimum, maximum, mean = (
             {name: values * factors.get(name, 1.0) for name, values in by_name.items()}
@@ -49,19 +46,19 @@ class Statistics:
         )
         return replace(self, minimum=minimum, maximum=maximum, mean=mean)
 
-    def clipped(self, ranges: dict[str, tuple[float, float]]) -> Statistics:
+    def clipped(self, ranges: dict[str, tuple[float, float]]) -> ActivationStatistics:
         """The same with the channels of each activation clipped to the range of its tensor."""
         minimum = {name: np.maximum(values, ranges[name][0]) for name, values in self.minimum.items()}
         maximum = {name: np.minimum(values, ranges[name][1]) for name, values in self.maximum.items()}
         return replace(self, minimum=minimum, maximum=maximum)
 
 
-def measure(
+def collect_statistics(
     float_model: bytes,
     images: Iterable[Pixels],
     spec: InputSpec,
     enough: Callable[[Sequence[Array]], bool] = convergence.never,
-) -> Statistics:
+) -> ActivationStatistics:
     """Run the float network over the images and keep the statistics of every activation.
 
     Args:
@@ -103,7 +100,7 @@ def measure(
                 "the network or its preprocessing is broken"
             )
     names = {i: graph.tensor_name(i) for i in activations}
-    return Statistics(
+    return ActivationStatistics(
         {names[i]: minimum[i] for i in activations},
         {names[i]: maximum[i] for i in activations},
         {names[i]: sums[i] / len(logits) for i in activations},
@@ -112,7 +109,7 @@ def measure(
     )
 
 
-def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> dict[str, Observed]:
+def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> dict[str, ActivationObserver]:
     """Run a float network over images, and see what values each activation takes.
 
     Args:
@@ -124,7 +121,7 @@ def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> di
         What was seen, by tensor name.
     """
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    seen = {i: Observed() for i in range(graph.tensor_count()) if graph.is_activation(i)}
+    seen = {i: ActivationObserver() for i in range(graph.tensor_count()) if graph.is_activation(i)}
     for pixels in images:
         engine.run(normalize(pixels, spec)[np.newaxis])
         for i, observed in seen.items():

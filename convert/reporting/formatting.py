@@ -27,7 +27,7 @@ INTERVALS = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictStyle:
     """How a verdict looks and reads: `tone` names its colour; `icon`, an SVG path in a box of 24, says it without."""
 
     word: str
@@ -37,12 +37,12 @@ class Verdict:
 
 
 VERDICTS = {
-    PASS: Verdict("Pass", "pass", "M5 13l5 5L19 7", "The drift is within the limits."),
-    FAIL: Verdict("Fail", "fail", "M6 6l12 12M18 6L6 18", "The drift is over the limit."),
-    INCONCLUSIVE: Verdict(
+    PASS: VerdictStyle("Pass", "pass", "M5 13l5 5L19 7", "The drift is within the limits."),
+    FAIL: VerdictStyle("Fail", "fail", "M6 6l12 12M18 6L6 18", "The drift is over the limit."),
+    INCONCLUSIVE: VerdictStyle(
         "Inconclusive", "inconclusive", "M8 9a4 4 0 1 1 6 3.4c-1.3.8-2 1.5-2 3M12 19v.5", "Too few images to tell."
     ),
-    None: Verdict("Not measured", "unknown", "M6 12h12", "How far it drifted was not measured."),
+    None: VerdictStyle("Not measured", "unknown", "M6 12h12", "How far it drifted was not measured."),
 }
 
 
@@ -66,12 +66,12 @@ class SchemeRow:
     drop: str
     agreement: str
     sqnr: str
-    verdict: Verdict
+    verdict: VerdictStyle
     is_this: bool
 
 
 @dataclass(frozen=True)
-class Step:
+class AttributionRow:
     """One line of the blame: what a step on the way from Keras to the device changed."""
 
     name: str
@@ -89,15 +89,15 @@ class Attempt:
     latency: str
     sqnr: str
     agreement: str
-    verdict: Verdict
+    verdict: VerdictStyle
 
 
-def verdict(report: Report) -> Verdict:
+def verdict(report: Report) -> VerdictStyle:
     """Of the report's gate."""
     return VERDICTS[_part(report, "gate").get("verdict")]
 
 
-def reasons(report: Report) -> list[tuple[Verdict | None, str]]:
+def reasons(report: Report) -> list[tuple[VerdictStyle | None, str]]:
     """The verdict that each reason begins with, and the rest of it."""
     split = [text.partition(": ") for text in _part(report, "gate").get("reasons") or ()]
     return [
@@ -156,10 +156,10 @@ def schemes(report: Report, others: Sequence[Report]) -> list[SchemeRow]:
     return [_scheme_row(each, each is report) for each in ranked] if others else []
 
 
-def blame(report: Report) -> list[Step]:
+def blame(report: Report) -> list[AttributionRow]:
     """The steps of the report's blame."""
     return [
-        Step(
+        AttributionRow(
             f"{step['from']} → {step['to']}",
             DASH if step.get("sqnr_db") is None and step.get("agreement") is None else decibel(step.get("sqnr_db")),
             percent(step.get("agreement")),

@@ -42,7 +42,7 @@ class ShownFlip:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """A layer of the network, for the table of the lowest SQNR; `number` counts from 1 in the order of execution."""
 
     number: int
@@ -169,8 +169,8 @@ def _layers(report: Report) -> dict[str, Any] | None:
     return {"chart": charts.depth_profile(sqnr_db, description), "lowest": lowest, "count": len(layers)}
 
 
-def _layer(index: int, layer: Report) -> Layer:
-    return Layer(
+def _layer(index: int, layer: Report) -> LayerRow:
+    return LayerRow(
         number=index + 1,
         name=str(layer.get("name") or formatting.DASH),
         operator=str(layer.get("operator") or formatting.DASH),

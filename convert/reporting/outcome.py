@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +17,16 @@ from convert.drift.comparison import Comparison
 from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
 from convert.quantization.schemes import Scheme
 from convert.system.atomic import write_atomically
+from convert.system.machine import environment
 from edge_runtime.terminal import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
 MOST_PAIRS_SHOWN = 5
-VERSIONED = ("irv2-edge", "ai-edge-litert", "ai-edge-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
 
 @dataclass(frozen=True)
-class Step:
+class FallbackRow:
     """A row of the Pareto table: what an alternative costs, and what it brings.
 
     Attributes:
@@ -78,7 +75,7 @@ class Outcome:
     calibration: dict[str, Any] | None = None
     layers: list[dict[str, Any]] = field(default_factory=list)
     float_layers: tuple[str, ...] = ()
-    recovery: list[Step] = field(default_factory=list)
+    recovery: list[FallbackRow] = field(default_factory=list)
     superseded: bool = False
     keras_sqnr_db: float | None = None
     latency_ms: float | None = None
@@ -93,7 +90,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "artifact": {"path": str(outcome.path), "bytes": outcome.bytes, "sha256": outcome.sha256},
         "drift": None if outcome.drift is None else outcome.drift.to_json(),
         "blame": [] if outcome.drift is None else blame.to_json(blame.conversion(outcome.keras_sqnr_db, outcome.drift)),
-        "gate": None if outcome.gate is None else gate_json(outcome.gate),
+        "gate": None if outcome.gate is None else outcome.gate.to_json(),
         "calibration": outcome.calibration,
         "layers": outcome.layers,
         "float_layers": list(dict.fromkeys(outcome.float_layers)),
@@ -102,23 +99,6 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "cached": list(outcome.cached),
         "latency_ms": outcome.latency_ms,
         "environment": environment(),
-    }
-
-
-def gate_json(gate: Gate) -> dict[str, Any]:
-    """Verdict, limits and reasons."""
-    return {"verdict": gate.verdict, "limits": asdict(gate.limits), "reasons": gate.reasons}
-
-
-def environment() -> dict[str, Any]:
-    """The machine that measured, and the versions of what it measured with."""
-    distributions = {each.name.lower(): each.version for each in metadata.distributions() if each.name}
-    return {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": {name: distributions[name] for name in VERSIONED if name in distributions},
     }
 
 
@@ -173,7 +153,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         console.print(f"[bold]{escape(str(outcome.path))}[/]", highlight=False, soft_wrap=True)
 
 
-def _print_recovery(console: Console, steps: Sequence[Step]) -> None:
+def _print_recovery(console: Console, steps: Sequence[FallbackRow]) -> None:
     """The Pareto table: what layers in float cost and bring."""
     if not steps:
         return

@@ -27,12 +27,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
+
 LEVEL = 0.05
 """Most runs in which an interval ever misses the truth."""
 WANTED = float(np.log(2 / LEVEL))

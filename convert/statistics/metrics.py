@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
+
 Z_95 = 1.959963984540054
 """The two-sided 95 % quantile of the standard normal distribution."""
 BOOTSTRAP_RESAMPLES = 10_000

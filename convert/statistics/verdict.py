@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from convert.statistics import confidence_sequence, metrics
 
@@ -32,7 +33,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Tally:
+class PairedCounts:
     """What a verdict rests on.
 
     Attributes:
@@ -47,14 +48,14 @@ class Tally:
     top1: Change | None = None
     top5: Change | None = None
 
-    def scaled(self, images: float) -> Tally:
+    def scaled(self, images: float) -> PairedCounts:
         """The same rates on another number of images."""
         factor = images / self.images
         top1, top5 = (
             None if change is None else Change(factor * change.lost, factor * change.gained)
             for change in (self.top1, self.top5)
         )
-        return Tally(images, factor * self.agreed, top1, top5)
+        return PairedCounts(images, factor * self.agreed, top1, top5)
 
     def drops(self, limits: Limits) -> list[Drop]:
         """What may be lost, and how much of it."""
@@ -95,8 +96,12 @@ class Gate:
     limits: Limits
     reasons: list[str]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return verdict, limits and reasons, as a report's `gate`."""
+        return {"verdict": self.verdict, "limits": asdict(self.limits), "reasons": self.reasons}
 
-def judge_tally(tally: Tally, limits: Limits, intervals: Intervals) -> Gate:
+
+def judge_counts(tally: PairedCounts, limits: Limits, intervals: Intervals) -> Gate:
     """Pass or fail only where the whole 95 % interval is on one side of the limit."""
     judged = _judgements(tally, limits, intervals)
     reasons = []
@@ -106,7 +111,7 @@ def judge_tally(tally: Tally, limits: Limits, intervals: Intervals) -> Gate:
     return Gate(worst([side for side, _ in judged]), limits, reasons)
 
 
-def is_certain(tally: Tally, limits: Limits) -> bool:
+def is_certain(tally: PairedCounts, limits: Limits) -> bool:
     """Whether a run that may stop at any image has its verdict.
 
     The capital at the limit tells nearly always that it has not, at a fraction of what the intervals cost.
@@ -122,7 +127,7 @@ def is_certain(tally: Tally, limits: Limits) -> bool:
         sides.append(_anytime_side(confidence_sequence.DROP_VALUES, counts, (1 - drop.limit_pp / 100) / 2))
     if worst(sides) == INCONCLUSIVE:
         return False
-    return judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
+    return judge_counts(tally, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
 
 
 def worst(verdicts: Sequence[str]) -> str:
@@ -130,13 +135,13 @@ def worst(verdicts: Sequence[str]) -> str:
     return next(verdict for verdict in (FAIL, INCONCLUSIVE, PASS) if verdict in verdicts)
 
 
-def _judgements(tally: Tally, limits: Limits, intervals: Intervals) -> list[tuple[str, str]]:
+def _judgements(tally: PairedCounts, limits: Limits, intervals: Intervals) -> list[tuple[str, str]]:
     """The side of each limit that the tally is on, and the figures behind it."""
     drops = [_drop(tally, drop, intervals) for drop in tally.drops(limits)]
     return [_agreement(tally, limits, intervals), *drops]
 
 
-def _agreement(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str, str]:
+def _agreement(tally: PairedCounts, limits: Limits, intervals: Intervals) -> tuple[str, str]:
     low, high = intervals.rate(tally.agreed, tally.images)
     text = (
         f"top-1 agreement {tally.agreed / tally.images:.2%} [{low:.2%}, {high:.2%}], "
@@ -145,7 +150,7 @@ def _agreement(tally: Tally, limits: Limits, intervals: Intervals) -> tuple[str,
     return _side(low >= limits.min_agreement, high < limits.min_agreement), text
 
 
-def _drop(tally: Tally, drop: Drop, intervals: Intervals) -> tuple[str, str]:
+def _drop(tally: PairedCounts, drop: Drop, intervals: Intervals) -> tuple[str, str]:
     lost, gained = drop.change.lost, drop.change.gained
     low, high = (100 * end for end in intervals.drop(lost, gained, tally.images))
     text = (
@@ -166,7 +171,7 @@ def _anytime_side(values: Sequence[float], counts: Sequence[float], limit: float
     return _side(bool(above >= confidence_sequence.WANTED), bool(below >= confidence_sequence.WANTED))
 
 
-def _more_images(tally: Tally, limits: Limits, intervals: Intervals, index: int) -> str:
+def _more_images(tally: PairedCounts, limits: Limits, intervals: Intervals, index: int) -> str:
     """How many images more would decide, if the rates stay what they are; found by doubling, then by halving."""
 
     def decided(n: float) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")
 MODEL_LINES, FEATURE_LINES = ("model name", "CPU part"), ("flags", "Features")
+VERSIONED = ("irv2-edge", "ai-edge-litert", "ai-edge-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 ARITHMETIC = ("sse", "ssse", "avx", "amx", "fma", "f16c", "bmi", "asimd", "sve", "sme", "i8mm", "bf16", "fphp")
 """How the names of those features of a processor begin that kernels are chosen by; others come with new kernels."""
 
@@ -31,3 +33,15 @@ def processor(cpuinfo: Path = CPUINFO) -> str:
         feature for key in FEATURE_LINES for feature in lines.get(key, "").split() if feature.startswith(ARITHMETIC)
     )
     return f"{platform.machine()} {name}, features {hashlib.sha256(' '.join(features).encode()).hexdigest()[:8]}"
+
+
+def environment() -> dict[str, Any]:
+    """The machine that measured, and the versions of what it measured with."""
+    distributions = {each.name.lower(): each.version for each in metadata.distributions() if each.name}
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": {name: distributions[name] for name in VERSIONED if name in distributions},
+    }

@@ -1,18 +1,41 @@
-"""What the slow stages tell whoever waits for them."""
+"""What slow stages report while they work: one protocol, whoever listens."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Told what happens."""
+    """Listens to a running conversion or comparison."""
 
     def stage(self, name: str) -> None:
-        """A stage begins."""
+        """Begin a stage of unknown length."""
 
-    def count(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` steps of the stage `name` are done."""
+    def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
+        """Yield `items`, and count each one as done when the next is asked for.
+
+        Args:
+            items: the work of the stage.
+            name: of the stage.
+            total: how many items are expected; there may be fewer.
+        """
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
+        """Report something worth knowing in one line that stays."""
+
+
+class Silent:
+    """A `Progress` that nobody watches."""
+
+    def stage(self, name: str) -> None:
+        """Do nothing."""
+
+    def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
+        """Return an iterator over `items`."""
+        return iter(items)
+
+    def note(self, text: str) -> None:
+        """Do nothing."""

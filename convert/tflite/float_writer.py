@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.tflite.schema import SCHEMA, add_buffer, add_tensor, as_bytes, new_operator, set_metadata, to_flatbuffer
-
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
 
 INPUT_NAME, OUTPUT_NAME = "serving_default_image:0", "StatefulPartitionedCall:0"
 """What TFLiteConverter calls the ends of a SavedModel with such a signature."""

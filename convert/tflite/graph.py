@@ -15,8 +15,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from convert.errors import LoweringError
 from convert.tflite.schema import SCHEMA, add_buffer, add_tensor, as_bytes, new_operator, set_metadata, to_flatbuffer
+from edge_runtime.arrays import Array
 
-Array = npt.NDArray[Any]
 _OPERATOR_NAMES = {v: k for k, v in vars(SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
 _DTYPE_NAMES = {v: k.lower() for k, v in vars(SCHEMA.TensorType).items() if not k.startswith("_")}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
-Array = npt.NDArray[Any]
+from edge_runtime.arrays import Array
+
 SCHEMA = flatbuffer_utils.schema_fb
 
 OPTIONS = {

@@ -17,7 +17,7 @@ from PIL import Image
 
 import calibration_data
 from convert.drift.comparison import Comparison
-from convert.drift.drift import Answers
+from convert.drift.drift import Predictions
 from convert.reporting import html as page
 from tests.browser.chromium import Page
 from tests.convert.comparisons import HOSTILE, comparison, everything, report
@@ -79,8 +79,8 @@ def clothing() -> Comparison:
     noisy = logits + random.normal(0, 0.15, logits.shape)
     reference, candidate = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (logits, noisy))
     return Comparison(
-        Answers(tuple(paths), reference.astype(np.float32), labels),
-        Answers(tuple(paths), candidate.astype(np.float32), labels),
+        Predictions(tuple(paths), reference.astype(np.float32), labels),
+        Predictions(tuple(paths), candidate.astype(np.float32), labels),
         truth,
     )
 
@@ -94,7 +94,7 @@ def thousand_classes() -> Comparison:
     reference, candidate = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (logits, noisy))
     labels = tuple(f"n{i:08} some_kind_of_long_label_without_a_space_{i}, another name of it" for i in range(1000))
     paths = tuple(Path(f"/nowhere/{'very_long_name' * 5}_{i}.jpg") for i in range(2000))
-    answers = (Answers(paths, x.astype(np.float32), labels) for x in (reference, candidate))
+    answers = (Predictions(paths, x.astype(np.float32), labels) for x in (reference, candidate))
     return Comparison(*answers, None)
 
 
@@ -116,8 +116,8 @@ def hostile(folder: Path) -> Comparison:
     n = len(paths)
     probabilities = np.full((n, n), 0.1 / (n - 1), np.float32)
     probabilities[np.arange(n), np.arange(n)] = 0.9
-    reference = Answers(tuple(paths), probabilities, HOSTILE)
-    candidate = Answers(tuple(paths), np.roll(probabilities, 1, axis=1), HOSTILE)
+    reference = Predictions(tuple(paths), probabilities, HOSTILE)
+    candidate = Predictions(tuple(paths), np.roll(probabilities, 1, axis=1), HOSTILE)
     return Comparison(reference, candidate, list(range(n)))
 
 
@@ -128,7 +128,7 @@ def rotated(folder: Path) -> Comparison:
     Image.new("RGB", (600, 300), "teal").save(folder / "side.jpg", exif=exif)
     rows = np.array([[0.9, 0.1]], np.float32)
     paths = (folder / "side.jpg",)
-    return Comparison(Answers(paths, rows, ("a", "b")), Answers(paths, rows[:, ::-1], ("a", "b")), [0])
+    return Comparison(Predictions(paths, rows, ("a", "b")), Predictions(paths, rows[:, ::-1], ("a", "b")), [0])
 
 
 def of_clothing() -> tuple[dict[str, Any], Comparison, list[dict[str, Any]]]:

@@ -19,7 +19,7 @@ OTHER_ROUNDING = 0.2
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Answers about pictures, in their order.
 
     Attributes:
@@ -36,20 +36,20 @@ class Answers:
         return [self.labels[i] for i in self.probabilities.argmax(axis=1)]
 
 
-def is_close(answers: Answers, expected: Answers, bound: float) -> bool:
+def is_close(answers: Predictions, expected: Predictions, bound: float) -> bool:
     """Whether every first answer is the same, and no probability differs by more than `bound`."""
     furthest = np.abs(answers.probabilities - expected.probabilities).max()
     return bool(answers.first == expected.first and furthest <= bound)
 
 
-def ours(artifact: Path, pictures: list[Path]) -> Answers:
+def ours(artifact: Path, pictures: list[Path]) -> Predictions:
     """What `irv2-predict` answers here."""
     labels = open_artifact(artifact).labels
     return read_answers(run_command("irv2-predict", artifact, *pictures, "--json", "--top-k", len(labels)).out, labels)
 
 
-def read_answers(lines: str, labels: tuple[str, ...]) -> Answers:
+def read_answers(lines: str, labels: tuple[str, ...]) -> Predictions:
     """Of `irv2-predict --json`."""
     rows = [json.loads(line)["predictions"] for line in lines.splitlines()]
     named = [{answer["label"]: answer["probability"] for answer in row} for row in rows]
-    return Answers(labels, np.array([[row[label] for label in labels] for row in named]))
+    return Predictions(labels, np.array([[row[label] for label in labels] for row in named]))

@@ -13,7 +13,7 @@ from PIL import Image
 from edge_runtime import Classifier
 from edge_runtime.preprocess import Pixels, load_pixels
 from edge_runtime.tensors import Probabilities
-from tests.clients.answers import Answers, ours
+from tests.clients.answers import Predictions, ours
 from tests.clients.environments import KEPT, ROOT
 from tests.clients.findings import FOUND, table
 from tests.devices.conftest import demo
@@ -68,7 +68,7 @@ def lead(probabilities: Probabilities) -> float:
 
 
 @pytest.fixture(scope="session")
-def our_answers(pictures: list[Path]) -> Iterator[functools._lru_cache_wrapper[Answers]]:
+def our_answers(pictures: list[Path]) -> Iterator[functools._lru_cache_wrapper[Predictions]]:
     """Artifact -> what `irv2-predict` answers here about the pictures."""
     cached = functools.cache(lambda artifact: ours(artifact, pictures))
     yield cached

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.clients.answers import Answers
+from tests.clients.answers import Predictions
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ FOUND: list[Finding] = []
 """In the order of the tests."""
 
 
-def compared(client: str, artifact: Path, did: str, answers: Answers, expected: Answers) -> Finding:
+def compared(client: str, artifact: Path, did: str, answers: Predictions, expected: Predictions) -> Finding:
     """The row of a client whose answers are not quite ours."""
     same = sum(a == b for a, b in zip(answers.first, expected.first, strict=True))
     furthest = np.abs(answers.probabilities - expected.probabilities).max()

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from convert.tflite import artifact_writer
-from edge_runtime.card import TensorEnd
-from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Answers, is_close, ours
+from edge_runtime.card import TensorSpec
+from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Predictions, is_close, ours
 from tests.clients.environments import Client
 from tests.clients.findings import FOUND, Finding, compared
 from tests.edge_runtime.tiny_model import LABELS, PIXEL_SCALE, tiny_artifact
@@ -26,16 +26,16 @@ MEDIAPIPE = Client("mediapipe", "1.2.3")
 BOUNDS = {"uint8": OTHER_ROUNDING, "float": SAME_ARITHMETIC}
 
 
-def classify(artifact: Path, pictures: list[Path], labels: tuple[str, ...]) -> Answers:
+def classify(artifact: Path, pictures: list[Path], labels: tuple[str, ...]) -> Predictions:
     """MediaPipe's answers; it must name our classes, and no others."""
     answered: list[dict[str, float]] = MEDIAPIPE.answer("mediapipe_classify.py", artifact, *pictures)["answers"]
     assert all(set(row) == set(labels) for row in answered)
-    return Answers(labels, np.array([[row[label] for label in labels] for row in answered]))
+    return Predictions(labels, np.array([[row[label] for label in labels] for row in answered]))
 
 
 @pytest.mark.parametrize("ends", BOUNDS)
 def test_it_names_the_same_class_by_our_label(
-    ends: str, request: pytest.FixtureRequest, pictures: list[Path], our_answers: Callable[[Path], Answers]
+    ends: str, request: pytest.FixtureRequest, pictures: list[Path], our_answers: Callable[[Path], Predictions]
 ) -> None:
     artifact: Path = request.getfixturevalue(f"{ends}_artifact")
     expected = our_answers(artifact)
@@ -45,7 +45,7 @@ def test_it_names_the_same_class_by_our_label(
 
 
 def test_pictures_of_other_sizes_are_reported(
-    uint8_artifact: Path, pictures: list[Path], tmp_path: Path, our_answers: Callable[[Path], Answers]
+    uint8_artifact: Path, pictures: list[Path], tmp_path: Path, our_answers: Callable[[Path], Predictions]
 ) -> None:
     """It does not filter when it shrinks a picture, and we do."""
     larger = [tmp_path / path.name for path in pictures]
@@ -64,7 +64,7 @@ def refusal(artifact: Path, *pictures: Path) -> str:
 
 def test_integers_at_both_ends_are_not_for_it(tmp_path: Path) -> None:
     """`--io int8`: it knows images as uint8 and as float32."""
-    ends = TensorEnd("image", "int8", PIXEL_SCALE, 0), TensorEnd("probabilities", "int8", 1 / 256, -128)
+    ends = TensorSpec("image", "int8", PIXEL_SCALE, 0), TensorSpec("probabilities", "int8", 1 / 256, -128)
     tiny, artifact = tiny_artifact(*ends), tmp_path / "tiny.int8.tflite"
     artifact_writer.write(artifact_writer.package(tiny.flatbuffer, LABELS, tiny.card), artifact)
     said = refusal(artifact)

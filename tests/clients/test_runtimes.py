@@ -14,7 +14,7 @@ from PIL import Image
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
 from edge_runtime.preprocess import Pixels
-from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Answers, is_close, read_answers
+from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Predictions, is_close, read_answers
 from tests.clients.environments import ROOT, Client
 from tests.clients.findings import FOUND, Finding, compared
 
@@ -40,9 +40,9 @@ WRONG: dict[str, Callable[[Pixels], Pixels]] = {
 """Ways to prepare a picture wrongly."""
 
 
-def check(client: Client, artifact: Path, bound: float, pictures: list[Path], ours: Answers) -> None:
+def check(client: Client, artifact: Path, bound: float, pictures: list[Path], ours: Predictions) -> None:
     """`python -m edge_runtime` in the client's environment: that very release answers SOME of the pictures as we do."""
-    expected = Answers(ours.labels, ours.probabilities[SOME])
+    expected = Predictions(ours.labels, ours.probabilities[SOME])
     shown = [pictures[i] for i in SOME]
     done = client.run(
         "-m", "edge_runtime", artifact, *shown, "--json", "--top-k", len(expected.labels), PYTHONPATH=CHECKOUT
@@ -57,20 +57,20 @@ def check(client: Client, artifact: Path, bound: float, pictures: list[Path], ou
 
 @pytest.mark.parametrize("client", [OLD, *LITERT], ids=lambda client: client.name)
 def test_the_float_network_answers_as_here(
-    client: Client, float_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Answers]
+    client: Client, float_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Predictions]
 ) -> None:
     check(client, float_artifact, SAME_ARITHMETIC, pictures, our_answers(float_artifact))
 
 
 @pytest.mark.parametrize("client", LITERT, ids=lambda client: client.name)
 def test_every_litert_answers_int8_as_here(
-    client: Client, uint8_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Answers]
+    client: Client, uint8_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Predictions]
 ) -> None:
     check(client, uint8_artifact, SAME_ARITHMETIC, pictures, our_answers(uint8_artifact))
 
 
 def test_tflite_runtime_rounds_int8_otherwise_and_names_the_same_class_where_one_leads(
-    uint8_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Answers]
+    uint8_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Predictions]
 ) -> None:
     check(OLD, uint8_artifact, OTHER_ROUNDING, pictures, our_answers(uint8_artifact))
 
@@ -78,12 +78,12 @@ def test_tflite_runtime_rounds_int8_otherwise_and_names_the_same_class_where_one
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("bound", [SAME_ARITHMETIC, OTHER_ROUNDING], ids=["same arithmetic", "other rounding"])
 def test_the_bounds_are_narrower_than_what_wrong_preparation_does(
-    wrong: str, bound: float, uint8_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Answers]
+    wrong: str, bound: float, uint8_artifact: Path, pictures: list[Path], our_answers: Callable[[Path], Predictions]
 ) -> None:
     labels = open_artifact(uint8_artifact).labels
     with Classifier.open(uint8_artifact) as classifier:
         rows = [classifier.run(np.ascontiguousarray(WRONG[wrong](np.asarray(Image.open(path))))) for path in pictures]
-    assert not is_close(Answers(labels, np.float64(rows)), our_answers(uint8_artifact), bound)
+    assert not is_close(Predictions(labels, np.float64(rows)), our_answers(uint8_artifact), bound)
 
 
 def test_litert_1_0_says_which_numpy_it_wants(uint8_artifact: Path, pictures: list[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convert.drift.comparison import Comparison
-from convert.drift.drift import Answers, Limits, compare, judge
+from convert.drift.drift import Limits, Predictions, compare, judge
 from convert.quantization.schemes import SCHEMES
 from convert.reporting.outcome import Outcome, to_json
 
@@ -32,13 +32,13 @@ def answers(
     sure: float | Sequence[float] = 0.7,
     labels: Sequence[str] = LABELS,
     paths: Sequence[Path] | None = None,
-) -> Answers:
+) -> Predictions:
     """A network that is `sure` of one class of each image, and of the others equally unsure."""
     n, confidence = len(classes), np.broadcast_to(np.asarray(sure, np.float32), len(classes))
     probabilities = np.repeat((1 - confidence[:, np.newaxis]) / (len(labels) - 1), len(labels), axis=1)
     probabilities[np.arange(n), classes] = confidence
     names = [Path(f"photos/{i:03}.png") for i in range(n)] if paths is None else paths
-    return Answers(tuple(names), probabilities.astype(np.float32), tuple(labels))
+    return Predictions(tuple(names), probabilities.astype(np.float32), tuple(labels))
 
 
 def comparison(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime import Classifier, _autotune
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.tiny_model import PIXEL_SCALE, SPEC, expected_probabilities, tiny_artifact, tiny_flatbuffer
 
@@ -110,7 +110,7 @@ def test_another_artifact_around_the_same_network_keeps_the_choice(
     artifact_path: Path, plugin: Path, tmp_path: Path
 ) -> None:
     _autotune.remember(model_of(artifact_path), str(plugin))
-    end = TensorEnd("image", "uint8", PIXEL_SCALE, 128, "pixels")
+    end = TensorSpec("image", "uint8", PIXEL_SCALE, 128, "pixels")
     with Classifier.open(tiny_artifact(end).write(tmp_path / "other.tflite")) as classifier:
         assert classifier.receipt.active == "cpu"
     with Classifier.open(tiny_artifact().write(tmp_path / "same.tflite")) as classifier:

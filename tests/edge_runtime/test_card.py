@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_runtime import ArtifactError, Card, InputSpec
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.probe import Probe
 from tests.edge_runtime.tiny_model import tiny_artifact
 
@@ -25,7 +25,7 @@ def rewritten(card: Card, **changes: Any) -> bytes:
 
 def test_a_card_survives_its_bytes() -> None:
     card = a_card(
-        input=TensorEnd("image", "uint8", 1 / 127.5, 128, "pixels"),
+        input=TensorSpec("image", "uint8", 1 / 127.5, 128, "pixels"),
         calibration={"images": 100},
         drift={"top1_drop_pp": 0.1},
         name="größe",
@@ -133,4 +133,4 @@ def test_values_of_the_wrong_kind_are_refused(change: dict[str, Any]) -> None:
 )
 def test_an_end_that_cannot_be_fed_is_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
-        TensorEnd(*arguments)
+        TensorSpec(*arguments)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import Classifier, EngineError, ImageError, Prediction
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.tiny_model import (
     INT8,
@@ -33,7 +33,7 @@ def test_the_class_is_the_colour(artifact_path: Path, pictures: Path, colour: st
 
 
 @pytest.mark.parametrize("end", [None, UINT8, INT8, NORMALIZED], ids=["float32", "uint8", "int8", "int8-normalized"])
-def test_probabilities_are_the_oracles_for_every_input(tmp_path: Path, noise: Pixels, end: TensorEnd | None) -> None:
+def test_probabilities_are_the_oracles_for_every_input(tmp_path: Path, noise: Pixels, end: TensorSpec | None) -> None:
     with Classifier.open(tiny_artifact(end).write(tmp_path / "tiny.tflite")) as classifier:
         probabilities = classifier.probabilities(noise)
     assert (probabilities.shape, probabilities.dtype.name) == ((1, 3), "float32")
@@ -48,7 +48,7 @@ def test_an_integer_answer_is_dequantized(tmp_path: Path, noise: Pixels) -> None
 
 
 @pytest.mark.parametrize("end", [None, UINT8])
-def test_a_bgr_network_gets_blue_first(tmp_path: Path, noise: Pixels, end: TensorEnd | None) -> None:
+def test_a_bgr_network_gets_blue_first(tmp_path: Path, noise: Pixels, end: TensorSpec | None) -> None:
     path = tiny_artifact(end, spec=replace(SPEC, channel_order="BGR")).write(tmp_path / "tiny.tflite")
     with Classifier.open(path) as classifier:
         assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise)[::-1], abs=1e-6)

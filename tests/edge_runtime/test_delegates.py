@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import Classifier, DelegateError, EngineError, Receipt, delegates
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels
 from edge_runtime.probe import Probe
@@ -170,7 +170,7 @@ def test_the_receipt_counts_operations_and_not_those_of_xnnpack(
     tmp_path: Path,
     noise: Pixels,
     engine: str,
-    end: TensorEnd | None,
+    end: TensorSpec | None,
     behaviour: str,
     operations: int,
     delegated: int,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import ArtifactError, EngineError, engines
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.engines import ENGINES, Engine, EngineChoice, choose_engine
 from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import OUTPUT_SCALE, PIXEL_SCALE, tiny_flatbuffer
@@ -107,8 +107,8 @@ def test_a_tensor_of_the_wrong_shape_is_an_engine_error() -> None:
 
 
 def test_the_ends_are_read_from_the_tensors(tmp_path: Path) -> None:
-    image = TensorEnd("image", "uint8", PIXEL_SCALE, 128)
-    answer = TensorEnd("probabilities", "int8", OUTPUT_SCALE, -128)
+    image = TensorSpec("image", "uint8", PIXEL_SCALE, 128)
+    answer = TensorSpec("probabilities", "int8", OUTPUT_SCALE, -128)
     path = tmp_path / "model.tflite"
     path.write_bytes(tiny_flatbuffer(image, answer))
     engine = Engine(path, choose_engine(), 1)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edge_runtime import ArtifactError
 from edge_runtime._graph_check import check_dataflow
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
 IMAGE, AXES, COLOUR, WEIGHTS, LOGITS, BIAS, SOFTMAX = range(7)
@@ -52,10 +52,10 @@ def setter(path: str, value: object) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize(
     "end",
-    [TensorEnd("image", "float32"), TensorEnd("image", "uint8", 1 / 127.5, 127, "pixels")],
+    [TensorSpec("image", "float32"), TensorSpec("image", "uint8", 1 / 127.5, 127, "pixels")],
     ids=lambda end: end.dtype,
 )
-def test_a_sound_graph_passes_as_file_and_as_bytes(end: TensorEnd, tmp_path: Path) -> None:
+def test_a_sound_graph_passes_as_file_and_as_bytes(end: TensorSpec, tmp_path: Path) -> None:
     model = tiny_flatbuffer(end)
     (tmp_path / "model.tflite").write_bytes(model)
     check_dataflow(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.affine import quantize
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import encode
 from tests.edge_runtime.tiny_model import (
@@ -25,12 +25,12 @@ def test_int8_pixels_are_shifted_by_128() -> None:
 
 
 def test_normalized_integers_follow_the_affine_map(noise: Pixels) -> None:
-    end = TensorEnd("image", "int8", 0.02, 5)
+    end = TensorSpec("image", "int8", 0.02, 5)
     tensor = encode(noise, SPEC, end)
     assert np.array_equal(tensor, quantize(normalize(noise, SPEC), 0.02, 5, np.int8))
     assert encode(np.array([[[0, 255, 128]]], np.uint8), SPEC, end).tolist() == [[[-45, 55, 5]]]
 
 
 def test_floats_are_normalized() -> None:
-    tensor = encode(np.array([[[0, 255, 255]]], np.uint8), SPEC, TensorEnd("image", "float32"))
+    tensor = encode(np.array([[[0, 255, 255]]], np.uint8), SPEC, TensorSpec("image", "float32"))
     assert (tensor.dtype.name, tensor.tolist()) == ("float32", [[[-1.0, 1.0, 1.0]]])

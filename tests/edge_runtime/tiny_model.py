@@ -21,17 +21,17 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 
 LABELS = ("red", "green", "blue")
 SIZE = 8
 SPEC = InputSpec(SIZE, SIZE, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
 PIXEL_SCALE = 1 / 127.5
 OUTPUT_SCALE = 1 / 256
-UINT8 = TensorEnd("image", "uint8", PIXEL_SCALE, 128, "pixels")
-INT8 = TensorEnd("image", "int8", PIXEL_SCALE, 0, "pixels")
-NORMALIZED = TensorEnd("image", "int8", PIXEL_SCALE, 0, "normalized")
-INT8_ANSWER = TensorEnd("probabilities", "int8", OUTPUT_SCALE, -128)
+UINT8 = TensorSpec("image", "uint8", PIXEL_SCALE, 128, "pixels")
+INT8 = TensorSpec("image", "int8", PIXEL_SCALE, 0, "pixels")
+NORMALIZED = TensorSpec("image", "int8", PIXEL_SCALE, 0, "normalized")
+INT8_ANSWER = TensorSpec("probabilities", "int8", OUTPUT_SCALE, -128)
 """Ends that the network may have in place of float32."""
 
 _TYPES = {
@@ -50,11 +50,11 @@ def expected_probabilities(pixels: npt.NDArray[np.uint8], spec: InputSpec = SPEC
 
 
 def tiny_flatbuffer(
-    input_end: TensorEnd | None = None, output_end: TensorEnd | None = None, size: int = SIZE, bias: float = 0.0
+    input_end: TensorSpec | None = None, output_end: TensorSpec | None = None, size: int = SIZE, bias: float = 0.0
 ) -> bytes:
     """[DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> SOFTMAX [-> QUANTIZE], with ends as wanted, float32 by default."""
-    image = input_end or TensorEnd("image", "float32")
-    answer = output_end or TensorEnd("probabilities", "float32")
+    image = input_end or TensorSpec("image", "float32")
+    answer = output_end or TensorSpec("probabilities", "float32")
     graph = _Graph()
     pixels = graph.tensor("image", (1, size, size, 3), image)
     if image.dtype != "float32":
@@ -107,7 +107,7 @@ class TinyArtifact:
 
 
 def tiny_artifact(
-    input_end: TensorEnd | None = None, output_end: TensorEnd | None = None, spec: InputSpec = SPEC
+    input_end: TensorSpec | None = None, output_end: TensorSpec | None = None, spec: InputSpec = SPEC
 ) -> TinyArtifact:
     """A whole artifact around the tiny network, signed."""
     card = Card(
@@ -116,8 +116,8 @@ def tiny_artifact(
         classes=len(LABELS),
         scheme="none",
         preprocessing=spec,
-        input=input_end or TensorEnd("image", "float32"),
-        output=output_end or TensorEnd("probabilities", "float32"),
+        input=input_end or TensorSpec("image", "float32"),
+        output=output_end or TensorSpec("probabilities", "float32"),
         sha256={},
         source={},
         calibration=None,
@@ -142,7 +142,7 @@ class _Graph:
         self._subgraph.tensors, self._subgraph.operators = [], []
         self._model.subgraphs = [self._subgraph]
 
-    def tensor(self, name: str, shape: tuple[int, ...], end: TensorEnd | None = None, buffer: int = 0) -> int:
+    def tensor(self, name: str, shape: tuple[int, ...], end: TensorSpec | None = None, buffer: int = 0) -> int:
         """Index of a new tensor, float32 unless `end` says otherwise."""
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name.encode(), list(shape), buffer

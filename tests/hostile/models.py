@@ -23,7 +23,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from tests.edge_runtime.tiny_model import PIXEL_SCALE, TinyArtifact, tiny_artifact
 
 COUNT = 2000
@@ -52,7 +52,7 @@ def is_signed_again(number: int) -> bool:
 @cache
 def sound_artifacts() -> tuple[TinyArtifact, ...]:
     """Float and integer ends."""
-    return tiny_artifact(), tiny_artifact(TensorEnd("image", "uint8", PIXEL_SCALE, 127, "pixels"))
+    return tiny_artifact(), tiny_artifact(TensorSpec("image", "uint8", PIXEL_SCALE, 127, "pixels"))
 
 
 def with_tail(flatbuffer: bytes, members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:

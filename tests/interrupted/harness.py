@@ -12,8 +12,8 @@ import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from convert.keras_models.sources import file_sha256
 from edge_runtime.artifact import open_artifact
+from edge_runtime.hashing import file_sha256
 
 MARK = "IRV2_TEST_RUN"
 LONGEST = 300

@@ -8,7 +8,7 @@ import pytest
 
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import measure
+from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.convert.audit.auditing import IMAGES
 from tests.convert.networks import SPEC, residual_network
@@ -22,7 +22,7 @@ def float_model() -> bytes:
 @pytest.fixture(scope="module")
 def of_scheme(float_model: bytes) -> Callable[[str, str], bytes]:
     """The residual network in a scheme and with the ends wanted."""
-    statistics = measure(float_model, IMAGES, SPEC)
+    statistics = collect_statistics(float_model, IMAGES, SPEC)
     return lambda scheme, io: quantize(float_model, SCHEMES[scheme], io, SPEC, statistics).model
 
 

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from convert.cli.inspect import inspect as command
-from convert.quantization.statistics import measure
+from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.convert.audit.auditing import IMAGES, audit, found
 from tests.convert.audit.damage import (
@@ -132,7 +132,7 @@ def with_float_tail(float_model: bytes, first: int) -> bytes:
     """The model in int8, but its operators from position `first` on in float."""
     from ai_edge_quantizer import quantizer
 
-    graph, statistics = TfliteGraph(float_model), measure(float_model, IMAGES, SPEC)
+    graph, statistics = TfliteGraph(float_model), collect_statistics(float_model, IMAGES, SPEC)
     ranges = {
         key: {"min": np.float32([[[[low.min()]]]]), "max": np.float32([[[[statistics.maximum[key].max()]]]])}
         for key, low in statistics.minimum.items()

@@ -21,7 +21,7 @@ from convert.audit.inspection import Inspection
 from convert.cli.inspect import inspect as command
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import measure
+from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.conftest import run_command
 from tests.convert.audit.auditing import IMAGES, audit, found
@@ -59,7 +59,7 @@ def test_every_scheme_is_seen_for_what_it_is(
 def test_a_layer_kept_in_float_is_an_island_of_the_mixed_scheme(float_model: bytes, tmp_path: Path) -> None:
     graph = TfliteGraph(float_model)
     kept = graph.tensor_name(graph.named("CONV_2D")[4].outputs[0])
-    statistics = measure(float_model, IMAGES, SPEC)
+    statistics = collect_statistics(float_model, IMAGES, SPEC)
     model = quantize(float_model, SCHEMES["mixed"], "uint8", SPEC, statistics, [kept]).model
     report = audit(model, tmp_path)
     assert report["verdict"]["kind"] == "mixed"

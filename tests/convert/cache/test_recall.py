@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from convert.cache.recall import Encoded, Memory, Step, ago
+from convert.cache.recall import CachedStage, Encoded, StageCache, ago
 from convert.cache.store import Cache, Entry, Key
 from convert.errors import ConvertError
 from convert.system.progress import Progress
-
-
-@dataclass
-class Notes:
-    """Progress of which the notes are kept."""
-
-    notes: list[str] = field(default_factory=list)
-
-    def stage(self, name: str) -> None: ...
-
-    def count(self, name: str, done: int, total: int) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+from tests.convert.listeners import Listener
 
 
 @dataclass
@@ -38,7 +25,7 @@ class Doubling:
     meanwhile: Callable[[], object] = lambda: None
     encode: Callable[[int], Encoded] = lambda result: ({"result": result}, {})
 
-    def step(self) -> Step[int]:
+    def step(self) -> CachedStage[int]:
         def compute(progress: Progress) -> int:
             self.runs += 1
             result = 2 * int(self.file.read_text())
@@ -49,7 +36,7 @@ class Doubling:
         def decode(entry: Entry) -> int:
             return int(entry.values["result"])
 
-        return Step(
+        return CachedStage(
             lambda: Key("double", "a number", {"of": self.file.read_text()}),
             compute,
             self.encode,
@@ -66,24 +53,24 @@ def doubling(tmp_path: Path) -> Doubling:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    progress = Notes()
-    return Memory(Cache(tmp_path / "cache", 10**6, progress.note), progress)
+def memory(tmp_path: Path) -> StageCache:
+    progress = Listener()
+    return StageCache(Cache(tmp_path / "cache", 10**6, progress.note), progress)
 
 
-def notes(memory: Memory) -> list[str]:
-    assert isinstance(memory.progress, Notes)
+def notes(memory: StageCache) -> list[str]:
+    assert isinstance(memory.progress, Listener)
     return memory.progress.notes
 
 
-def test_a_step_is_computed_once(memory: Memory, doubling: Doubling) -> None:
+def test_a_step_is_computed_once(memory: StageCache, doubling: Doubling) -> None:
     assert [memory.of(doubling.step()) for _ in range(3)] == [42, 42, 42]
     assert doubling.runs == 1
     assert memory.recalled == ["double", "double"]
     assert notes(memory)[1] == "double: from the cache, made just now"
 
 
-def test_what_it_noted_is_told_again_where_its_folder_is_now(memory: Memory, doubling: Doubling) -> None:
+def test_what_it_noted_is_told_again_where_its_folder_is_now(memory: StageCache, doubling: Doubling) -> None:
     memory.of(doubling.step())
     moved = doubling.file.parent.rename(doubling.file.parent.with_name("there"))
     memory.of(Doubling(moved / "number").step())
@@ -91,14 +78,14 @@ def test_what_it_noted_is_told_again_where_its_folder_is_now(memory: Memory, dou
     assert notes(memory)[-1] == f"read {moved / 'number'}"
 
 
-def test_changed_content_is_another_input(memory: Memory, doubling: Doubling) -> None:
+def test_changed_content_is_another_input(memory: StageCache, doubling: Doubling) -> None:
     memory.of(doubling.step())
     doubling.file.write_text("4")
     assert memory.of(doubling.step()) == 8
     assert memory.recalled == []
 
 
-def test_a_damaged_entry_is_computed_again(memory: Memory, doubling: Doubling) -> None:
+def test_a_damaged_entry_is_computed_again(memory: StageCache, doubling: Doubling) -> None:
     memory.of(doubling.step())
     assert memory.cache is not None
     (path,) = memory.cache.folder.iterdir()
@@ -109,7 +96,7 @@ def test_a_damaged_entry_is_computed_again(memory: Memory, doubling: Doubling) -
     assert any("what was kept of the double is damaged" in note for note in notes(memory))
 
 
-def test_what_fails_leaves_no_entry(memory: Memory, doubling: Doubling) -> None:
+def test_what_fails_leaves_no_entry(memory: StageCache, doubling: Doubling) -> None:
     doubling.file.write_text("no number")
     with pytest.raises(ValueError, match="no number"):
         memory.of(doubling.step())
@@ -117,7 +104,7 @@ def test_what_fails_leaves_no_entry(memory: Memory, doubling: Doubling) -> None:
     assert memory.cache.entries() == []
 
 
-def test_inputs_that_change_meanwhile_leave_no_entry(memory: Memory, doubling: Doubling) -> None:
+def test_inputs_that_change_meanwhile_leave_no_entry(memory: StageCache, doubling: Doubling) -> None:
     """The result is of the one or of the other, nobody knows."""
     doubling.meanwhile = lambda: doubling.file.write_text("5")
     assert memory.of(doubling.step()) == 42
@@ -129,7 +116,7 @@ def test_inputs_that_change_meanwhile_leave_no_entry(memory: Memory, doubling: D
     assert memory.cache.entries() == []
 
 
-def test_a_result_that_cannot_be_written_down_is_a_result(memory: Memory, doubling: Doubling) -> None:
+def test_a_result_that_cannot_be_written_down_is_a_result(memory: StageCache, doubling: Doubling) -> None:
     def refuse(result: int) -> Encoded:
         raise ConvertError("no room")
 
@@ -138,7 +125,7 @@ def test_a_result_that_cannot_be_written_down_is_a_result(memory: Memory, doubli
     assert notes(memory)[-1] == "cache: the double is not kept: no room"
 
 
-def test_inputs_that_cannot_be_read_are_the_step_s_own_error(memory: Memory, doubling: Doubling) -> None:
+def test_inputs_that_cannot_be_read_are_the_step_s_own_error(memory: StageCache, doubling: Doubling) -> None:
     doubling.file.unlink()
     with pytest.raises(FileNotFoundError):
         memory.of(doubling.step())
@@ -146,7 +133,7 @@ def test_inputs_that_cannot_be_read_are_the_step_s_own_error(memory: Memory, dou
 
 
 def test_without_a_cache_everything_is_computed(doubling: Doubling) -> None:
-    memory = Memory(None, Notes())
+    memory = StageCache(None, Listener())
     assert [memory.of(doubling.step()) for _ in range(2)] == [42, 42]
     assert doubling.runs == 2
 

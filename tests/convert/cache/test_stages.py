@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.building import FloatModel
 from convert.cache import stages
-from convert.cache.recall import Memory, Step
+from convert.cache.recall import CachedStage, StageCache
 from convert.cache.store import Cache, Key
-from convert.drift.drift import Answers
+from convert.drift.drift import Predictions
 from convert.images.dataset import ImageSet, find_images
 from convert.keras_models.sources import ModelSource
+from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest
-from convert.quantization.calibrate import FitRequest, Fitted, fit
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
 from convert.quantization.calibrators import AUTO
 from convert.system.progress import Progress
-from tests.convert.cache.test_recall import Notes
+from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
 
 NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
@@ -59,15 +59,15 @@ def never(progress: Progress) -> Any:
     raise AssertionError("it was computed again")
 
 
-def recalled(step: Step[Any], memory: Memory) -> Any:
+def recalled(step: CachedStage[Any], memory: StageCache) -> Any:
     """What a step gives that must not be computed."""
     return memory.of(replace(step, compute=never))
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    progress = Notes()
-    return Memory(Cache(tmp_path / "cache", 10**9, progress.note), progress)
+def memory(tmp_path: Path) -> StageCache:
+    progress = Listener()
+    return StageCache(Cache(tmp_path / "cache", 10**9, progress.note), progress)
 
 
 def assert_equal(one: Any, other: Any) -> None:
@@ -94,14 +94,14 @@ def assert_equal(one: Any, other: Any) -> None:
     ("calibrator", "held_out", "until_enough"), [("minmax", 0, False), (AUTO, 10, False), ("mse", 4, True)]
 )
 def test_a_fit_comes_back_in_every_bit(
-    calibrator: str, held_out: int, until_enough: bool, network: FloatModel, tmp_path: Path, memory: Memory
+    calibrator: str, held_out: int, until_enough: bool, network: FloatModel, tmp_path: Path, memory: StageCache
 ) -> None:
     images = noise(tmp_path / "images", 40)
-    request = FitRequest(calibrator, until_enough)
+    request = CalibrationOptions(calibrator, until_enough)
     chosen, others = images.first(40 - held_out), images.last(held_out) if held_out else None
 
-    def compute(progress: Progress) -> Fitted:
-        return fit(network.model, network.spec, chosen, others, request, progress)
+    def compute(progress: Progress) -> Calibration:
+        return calibrate(network.model, network.spec, chosen, others, request, progress)
 
     step = stages.calibration("mine", network, chosen, others, request, compute)
     fitted = memory.of(step)
@@ -111,7 +111,7 @@ def test_a_fit_comes_back_in_every_bit(
 def fit_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
     arguments: dict[str, Any] = {
         "name": "mine", "network": network, "images": images, "held_out": None,
-        "request": FitRequest(), "compute": never,
+        "request": CalibrationOptions(), "compute": never,
     }  # fmt: skip
     return stages.calibration(**{**arguments, **changes}).key().digest
 
@@ -126,8 +126,8 @@ def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
         fit_key(network, order),
         fit_key(network, images.first(3)),
         fit_key(network, images, held_out=images),
-        fit_key(network, images, request=FitRequest("mse")),
-        fit_key(network, images, request=FitRequest(until_enough=True)),
+        fit_key(network, images, request=CalibrationOptions("mse")),
+        fit_key(network, images, request=CalibrationOptions(until_enough=True)),
         fit_key(replace(network, spec=replace(SPEC, resize="lanczos")), images),
     ]
     assert len(set(keys)) == len(keys)
@@ -136,13 +136,13 @@ def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
     assert fit_key(network, images) not in keys
 
 
-def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: Memory) -> None:
+def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: StageCache) -> None:
     images = noise(tmp_path / "images", 5).sample(None)
     readable = tuple(path for path in images.paths if path.name != "002.png")
     rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
-    answers = Answers(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
+    answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
-    def step(images: ImageSet) -> Step[Answers]:
+    def step(images: ImageSet) -> CachedStage[Predictions]:
         return stages.answers("mine", network, images, tmp_path, lambda progress: answers)
 
     memory.of(step(images))
@@ -182,7 +182,7 @@ def request_(tmp_path: Path) -> LoweringRequest:
 
 @pytest.mark.parametrize("labels", [None, ("a", "b", "ç")])
 def test_a_float_network_comes_back(
-    request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: Memory
+    request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
     lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
     memory.of(stages.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
@@ -231,7 +231,7 @@ def test_every_key_has_the_versions(
     def keys() -> list[Key]:
         return [
             stages.lowering_key(request_),
-            stages.calibration("mine", network, images, None, FitRequest(), never).key(),
+            stages.calibration("mine", network, images, None, CalibrationOptions(), never).key(),
             stages.answers("mine", network, images, tmp_path, never).key(),
             stages.plausibility("mine", network, images, never).key(),
         ]

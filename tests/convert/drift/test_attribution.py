@@ -13,7 +13,7 @@ import pytest
 from convert.drift.attribution import ReferenceKernels
 from convert.statistics.metrics import centred, log_probabilities, sqnr_db
 from edge_runtime import Classifier
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.engines import Engine, choose_engine
 from tests.conftest import save_colour_pictures
 from tests.convert.drift.commands import gate, refused, report_of
@@ -39,7 +39,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with probabilities in steps of 1/256."""
-    end = TensorEnd("probabilities", "uint8", OUTPUT_SCALE, 0)
+    end = TensorSpec("probabilities", "uint8", OUTPUT_SCALE, 0)
     return tiny_artifact(output_end=end).write(tmp_path_factory.mktemp("integers") / "integers.tflite")
 
 

@@ -15,22 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.drift import changes, drift
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Answers, Drift, Limits, compare, judge
+from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Limits, Predictions, compare, judge
 from convert.errors import ImageSetError
 from convert.images.dataset import find_images
 from convert.statistics import confidence_sequence, metrics
+from convert.system.progress import Silent
 from edge_runtime import ArtifactError, Classifier
 from tests.conftest import save_colour_pictures
+from tests.convert.listeners import Listener
 from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities, tiny_artifact
 
 Array = npt.NDArray[Any]
 
 
-def answers(classes: Sequence[int], labels: Sequence[str] = ("a", "b", "c"), sure: float = 0.8) -> Answers:
+def answers(classes: Sequence[int], labels: Sequence[str] = ("a", "b", "c"), sure: float = 0.8) -> Predictions:
     """A network that is `sure` of one class of each image."""
     probabilities = np.full((len(classes), len(labels)), (1 - sure) / (len(labels) - 1), np.float32)
     probabilities[np.arange(len(classes)), classes] = sure
-    return Answers(tuple(Path(f"{i:04}.png") for i in range(len(classes))), probabilities, tuple(labels))
+    return Predictions(tuple(Path(f"{i:04}.png") for i in range(len(classes))), probabilities, tuple(labels))
 
 
 def measured(images: int, wrong: int, gained: int = 0, labelled: bool = True) -> Drift:
@@ -51,7 +53,7 @@ def test_equal_answers_drift_nowhere() -> None:
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_equal_answers_are_equal_to_the_last_bit(classes: int) -> None:
     rows = np.random.default_rng(0).dirichlet(np.ones(classes), 50).astype(np.float32)
-    found = Answers(tuple(Path(f"{i}.png") for i in range(50)), rows, tuple(f"{i:04}" for i in range(classes)))
+    found = Predictions(tuple(Path(f"{i}.png") for i in range(50)), rows, tuple(f"{i:04}" for i in range(classes)))
     assert compare(found, found, None).to_json()["sqnr_db"] is None
 
 
@@ -95,8 +97,8 @@ def test_classes_are_matched_by_label(order: list[int]) -> None:
     probabilities = random.dirichlet(np.ones(5), 8).astype(np.float32)
     noisy = random.dirichlet(np.ones(5), 8).astype(np.float32)
     paths = tuple(Path(str(i)) for i in range(8))
-    reference, candidate = Answers(paths, probabilities, labels), Answers(paths, noisy, labels)
-    shuffled = Answers(paths, noisy[:, order], tuple(labels[i] for i in order))
+    reference, candidate = Predictions(paths, probabilities, labels), Predictions(paths, noisy, labels)
+    shuffled = Predictions(paths, noisy[:, order], tuple(labels[i] for i in order))
     truth = [*range(5), 0, 0, 0]
     assert compare(reference, shuffled, truth) == compare(reference, candidate, truth)
 
@@ -113,8 +115,8 @@ def test_answers_to_other_images_are_refused() -> None:
 
 def test_flips_name_image_and_labels_most_confident_first() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.9, 0.05, 0.05], [0.2, 0.7, 0.1]], np.float32)
-    reference = Answers(tuple(map(Path, ("x.png", "y.png", "z.png"))), probabilities, ("a", "b", "c"))
-    candidate = Answers(reference.paths, probabilities[:, [1, 0, 2]], ("a", "b", "c"))
+    reference = Predictions(tuple(map(Path, ("x.png", "y.png", "z.png"))), probabilities, ("a", "b", "c"))
+    candidate = Predictions(reference.paths, probabilities[:, [1, 0, 2]], ("a", "b", "c"))
     flips = compare(reference, candidate, [0, 1, 2]).flips
     assert [flip["image"] for flip in flips] == ["y.png", "z.png", "x.png"]
     assert flips[0] == {
@@ -218,11 +220,11 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 def test_a_classifier_answers_in_the_order_of_the_set(tiny_classifier: Classifier, tmp_path: Path) -> None:
     images = find_images(save_colour_pictures(tmp_path / "pictures", 3, seed=4)).sample(None)
-    done: list[int] = []
-    found = drift.answer(tiny_classifier, images, done.append)
+    listener = Listener()
+    found = drift.answer(tiny_classifier, images, listener, "answering")
     assert found.paths == images.paths
     assert found.labels == LABELS
-    assert done == list(range(1, 10))
+    assert listener.counts == [(done, 9) for done in range(1, 10)]
     from edge_runtime.preprocess import load_pixels
 
     by_hand = [expected_probabilities(load_pixels(path, SPEC)) for path in images.paths]
@@ -235,7 +237,7 @@ def test_an_unreadable_image_is_in_no_count(tiny_classifier: Classifier, tmp_pat
     folder = save_colour_pictures(tmp_path / "pictures", 4, seed=4)
     (folder / "green" / "001.png").write_bytes(b"no picture")
     images = find_images(folder)
-    found = drift.answer(tiny_classifier, images, lambda done: None)
+    found = drift.answer(tiny_classifier, images, Silent(), "")
     assert len(found.paths) == len(found.probabilities) == 11
     assert len(found.skipped) == 1
     assert "001.png" in found.skipped[0]
@@ -244,13 +246,13 @@ def test_an_unreadable_image_is_in_no_count(tiny_classifier: Classifier, tmp_pat
 
 def test_a_flat_folder_has_no_truth(tiny_classifier: Classifier, tmp_path: Path) -> None:
     images = find_images(save_colour_pictures(tmp_path / "pictures", 2, seed=4) / "red")
-    assert drift.truth(images, drift.answer(tiny_classifier, images, lambda done: None)) is None
+    assert drift.truth(images, drift.answer(tiny_classifier, images, Silent(), "")) is None
 
 
 def test_no_readable_image_is_an_error(tiny_classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(ImageSetError, match="1 of 1 images"):
-        drift.answer(tiny_classifier, find_images(tmp_path), lambda done: None)
+        drift.answer(tiny_classifier, find_images(tmp_path), Silent(), "")
 
 
 def test_integer_probabilities_are_judged_by_what_they_can_show() -> None:
@@ -260,7 +262,7 @@ def test_integer_probabilities_are_judged_by_what_they_can_show() -> None:
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     paths, labels = tuple(Path(f"{i}.png") for i in range(200)), tuple("abcdefghij")
     rounded = np.rint(probabilities * 256) / 256
-    found = compare(Answers(paths, probabilities, labels), Answers(paths, rounded, labels, step=1 / 256), None)
+    found = compare(Predictions(paths, probabilities, labels), Predictions(paths, rounded, labels, step=1 / 256), None)
     assert found.sqnr_db > 20
     assert found.kl_mean < 0.01
 
@@ -270,7 +272,7 @@ def test_flips_are_near_ties_or_confident() -> None:
     reference = np.array([[0.5, 0.45, 0.05], [0.7, 0.2, 0.1], [0.4, 0.35, 0.25]], np.float32)
     candidate = np.array([[0.45, 0.5, 0.05], [0.2, 0.7, 0.1], [0.4, 0.35, 0.25]], np.float32)
     paths = tuple(map(Path, "xyz"))
-    found = compare(Answers(paths, reference, tuple("abc")), Answers(paths, candidate, tuple("abc")), None)
+    found = compare(Predictions(paths, reference, tuple("abc")), Predictions(paths, candidate, tuple("abc")), None)
     assert (found.flips_near_tie, found.flips_confident) == (1, 1)
 
 
@@ -309,7 +311,7 @@ def test_top5_of_six_classes() -> None:
     candidate = reference.copy()
     candidate[0] = candidate[0, ::-1]
     paths = tuple(map(Path, "wxyz"))
-    found = compare(Answers(paths, reference, labels), Answers(paths, candidate, labels), [0, 0, 0, 0])
+    found = compare(Predictions(paths, reference, labels), Predictions(paths, candidate, labels), [0, 0, 0, 0])
     assert (found.top5_reference, found.top5_candidate, found.top5_drop_pp) == (1, 0.75, 25)
     assert found.top5_drop_ci95_pp == pytest.approx([100 * x for x in metrics.paired_drop_interval(1, 0, 4)])
 
@@ -342,7 +344,7 @@ def test_top5_is_gated_among_more_than_five_classes() -> None:
     candidate = reference.copy()
     candidate[:50] = candidate[:50, ::-1]
     paths = tuple(Path(f"{i}.png") for i in range(1000))
-    found = compare(Answers(paths, reference, labels), Answers(paths, candidate, labels), [0] * 1000)
+    found = compare(Predictions(paths, reference, labels), Predictions(paths, candidate, labels), [0] * 1000)
     wide = Limits(max_drop_pp=10, min_agreement=0.9)
     assert judge(found, wide).verdict == FAIL
     assert judge(found, wide).reasons[2].startswith("fail: top-5 drop 5.00 pp [3.")

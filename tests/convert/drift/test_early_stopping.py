@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from convert.drift import drift
 from convert.drift.drift import ANYTIME, FAIL, INCONCLUSIVE, PASS, Limits
-from convert.drift.early_stopping import UntilCertain, answer_both, never
+from convert.drift.early_stopping import EarlyStopping, never, predict_both
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet
-from convert.statistics.verdict import INTERVALS, Change, Tally, is_certain, judge_tally
+from convert.statistics.verdict import INTERVALS, Change, PairedCounts, is_certain, judge_counts
+from convert.system.progress import Silent
 from edge_runtime import ArtifactError, InputSpec
+from tests.convert.listeners import Listener
 from tests.edge_runtime.tiny_model import SPEC
 
 Array = npt.NDArray[Any]
@@ -54,25 +56,25 @@ def image_set(count: int, classes: Sequence[int] | None = None) -> ImageSet:
 
 def test_only_images_that_both_can_read_count() -> None:
     reference, candidate = Fake([0, 1, 2, 0, 1], unreadable=[1]), Fake([0, 1, 2, 0, 1], unreadable=[2, 4])
-    done: list[int] = []
-    wanted, found = answer_both(reference, candidate, image_set(5), never, done.append)
+    listener = Listener()
+    wanted, found = predict_both(reference, candidate, image_set(5), never, listener)
     assert wanted.paths == found.paths == (Path("x/0.png"), Path("x/3.png"))
     assert wanted.probabilities.argmax(axis=1).tolist() == [0, 0]
-    assert done == [1, 4]
+    assert listener.counts == [(1, 5), (2, 5)]
     assert reference.asked == candidate.asked == 5, "both are read to their ends, where they complain"
 
 
 def test_nothing_in_common_is_an_error() -> None:
     with pytest.raises(ImageSetError, match="no image in x"):
-        answer_both(Fake([0, 0], [0]), Fake([0, 0], [1]), image_set(2), never, lambda done: None)
+        predict_both(Fake([0, 0], [0]), Fake([0, 0], [1]), image_set(2), never, Silent())
 
 
 def test_a_run_ends_at_the_first_image_at_which_the_verdict_is_certain() -> None:
     classes = [0] * 400
     reference, candidate = Fake(classes), Fake([0, 1] * 200)
     limits = Limits()
-    watch = UntilCertain.of(reference, candidate, image_set(400), limits)
-    wanted, found = answer_both(reference, candidate, image_set(400), watch, lambda done: None)
+    watch = EarlyStopping.of(reference, candidate, image_set(400), limits)
+    wanted, found = predict_both(reference, candidate, image_set(400), watch, Silent())
     n = len(found.paths)
     assert n < 30
     for count, verdict in ((n, FAIL), (n - 1, INCONCLUSIVE)):
@@ -88,40 +90,40 @@ def test_the_watch_counts_what_the_comparison_counts(labels: str) -> None:
     truth, p, q = (random.integers(0, len(labels), 50).tolist() for _ in range(3))
     reference, candidate = Fake(p, labels=tuple(sorted(labels))), Fake(q, labels=tuple(labels))
     images = image_set(50, truth)
-    watch = UntilCertain.of(reference, candidate, images, Limits(max_drop_pp=100, min_agreement=0.0))
+    watch = EarlyStopping.of(reference, candidate, images, Limits(max_drop_pp=100, min_agreement=0.0))
     watch.limits = Limits(max_drop_pp=0, min_agreement=0.3)
-    wanted, found = answer_both(reference, candidate, images, watch, lambda done: None)
+    wanted, found = predict_both(reference, candidate, images, watch, Silent())
     assert watch.tally == drift.compare(wanted, found, truth[: len(found.paths)]).tally
     assert (watch.tally.top5 is not None) == (len(labels) > 5)
 
 
 def test_other_classes_are_refused_before_the_first_image() -> None:
     with pytest.raises(ArtifactError, match="same classes"):
-        UntilCertain.of(Fake([0]), Fake([0], labels=("a", "b", "z")), image_set(1), Limits())
+        EarlyStopping.of(Fake([0]), Fake([0], labels=("a", "b", "z")), image_set(1), Limits())
 
 
 @settings(max_examples=30)
 @given(st.integers(1, 600), st.floats(0, 0.2), st.floats(0, 0.1), st.floats(0, 0.05))
 def test_certain_is_what_the_intervals_say(images: int, changed: float, lost: float, gained: float) -> None:
     for tally in (
-        Tally(images, images - round(changed * images)),
-        Tally(
+        PairedCounts(images, images - round(changed * images)),
+        PairedCounts(
             images,
             images - round(changed * images),
             Change(round(lost * images), round(gained * images)),
             Change(round(gained * images), 0),
         ),
     ):
-        verdict = judge_tally(tally, Limits(), INTERVALS[ANYTIME]).verdict
+        verdict = judge_counts(tally, Limits(), INTERVALS[ANYTIME]).verdict
         assert is_certain(tally, Limits()) == (verdict != INCONCLUSIVE)
 
 
 @pytest.mark.parametrize("limits", [Limits(100, 1.0), Limits(-100, 0.0), Limits(100, 0.0)])
 def test_limits_at_their_ends(limits: Limits) -> None:
     """To agree always, to gain everything, and to do anything at all."""
-    equal = Tally(50, 50, Change(0, 0))
+    equal = PairedCounts(50, 50, Change(0, 0))
     wanted = {(100, 1.0): INCONCLUSIVE, (-100, 0.0): FAIL, (100, 0.0): PASS}
-    verdict = judge_tally(equal, limits, INTERVALS[ANYTIME]).verdict
+    verdict = judge_counts(equal, limits, INTERVALS[ANYTIME]).verdict
     assert verdict == wanted[limits.max_drop_pp, limits.min_agreement]
     assert is_certain(equal, limits) == (verdict != INCONCLUSIVE)
 
@@ -133,10 +135,10 @@ def verdicts(lost: float, gained: float, limits: Limits, images: int, runs: int 
         drawn = random.choice(3, size=images, p=[lost, gained, 1 - lost - gained])
         counts = np.cumsum(drawn[:, np.newaxis] == np.arange(3), axis=0).tolist()
         for n, (b, c, agreed) in enumerate(counts, 1):
-            tally = Tally(n, agreed, Change(b, c))
+            tally = PairedCounts(n, agreed, Change(b, c))
             if is_certain(tally, limits):
                 break
-        found.append(judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict)
+        found.append(judge_counts(tally, limits, INTERVALS[ANYTIME]).verdict)
     return found
 
 

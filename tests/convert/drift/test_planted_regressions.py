@@ -18,12 +18,13 @@ from ai_edge_litert import schema_py_generated as schema
 
 import calibration_data
 from convert.drift import drift
-from convert.drift.drift import FAIL, PASS, Answers, Limits
-from convert.drift.models import ModelOptions, answer_all, open_model
+from convert.drift.drift import FAIL, PASS, Limits, Predictions
+from convert.drift.models import ModelOptions, open_model, predict_all
 from convert.images.dataset import ImageSet, PixelReader, find_images
-from convert.statistics.verdict import ANYTIME, INTERVALS, Change, Tally, is_certain, judge_tally
+from convert.statistics.verdict import ANYTIME, INTERVALS, Change, PairedCounts, is_certain, judge_counts
+from convert.system.progress import Silent
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorEnd
+from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import normalize
 from tests.convert.drift.commands import gate, report_of
 from tests.edge_runtime.tiny_model import _Graph, tiny_artifact
@@ -90,7 +91,7 @@ def flatbuffer(layer: Fitted, weights: Array, scale: float | None) -> bytes:
 def write(path: Path, content: bytes, labels: Sequence[str], spec: InputSpec = SPEC) -> Path:
     """As an artifact."""
     tiny = tiny_artifact()
-    card = replace(tiny.card, preprocessing=spec, classes=len(labels), output=TensorEnd("probabilities", "float32"))
+    card = replace(tiny.card, preprocessing=spec, classes=len(labels), output=TensorSpec("probabilities", "float32"))
     text = "".join(f"{label}\n" for label in labels).encode()
     return replace(tiny, flatbuffer=content, labels=text, card=card).signed().write(path)
 
@@ -181,10 +182,10 @@ def test_two_labels_swapped_are_caught(fitted: Fitted, reference: Path, tmp_path
 @pytest.fixture(scope="module")
 def changes(quantized: Path, network: Path, validation: ImageSet) -> Array:
     """int (images, 3): agreed, lost and gained of the good network, to be resampled."""
-    found: list[Answers] = []
+    found: list[Predictions] = []
     for path in (network, quantized):
         with open_model(path, ModelOptions()) as side:
-            found.append(answer_all(side, validation, lambda done: None))
+            found.append(predict_all(side, validation, Silent(), ""))
     truth = np.array(drift.truth(validation, found[0]))
     p, q = (answers.probabilities.argmax(axis=1) for answers in found)
     return np.stack([p == q, (p == truth) & (q != truth), (p != truth) & (q == truth)], axis=1).astype(int)
@@ -200,10 +201,10 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
     limits, verdicts = Limits(3.0, 0.95), []
     for counts in resampled(changes):
         for n, (agreed, lost, gained) in enumerate(counts.tolist(), 1):
-            tally = Tally(n, agreed, Change(lost, gained))
+            tally = PairedCounts(n, agreed, Change(lost, gained))
             if is_certain(tally, limits):
                 break
-        verdicts.append(judge_tally(tally, limits, INTERVALS[ANYTIME]).verdict)
+        verdicts.append(judge_counts(tally, limits, INTERVALS[ANYTIME]).verdict)
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.8 * RUNS, "nor is silence all it has to say"
 
@@ -211,7 +212,7 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
 def test_no_false_alarm_at_the_end(changes: Array) -> None:
     limits = Limits(3.0, 0.95)
     ends = [counts[-1].tolist() for counts in resampled(changes)]
-    tallies = [Tally(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in ends]
-    verdicts = [judge_tally(tally, limits, INTERVALS["fixed"]).verdict for tally in tallies]
+    tallies = [PairedCounts(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in ends]
+    verdicts = [judge_counts(tally, limits, INTERVALS["fixed"]).verdict for tally in tallies]
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.95 * RUNS

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from convert.drift import stored_predictions
-from convert.drift.drift import Answers
+from convert.drift.drift import Predictions
 from convert.images.dataset import find_images
 from edge_runtime import InputSpec
 from tests.conftest import run_command
@@ -140,7 +140,7 @@ def test_another_number_of_classes_is_refused(network: Path, images: Path, tmp_p
     found = find_images(images)
     rows = np.full((len(found), 2), 0.5, np.float32)
     path = tmp_path / "two.npz"
-    stored_predictions.save(path, Answers(found.paths, rows, ("red", "blue")), found, SPEC, "0" * 64)
+    stored_predictions.save(path, Predictions(found.paths, rows, ("red", "blue")), found, SPEC, "0" * 64)
     line = refused(network, "--reference", path, "--images", images)
     assert f"reference {path} has 2 classes, {network} has 3" in line
 

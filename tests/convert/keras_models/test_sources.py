@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from convert.errors import SourceError
-from convert.keras_models.sources import ModelSource, file_sha256
+from convert.keras_models.sources import ModelSource
+from edge_runtime.hashing import file_sha256
 
 
 def empty(folder: Path, name: str) -> Path:

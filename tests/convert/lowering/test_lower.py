@@ -13,10 +13,11 @@ import pytest
 from convert import errors
 from convert.errors import ConvertError, LoweringError, SourceError
 from convert.images.conventions import input_spec
-from convert.keras_models.sources import ModelSource, file_sha256
+from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweredModel, LoweringRequest, from_json, lower, to_json
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.hashing import file_sha256
 from edge_runtime.preprocess import load_pixels, normalize
 from tests.conftest import SIZE
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 from keras import layers
 
 from convert.quantization.bias_correction import correct_head, correct_weight_rounding, output_shift
-from convert.quantization.io_tensors import tensor_ends
+from convert.quantization.io_tensors import tensor_specs
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import Statistics, measure
+from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from edge_runtime import InputSpec
@@ -95,17 +95,17 @@ def float_model(request: pytest.FixtureRequest) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def statistics(float_model: bytes, images: list[Pixels]) -> Statistics:
-    return measure(float_model, images, SPEC)
+def statistics(float_model: bytes, images: list[Pixels]) -> ActivationStatistics:
+    return collect_statistics(float_model, images, SPEC)
 
 
 @pytest.fixture(scope="module")
-def corrected(float_model: bytes, statistics: Statistics) -> bytes:
+def corrected(float_model: bytes, statistics: ActivationStatistics) -> bytes:
     return quantize(float_model, SCHEMES["int8"], "uint8", SPEC, statistics).model
 
 
 @pytest.fixture(scope="module")
-def uncorrected(float_model: bytes, statistics: Statistics) -> bytes:
+def uncorrected(float_model: bytes, statistics: ActivationStatistics) -> bytes:
     """The same without bias correction."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("convert.quantization.quantize.correct_weight_rounding", lambda *_: None)
@@ -118,7 +118,7 @@ def weighted(graph: TfliteGraph) -> list[Any]:
 
 
 def test_biases_move_by_the_rounding_errors_times_the_means(
-    float_model: bytes, statistics: Statistics, corrected: bytes, uncorrected: bytes
+    float_model: bytes, statistics: ActivationStatistics, corrected: bytes, uncorrected: bytes
 ) -> None:
     floats, before, after = (TfliteGraph(model) for model in (float_model, uncorrected, corrected))
     moved = 0
@@ -144,17 +144,17 @@ def test_biases_move_by_the_rounding_errors_times_the_means(
 
 
 def mean_logit_error(model: bytes, images: list[Pixels], wanted: Array) -> Array:
-    feed = tensor_ends(model, "pixels")[0]
+    input_tensor = tensor_specs(model, "pixels")[0]
     engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
     rows = []
     for pixels in images:
-        engine.run(encode(pixels, SPEC, feed)[np.newaxis])
+        engine.run(encode(pixels, SPEC, input_tensor)[np.newaxis])
         rows.append(engine.tensor(logits)[0])
     return np.asarray(np.mean(np.stack(rows) - wanted, axis=0))
 
 
 def test_correction_brings_the_outputs_of_the_last_convolution_nearer(
-    float_model: bytes, statistics: Statistics, corrected: bytes, uncorrected: bytes, images: list[Pixels]
+    float_model: bytes, statistics: ActivationStatistics, corrected: bytes, uncorrected: bytes, images: list[Pixels]
 ) -> None:
     wanted = statistics.mean[TfliteGraph(float_model).tensor_name(weighted(TfliteGraph(float_model))[-1].outputs[0])]
     errors = []
@@ -166,17 +166,17 @@ def test_correction_brings_the_outputs_of_the_last_convolution_nearer(
         assert zero_point is not None
         sums = np.zeros(len(wanted))
         for pixels in images:
-            engine.run(encode(pixels, SPEC, tensor_ends(model, "pixels")[0])[np.newaxis])
+            engine.run(encode(pixels, SPEC, tensor_specs(model, "pixels")[0])[np.newaxis])
             sums += ((engine.tensor(output)[0] - np.float64(zero_point)) * scale).mean(axis=(0, 1))
         errors.append(np.abs(sums / len(images) - wanted).max())
     assert errors[1] < errors[0]
 
 
 def test_the_head_loses_its_mean_error_and_keeps_its_weights(
-    corrected: bytes, statistics: Statistics, images: list[Pixels]
+    corrected: bytes, statistics: ActivationStatistics, images: list[Pixels]
 ) -> None:
-    feed = tensor_ends(corrected, "pixels")[0]
-    model = correct_head(corrected, SPEC, feed, images, statistics.logits)
+    input_tensor = tensor_specs(corrected, "pixels")[0]
+    model = correct_head(corrected, SPEC, input_tensor, images, statistics.logits)
     assert np.abs(mean_logit_error(corrected, images, statistics.logits)).max() > 2e-5
     assert np.allclose(mean_logit_error(model, images, statistics.logits), 0, atol=1e-6)
     before, after = TfliteGraph(corrected), TfliteGraph(model)
@@ -188,21 +188,23 @@ def test_the_head_loses_its_mean_error_and_keeps_its_weights(
     assert changed == [before.named("FULLY_CONNECTED")[-1].inputs[2]]
 
 
-def test_an_integer_head_is_left_alone(float_model: bytes, statistics: Statistics, images: list[Pixels]) -> None:
+def test_an_integer_head_is_left_alone(
+    float_model: bytes, statistics: ActivationStatistics, images: list[Pixels]
+) -> None:
     quantized = quantize(float_model, SCHEMES["int8"], "int8", SPEC, statistics)
-    feed = tensor_ends(quantized.model, quantized.encoding)[0]
-    assert correct_head(quantized.model, SPEC, feed, images, statistics.logits) is quantized.model
+    input_tensor = tensor_specs(quantized.model, quantized.encoding)[0]
+    assert correct_head(quantized.model, SPEC, input_tensor, images, statistics.logits) is quantized.model
 
 
 def test_a_network_without_a_dense_layer_is_left_alone(images: list[Pixels]) -> None:
     image = keras.Input((12, 12, 3), batch_size=1)
     network = keras.Model(image, layers.Softmax()(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))))
     model = bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
-    logits = measure(model, images, SPEC).logits
-    assert correct_head(model, SPEC, tensor_ends(model, "normalized")[0], images, logits) is model
+    logits = collect_statistics(model, images, SPEC).logits
+    assert correct_head(model, SPEC, tensor_specs(model, "normalized")[0], images, logits) is model
 
 
-def test_weights_that_need_no_rounding_move_no_bias(float_model: bytes, statistics: Statistics) -> None:
+def test_weights_that_need_no_rounding_move_no_bias(float_model: bytes, statistics: ActivationStatistics) -> None:
     """Float weights set to the dequantized ones: nothing to correct."""
     exact, quantized = (
         TfliteGraph(float_model),

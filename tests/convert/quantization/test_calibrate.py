@@ -11,29 +11,16 @@ from PIL import Image
 
 from convert.errors import QuantizationError
 from convert.images.dataset import ImageSet, find_images
-from convert.quantization.calibrate import FitRequest, Fitted, choose, fit
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
-from convert.quantization.evaluation import Score, Trial
-from convert.quantization.io_tensors import tensor_ends
+from convert.quantization.evaluation import Evaluator, Score
+from convert.quantization.io_tensors import tensor_specs
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
+from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
-
-
-class Silence:
-    """Progress that nobody watches; notes are kept."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def stage(self, name: str) -> None: ...
-
-    def count(self, name: str, done: int, total: int) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def noise(random: np.random.Generator) -> np.ndarray:
@@ -52,8 +39,10 @@ def pictures(folder: Path, count: int, draw: Callable[[np.random.Generator], np.
     return find_images(folder)
 
 
-def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Fitted:
-    return fit(model or residual_network(), SPEC, images, None, FitRequest(calibrator, **options), Silence())
+def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Calibration:
+    return calibrate(
+        model or residual_network(), SPEC, images, None, CalibrationOptions(calibrator, **options), Listener()
+    )
 
 
 @pytest.mark.parametrize("calibrator", CALIBRATORS)
@@ -68,8 +57,10 @@ def test_one_image_or_only_black_ones_make_a_valid_model(
     assert np.isfinite(scales).all()
     assert (scales > 0).all()
     assert (scales < 1e6).all()
-    feed, _ = tensor_ends(quantized.model, quantized.encoding)
-    probabilities = Engine(quantized.model, choose_engine("litert"), 1).run(np.zeros((1, 16, 20, 3), feed.dtype))
+    input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
+    probabilities = Engine(quantized.model, choose_engine("litert"), 1).run(
+        np.zeros((1, 16, 20, 3), input_tensor.dtype)
+    )
     assert np.isclose(probabilities.sum(), 1, atol=1e-5)
 
 
@@ -86,7 +77,7 @@ def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> No
     scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
     assert scales is not None
     assert (scales > 0).all()
-    assert Trial.of(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
+    assert Evaluator.of(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -110,13 +101,13 @@ def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
 
 
 def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:
-    images, progress = pictures(tmp_path / "images", 30, noise), Silence()
-    found = fit(residual_network(), SPEC, images.first(20), images.last(10), FitRequest(AUTO), progress)
+    images, progress = pictures(tmp_path / "images", 30, noise), Listener()
+    found = calibrate(residual_network(), SPEC, images.first(20), images.last(10), CalibrationOptions(AUTO), progress)
     assert set(found.tried) == set(CALIBRATORS)
     assert found.calibrator in CALIBRATORS
     assert found.statistics.images == 20
-    assert found.trial is not None
-    assert len(found.trial.images) == 10
+    assert found.evaluator is not None
+    assert len(found.evaluator.images) == 10
     assert progress.notes[-1].startswith(f"calibrator {found.calibrator}, of minmax ")
 
 

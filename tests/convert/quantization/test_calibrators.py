@@ -22,16 +22,16 @@ from convert.quantization.calibrators import (
     mean_squared_error,
     percentile,
 )
-from convert.quantization.observer import Observed, Range
+from convert.quantization.observer import ActivationObserver, Range
 
 Array = npt.NDArray[Any]
-Calibrator = Callable[[Observed], Range]
+Calibrator = Callable[[ActivationObserver], Range]
 EACH = pytest.mark.parametrize("calibrator", CALIBRATORS.values(), ids=CALIBRATORS)
 VALUES = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32, allow_subnormal=False))
 
 
-def seen(*images: Array) -> Observed:
-    observed = Observed()
+def seen(*images: Array) -> ActivationObserver:
+    observed = ActivationObserver()
     for image in images:
         observed.add(np.asarray(image, np.float32))
     return observed
@@ -92,7 +92,7 @@ def test_min_max_only_grows_with_more_images(first: Array, second: Array) -> Non
 
 def test_percentile_leaves_its_part_outside() -> None:
     values = np.random.default_rng(1).normal(0, 1, 200_000).astype(np.float32)
-    observed = Observed()
+    observed = ActivationObserver()
     for image in np.split(values, 10):
         observed.add(image)
     expected = np.quantile(values, [OUTSIDE, 1 - OUTSIDE])

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from convert.quantization.equalization import MOST_UNEVEN, equalize, group_channels
-from convert.quantization.statistics import Statistics, measure
+from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
@@ -36,7 +36,7 @@ def answers(model: bytes, images: list[Pixels]) -> Array:
     return np.stack([engine.run(normalize(image, SPEC)[np.newaxis])[0] for image in images])
 
 
-def largest(statistics: Statistics, part: str) -> Array:
+def largest(statistics: ActivationStatistics, part: str) -> Array:
     """The largest value of each channel of the tensor whose name has `part` in it, dead channels left out."""
     (name,) = (name for name in statistics.maximum if part in name)
     values = np.maximum(-statistics.minimum[name], statistics.maximum[name])
@@ -44,23 +44,23 @@ def largest(statistics: Statistics, part: str) -> Array:
 
 
 def test_the_network_computes_what_it_did(residual_model: bytes, images: list[Pixels]) -> None:
-    equalized, _ = equalize(residual_model, measure(residual_model, images, SPEC))
+    equalized, _ = equalize(residual_model, collect_statistics(residual_model, images, SPEC))
     assert equalized != residual_model
     np.testing.assert_allclose(answers(equalized, images), answers(residual_model, images), atol=1e-5)
 
 
 def test_channels_between_two_convolutions_reach_the_same_maximum(residual_model: bytes, images: list[Pixels]) -> None:
-    before = measure(residual_model, images, SPEC)
+    before = collect_statistics(residual_model, images, SPEC)
     equalized, _ = equalize(residual_model, before)
-    after = measure(equalized, images, SPEC)
+    after = collect_statistics(equalized, images, SPEC)
     for layer in ("left0", "right1", "last"):
         assert np.ptp(np.log2(largest(before, f"/{layer}_1/Relu"))) > 0.5
         np.testing.assert_allclose(largest(after, f"/{layer}_1/Relu"), 1, rtol=1e-4)
 
 
 def test_statistics_are_those_of_the_new_network(residual_model: bytes, images: list[Pixels]) -> None:
-    equalized, statistics = equalize(residual_model, measure(residual_model, images, SPEC))
-    measured = measure(equalized, images, SPEC)
+    equalized, statistics = equalize(residual_model, collect_statistics(residual_model, images, SPEC))
+    measured = collect_statistics(equalized, images, SPEC)
     np.testing.assert_allclose(statistics.logits, measured.logits, rtol=1e-5, atol=1e-3)
     for name, values in measured.maximum.items():
         np.testing.assert_allclose(statistics.maximum[name], values, rtol=1e-3, atol=1e-5)
@@ -94,7 +94,7 @@ def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixe
     if after == "padded":
         x = layers.ZeroPadding2D(1)(x)
     model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
-    before = measure(model, images, SPEC)
+    before = collect_statistics(model, images, SPEC)
     equalized, after_equalizing = equalize(model, before)
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     first = next(name for name in before.maximum if "/first_1/" in name)
@@ -106,7 +106,7 @@ def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels
     x = convolution(image, 6, "first")
     x = layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="depthwise")(x)
     model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
-    equalized, statistics = equalize(model, measure(model, images, SPEC))
+    equalized, statistics = equalize(model, collect_statistics(model, images, SPEC))
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     for layer in ("first", "depthwise", "last"):
         reached = largest(statistics, f"/{layer}_1/Relu")
@@ -125,7 +125,7 @@ def test_dead_and_almost_dead_channels_get_no_endless_factor(images: list[Pixels
     kernel, bias = model.get_layer("first").get_weights()
     model.get_layer("first").set_weights([kernel * np.array([1, 1, 1e-9, 0]), bias])
     lowered_model = bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-    before = measure(lowered_model, images, SPEC)
+    before = collect_statistics(lowered_model, images, SPEC)
     _, after = equalize(lowered_model, before)
     (name,) = (name for name in before.maximum if "/first_1/Relu" in name)
     peak = before.maximum[name].max()

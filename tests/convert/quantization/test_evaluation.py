@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convert.quantization.evaluation import MOST_DB, Score, Trial
+from convert.quantization.evaluation import MOST_DB, Evaluator, Score
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import measure
+from convert.quantization.statistics import collect_statistics
 from edge_runtime.preprocess import Pixels
 from tests.convert.networks import SPEC, residual_network
 
@@ -24,15 +24,15 @@ def images() -> list[Pixels]:
 
 
 def test_the_float_network_equals_itself(model: bytes, images: list[Pixels]) -> None:
-    score = Trial.of(model, images, SPEC).score(QuantizedModel(model, "normalized"))
+    score = Evaluator.of(model, images, SPEC).score(QuantizedModel(model, "normalized"))
     assert score.image_sqnr_db.tolist() == [MOST_DB] * 9
     assert score.milliseconds > 0
 
 
 @pytest.mark.parametrize("io", ["uint8", "int8", "float32"])
 def test_int8_is_measured_whatever_its_ends(io: str, model: bytes, images: list[Pixels]) -> None:
-    quantized = quantize(model, SCHEMES["int8"], io, SPEC, measure(model, images, SPEC))
-    assert 5 < Trial.of(model, images, SPEC).score(quantized).sqnr_db < 60
+    quantized = quantize(model, SCHEMES["int8"], io, SPEC, collect_statistics(model, images, SPEC))
+    assert 5 < Evaluator.of(model, images, SPEC).score(quantized).sqnr_db < 60
 
 
 def score(*image_sqnr_db: float) -> Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import keras
@@ -16,12 +16,13 @@ from convert.quantization import gptq as rounding
 from convert.quantization.gptq import damped, gptq, patches, round_weights, second_moments, windows
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import measure
+from convert.quantization.statistics import collect_statistics
 from convert.quantization.threads import all_cores
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels, normalize
+from tests.convert.listeners import Listener
 
 Array = npt.NDArray[Any]
 SPEC = InputSpec(15, 18, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
@@ -173,7 +174,7 @@ def test_only_convolutions_change(float_model: bytes, rounded_model: bytes) -> N
 
 
 def test_quantizer_finds_the_same_integers(float_model: bytes, rounded_model: bytes, images: list[Pixels]) -> None:
-    statistics = measure(float_model, images, SPEC)
+    statistics = collect_statistics(float_model, images, SPEC)
     quantized = TfliteGraph(quantize(rounded_model, SCHEMES["int8"], "float32", SPEC, statistics).model)
     graphs = (quantized, TfliteGraph(rounded_model), TfliteGraph(float_model))
     for ours, values, original in zip(*(graph.named("CONV_2D") for graph in graphs), strict=True):
@@ -190,11 +191,10 @@ def test_several_passes_and_progress(
 ) -> None:
     monkeypatch.setattr(rounding, "MOST_MEMORY", 1)
     monkeypatch.setattr(rounding, "POSITIONS", 10**6)
-    steps: list[tuple[int, int]] = []
-    several = round_weights(float_model, images, SPEC, lambda done, total: steps.append((done, total)))
+    listener = Listener()
+    several = round_weights(float_model, images, SPEC, listener)
     assert several == round_weights(float_model, images, SPEC), "deterministic"
-    assert steps[-1] == (52, 52)
-    assert all(b[0] - a[0] == 1 for a, b in pairwise(steps))
+    assert listener.counts == [(done, 52) for done in range(1, 53)]
     monkeypatch.setattr(rounding, "MOST_MEMORY", 2**30)
     assert several == round_weights(float_model, images, SPEC)
     assert len(several) == len(rounded_model)

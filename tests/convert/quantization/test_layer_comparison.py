@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convert.quantization.layer_comparison import Layer, compare_layers, layer_name
+from convert.quantization.layer_comparison import LayerError, compare_layers, layer_name
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import Statistics, measure
+from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.preprocess import Pixels
 from tests.convert.networks import SPEC, residual_network
@@ -25,12 +25,12 @@ def images() -> list[Pixels]:
 
 
 @pytest.fixture(scope="module")
-def statistics(model: bytes, images: list[Pixels]) -> Statistics:
-    return measure(model, images, SPEC)
+def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
+    return collect_statistics(model, images, SPEC)
 
 
 @pytest.fixture(scope="module")
-def layers(model: bytes, images: list[Pixels], statistics: Statistics) -> list[Layer]:
+def layers(model: bytes, images: list[Pixels], statistics: ActivationStatistics) -> list[LayerError]:
     return compare_layers(model, quantize(model, SCHEMES["int8"], "uint8", SPEC, statistics), SPEC, images)
 
 
@@ -47,26 +47,28 @@ def test_a_layer_is_called_as_in_keras(tensor: str, name: str) -> None:
     assert layer_name(tensor) == name
 
 
-def test_every_operator_of_the_float_network_has_its_row_in_order(layers: list[Layer], model: bytes) -> None:
+def test_every_operator_of_the_float_network_has_its_row_in_order(layers: list[LayerError], model: bytes) -> None:
     assert [layer.operator for layer in layers] == [operator.name for operator in TfliteGraph(model).operators]
     assert [layer.dtype for layer in layers[-3:]] == ["float32"] * 3
     assert {layer.dtype for layer in layers[:-3]} == {"int8"}
 
 
-def test_noise_adds_up_along_the_depth(layers: list[Layer]) -> None:
+def test_noise_adds_up_along_the_depth(layers: list[LayerError]) -> None:
     """8 bits keep about 40 dB of the first convolution; ten roundings later there is less."""
     first, last = layers[0].to_json(), layers[-4].to_json()
     assert 30 < first["sqnr_db"] < 60
     assert last["sqnr_db"] < first["sqnr_db"]
 
 
-def test_on_the_images_calibrated_with_ranges_are_used_and_nothing_saturates(layers: list[Layer]) -> None:
+def test_on_the_images_calibrated_with_ranges_are_used_and_nothing_saturates(layers: list[LayerError]) -> None:
     assert layers[0].to_json()["range_use"] > 0.98
     assert all(layer.to_json()["saturation"] == 0 for layer in layers if layer.dtype == "int8")
     assert all(layer.to_json()["saturation"] is None for layer in layers if layer.dtype == "float32")
 
 
-def test_what_a_narrow_range_clips_is_counted(model: bytes, images: list[Pixels], statistics: Statistics) -> None:
+def test_what_a_narrow_range_clips_is_counted(
+    model: bytes, images: list[Pixels], statistics: ActivationStatistics
+) -> None:
     """Half the range of the first convolution: its share of values above is known from float."""
     graph = TfliteGraph(model)
     first = graph.tensor_name(graph.named("CONV_2D")[0].outputs[0])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from convert.quantization.observer import HALF, SMOOTHING, Histogram, Observed
+from convert.quantization.observer import HALF, SMOOTHING, ActivationObserver, Histogram
 
 Array = npt.NDArray[Any]
 VALUES = arrays(np.float32, st.integers(1, 40), elements=st.floats(-1000, 1000, width=32))
@@ -67,14 +67,14 @@ def test_zeros_alone_are_counted_too() -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_values() -> None:
-    observed = Observed()
+    observed = ActivationObserver()
     for scale in (1e-6, 1, 1e6):
         observed.add(np.full(10_000, scale, np.float32))
     assert observed.histogram.counts.size == 2 * HALF
 
 
 def test_a_moving_average_forgets_slowly() -> None:
-    observed = Observed()
+    observed = ActivationObserver()
     for low, high in ((-1.0, 2.0), (-3.0, 1.0)):
         observed.add(np.array([low, 0, high], np.float32))
     assert observed.moving == pytest.approx((SMOOTHING * -1 + (1 - SMOOTHING) * -3, SMOOTHING * 2 + (1 - SMOOTHING)))

@@ -11,10 +11,10 @@ import pytest
 from keras import layers
 
 from convert.errors import QuantizationError
-from convert.quantization.io_tensors import align_with_pixels, check_ends, feed_pixels, tensor_ends
+from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels, tensor_specs
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
 from convert.quantization.schemes import SCHEMES
-from convert.quantization.statistics import measure
+from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
@@ -40,7 +40,7 @@ def run(model: bytes, tensors: Array) -> Array:
 
 
 def quantized(model: bytes, images: list[Pixels], io: str) -> QuantizedModel:
-    return quantize(model, SCHEMES["int8"], io, SPEC, measure(model, images, SPEC))
+    return quantize(model, SCHEMES["int8"], io, SPEC, collect_statistics(model, images, SPEC))
 
 
 def test_a_stream_is_what_enters_a_sum_and_is_read_by_others(model: bytes) -> None:
@@ -62,7 +62,7 @@ def test_all_sums_of_a_stream_have_one_scale_and_zero_point(model: bytes, images
 def test_pixels_are_fed_as_they_are(io: str, low: int, high: int, model: bytes, images: list[Pixels]) -> None:
     """Zero point 128 in place of 127.5: the half step went into the bias, and nothing is lost."""
     made = quantized(model, images, io)
-    image, _ = tensor_ends(made.model, made.encoding)
+    image, _ = tensor_specs(made.model, made.encoding)
     assert (image.dtype, image.encoding) == (io, "pixels")
     assert image.scale == pytest.approx(1 / 127.5)
     assert image.zero_point == low + 128
@@ -92,14 +92,14 @@ def test_a_padded_first_convolution_is_refused_by_name() -> None:
     image = new_image()
     padded = lowered(image, layers.GlobalAveragePooling2D()(convolution(image, 4, "first")))
     with pytest.raises(QuantizationError, match=r"--io uint8 cannot represent a mean of 127.5 .* use --io float32"):
-        check_ends(padded, "uint8", SPEC)
-    check_ends(padded, "float32", SPEC)
-    check_ends(padded, "uint8", replace(SPEC, mean=(128.0, 128.0, 128.0)))
+        check_io_dtype(padded, "uint8", SPEC)
+    check_io_dtype(padded, "float32", SPEC)
+    check_io_dtype(padded, "uint8", replace(SPEC, mean=(128.0, 128.0, 128.0)))
 
 
 def test_a_mean_for_each_channel_is_refused_by_name(model: bytes) -> None:
     with pytest.raises(QuantizationError, match="--io int8 needs one mean and one std for all channels"):
-        check_ends(model, "int8", replace(SPEC, mean=(1.0, 2.0, 3.0)))
+        check_io_dtype(model, "int8", replace(SPEC, mean=(1.0, 2.0, 3.0)))
 
 
 @pytest.mark.parametrize("io", ["uint8", "float32"])
@@ -140,7 +140,7 @@ def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> 
 def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: list[Pixels]) -> None:
     graph = TfliteGraph(model)
     kept = [graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3)]
-    made = quantize(model, SCHEMES["mixed"], "uint8", SPEC, measure(model, images, SPEC), kept)
+    made = quantize(model, SCHEMES["mixed"], "uint8", SPEC, collect_statistics(model, images, SPEC), kept)
     found = TfliteGraph(made.model)
     weights = [found.dtype(operator.inputs[1]) for operator in found.named("CONV_2D")]
     assert [i for i, dtype in enumerate(weights) if dtype == "float32"] == [2, 3]

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from convert.errors import QuantizationError
-from convert.quantization.statistics import Statistics, measure
+from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
@@ -41,8 +41,8 @@ def images() -> list[Pixels]:
 
 
 @pytest.fixture(scope="module")
-def statistics(model: bytes, images: list[Pixels]) -> Statistics:
-    return measure(model, iter(images), SPEC)
+def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
+    return collect_statistics(model, iter(images), SPEC)
 
 
 def computed(network: keras.Model, images: list[Pixels]) -> dict[str, Array]:
@@ -70,7 +70,7 @@ def names(model: bytes) -> dict[str, str]:
 
 
 def test_every_activation_has_its_extremes_and_means(
-    statistics: Statistics, network: keras.Model, model: bytes, images: list[Pixels]
+    statistics: ActivationStatistics, network: keras.Model, model: bytes, images: list[Pixels]
 ) -> None:
     activations, name = computed(network, images), names(model)
     assert set(statistics.minimum) == set(statistics.maximum) == set(statistics.mean) == set(name.values())
@@ -81,15 +81,19 @@ def test_every_activation_has_its_extremes_and_means(
         assert np.allclose(statistics.mean[name[kind]], channels.mean(axis=0), atol=1e-5)
 
 
-def test_extremes_are_true_ones_whatever_the_order(model: bytes, images: list[Pixels], statistics: Statistics) -> None:
+def test_extremes_are_true_ones_whatever_the_order(
+    model: bytes, images: list[Pixels], statistics: ActivationStatistics
+) -> None:
     """No moving average, which would forget the first images."""
-    backwards = measure(model, images[::-1], SPEC)
+    backwards = collect_statistics(model, images[::-1], SPEC)
     np.testing.assert_equal(backwards.minimum, statistics.minimum)
     np.testing.assert_equal(backwards.maximum, statistics.maximum)
     assert np.array_equal(backwards.logits, statistics.logits[::-1])
 
 
-def test_logits_are_kept_image_by_image(statistics: Statistics, network: keras.Model, images: list[Pixels]) -> None:
+def test_logits_are_kept_image_by_image(
+    statistics: ActivationStatistics, network: keras.Model, images: list[Pixels]
+) -> None:
     assert statistics.images == 7
     assert statistics.logits.dtype == np.float32
     assert np.allclose(statistics.logits, computed(network, images)["FULLY_CONNECTED"], atol=1e-5)
@@ -97,7 +101,7 @@ def test_logits_are_kept_image_by_image(statistics: Statistics, network: keras.M
 
 def test_no_image_is_refused(model: bytes) -> None:
     with pytest.raises(QuantizationError, match="no calibration image: pass --calibration"):
-        measure(model, [], SPEC)
+        collect_statistics(model, [], SPEC)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -108,5 +112,5 @@ def test_an_activation_that_is_not_finite_is_named(value: float, model: bytes, i
     graph.set_constant(bias, np.float32([0, value, 0]))
     broken = graph.tensor_name(graph.named("FULLY_CONNECTED")[0].outputs[0])
     with pytest.raises(QuantizationError, match="network or its preprocessing is broken") as caught:
-        measure(graph.to_bytes(), images, SPEC)
+        collect_statistics(graph.to_bytes(), images, SPEC)
     assert broken in str(caught.value)

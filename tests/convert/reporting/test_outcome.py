@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Answers, Drift, Gate, Limits, compare, judge
+from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate, Limits, Predictions, compare, judge
 from convert.quantization.schemes import SCHEMES
 from convert.reporting import outcome as report
 from convert.reporting.outcome import Outcome
@@ -21,9 +21,9 @@ def measured(wrong: int = 1, labelled: bool = True) -> Drift:
     classes = np.zeros(200, int)
     rows = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
     paths, labels = tuple(Path(f"[bold]{i}.png") for i in range(200)), ("cat", "dog")
-    reference = Answers(paths, rows[classes], labels)
+    reference = Predictions(paths, rows[classes], labels)
     classes[:wrong] = 1
-    return compare(reference, Answers(paths, rows[classes], labels), [0] * 200 if labelled else None)
+    return compare(reference, Predictions(paths, rows[classes], labels), [0] * 200 if labelled else None)
 
 
 def outcome(name: str = "int8", drift: Drift | None = None) -> Outcome:

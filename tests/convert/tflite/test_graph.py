@@ -186,9 +186,9 @@ def test_signatures_name_the_ends(graph: TfliteGraph) -> None:
 
 
 def test_scales_of_quantized_tensors() -> None:
-    from tests.edge_runtime.tiny_model import PIXEL_SCALE, TensorEnd
+    from tests.edge_runtime.tiny_model import PIXEL_SCALE, TensorSpec
 
-    graph = TfliteGraph(tiny_flatbuffer(TensorEnd("image", "uint8", PIXEL_SCALE, 128)))
+    graph = TfliteGraph(tiny_flatbuffer(TensorSpec("image", "uint8", PIXEL_SCALE, 128)))
     scales, zero_points = graph.scales(graph.inputs[0]), graph.zero_points(graph.inputs[0])
     assert scales is not None
     assert zero_points is not None
