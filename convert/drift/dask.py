@@ -16,7 +16,7 @@ from convert.system.progress import Progress, Silent
 
 IMAGES_A_SHARD = 256
 SHARDS_A_WORKER = 4
-"""A shard has fewer images if a worker would have fewer shards otherwise."""
+"""Shards get smaller so that each worker has this many."""
 CONNECTION_TIMEOUT_S = 20
 
 
@@ -60,10 +60,8 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
             shards = client.gather(futures)
         except distributed.KilledWorker as error:
             raise ConvertError(f"the workers of {address} died again and again: {error}; look at their logs") from error
-    shown = {key: str(path) for key, path in request.files.items()}
-    return merge(
-        {f"shard {share}": {**shard, "paths": shown} for share, shard in zip(shares, shards, strict=True)}, limits
-    )
+    shown = {"paths": request.paths}
+    return merge({f"shard {share}": shard | shown for share, shard in zip(shares, shards, strict=True)}, limits)
 
 
 @contextmanager

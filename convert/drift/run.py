@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,9 @@ class DriftRequest:
     recorded: Path | None = None
 
     @property
-    def files(self) -> dict[str, Path]:
-        """Return the candidate, the reference and the folder of images by the names of these fields."""
-        return {"candidate": self.candidate, "reference": self.reference, "images": self.images}
+    def paths(self) -> dict[str, str]:
+        """Return the paths of the candidate, the reference and the folder of images by these names, to be shown."""
+        return {"candidate": str(self.candidate), "reference": str(self.reference), "images": str(self.images)}
 
     def image_set(self) -> ImageSet:
         """Find the images, in a seeded shuffle."""
@@ -94,58 +96,68 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         if len(predicted.paths) + len(predicted.skipped) < len(images):
             progress.note(f"certain after {len(predicted.paths)} of {len(images)} images")
         assessment = assess(expected, predicted, images, limits, ANYTIME if stop_early else FIXED)
-        keras_sqnr_db = first_known(reference.keras_sqnr_db, candidate.keras_sqnr_db)
         return reported(
             assessment,
-            artifact={
-                "path": str(request.candidate),
-                "bytes": request.candidate.stat().st_size,
-                "sha256": candidate.file_sha256,
-            },
-            reference={"path": str(request.reference), "model_sha256": reference.file_sha256},
-            available=len(images),
-            blame=[
-                *attribution.conversion(keras_sqnr_db, assessment.drift),
-                *_sources(request, candidate, images, progress),
-            ],
+            request.paths,
+            run_identity(request, reference, candidate, images),
+            tuple(_sources(request, candidate, images, progress)),
         )
 
 
+def run_identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
+    """Return what all parts of one run have in common, on whatever machine they run, as JSON values."""
+    names = "\n".join(path.relative_to(images.root).as_posix() for path in images.paths)
+    return {
+        "candidate": {**_model(candidate), "bytes": request.candidate.stat().st_size},
+        "reference": _model(reference),
+        "images": {
+            "count": len(images),
+            "folders": images.folders is not None,
+            "names_sha256": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
+        },
+        "version": metadata.version("irv2-edge"),
+    }
+
+
+def _model(predictor: Predictor) -> dict[str, Any]:
+    return {
+        "sha256": predictor.file_sha256,
+        "preprocessing": predictor.spec.to_json(),
+        "labels": list(predictor.labels),
+        "step": predictor.step,
+        "keras_sqnr_db": predictor.keras_sqnr_db,
+    }
+
+
 def reported(
-    assessment: Assessment,
-    artifact: dict[str, Any],
-    reference: dict[str, Any],
-    available: int,
-    blame: Sequence[DriftSource],
+    assessment: Assessment, paths: dict[str, str], identity: dict[str, Any], sources: Sequence[DriftSource] = ()
 ) -> DriftRun:
     """Return an assessment with its report.
 
     Args:
         assessment: what was found.
-        artifact, reference: the report's entries of these names.
-        available: how many images there were to choose from.
-        blame: where the drift comes from.
+        paths: see `DriftRequest.paths`.
+        identity: see `run_identity`.
+        sources: where the drift comes from, beside the conversion.
     """
+    candidate, reference = identity["candidate"], identity["reference"]
+    known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
+    conversion = attribution.conversion(next(known, None), assessment.drift)
     report = {
-        "artifact": artifact,
-        "reference": reference,
+        "artifact": {"path": paths["candidate"], "bytes": candidate["bytes"], "sha256": candidate["sha256"]},
+        "reference": {"path": paths["reference"], "model_sha256": reference["sha256"]},
         "sampling": {
-            "available": available,
+            "available": identity["images"]["count"],
             "unreadable": len(assessment.comparison.candidate.skipped),
             "seed": SHUFFLE_SEED,
             "interval": assessment.drift.interval,
         },
         "drift": assessment.drift.to_json(),
         "gate": assessment.gate.to_json(),
-        "blame": attribution.to_json(blame),
+        "blame": attribution.to_json([*conversion, *sources]),
         "environment": environment(),
     }
     return DriftRun(assessment, report)
-
-
-def first_known(*figures: float | None) -> float | None:
-    """Return the first figure that is not None."""
-    return next((figure for figure in figures if figure is not None), None)
 
 
 def _sources(

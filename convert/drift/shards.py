@@ -8,20 +8,17 @@ positions and compares them as one process would; no shard stops early.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert.drift import attribution
 from convert.drift.figures import assess
-from convert.drift.predictions import Predictions, Predictor, predict_both, refuse_too_few
-from convert.drift.run import DriftRequest, DriftRun, first_known, open_models, reported
+from convert.drift.predictions import Predictions, predict_both, refuse_too_few
+from convert.drift.run import DriftRequest, DriftRun, open_models, reported, run_identity
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.keras_models.sources import MODEL_SUFFIXES
@@ -101,8 +98,8 @@ def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> di
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "shard": [share.number, share.count],
-            "run": _identity(request, reference, candidate, images),
-            "paths": {key: str(path) for key, path in request.files.items()},
+            "run": run_identity(request, reference, candidate, images),
+            "paths": request.paths,
             "images": _named(answered, images),
             "unreadable": _named(sorted(set(positions) - set(answered)), images),
             "messages": list(predicted.skipped),
@@ -164,46 +161,9 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
         )
         for model in ("reference", "candidate")
     )
-    available = run["images"]["count"]
-    refuse_too_few(predicted, ImageSet(root, (root,) * available, None))
+    refuse_too_few(predicted, ImageSet(root, (root,) * run["images"]["count"], None))
     assessment = assess(expected, predicted, images, limits)
-    keras_sqnr_db = first_known(run["reference"]["keras_sqnr_db"], run["candidate"]["keras_sqnr_db"])
-    return reported(
-        assessment,
-        artifact={
-            "path": first["paths"]["candidate"],
-            "bytes": run["candidate"]["bytes"],
-            "sha256": run["candidate"]["sha256"],
-        },
-        reference={"path": first["paths"]["reference"], "model_sha256": run["reference"]["sha256"]},
-        available=available,
-        blame=attribution.conversion(keras_sqnr_db, assessment.drift),
-    )
-
-
-def _identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
-    """Return what the shards of one run have in common, on whatever machine they ran."""
-    names = "\n".join(name for _, name in _named(range(len(images)), images))
-    return {
-        "candidate": {**_model(candidate), "bytes": request.candidate.stat().st_size},
-        "reference": _model(reference),
-        "images": {
-            "count": len(images),
-            "folders": images.folders is not None,
-            "names_sha256": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
-        },
-        "version": metadata.version("irv2-edge"),
-    }
-
-
-def _model(predictor: Predictor) -> dict[str, Any]:
-    return {
-        "sha256": predictor.file_sha256,
-        "preprocessing": predictor.spec.to_json(),
-        "labels": list(predictor.labels),
-        "step": predictor.step,
-        "keras_sqnr_db": predictor.keras_sqnr_db,
-    }
+    return reported(assessment, first["paths"], run)
 
 
 def _named(positions: Iterable[int], images: ImageSet) -> list[tuple[int, str]]:
