@@ -72,7 +72,7 @@ class FakeCompiledEngine(Engine):
     def __init__(self, model: Path, choice: Any, accelerator: str) -> None:
         super().__init__(model, choice, 1)
         self.made.append(accelerator)
-        del self.placement  # CompiledModel does not tell
+        self.placement = None  # CompiledModel does not tell
 
 
 @pytest.mark.usefixtures("no_library")

@@ -21,7 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 LABELS = ("red", "green", "blue")
 SIZE = 8
