@@ -19,7 +19,7 @@ def a_card(**changes: Any) -> Card:
 
 
 def rewritten(card: Card, **changes: Any) -> bytes:
-    """The card's JSON with keys changed behind its back."""
+    """Return the card's JSON with keys changed and its hash left as it was."""
     return json.dumps({**json.loads(card.to_bytes()), **changes}).encode()
 
 

@@ -57,7 +57,7 @@ def test_the_command_warns_of_nnapi(
 
 
 def compiled_module(make: Callable[..., Any]) -> ModuleType:
-    """A stand-in for `edge_runtime.compiled`."""
+    """Make a stand-in for `edge_runtime.compiled`."""
     module = ModuleType(COMPILED)
     module.CompiledEngine = make  # type: ignore[attr-defined]
     return module

@@ -29,7 +29,7 @@ from tests.edge_runtime.tiny_model import UINT8, expected_probabilities, tiny_ar
 
 
 def tiny_with_probe(path: Path, probabilities: Any) -> Path:
-    """A tiny artifact whose card expects `probabilities` of the probe."""
+    """Write a tiny artifact whose card expects `probabilities` for the probe."""
     tiny = tiny_artifact()
     return replace(tiny, card=replace(tiny.card, probe=Probe(tuple(map(float, probabilities))))).signed().write(path)
 

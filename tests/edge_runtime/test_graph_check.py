@@ -26,7 +26,7 @@ MEAN, DENSE, SOFTMAX_OPERATOR = range(3)
 
 
 def changed(change: Callable[[Any], object]) -> bytes:
-    """The tiny network after `change` of its only subgraph, written as flatbuffers are: well-formed."""
+    """Return the tiny network with its only subgraph changed, as a well-formed flatbuffer."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
     change(model.subgraphs[0])
     return packed(model)
@@ -39,7 +39,7 @@ def packed(model: Any) -> bytes:
 
 
 def setter(path: str, value: object) -> Callable[[Any], None]:
-    """Sets "operators.1.inputs" and the like."""
+    """Return what sets "operators.1.inputs" and the like."""
     *steps, last = path.split(".")
 
     def change(node: Any) -> None:
@@ -99,7 +99,7 @@ def test_what_is_unusual_and_sound_passes(path: str, value: object) -> None:
 
 
 def integers(code: int, before: list[float], after: list[float], constant: list[float] | None = None) -> bytes:
-    """The tiny network with another first operator, of int8 tensors with these scales."""
+    """Return the tiny network with another first operator, of int8 tensors with these scales."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
     model.operatorCodes[MEAN].builtinCode = model.operatorCodes[MEAN].deprecatedBuiltinCode = code
     for number, scales in ((IMAGE, before), (COLOUR, after), (AXES, constant or [1.0])):

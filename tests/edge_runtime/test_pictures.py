@@ -118,7 +118,7 @@ def test_arrays_that_are_no_rgb_picture_are_refused(array: Any) -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG file that ends after its header: nothing in it could be decoded."""
+    """Write a PNG file that ends after its header: nothing in it can be decoded."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
 

@@ -289,7 +289,7 @@ def test_a_reader_that_leaves_is_no_error(artifact_path: Path, pictures: Path) -
 
 @contextmanager
 def heeding_ctrl_c() -> Iterator[None]:
-    """What is started here heeds Ctrl-C, even if the tests run in a shell's background, which is deaf to it."""
+    """Let processes started here heed Ctrl-C, even if the tests run in a shell's background, which ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
