@@ -82,7 +82,7 @@ class Classifier:
             threads: of each interpreter; None divides the cores among them.
             workers: number of interpreters over the one mapped file, and so of images computed at once.
             sha256: expected hash of the whole file.
-            spec, labels: of a foreign model. They override an artifact's own, whose checksums are still verified.
+            spec, labels: of a foreign model. With `spec` an artifact counts as one; its checksums are still verified.
 
         Raises:
             ArtifactError: the file is missing, damaged, foreign without `spec`, or not the pinned one.
