@@ -23,8 +23,9 @@ from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.system.progress import Progress
 from edge_runtime import Classifier
+from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
-from edge_runtime.model import model_sha256
+from edge_runtime.model import Model
 from edge_runtime.recorder import FORMAT, FORMAT_VERSION
 
 KERAS, FLOAT, CANDIDATE = "Keras", "float TFLite", "candidate"
@@ -83,22 +84,19 @@ def kernels(candidate: ModelPredictor, images: ImageSet, progress: Progress) -> 
     """
     few, fast = images.first(IMAGES_ON_REFERENCE_KERNELS), candidate.classifier
     optimized = predict_all(candidate, few, progress, "optimized kernels")
-    engine = ReferenceKernels(candidate.path, choose_engine("litert"))
-    receipt = replace(fast.receipt, workers=1)
-    with Classifier([engine], fast.spec, fast.labels, input_tensor=fast.input_tensor, receipt=receipt) as classifier:
+    engine = reference_kernels(candidate.path, choose_engine("litert"))
+    model = Model(candidate.path, fast.artifact, fast.spec, fast.labels)
+    with Classifier(model, [engine], replace(fast.receipt, workers=1)) as classifier:
         exact = predict_all(replace(candidate, classifier=classifier), few, progress, "reference kernels")
     return _source(REFERENCE_KERNELS, OPTIMIZED_KERNELS, measure(Comparison(exact, optimized, None)))
 
 
-class ReferenceKernels(Engine):
-    """LiteRT with the kernels that define what an operator computes, without XNNPACK."""
+def reference_kernels(model: Path, choice: EngineChoice) -> Engine:
+    """Open a model on the kernels that define what an operator computes, without XNNPACK."""
+    import_interpreter(choice)
+    from ai_edge_litert.interpreter import OpResolverType
 
-    def __init__(self, model: Path, choice: EngineChoice) -> None:
-        import_interpreter(choice)
-        from ai_edge_litert.interpreter import OpResolverType
-
-        self.options = {"experimental_op_resolver_type": OpResolverType.BUILTIN_REF}  # type: ignore[misc]
-        super().__init__(model, choice, None)
+    return Engine(model, choice, None, options={"experimental_op_resolver_type": OpResolverType.BUILTIN_REF})
 
 
 def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progress: Progress) -> DriftSource:
@@ -141,7 +139,7 @@ def _recorded(path: Path, candidate: ModelPredictor) -> dict[str, list[float]]:
         raise SourceError(
             f"--recorded {path} cannot be read ({error!r}): write it with irv2-predict --record on the device"
         ) from error
-    if sha256 != model_sha256(candidate.path, candidate.classifier.artifact) or labels != candidate.labels:
+    if sha256 != flatbuffer_sha256(candidate.path, candidate.classifier.artifact) or labels != candidate.labels:
         raise SourceError(
             f"--recorded {path} is of another model than {candidate.path}: record the candidate on the device"
         )

@@ -14,6 +14,7 @@ from convert.images.dataset import ImageSet
 from convert.statistics import metrics
 from convert.statistics.verdict import FIXED, INTERVALS, Change, Gate, Limits, PairedCounts, judge_counts
 from edge_runtime.arrays import Array
+from edge_runtime.logits import centred, log_probabilities
 
 TOP = 5
 MOST_LISTED = 100
@@ -131,7 +132,7 @@ def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
     same = metrics.agreement_top_k(p, q, 1)
     near_ties, confident = flip_counts(comparison)
     step = max(comparison.reference.step, comparison.candidate.step)
-    logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x, step)) for x in (p, q))
+    logits, candidate_logits = (centred(log_probabilities(x, step)) for x in (p, q))
     return Drift(
         images=len(same),
         classes=len(comparison.labels),
