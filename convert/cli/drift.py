@@ -27,11 +27,11 @@ from convert.system.progress import Progress
 FILE = click.Path(path_type=Path)
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
-APART = {
+EXCLUDES = {
     "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
-"""Option -> options that have no meaning beside it."""
+"""Option -> options that mean nothing together with it."""
 HINTS = {
     "shard": "a shard has no verdict, pass it to irv2-drift merge",
     "scheduler": "run it without a scheduler, --images-size 10 is enough",
@@ -105,7 +105,7 @@ def drift() -> None:
 
 
 @drift.command(
-    GATE, epilog="The word `gate` may be left out. `irv2-drift merge --help`: what several --shard runs found, as one."
+    GATE, epilog="The word `gate` may be left out. To judge several --shard runs as one, see `irv2-drift merge --help`."
 )
 @click.argument("candidate", type=FILE, required=False)
 @click.option(
@@ -175,7 +175,7 @@ def _check_together(options: GateOptions) -> None:
     """Refuse options that would be ignored."""
     if options.candidate is None and options.save_reference is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
-    for option, others in APART.items():
+    for option, others in EXCLUDES.items():
         other = next((other for other in others if getattr(options, other)), None)
         if getattr(options, option) and other is not None:
             raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
@@ -215,9 +215,9 @@ def _run(request: DriftRequest, options: GateOptions, progress: Progress) -> Dri
 @ci.output_options
 @one_line_errors
 def merge(shards: tuple[Path, ...], **options: Any) -> None:
-    """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
+    """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have.
 
-    Exit codes are those of the run.
+    The exit codes are those of `irv2-drift gate`.
     """
     chosen = VerdictOptions(**options)
     show(drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, chosen.limits), chosen)

@@ -186,9 +186,9 @@ def load(path: Path) -> StoredPredictions:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
         if header["version"] not in FORMAT_VERSIONS:
+            known = " and ".join(map(str, FORMAT_VERSIONS))
             raise SourceError(
-                f"reference {path} has format version {header['version']}, this version reads {FORMAT_VERSIONS}: "
-                "save it again"
+                f"reference {path} has format version {header['version']}, this version reads {known}: save it again"
             )
         checksum = header.pop("checksum")
         if checksum != _checksum(header, probabilities):
