@@ -1,4 +1,4 @@
-"""An interpreter whose intermediate tensors can be read: for calibration and for logits."""
+"""An interpreter whose intermediate tensors can be read, for calibration and for logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_runtime.engines import Engine, choose_engine
 
 
 class RecordingEngine(Engine):
-    """LiteRT with every tensor kept after a run."""
+    """LiteRT that keeps every tensor after a run."""
 
     options: ClassVar[dict[str, Any]] = {"experimental_preserve_all_tensors": True}
 
@@ -22,12 +22,12 @@ class RecordingEngine(Engine):
         super().__init__(model, choose_engine("litert"), threads)
 
     def tensor(self, index: int) -> npt.NDArray[Any]:
-        """A copy of a tensor of the last run."""
+        """Return a copy of a tensor of the last run."""
         return np.asarray(self._interpreter.get_tensor(index))
 
 
 def logits_tensor(graph: TfliteGraph) -> int:
-    """Index of the tensor that the last softmax reads.
+    """Return the index of the tensor that the last softmax reads.
 
     Raises:
         LoweringError: the model does not end in a softmax.

@@ -264,5 +264,5 @@ def test_a_model_of_several_subgraphs_is_refused() -> None:
         return tf.while_loop(lambda y: tf.reduce_sum(y) < 10, lambda y: [y + 1], [x])[0]
 
     model = tf.lite.TFLiteConverter.from_concrete_functions([branches.get_concrete_function()], branches).convert()
-    with pytest.raises(LoweringError, match="the model has 3 subgraphs: a classifier here has one"):
+    with pytest.raises(LoweringError, match="the model has 3 subgraphs: a classifier has one"):
         TfliteGraph(bytes(model))
