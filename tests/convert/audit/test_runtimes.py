@@ -13,7 +13,16 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from convert.audit import runtimes
-from convert.audit.runtimes import Need, check_target, needs, oldest_runtime, overpromised, refuse_newer, too_new
+from convert.audit.runtimes import (
+    Need,
+    check_target,
+    needs,
+    oldest_runtime,
+    oldest_with,
+    overpromised,
+    refuse_newer,
+    unmet,
+)
 from convert.errors import LoweringError, QuantizationError
 from convert.tflite.graph import TfliteGraph, has_constants_outside
 from tests.convert.networks import plain_dynamic, residual_network
@@ -93,7 +102,7 @@ def test_a_younger_runtime_has_every_operator_of_an_older_one() -> None:
     ],
 )
 def test_operators_came_when_tensorflow_says_or_later(operator: str, version: int, tensorflow: str, first: str) -> None:
-    assert runtimes.first_with(Need(operator, version, "")) == first
+    assert oldest_with([Need(operator, version, "")]) == first
     assert [int(part) for part in first.rpartition("-")[2].split(".")] >= [int(p) for p in tensorflow.split(".")[:2]]
 
 
@@ -127,7 +136,7 @@ def test_an_operator_that_is_too_new_is_named_with_its_version_and_where_it_came
         "tflite-runtime-2.14 cannot run this model, it lacks CONV_2D version 8 (since tensorflow-2.15): "
         "tensorflow-2.15 is the oldest that can, or choose another scheme"
     )
-    assert [need.text for need in too_new(model, "tflite-runtime-2.14")] == ["CONV_2D version 8"]
+    assert [need.text for need in unmet(needs(model), "tflite-runtime-2.14")] == ["CONV_2D version 8"]
 
 
 def test_a_custom_operator_is_in_no_runtime(float_model: bytes) -> None:
@@ -170,7 +179,7 @@ def test_what_is_no_model_is_refused() -> None:
 def test_a_stated_minimum_that_admits_a_runtime_that_cannot_is_seen_through(
     stated: str, false: list[str], dynamic: bytes
 ) -> None:
-    assert overpromised(dynamic, stated) == false
+    assert overpromised(needs(dynamic), stated) == false
 
 
 def test_float_weights_ask_for_no_kernel() -> None:
