@@ -1,4 +1,4 @@
-"""Which runtimes run a model: the table against the runtime that is here, and models against the table."""
+"""Which runtimes can run a model: the table against the runtime installed here, and models against the table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def dynamic(float_model: bytes) -> bytes:
 
 
 def with_operator(model: bytes, code: int, version: int, custom: bytes | None = None) -> bytes:
-    """The model, listing an operator that it does not use."""
+    """Add an operator code to a model that no operator of it uses."""
     graph, listed = TfliteGraph(model), schema.OperatorCodeT()
     listed.builtinCode, listed.deprecatedBuiltinCode, listed.version = code, min(code, 127), version
     listed.customCode = custom
@@ -53,7 +53,7 @@ def with_operator(model: bytes, code: int, version: int, custom: bytes | None = 
 
 
 def test_the_table_has_what_the_runtime_here_opens_and_computes() -> None:
-    """Measured again with the interpreter that is installed, where the table has that one."""
+    """Measure the installed interpreter again, if the table has that release."""
     release = importlib.metadata.version("ai-edge-litert")
     with TABLE.open() as file:
         (_, *names), (_, *releases), *rows = csv.reader(file)
@@ -113,7 +113,7 @@ def test_a_model_needs_its_operators_its_types_and_what_its_weighted_operators_c
 
 
 def test_what_opens_but_answers_wrongly_is_refused(dynamic: bytes) -> None:
-    """Versions say 1; tflite-runtime 2.14 takes the first channel's scale for all of them."""
+    """All versions are 1, but tflite-runtime 2.14 applies the first channel's scale to all channels."""
     assert max(version for _, version, _ in TfliteGraph(dynamic).operator_kinds()) == 1
     with pytest.raises(QuantizationError, match=r"tflite-runtime-2\.14 cannot run this model, it lacks FULLY_C"):
         refuse_newer(dynamic, "tflite-runtime-2.14")
@@ -128,7 +128,7 @@ def test_a_float_model_of_old_operators_runs_everywhere(target: str, float_model
 
 
 def test_an_operator_that_is_too_new_is_named_with_its_version_and_where_it_came(float_model: bytes) -> None:
-    """A runtime looks every listed operator up, used or not."""
+    """A runtime looks up every listed operator, used or not."""
     model = with_operator(float_model, schema.BuiltinOperator.CONV_2D, 8)
     with pytest.raises(QuantizationError) as caught:
         refuse_newer(model, "tflite-runtime-2.14")
@@ -183,6 +183,5 @@ def test_a_stated_minimum_that_admits_a_runtime_that_cannot_is_seen_through(
 
 
 def test_float_weights_ask_for_no_kernel() -> None:
-    assert {need.row for need in needs(tiny_flatbuffer())} == {
-        "MEAN", "FULLY_CONNECTED", "SOFTMAX", "type-float32", "type-int32",
-    }  # fmt: skip
+    rows = {need.row for need in needs(tiny_flatbuffer())}
+    assert rows == {"MEAN", "FULLY_CONNECTED", "SOFTMAX", "type-float32", "type-int32"}
