@@ -7,11 +7,12 @@ quantization specification: int8 weights are symmetric, their zero point is 0; s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from convert.audit.constant_folding import is_foldable
-from convert.audit.findings import ERROR, NOTE, SEVERITIES, WARNING, Check, Finding, plural
+from convert.audit.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, plural
 from convert.audit.operators import ClassifiedGraph, ClassifiedOperator, StoredWeights
 from edge_runtime.arrays import Array
 
@@ -31,6 +32,31 @@ LIMITS = {
 }
 SYMMETRIC = ("int2", "int4", "int16", "int32", "int64")
 NARROW = ("int4", "uint4", "int2")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check for one defect that tensors or operators can have.
+
+    Attributes:
+        find: graph -> names of the tensors or operators with the defect.
+        name, severity: see `Finding`.
+        what: see `Finding`; {} stands for the count.
+        noun: what is counted.
+    """
+
+    find: Callable[[ClassifiedGraph], Iterable[str]]
+    name: str
+    severity: str
+    what: str
+    noun: str = "tensor"
+
+    def __call__(self, graph: ClassifiedGraph) -> Iterator[Finding]:
+        """Yield one finding if the graph has the defect anywhere."""
+        where = tuple(self.find(graph))
+        if where:
+            what = self.what.format(plural(len(where), self.noun))
+            yield Finding(self.name, self.severity, what, REMEDIES[self.name], where)
 
 
 def find_all(graph: ClassifiedGraph) -> list[Finding]:
@@ -90,9 +116,8 @@ def weights_hardly_used(graph: ClassifiedGraph) -> Iterator[Finding]:
             where.append(f"{operator}: {low} of {len(used)} channels, {used[used > 0].min():.0%} at least")
     if where:
         count = f"{plural(channels, 'channel')} in {plural(len(where), 'operator')}"
-        remedy = "quantize per channel with scales from the weights' own maximum"
         what = f"{count} whose weights use less than half of their range"
-        yield Finding("weights-hardly-used", WARNING, what, remedy, tuple(where))
+        yield Finding("weights-hardly-used", WARNING, what, REMEDIES["weights-hardly-used"], tuple(where))
 
 
 def weights_zero(graph: ClassifiedGraph) -> Iterator[Finding]:
@@ -101,8 +126,8 @@ def weights_zero(graph: ClassifiedGraph) -> Iterator[Finding]:
     where = [f"{name}: {plural(count, 'channel')}" for name, count in zeros.items() if count]
     if where:
         count = f"{plural(sum(zeros.values()), 'channel')} in {plural(len(where), 'operator')}"
-        remedy = "expected in a pruned network; otherwise the scale was far too large"
-        yield Finding("weights-zero", NOTE, f"{count} with no weight but zero", remedy, tuple(where))
+        what = f"{count} with no weight but zero"
+        yield Finding("weights-zero", NOTE, what, REMEDIES["weights-zero"], tuple(where))
 
 
 def float_islands(graph: ClassifiedGraph) -> Iterator[Finding]:
@@ -113,13 +138,9 @@ def float_islands(graph: ClassifiedGraph) -> Iterator[Finding]:
         kinds = ", ".join(dict.fromkeys(operator.label for operator in members))
         if runs:
             count = f"{plural(len(runs), f'float {role}')} of {plural(len(members), 'operator')}"
-            yield Finding(
-                f"float-{role}",
-                WARNING,
-                f"{count} ({kinds}) before or between integers",
-                "quantize them, or replace what has no integer kernel",
-                tuple(f"{', '.join(run.reads) or 'constants'} -> {', '.join(run.writes)}" for run in runs),
-            )
+            what = f"{count} ({kinds}) before or between integers"
+            where = tuple(f"{', '.join(run.reads) or 'constants'} -> {', '.join(run.writes)}" for run in runs)
+            yield Finding(f"float-{role}", WARNING, what, REMEDIES[f"float-{role}"], where)
 
 
 def round_trips(graph: ClassifiedGraph) -> Iterator[str]:
@@ -164,87 +185,47 @@ def types_narrow(graph: ClassifiedGraph) -> Iterator[str]:
 
 
 CHECKS: tuple[Callable[[ClassifiedGraph], Iterable[Finding]], ...] = (
-    Check(
-        scales_invalid,
-        "scale-invalid",
-        ERROR,
-        "{} with a scale that is zero, negative or not finite",
-        "calibrate with images that make every layer answer, and quantize again",
-    ),
-    Check(
-        scales_huge,
-        "scale-huge",
-        ERROR,
-        f"{{}} with a scale over {HUGE_SCALE:g}",
-        "look for an activation that explodes on the calibration images, or a constant that stands for infinity",
-    ),
-    Check(
-        scale_counts_wrong, "scale-count", ERROR, "{} whose scales are neither one nor one a channel", "quantize again"
-    ),
-    Check(
-        zero_points_invalid,
-        "zero-point-invalid",
-        ERROR,
-        "{} with a zero point that their type cannot have",
-        "quantize again",
-    ),
-    Check(
-        operators_custom,
-        "operator-custom",
-        WARNING,
-        "{} that the runtime does not have",
-        "convert with built-in operators alone; Flex operators need TensorFlow on the device",
-        "custom operator",
-    ),
+    Check(scales_invalid, "scale-invalid", ERROR, "{} with a scale that is zero, negative or not finite"),
+    Check(scales_huge, "scale-huge", ERROR, f"{{}} with a scale over {HUGE_SCALE:g}"),
+    Check(scale_counts_wrong, "scale-count", ERROR, "{} whose scales are neither one nor one a channel"),
+    Check(zero_points_invalid, "zero-point-invalid", ERROR, "{} with a zero point that their type cannot have"),
+    Check(operators_custom, "operator-custom", WARNING, "{} that the runtime does not have", "custom operator"),
     float_islands,
-    Check(
-        weights_per_tensor,
-        "weights-per-tensor",
-        WARNING,
-        "{} with one scale for all channels of their weights",
-        "quantize per channel: channels with small weights lose bits",
-    ),
+    Check(weights_per_tensor, "weights-per-tensor", WARNING, "{} with one scale for all channels of their weights"),
     weights_hardly_used,
     Check(
         constants_unfolded,
         "constant-unfolded",
         WARNING,
         "{} with a constant beside a convolution or dense operator",
-        "fold them into its weights and bias before quantizing",
         "arithmetic operator",
     ),
-    Check(
-        round_trips,
-        "round-trip",
-        WARNING,
-        "{} of DEQUANTIZE and QUANTIZE with nothing between",
-        "quantize with one scale on both sides, or let one QUANTIZE requantize",
-        "pair",
-    ),
-    Check(
-        shapes_dynamic,
-        "shape-dynamic",
-        WARNING,
-        "{} of a shape known only at run time",
-        "export with a static batch of 1: GPU and NPU delegates refuse the others",
-    ),
-    Check(
-        requantizations,
-        "requantization",
-        NOTE,
-        "{} from one scale to another",
-        "give what is concatenated or added one scale",
-        "requantization",
-    ),
+    Check(round_trips, "round-trip", WARNING, "{} of DEQUANTIZE and QUANTIZE with nothing between", "pair"),
+    Check(shapes_dynamic, "shape-dynamic", WARNING, "{} of a shape known only at run time"),
+    Check(requantizations, "requantization", NOTE, "{} from one scale to another", "requantization"),
     weights_zero,
-    Check(
-        types_narrow,
-        "type-narrow",
-        NOTE,
-        "{} of fewer than 8 bits",
-        "measure on the device: many kernels unpack them first, or are missing",
-    ),
+    Check(types_narrow, "type-narrow", NOTE, "{} of fewer than 8 bits"),
 )
+
+REMEDIES = {
+    "scale-invalid": "calibrate with images that make every layer answer, and quantize again",
+    "scale-huge": "look for an activation that explodes on the calibration images, or a constant that stands for "
+    "infinity",
+    "scale-count": "quantize again",
+    "zero-point-invalid": "quantize again",
+    "operator-custom": "convert with built-in operators alone; Flex operators need TensorFlow on the device",
+    "float-island": "quantize them, or replace what has no integer kernel",
+    "float-stem": "quantize them, or replace what has no integer kernel",
+    "weights-per-tensor": "quantize per channel: channels with small weights lose bits",
+    "weights-hardly-used": "quantize per channel with scales from the weights' own maximum",
+    "constant-unfolded": "fold them into its weights and bias before quantizing",
+    "round-trip": "quantize with one scale on both sides, or let one QUANTIZE requantize",
+    "shape-dynamic": "export with a static batch of 1: GPU and NPU delegates refuse the others",
+    "requantization": "give what is concatenated or added one scale",
+    "weights-zero": "expected in a pruned network; otherwise the scale was far too large",
+    "type-narrow": "measure on the device: many kernels unpack them first, or are missing",
+}
+"""Check -> what to do about what it finds."""
 
 
 def _scaled(graph: ClassifiedGraph) -> Iterator[tuple[str, Array]]:

@@ -1,11 +1,8 @@
-"""Findings: what a check reports of a graph, and how."""
+"""Findings: what a check reports about a graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-
-from convert.audit.operators import ClassifiedGraph
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """The numbers cannot be right; accuracy, speed or portability is lost; worth knowing."""
@@ -29,32 +26,6 @@ class Finding:
     what: str
     remedy: str
     where: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check that reports the tensors or operators of a graph that have one defect.
-
-    Attributes:
-        find: graph -> names of the tensors or operators with the defect.
-        name, severity, remedy: of the `Finding`.
-        what: as in `Finding`; {} stands for the count.
-        noun: what is counted.
-    """
-
-    find: Callable[[ClassifiedGraph], Iterable[str]]
-    name: str
-    severity: str
-    what: str
-    remedy: str
-    noun: str = "tensor"
-
-    def __call__(self, graph: ClassifiedGraph) -> Iterator[Finding]:
-        """Yield one finding where the graph has the defect anywhere."""
-        where = tuple(self.find(graph))
-        if where:
-            what = self.what.format(plural(len(where), self.noun))
-            yield Finding(self.name, self.severity, what, self.remedy, where)
 
 
 def plural(count: int, noun: str) -> str:

@@ -10,16 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.tflite.schema import (
-    SCHEMA,
-    add_buffer,
-    add_tensor,
-    as_bytes,
-    from_bytes,
-    new_operator,
-    set_metadata,
-    to_flatbuffer,
-)
+from convert.tflite import schema
+from convert.tflite.schema import SCHEMA
 from edge_runtime.arrays import Array
 
 INPUT_NAME, OUTPUT_NAME = "serving_default_image:0", "StatefulPartitionedCall:0"
@@ -41,23 +33,23 @@ class FloatWriter:
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> int:
         """Add a float32 tensor that is computed at run time, and return its index."""
-        return add_tensor(self._graph, name, shape, "float32", 0)
+        return schema.add_tensor(self._model, name, shape, "float32", 0)
 
     def constant(self, name: str, values: Array) -> int:
         """Add a float32 or int32 tensor that holds `values`, and return its index."""
-        return add_tensor(self._graph, name, values.shape, values.dtype.name, add_buffer(self._model, values))
+        return schema.add_constant(self._model, name, values)
 
     def set_values(self, index: int, values: Array) -> None:
         """Replace the values of a constant."""
-        self._buffer(index).data = as_bytes(values)
+        self._buffer(index).data = schema.as_bytes(values)
 
     def values(self, index: int) -> Array:
         """Return the values of a float32 constant."""
-        return from_bytes(self._buffer(index).data, "float32", self._graph.tensors[index].shape)
+        return schema.from_bytes(self._buffer(index).data, "float32", self._graph.tensors[index].shape)
 
     def operator(self, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
         """Add an operator and return it; options not given keep the schema's defaults, and can still be changed."""
-        operator = new_operator(self._model, kind, inputs, output, **options)
+        operator = schema.new_operator(self._model, kind, inputs, output, **options)
         self._graph.operators.append(operator)
         return operator
 
@@ -74,8 +66,8 @@ class FloatWriter:
         signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
         signature.inputs, signature.outputs = [_named(b"image", image)], [_named(b"probabilities", probabilities)]
         self._model.signatureDefs = [signature]
-        set_metadata(self._model, "min_runtime_version", MINIMUM_RUNTIME.ljust(16, b"\0"))
-        return to_flatbuffer(self._model)
+        schema.set_metadata(self._model, "min_runtime_version", MINIMUM_RUNTIME.ljust(16, b"\0"))
+        return schema.to_flatbuffer(self._model)
 
     def _buffer(self, index: int) -> Any:
         return self._model.buffers[self._graph.tensors[index].buffer]

@@ -14,22 +14,13 @@ import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
 from convert.errors import LoweringError
+from convert.tflite import schema
 from convert.tflite.operators import Operator
-from convert.tflite.schema import (
-    SCHEMA,
-    add_buffer,
-    add_tensor,
-    as_bytes,
-    from_bytes,
-    names_of,
-    new_operator,
-    set_metadata,
-    to_flatbuffer,
-)
+from convert.tflite.schema import SCHEMA
 from edge_runtime.arrays import Array
 
-_OPERATOR_NAMES = names_of(SCHEMA.BuiltinOperator)
-_TYPE_NAMES = names_of(SCHEMA.TensorType)
+_OPERATOR_NAMES = schema.names_of(SCHEMA.BuiltinOperator)
+_TYPE_NAMES = schema.names_of(SCHEMA.TensorType)
 
 
 class TfliteGraph:
@@ -54,7 +45,7 @@ class TfliteGraph:
 
     def to_bytes(self) -> bytes:
         """Return the flatbuffer."""
-        return to_flatbuffer(self._model)
+        return schema.to_flatbuffer(self._model)
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -171,7 +162,7 @@ class TfliteGraph:
 
     def constant(self, index: int) -> Array:
         """Return the values of a constant tensor; those of less than a byte as int8."""
-        return from_bytes(np.asarray(self._buffer(index).data, np.uint8), self.dtype(index), self.shape(index))
+        return schema.from_bytes(np.asarray(self._buffer(index).data, np.uint8), self.dtype(index), self.shape(index))
 
     def dequantized(self, index: int) -> npt.NDArray[np.float64]:
         """Return scale * (q - zero_point) of a quantized constant, with one scale or one per channel."""
@@ -194,8 +185,8 @@ class TfliteGraph:
         tensor = self._graph.tensors[index]
         tensor.shape = np.array(values.shape, np.int32)
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
-            tensor.buffer = add_buffer(self._model, None)
-        self._buffer(index).data = as_bytes(values)
+            tensor.buffer = schema.add_buffer(self._model, None)
+        self._buffer(index).data = schema.as_bytes(values)
 
     def shift_input(self, offset: float, name: str) -> None:
         """Insert an ADD of a constant behind the input; the tensor it writes, `name`, replaces the input everywhere."""
@@ -205,15 +196,14 @@ class TfliteGraph:
         for operator in self._graph.operators:
             inputs = [shifted if i == source else i for i in operator.inputs]
             operator.inputs = np.array(inputs, np.int32)
-        add_tensor(self._graph, name, self._graph.tensors[source].shape, "float32", add_buffer(self._model, None))
-        values = add_buffer(self._model, np.array([offset], np.float32))
-        constant = add_tensor(self._graph, f"{name}/offset", [1], "float32", values)
-        operator = new_operator(self._model, "ADD", [source, constant], shifted)
+        schema.add_tensor(self._model, name, self.shape(source), "float32", schema.add_buffer(self._model, None))
+        constant = schema.add_constant(self._model, f"{name}/offset", np.array([offset], np.float32))
+        operator = schema.new_operator(self._model, "ADD", [source, constant], shifted)
         self._graph.operators.insert(0, operator)
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""
-        set_metadata(self._model, name, content)
+        schema.set_metadata(self._model, name, content)
 
     def metadata(self, name: str) -> bytes | None:
         """Return the content of a metadata entry; None when there is no such entry."""

@@ -64,14 +64,20 @@ def add_buffer(model: Any, values: Array | None) -> int:
     return len(model.buffers) - 1
 
 
-def add_tensor(graph: Any, name: str, shape: Any, dtype: str, buffer: int) -> int:
-    """Add a tensor of a numpy `dtype` to a subgraph, and return its index."""
+def add_tensor(model: Any, name: str, shape: Any, dtype: str, buffer: int) -> int:
+    """Add a tensor of a numpy `dtype` to the first subgraph of a model, and return its index."""
     tensor = SCHEMA.TensorT()
     tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
     tensor.type = getattr(SCHEMA.TensorType, dtype.upper())
     tensor.buffer, tensor.hasRank = buffer, True
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
+    tensors = model.subgraphs[0].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
+def add_constant(model: Any, name: str, values: Array) -> int:
+    """Add a tensor with values to the first subgraph of a model, and return its index."""
+    return add_tensor(model, name, values.shape, values.dtype.name, add_buffer(model, values))
 
 
 def new_operator(model: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
