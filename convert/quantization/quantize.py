@@ -23,7 +23,7 @@ from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTIONS, DENSE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 Ranges = dict[str, tuple[float, float]]
 HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", DENSE, "SOFTMAX")
