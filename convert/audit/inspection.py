@@ -103,7 +103,7 @@ def inspect_model(model: bytes) -> Inspection:
         LoweringError: the bytes are not a TFLite model.
     """
     tensors = TfliteGraph(model)
-    graph, needs = ClassifiedGraph(tensors), runtimes.needs(model)
+    graph, needs = ClassifiedGraph(tensors), runtimes.needs(tensors)
     ends = {"input": tensors.inputs, "output": tensors.outputs}
     outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
     return Inspection(
@@ -160,7 +160,7 @@ def to_json(file: InspectedFile, target: str | None) -> dict[str, Any]:
 
 
 def _compared(flatbuffer: bytes, target: str) -> dict[str, Any]:
-    missing = runtimes.unmet(runtimes.needs(flatbuffer), target)
+    missing = runtimes.unmet(runtimes.needs(TfliteGraph(flatbuffer)), target)
     return {
         "name": target,
         "lacks": [{"need": need.text, "since": runtimes.oldest_with([need])} for need in missing],

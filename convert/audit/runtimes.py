@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from convert.errors import QuantizationError
-from convert.tflite.graph import TfliteGraph, has_constants_outside
+from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CLASSIFIER_KINDS
 
 TABLE = "operator_versions.csv"
@@ -68,13 +68,8 @@ def check_target(target: str) -> None:
         raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(runtimes())}")
 
 
-def needs(model: bytes) -> list[Need]:
-    """Return what a runtime must have to run a flatbuffer, each need once.
-
-    Raises:
-        LoweringError: the bytes are not a TFLite model.
-    """
-    graph = TfliteGraph(model)
+def needs(graph: TfliteGraph) -> list[Need]:
+    """Return what a runtime must have to run a model, each need once."""
     found = [
         Need(custom, 1, f"{custom} (custom)") if name == "CUSTOM" else Need(name, version, f"{name} version {version}")
         for name, version, custom in graph.operator_kinds()
@@ -82,7 +77,7 @@ def needs(model: bytes) -> list[Need]:
     types = dict.fromkeys(graph.dtype(i) for i in range(graph.tensor_count()))
     found += [Need(f"type-{dtype}", 1, f"tensors of type {dtype}") for dtype in types]
     found += _kernels(graph)
-    if has_constants_outside(model):
+    if graph.had_constants_outside:
         found.append(Need("constants-outside", 1, "constants outside the flatbuffer"))
     return list(dict.fromkeys(found))
 
@@ -112,8 +107,12 @@ def oldest_with(wanted: Sequence[Need]) -> str | None:
 
 
 def oldest_runtime(model: bytes) -> str | None:
-    """Return the oldest runtime that can run a flatbuffer; None when none can."""
-    return oldest_with(needs(model))
+    """Return the oldest runtime that can run a flatbuffer; None when none can.
+
+    Raises:
+        LoweringError: the bytes are not a TFLite model.
+    """
+    return oldest_with(needs(TfliteGraph(model)))
 
 
 def overpromised(wanted: Sequence[Need], stated: str) -> list[str]:
@@ -139,7 +138,7 @@ def refuse_newer(model: bytes, target: str) -> None:
         LoweringError: the bytes are not a TFLite model.
     """
     check_target(target)
-    wanted = needs(model)
+    wanted = needs(TfliteGraph(model))
     missing = unmet(wanted, target)
     if missing:
         oldest = oldest_with(wanted)

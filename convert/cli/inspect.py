@@ -87,7 +87,7 @@ def _places(places: tuple[str, ...]) -> str:
 
 
 def _short(name: str) -> str:
-    """Return the last two parts of a name: a path, or the paths of fused layers joined by semicolons."""
+    """Return the last two parts of the first path in a name; converters join the paths of fused layers with ";"."""
     return "/".join(name.split(";", maxsplit=1)[0].split("/")[-2:])
 
 

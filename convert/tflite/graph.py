@@ -26,6 +26,10 @@ _TYPE_NAMES = schema.names_of(SCHEMA.TensorType)
 class TfliteGraph:
     """The only subgraph of a TFLite model.
 
+    Attributes:
+        had_constants_outside: whether the model kept constants behind its flatbuffer, as large ones do; they are moved
+            into it.
+
     Raises:
         LoweringError: the bytes are not a TFLite model, or it has several subgraphs.
     """
@@ -33,6 +37,8 @@ class TfliteGraph:
     def __init__(self, model: bytes) -> None:
         try:
             self._model = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+            root = SCHEMA.Model.GetRootAs(model)
+            self.had_constants_outside = any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
         except Exception as error:  # the parser raises anything where offsets are damaged
             raise LoweringError(f"this is not a TFLite flatbuffer: {type(error).__name__} {error}") from error
         if len(self._model.subgraphs) != 1:
@@ -236,12 +242,6 @@ class TfliteGraph:
 
     def _buffer(self, index: int) -> Any:
         return self._model.buffers[self._graph.tensors[index].buffer]
-
-
-def has_constants_outside(model: bytes) -> bool:
-    """Return whether a model keeps constants behind its flatbuffer, as large ones do; `TfliteGraph` moves them in."""
-    root = SCHEMA.Model.GetRootAs(model)
-    return any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
 
 
 def _indices(vector: Any) -> tuple[int, ...]:

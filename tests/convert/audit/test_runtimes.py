@@ -24,7 +24,7 @@ from convert.audit.runtimes import (
     unmet,
 )
 from convert.errors import LoweringError, QuantizationError
-from convert.tflite.graph import TfliteGraph, has_constants_outside
+from convert.tflite.graph import TfliteGraph
 from tests.convert.networks import plain_dynamic, residual_network
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
@@ -107,7 +107,7 @@ def test_operators_came_when_tensorflow_says_or_later(operator: str, version: in
 
 
 def test_a_model_needs_its_operators_its_types_and_what_its_weighted_operators_compute(dynamic: bytes) -> None:
-    rows = {need.row: need.version for need in needs(dynamic)}
+    rows = {need.row: need.version for need in needs(TfliteGraph(dynamic))}
     assert rows["CONV_2D"] == rows["CONCATENATION"] == rows["type-int8"] == rows["type-float32"] == 1
     assert {row for row in rows if ":" in row} == {"CONV_2D:float32:int8:per-channel", PER_CHANNEL}
 
@@ -136,7 +136,7 @@ def test_an_operator_that_is_too_new_is_named_with_its_version_and_where_it_came
         "tflite-runtime-2.14 cannot run this model, it lacks CONV_2D version 8 (since tensorflow-2.15): "
         "tensorflow-2.15 is the oldest that can, or choose another scheme"
     )
-    assert [need.text for need in unmet(needs(model), "tflite-runtime-2.14")] == ["CONV_2D version 8"]
+    assert [need.text for need in unmet(needs(TfliteGraph(model)), "tflite-runtime-2.14")] == ["CONV_2D version 8"]
 
 
 def test_a_custom_operator_is_in_no_runtime(float_model: bytes) -> None:
@@ -147,12 +147,12 @@ def test_a_custom_operator_is_in_no_runtime(float_model: bytes) -> None:
 
 
 def test_constants_behind_the_flatbuffer_need_a_runtime_that_looks_there(float_model: bytes) -> None:
-    assert not has_constants_outside(float_model)
     graph = TfliteGraph(float_model)
+    assert not graph.had_constants_outside
     for buffer in graph._model.buffers[2:3]:
         buffer.offset, buffer.size, buffer.data = 4096, 4, None
     model = graph.to_bytes().ljust(1 << 20, b"\0")
-    assert has_constants_outside(model)
+    assert TfliteGraph(model).had_constants_outside
     assert oldest_runtime(model) == "tflite-runtime-2.14"
 
 
@@ -179,9 +179,9 @@ def test_what_is_no_model_is_refused() -> None:
 def test_a_stated_minimum_that_admits_a_runtime_that_cannot_is_seen_through(
     stated: str, false: list[str], dynamic: bytes
 ) -> None:
-    assert overpromised(needs(dynamic), stated) == false
+    assert overpromised(needs(TfliteGraph(dynamic)), stated) == false
 
 
 def test_float_weights_ask_for_no_kernel() -> None:
-    rows = {need.row for need in needs(tiny_flatbuffer())}
+    rows = {need.row for need in needs(TfliteGraph(tiny_flatbuffer()))}
     assert rows == {"MEAN", "FULLY_CONNECTED", "SOFTMAX", "type-float32", "type-int32"}
