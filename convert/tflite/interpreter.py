@@ -1,15 +1,14 @@
-"""An interpreter whose intermediate tensors can be read, for calibration and for logits."""
+"""An interpreter whose intermediate tensors can be read: for calibration and for logits."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
+from edge_runtime.arrays import Array
 from edge_runtime.engines import Engine, choose_engine
 
 
@@ -20,7 +19,7 @@ class RecordingEngine(Engine):
         options = {"experimental_preserve_all_tensors": True}
         super().__init__(model, choose_engine("litert"), threads, options=options)
 
-    def tensor(self, index: int) -> npt.NDArray[Any]:
+    def tensor(self, index: int) -> Array:
         """Return a copy of a tensor of the last run."""
         return np.asarray(self._interpreter.get_tensor(index))
 
