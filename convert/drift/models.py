@@ -5,7 +5,7 @@ Whatever it is, it has labels, and gives probabilities for images; the shipped `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +120,7 @@ def open_model(path: Path, options: ModelOptions) -> Iterator[ModelPredictor]:
 
 @contextmanager
 def open_reference(
-    path: Path, options: ModelOptions, images: ImageSet, scratch: Path, stage: Callable[[str], None]
+    path: Path, options: ModelOptions, images: ImageSet, scratch: Path, progress: Progress
 ) -> Iterator[Predictor]:
     """A reference of any kind.
 
@@ -129,7 +129,7 @@ def open_reference(
         options: of a model without a card.
         images: pictures of which a lowered Keras model is compared on a few.
         scratch: folder for it.
-        stage: told what takes long.
+        progress: told what takes long.
 
     Raises:
         EdgeError: a class of it that names the file.
@@ -138,7 +138,7 @@ def open_reference(
     if suffix == STORED_SUFFIX:
         yield stored_predictions.load(path)
     elif suffix in MODEL_SUFFIXES:
-        with _lowered(path, options, images, scratch, stage) as side:
+        with _lowered(path, options, images, scratch, progress) as side:
             yield side
     else:
         with open_model(path, options) as side:
@@ -147,7 +147,7 @@ def open_reference(
 
 @contextmanager
 def _lowered(
-    path: Path, options: ModelOptions, images: ImageSet, scratch: Path, stage: Callable[[str], None]
+    path: Path, options: ModelOptions, images: ImageSet, scratch: Path, progress: Progress
 ) -> Iterator[ModelPredictor]:
     """A Keras model is lowered first, which needs the [convert] extra."""
     from convert.lowering.lower import LoweringRequest, lower
@@ -160,8 +160,10 @@ def _lowered(
     source = ModelSource(str(path))
     source.check()
     few = images.paths[:COMPARED_WITH_KERAS]
-    lowered = lower(LoweringRequest(source, options.preprocessing, few, scratch / "reference.tflite"), stage)
-    with _classifier(lowered.path, options) as classifier:
+    lowered = lower(LoweringRequest(source, options.preprocessing, few, scratch), progress)
+    model = scratch / "reference.tflite"
+    model.write_bytes(lowered.model)
+    with _classifier(model, options) as classifier:
         yield ModelPredictor(str(path), classifier, lowered.weights_sha256, lowered.keras_sqnr_db)
 
 

@@ -195,7 +195,7 @@ def open_models(
     with (
         scratch_folder(Path(tempfile.gettempdir())) as scratch,
         open_model(request.candidate, request.candidate_options) as candidate,
-        open_reference(request.reference, request.reference_options, images, scratch, progress.stage) as reference,
+        open_reference(request.reference, request.reference_options, images, scratch, progress) as reference,
     ):
         if isinstance(reference, StoredPredictions):
             _check_stored(reference, request, candidate, checked or images)
@@ -242,7 +242,7 @@ def save_reference(
     stored_predictions.check_name(path)
     with (
         scratch_folder(Path(tempfile.gettempdir())) as scratch,
-        open_reference(reference, options, images, scratch, progress.stage) as side,
+        open_reference(reference, options, images, scratch, progress) as side,
     ):
         images.class_indices(side.labels)
         answers = predict_all(side, images, progress, "reference")
