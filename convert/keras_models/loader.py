@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from convert.keras_models import demo_weights, sources
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.inception_resnet_v2 import MINIMUM_INPUT_SIZE, inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
-from convert.keras_models.sources import DEMO, IMAGENET, ModelSource
+from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
 from convert.keras_models.weight_files import set_stored_weights
 from edge_runtime.hashing import file_sha256
 
@@ -68,15 +68,7 @@ def load(source: ModelSource) -> LoadedModel:
             the network cannot take.
     """
     source.check()
-    if source.weights is not None:
-        return _load_article(source.weights, source)
-    if source.model == DEMO:
-        return _load_demo(source)
-    if source.model == IMAGENET:
-        return _load_imagenet(source)
-    path = Path(source.model)
-    model = load_classifier(path, source.input_size)
-    return LoadedModel(model, model.name, None, file_sha256(path))
+    return LOADERS[source.origin](source)
 
 
 def _load_demo(source: ModelSource) -> LoadedModel:
@@ -89,8 +81,8 @@ def _load_demo(source: ModelSource) -> LoadedModel:
     return LoadedModel(model, ARTICLE, demo_weights.LABELS, file_sha256(path))
 
 
-def _load_article(path: Path, source: ModelSource) -> LoadedModel:
-    classes = source.classes or 0
+def _load_weights_file(source: ModelSource) -> LoadedModel:
+    path, classes = Path(source.weights or ""), source.classes or 0
     if classes < 2:
         raise SourceError(f"--classes {classes} is too few: a classifier has at least 2")
     model = _article_network(source.input_size or DEFAULT_INPUT_SIZE, classes)
@@ -111,6 +103,21 @@ def _load_imagenet(source: ModelSource) -> LoadedModel:
     # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
     model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(input_size, input_size, 3))
     return LoadedModel(model, "keras.applications InceptionResNetV2", labels, file_sha256(path))
+
+
+def _load_model_file(source: ModelSource) -> LoadedModel:
+    path = Path(source.model)
+    model = load_classifier(path, source.input_size)
+    return LoadedModel(model, model.name, None, file_sha256(path))
+
+
+LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {
+    DEMO: _load_demo,
+    IMAGENET: _load_imagenet,
+    WEIGHTS_FILE: _load_weights_file,
+    MODEL_FILE: _load_model_file,
+}
+"""Where a network can come from (see `ModelSource.origin`), and what loads it."""
 
 
 def _check_input_size(input_size: int) -> None:

@@ -11,6 +11,8 @@ from convert.errors import SourceError
 
 DEMO = "demo"
 IMAGENET = "imagenet"
+WEIGHTS_FILE = "weights file"
+MODEL_FILE = "model file"
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_SUFFIXES = (".h5", ".hdf5")
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
@@ -35,9 +37,16 @@ class ModelSource:
     input_size: int | None = None
 
     @property
+    def origin(self) -> str:
+        """Return which loader of `convert.keras_models.loader` reads it."""
+        if self.weights is not None:
+            return WEIGHTS_FILE
+        return self.model if self.model in (DEMO, IMAGENET) else MODEL_FILE
+
+    @property
     def is_ours(self) -> bool:
         """Return whether preprocessing and labels are known: those of the demo and the published ImageNet weights."""
-        return self.weights is None and self.model in (DEMO, IMAGENET)
+        return self.origin in (DEMO, IMAGENET)
 
     @property
     def file(self) -> Path | None:

@@ -1,4 +1,4 @@
-"""Walks over the graph of a functional Keras model; the only file that reads Keras' private `_keras_history` and nodes.
+"""Walk over the graph of a functional Keras model, by the history that Keras keeps of every symbolic tensor.
 
 Each symbolic tensor knows the call that made it: the operation (a layer, a nested model or a function of `keras.ops`),
 the number of the call, since layers can be shared, and the number of the output.
