@@ -9,10 +9,11 @@ import numpy as np
 
 from convert.errors import LoweringError
 from convert.keras_models.walk import before_softmax
-from convert.statistics.metrics import centred, sqnr_db
+from convert.statistics.metrics import sqnr_db
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from edge_runtime.arrays import Array
+from edge_runtime.logits import centred
 
 MINIMUM_SQNR_DB = 80.0
 """Below this the float model is another network: float32 rounding alone leaves well over 100 dB."""
