@@ -89,11 +89,10 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     calibration = find_images(calibration_data.CALIBRATION).sample(100)
     validation = find_images(calibration_data.VALIDATION).sample(images)
-    lowered = lower(
-        LoweringRequest(source, preprocessing, validation.paths[:8], folder / "float.tflite"), progress.stage
-    )
+    lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
+    (folder / "float.tflite").write_bytes(lowered.model)
     spec = input_spec(preprocessing, lowered.height, lowered.width)
-    network = FloatModel(lowered, lowered.path.read_bytes(), spec, lowered.labels or LABELS)
+    network = FloatModel(lowered, spec, lowered.labels or LABELS)
     pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
     for name, seen in (("calibration", [p for _, p in PixelReader(spec).read(calibration)]), ("validation", pixels)):
         np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))

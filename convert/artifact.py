@@ -23,6 +23,7 @@ from convert.reporting.outcome import Outcome
 from convert.statistics.verdict import FAIL, PASS, Gate
 from convert.system.progress import Progress
 from convert.tflite import artifact_writer
+from convert.tflite.tensor_names import layer_name
 from edge_runtime.benchmark import measure as measure_speed
 
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -61,7 +62,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         spent,
         calibration=calibration.to_json() if calibration is not None and recipe.scheme.calibrates else None,
         layers=[layer.to_json() for layer in per_layer],
-        float_layers=tuple(map(layer_comparison.layer_name, recipe.float_layers)),
+        float_layers=tuple(map(layer_name, recipe.float_layers)),
         keras_sqnr_db=network.lowered.keras_sqnr_db,
         latency_ms=_latency_ms(recipe.scheme, path),
         compared=None if assessment is None else assessment.comparison,

@@ -12,11 +12,11 @@ from convert.errors import QuantizationError
 from convert.lowering.float_model import FloatModel
 from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrate import Calibration
-from convert.quantization.layer_comparison import layer_name
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import Scheme
 from convert.tflite.artifact_writer import Package, package
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.tensor_names import layer_name
 from edge_runtime import Card
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe

@@ -80,17 +80,16 @@ def timed(timings: dict[str, float], name: str) -> Iterator[None]:
 def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
     """What to lower, and a few pictures to compare the result with Keras on: the same ones whatever the scheme."""
     pictures = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
-    return LoweringRequest(job.source, inputs.preprocessing, _of_different_classes(pictures), scratch / "float.tflite")
+    return LoweringRequest(job.source, inputs.preprocessing, _of_different_classes(pictures), scratch)
 
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, memory: StageCache) -> FloatModel:
     request = lowering_request(job, inputs, scratch)
 
-    def compute(progress: Progress) -> tuple[LoweredModel, bytes]:
-        lowered = lower(request, progress.stage)
-        return lowered, lowered.path.read_bytes()
+    def compute(progress: Progress) -> LoweredModel:
+        return lower(request, progress)
 
-    lowered, model = memory.of(stages.lowering(request, compute))
+    lowered = memory.of(stages.lowering(request, compute))
     memory.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
@@ -98,7 +97,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, memory: StageCache) -> Float
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
     spec = input_spec(inputs.preprocessing, lowered.height, lowered.width)
-    return FloatModel(lowered, model, spec, labels)
+    return FloatModel(lowered, spec, labels)
 
 
 def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
@@ -139,9 +138,8 @@ def _reference_answers(
         return None
 
     def compute(progress: Progress) -> Predictions:
-        path = network.lowered.path
-        if not path.exists():  # the network was recalled
-            path.write_bytes(network.model)
+        path = scratch / "float.tflite"
+        path.write_bytes(network.model)
         with open_model(path, network.spec, network.labels) as reference:
             given = predict_all(reference, images, progress, "float reference")
         note_skipped(progress.note, given.skipped, images)

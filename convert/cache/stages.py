@@ -32,18 +32,16 @@ from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
 
 
-def lowering(
-    request: LoweringRequest, compute: Callable[[Progress], tuple[LoweredModel, bytes]]
-) -> CachedStage[tuple[LoweredModel, bytes]]:
-    """The float network and its flatbuffer. A recalled one is in memory alone: nothing lies at its path."""
+def lowering(request: LoweringRequest, compute: Callable[[Progress], LoweredModel]) -> CachedStage[LoweredModel]:
+    """The float network."""
 
-    def encode(lowered: tuple[LoweredModel, bytes]) -> Encoded:
-        return {name: value for name, value in vars(lowered[0]).items() if name != "path"}, {"model": lowered[1]}
+    def encode(lowered: LoweredModel) -> Encoded:
+        return {name: value for name, value in vars(lowered).items() if name != "model"}, {"model": lowered.model}
 
-    def decode(entry: Entry) -> tuple[LoweredModel, bytes]:
+    def decode(entry: Entry) -> LoweredModel:
         values = {name: value for name, value in entry.values.items() if name != "notes"}
         labels = None if values["labels"] is None else tuple(values["labels"])
-        return LoweredModel(**{**values, "path": request.output, "labels": labels}), entry.parts["model"]
+        return LoweredModel(**{**values, "model": entry.parts["model"], "labels": labels})
 
     return CachedStage(lambda: lowering_key(request), compute, encode, decode)
 

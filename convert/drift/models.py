@@ -153,7 +153,8 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
     source.check()
     few = images.paths[:COMPARED_WITH_KERAS]
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        request = LoweringRequest(source, options.preprocessing, few, scratch / "reference.tflite")
-        lowered = lower(request, progress.stage)
-        with open_tflite(lowered.path, options) as model:
+        lowered = lower(LoweringRequest(source, options.preprocessing, few, scratch), progress)
+        written = scratch / "reference.tflite"
+        written.write_bytes(lowered.model)
+        with open_tflite(written, options) as model:
             yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)

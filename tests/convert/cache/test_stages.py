@@ -26,12 +26,16 @@ from convert.system.progress import Progress
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
 
-NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
-
 
 @pytest.fixture(scope="module")
 def network() -> FloatModel:
-    return FloatModel(NOWHERE, residual_network(), SPEC, ("a", "b", "ç"))
+    lowered = LoweredModel(residual_network(), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
+    return FloatModel(lowered, SPEC, ("a", "b", "ç"))
+
+
+def changed(network: FloatModel) -> FloatModel:
+    """With another flatbuffer."""
+    return replace(network, lowered=replace(network.lowered, model=network.model + b"\0"))
 
 
 def noise(folder: Path, count: int, seed: int = 0) -> ImageSet:
@@ -122,7 +126,7 @@ def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
     renamed = noise(tmp_path / "elsewhere", 4)
     keys = [
         fit_key(network, images),
-        fit_key(replace(network, model=network.model + b"\0"), images),
+        fit_key(changed(network), images),
         fit_key(network, order),
         fit_key(network, images.first(3)),
         fit_key(network, images, held_out=images),
@@ -161,7 +165,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
 
     keys = [
         digest(),
-        digest(replace(network, model=network.model + b"\0")),
+        digest(changed(network)),
         digest(replace(network, labels=("b", "a", "ç"))),
         digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
         digest(images=images.first(2)),
@@ -175,20 +179,18 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
 def request_(tmp_path: Path) -> LoweringRequest:
     weights = tmp_path / "mine.weights.h5"
     weights.write_bytes(b"weights")
-    (tmp_path / "out").mkdir()
     images = noise(tmp_path / "images", 2).paths
-    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path / "out" / "float.tflite")
+    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path)
 
 
 @pytest.mark.parametrize("labels", [None, ("a", "b", "ç")])
 def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
-    lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
-    memory.of(stages.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
-    elsewhere = replace(request_, output=tmp_path / "other.tflite")
-    found = recalled(stages.lowering(elsewhere, never), memory)
-    assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
+    lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
+    memory.of(stages.lowering(request_, lambda progress: lowered))
+    elsewhere = replace(request_, scratch=tmp_path / "elsewhere")
+    assert_equal(recalled(stages.lowering(elsewhere, never), memory), lowered)
 
 
 def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Path) -> None:
