@@ -1,4 +1,4 @@
-"""The slow steps of a conversion as `recall` wants them: what each depends on, and how its result is written down.
+"""The slow stages of a conversion: what each depends on, how it is computed, and how its result is written down.
 
 No pickles: JSON, plain arrays in `.npz`, and flatbuffers as they are.
 """
@@ -6,193 +6,219 @@ No pickles: JSON, plain arrays in `.npz`, and flatbuffers as they are.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from convert.cache.fingerprint import fingerprint
-from convert.cache.recall import ROOT, CachedStage, Encoded, moved
+from convert.cache.stage_cache import ROOT, Encoded, moved
 from convert.cache.store import Entry, Key
-from convert.drift import stored_predictions
+from convert.drift import drift
 from convert.drift.drift import Predictions
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet
-from convert.keras_models.sources import ModelSource
+from convert.images.dataset import ImageSet, note_skipped
+from convert.images.preprocessing_check import refuse_wrong_preprocessing
 from convert.lowering.float_model import FloatModel
-from convert.lowering.lower import LoweredModel, LoweringRequest
-from convert.quantization.calibrate import Calibration, CalibrationOptions
+from convert.lowering.lower import LoweredModel, LoweringRequest, lower
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
 from convert.quantization.evaluation import Evaluator
 from convert.quantization.statistics import ActivationStatistics
 from convert.system.progress import Progress
-from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
 
 
-def lowering(
-    request: LoweringRequest, compute: Callable[[Progress], tuple[LoweredModel, bytes]]
-) -> CachedStage[tuple[LoweredModel, bytes]]:
-    """The float network and its flatbuffer. A recalled one is in memory alone: nothing lies at its path."""
+@dataclass(frozen=True)
+class Lowering:
+    """Lower a network to a float `.tflite`; a recalled one is in memory alone, nothing lies at its path."""
 
-    def encode(lowered: tuple[LoweredModel, bytes]) -> Encoded:
-        return {name: value for name, value in vars(lowered[0]).items() if name != "path"}, {"model": lowered[1]}
+    request: LoweringRequest
+    root: ClassVar[None] = None
 
-    def decode(entry: Entry) -> tuple[LoweredModel, bytes]:
-        values = {name: value for name, value in entry.values.items() if name != "notes"}
-        labels = None if values["labels"] is None else tuple(values["labels"])
-        return LoweredModel(**{**values, "path": request.output, "labels": labels}), entry.parts["model"]
+    def key(self) -> Key:
+        """Return the contents of all inputs; neither the places nor the names of files are part of it.
 
-    return CachedStage(lambda: lowering_key(request), compute, encode, decode)
-
-
-def lowering_key(request: LoweringRequest) -> Key:
-    """By content: where the files lie, and what they are called, is no part of it."""
-    convention = request.preprocessing in CONVENTIONS
-    fields = {
-        "source": _source(request.source),
-        "preprocessing": request.preprocessing if convention else file_sha256(Path(request.preprocessing)),
-        "images": [file_sha256(path) for path in request.images],
-        "versions": fingerprint(),
-    }
-    return Key("float network", request.source.name, fields)
-
-
-def _source(source: ModelSource) -> dict[str, Any]:
-    """Our own sources are pinned in our own code, the downloaded one by its hash, and so by the fingerprint."""
-    content = source.model if source.file is None else file_sha256(source.file)
-    suffix = None if source.file is None else source.file.suffix.lower()
-    return {
-        "content": content,
-        "suffix": suffix,
-        "is_whole_model": source.weights is None,
-        "classes": source.classes,
-        "input_size": source.input_size,
-    }
-
-
-def calibration(
-    name: str,
-    network: FloatModel,
-    images: ImageSet,
-    held_out: ImageSet | None,
-    request: CalibrationOptions,
-    compute: Callable[[Progress], Calibration],
-) -> CachedStage[Calibration]:
-    """What `fitting.fit` gives. Both networks are kept whole: to make either from the other takes seconds."""
-
-    def key() -> Key:
-        others = None if held_out is None else manifest(held_out)
-        return _key("calibration", name, network, images, {"held_out": others, "request": asdict(request)})
-
-    return CachedStage(
-        key, compute, _encode_calibration, lambda entry: _decode_calibration(entry, network.spec), images.root
-    )
-
-
-def _encode_calibration(calibration: Calibration) -> Encoded:
-    values = {name: getattr(calibration, name) for name in ("calibrator", "tried", "manifest_sha256")}
-    arrays: dict[str, Array] = {"pixels": np.stack(calibration.pixels)}
-    if calibration.evaluator is not None:
-        arrays |= {
-            "held_out": np.stack(calibration.evaluator.images),
-            "probabilities": calibration.evaluator.probabilities,
+        Our own networks are pinned in our code, the downloaded one by its hash there, and so by the fingerprint.
+        """
+        source, preprocessing = self.request.source, self.request.preprocessing
+        fields = {
+            "source": {
+                "content": source.model if source.file is None else file_sha256(source.file),
+                "suffix": None if source.file is None else source.file.suffix.lower(),
+                "is_whole_model": source.weights is None,
+                "classes": source.classes,
+                "input_size": source.input_size,
+            },
+            "preprocessing": preprocessing if preprocessing in CONVENTIONS else file_sha256(Path(preprocessing)),
+            "images": [file_sha256(path) for path in self.request.images],
+            "versions": fingerprint(),
         }
-    names = list(calibration.statistics.mean)
-    return (
-        {**values, "tensors": names},
-        {
-            "equalized": calibration.equalized,
-            "rounded": calibration.rounded,
-            "arrays": _npz({**arrays, **_statistics_arrays(calibration.statistics, names)}),
-        },
-    )
+        return Key("float network", source.name, fields)
+
+    def compute(self, progress: Progress) -> tuple[LoweredModel, bytes]:
+        """Return the float network and its flatbuffer."""
+        lowered = lower(self.request, progress.stage)
+        return lowered, lowered.path.read_bytes()
+
+    def encode(self, result: tuple[LoweredModel, bytes]) -> Encoded:
+        """Return all values, and the flatbuffer as `model.tflite`."""
+        lowered, model = result
+        return {"lowered": {**vars(lowered), "path": None}}, {"model.tflite": model}
+
+    def decode(self, entry: Entry) -> tuple[LoweredModel, bytes]:
+        """Return what `encode` was given, with the path of this request."""
+        lowered = entry.values["lowered"]
+        labels = None if lowered["labels"] is None else tuple(lowered["labels"])
+        return LoweredModel(**{**lowered, "path": self.request.output, "labels": labels}), entry.parts["model.tflite"]
 
 
-def _decode_calibration(entry: Entry, spec: InputSpec) -> Calibration:
-    arrays, values = _arrays(entry.parts["arrays"]), entry.values
-    evaluator = Evaluator(list(arrays["held_out"]), spec, arrays["probabilities"]) if "held_out" in arrays else None
-    return Calibration(
-        entry.parts["equalized"],
-        entry.parts["rounded"],
-        _statistics(arrays, values["tensors"]),
-        list(arrays["pixels"]),
-        evaluator,
-        values["calibrator"],
-        values["tried"],
-        values["manifest_sha256"],
-    )
+@dataclass(frozen=True)
+class _OnImages:
+    """What a float network called `name` does with images."""
+
+    name: str
+    network: FloatModel
+    images: ImageSet
+    kind: ClassVar[str]
+
+    @property
+    def root(self) -> Path:
+        """Return the folder of the images."""
+        return self.images.root
+
+    def key(self) -> Key:
+        """Return network, preprocessing, images and whatever else it depends on."""
+        fields = {"model": self.network.sha256, "spec": self.network.spec.to_json(), "images": manifest(self.images)}
+        more = {**self._more(), "versions": fingerprint()}
+        return Key(self.kind, f"{self.name}, {len(self.images)} images", {**fields, **more})
+
+    def _more(self) -> dict[str, Any]:
+        return {"labels": self.network.labels}
+
+
+@dataclass(frozen=True)
+class PreprocessingCheck(_OnImages):
+    """Refuse a wrong preprocessing; only that it was not refused is kept, since an error is no result."""
+
+    kind: ClassVar[str] = "preprocessing check"
+
+    def compute(self, progress: Progress) -> None:
+        """Raise the refusal."""
+        refuse_wrong_preprocessing(self.network.model, self.network.spec, self.network.labels, self.images)
+
+    def encode(self, result: None) -> Encoded:
+        """Return nothing."""
+        return {}, {}
+
+    def decode(self, entry: Entry) -> None:
+        """Do nothing."""
+
+    def _more(self) -> dict[str, Any]:
+        return {"labels": self.network.labels, "folders": self.images.folders}
+
+
+@dataclass(frozen=True)
+class FloatPredictions(_OnImages):
+    """Run the float network over the validation images."""
+
+    kind: ClassVar[str] = "float answers"
+
+    def compute(self, progress: Progress) -> Predictions:
+        """Return its predictions, and note the images that could not be read."""
+        path = self.network.lowered.path
+        if not path.exists():  # the network was recalled
+            path.write_bytes(self.network.model)
+        with drift.open_for_many(path, self.network.spec, self.network.labels) as classifier:
+            predictions = drift.answer(classifier, self.images, progress, "float reference")
+        note_skipped(progress.note, predictions.skipped, self.images)
+        return predictions
+
+    def encode(self, result: Predictions) -> Encoded:
+        """Return the images' names below their folder, and the probabilities as `probabilities.npz`."""
+        values = {
+            "images": [path.relative_to(self.root).as_posix() for path in result.paths],
+            "skipped": [moved(text, self.root, ROOT) for text in result.skipped],
+            "step": result.step,
+        }
+        return values, {"probabilities.npz": _npz({"probabilities": result.probabilities})}
+
+    def decode(self, entry: Entry) -> Predictions:
+        """Return what `encode` was given, with the images where they are now."""
+        return Predictions(
+            tuple(self.root / name for name in entry.values["images"]),
+            _arrays(entry.parts["probabilities.npz"])["probabilities"],
+            self.network.labels,
+            tuple(moved(text, ROOT, self.root) for text in entry.values["skipped"]),
+            entry.values["step"],
+        )
+
+
+@dataclass(frozen=True)
+class Calibrating(_OnImages):
+    """Calibrate the float network; both networks of the result are kept, since making one takes seconds."""
+
+    held_out: ImageSet | None
+    options: CalibrationOptions
+    kind: ClassVar[str] = "calibration"
+
+    def compute(self, progress: Progress) -> Calibration:
+        """Return what calibration gives."""
+        return calibrate(self.network.model, self.network.spec, self.images, self.held_out, self.options, progress)
+
+    def encode(self, result: Calibration) -> Encoded:
+        """Return the networks as `.tflite` files and all arrays in `arrays.npz`."""
+        values = {name: getattr(result, name) for name in ("calibrator", "tried", "manifest_sha256")}
+        names = list(result.statistics.mean)
+        arrays = {"pixels": np.stack(result.pixels), **_statistics_arrays(result.statistics, names)}
+        if result.evaluator is not None:
+            arrays["held_out"] = np.stack(result.evaluator.images)
+            arrays["probabilities"] = result.evaluator.probabilities
+        parts = {"equalized.tflite": result.equalized, "rounded.tflite": result.rounded, "arrays.npz": _npz(arrays)}
+        return {**values, "tensors": names}, parts
+
+    def decode(self, entry: Entry) -> Calibration:
+        """Return what `encode` was given."""
+        values, arrays = entry.values, _arrays(entry.parts["arrays.npz"])
+        evaluator = None
+        if "held_out" in arrays:
+            evaluator = Evaluator(list(arrays["held_out"]), self.network.spec, arrays["probabilities"])
+        return Calibration(
+            entry.parts["equalized.tflite"],
+            entry.parts["rounded.tflite"],
+            _statistics(arrays, values["tensors"]),
+            list(arrays["pixels"]),
+            evaluator,
+            values["calibrator"],
+            values["tried"],
+            values["manifest_sha256"],
+        )
+
+    def _more(self) -> dict[str, Any]:
+        others = None if self.held_out is None else manifest(self.held_out)
+        return {"held_out": others, "request": asdict(self.options)}
 
 
 BY_CHANNEL = ("minimum", "maximum", "mean")
 
 
-def _statistics_arrays(statistics: ActivationStatistics, names: Sequence[str]) -> dict[str, Array]:
-    """One array for all tensors: hundreds of small ones would take a second to read."""
+def _statistics_arrays(statistics: ActivationStatistics, names: list[str]) -> dict[str, Array]:
+    """Join the arrays of all tensors: hundreds of small ones would take a second to read."""
     joined = {each: np.concatenate([getattr(statistics, each)[name] for name in names]) for each in BY_CHANNEL}
     channels = np.array([len(statistics.mean[name]) for name in names])
     return {**joined, "channels": channels, "logits": statistics.logits, "extremes": statistics.extremes}
 
 
-def _statistics(arrays: Mapping[str, Array], names: Sequence[str]) -> ActivationStatistics:
+def _statistics(arrays: Mapping[str, Array], names: list[str]) -> ActivationStatistics:
     ends = np.cumsum(arrays["channels"])[:-1]
     by_name = {each: dict(zip(names, np.split(arrays[each], ends), strict=True)) for each in BY_CHANNEL}
     return ActivationStatistics(**by_name, logits=arrays["logits"], extremes=arrays["extremes"])
 
 
-def answers(
-    name: str,
-    network: FloatModel,
-    images: ImageSet,
-    scratch: Path,
-    compute: Callable[[Progress], Predictions],
-) -> CachedStage[Predictions]:
-    """The float network's answers, as `convert.drift.stored_predictions` writes them; `scratch` is a folder for it."""
-    path = scratch / "float.npz"
-
-    def key() -> Key:
-        return _key("float answers", name, network, images, {"labels": network.labels})
-
-    def encode(given: Predictions) -> Encoded:
-        stored_predictions.save(path, given, images, network.spec, network.sha256)
-        return {"skipped": [moved(text, images.root, ROOT) for text in given.skipped]}, {"answers": path.read_bytes()}
-
-    def decode(entry: Entry) -> Predictions:
-        path.write_bytes(entry.parts["answers"])
-        found = stored_predictions.load(path)
-        by_name = {each.relative_to(images.root).as_posix(): each for each in images.paths}
-        paths = tuple(by_name[each] for each in found.images)
-        skipped = tuple(moved(text, ROOT, images.root) for text in entry.values["skipped"])
-        return Predictions(paths, found.probabilities, found.labels, skipped, found.step)
-
-    return CachedStage(key, compute, encode, decode, images.root)
-
-
-def plausibility(
-    name: str,
-    network: FloatModel,
-    images: ImageSet,
-    compute: Callable[[Progress], None],
-) -> CachedStage[None]:
-    """That the preprocessing was not refused; a refusal is an error, and no error is kept."""
-
-    def key() -> Key:
-        more = {"labels": network.labels, "folders": images.folders}
-        return _key("preprocessing check", name, network, images, more)
-
-    return CachedStage(key, compute, lambda _: ({}, {}), lambda entry: None, images.root)
-
-
-def _key(kind: str, name: str, network: FloatModel, images: ImageSet, more: Mapping[str, Any]) -> Key:
-    """Of what a float network does with images."""
-    fields = {"model": network.sha256, "spec": network.spec.to_json(), "images": manifest(images)}
-    return Key(kind, f"{name}, {len(images)} images", {**fields, **more, "versions": fingerprint()})
-
-
 def manifest(images: ImageSet) -> list[tuple[str, str]]:
-    """Name below the folder and SHA-256 of each image, in order."""
+    """Return the name below the folder and the SHA-256 of each image, in order."""
     return [(path.relative_to(images.root).as_posix(), file_sha256(path)) for path in images.paths]
 
 

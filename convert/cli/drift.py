@@ -9,7 +9,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.cli.options import limit_options, limits, one_line_errors
+from convert.cli.errors import one_line_errors
+from convert.cli.options import limit_options
 from convert.cli.progress import TerminalProgress
 from convert.drift.drift import Limits
 from convert.drift.models import ModelOptions
@@ -18,7 +19,7 @@ from convert.drift.shards import Share, answer_shard, read_shard, write_shard
 from convert.drift.shards import merge as merged
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
-from convert.job import read_labels
+from convert.images.labels import read_labels
 from convert.reporting import ci
 from convert.reporting.outcome import as_text, exit_code, print_blame, print_drift
 
@@ -134,7 +135,7 @@ def _flag(option: str) -> str:
 
 
 def _measure(request: Request, options: dict[str, Any], progress: TerminalProgress) -> Measured:
-    judge_by = _limits(options)
+    judge_by: Limits = options["limits"]
     if options["scheduler"] is None:
         return run(request, judge_by, options["stop_early"], progress)
     from convert.drift.dask import run_on_cluster
@@ -152,7 +153,7 @@ def merge(shards: tuple[Path, ...], **options: Any) -> None:
 
     Exit codes are those of the run.
     """
-    show(merged({str(path): read_shard(path) for path in shards}, _limits(options)), options)
+    show(merged({str(path): read_shard(path) for path in shards}, options["limits"]), options)
 
 
 def _write_shard(request: Request, share: Share, rows: Path | None, progress: TerminalProgress) -> None:
@@ -167,10 +168,6 @@ def _save(
 ) -> None:
     stored = save_reference(path, reference, options, find_images(images).sample(size), progress)
     progress.note(f"{path}: answers of {reference} to {len(stored.images)} images")
-
-
-def _limits(options: dict[str, Any]) -> Limits:
-    return limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"])
 
 
 def show(measured: Measured, options: dict[str, Any]) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from convert.drift.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.job import Job, check, read_labels
+from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import SCHEMES
+from convert.statistics.verdict import Limits
 from tests.conftest import save_colour_pictures
 
 
@@ -104,37 +104,3 @@ def test_ends_are_checked_for_every_scheme(own: Job) -> None:
     assert check(replace(own, schemes=schemes)).io == {"int8": "uint8", "float16": "float32"}
     with pytest.raises(QuantizationError, match="scheme float16 has none"):
         check(replace(own, schemes=schemes, io="uint8"))
-
-
-def test_labels_are_lines(tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_bytes("T-shirt/top\r\n  Käfer \n\n猫\n".encode())
-    assert read_labels(path) == ("T-shirt/top", "Käfer", "猫")
-
-
-def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
-    """Notepad writes one."""
-    path = tmp_path / "labels.txt"
-    path.write_bytes(b"\xef\xbb\xbfcat\ndog\n")
-    assert read_labels(path) == ("cat", "dog")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty: write one label a line"),
-        (b" \n\n", "is empty"),
-        (b"cat\ndog\ncat\n", "has 'cat' twice"),
-        (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
-    ],
-)
-def test_label_files_that_cannot_serve_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=message):
-        read_labels(path)
-
-
-def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"--labels .*nowhere\.txt cannot be read"):
-        read_labels(tmp_path / "nowhere.txt")
