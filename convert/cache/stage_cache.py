@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from convert.cache.store import Cache, Entry, Key, ago
-from convert.errors import ConvertError
+from convert.cache.codec import pack, unpack, with_root, without_root
+from convert.cache.store import Cache, Key, ago
 from convert.system.progress import Progress
 
 T = TypeVar("T")
-Encoded = tuple[Mapping[str, Any], Mapping[str, bytes]]
-ROOT = "\0"
-"""Stands for the folder of the images in what is kept: the same images may lie elsewhere the next time."""
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Stage(Protocol[T]):
+class Stage(Protocol[T_co]):
     """A stage whose result can be kept."""
 
     @property
-    def root(self) -> Path | None:
-        """Return the folder of the images it reads, which its notes may name."""
+    def root(self) -> Path:
+        """Return the folder that its result and its notes may name, and that may lie elsewhere the next time."""
 
     def key(self) -> Key:
         """Return what its result depends on, as it is now; raise OSError if that cannot be read."""
 
-    def compute(self, progress: Progress) -> T:
+    def compute(self, progress: Progress) -> T_co:
         """Do the work."""
-
-    def encode(self, result: T) -> Encoded:
-        """Return a result as small JSON values and large parts, each named like a file."""
-
-    def decode(self, entry: Entry) -> T:
-        """Return the result that an entry was made from, equal in every bit."""
 
 
 @dataclass
@@ -64,8 +56,9 @@ class StageCache:
             self.recalled.append(key.kind)
             self.progress.note(f"{key.kind}: from the cache, made {ago(entry.made)}")
             for note in entry.values["notes"]:
-                self.progress.note(moved(note, ROOT, stage.root))
-            return stage.decode(entry)
+                self.progress.note(with_root(note, stage.root))
+            result: T = unpack(entry.values["result"], entry.parts, stage.root)
+            return result
         notes: list[str] = []
         result = stage.compute(_NoteTaker(self.progress, notes))
         self._keep(self.cache, stage, key, result, notes)
@@ -77,11 +70,11 @@ class StageCache:
             if stage.key().digest != key.digest:
                 self.progress.note(f"cache: something changed meanwhile, so the {key.kind} is not kept")
                 return
-            values, parts = stage.encode(result)
-        except (OSError, ConvertError) as error:
+            tree, parts = pack(result, stage.root)
+        except (OSError, TypeError) as error:
             self.progress.note(f"cache: the {key.kind} is not kept: {error}")
             return
-        cache.store(key, {**values, "notes": [moved(note, stage.root, ROOT) for note in notes]}, parts)
+        cache.store(key, {"result": tree, "notes": [without_root(note, stage.root) for note in notes]}, parts)
 
 
 @dataclass(frozen=True)
@@ -100,8 +93,3 @@ class _NoteTaker:
     def note(self, text: str) -> None:
         self.notes.append(text)
         self.progress.note(text)
-
-
-def moved(text: str, before: Path | str | None, after: Path | str | None) -> str:
-    """Return `text` with one folder's name in place of another's."""
-    return text if before is None or after is None else text.replace(str(before), str(after))

@@ -177,7 +177,7 @@ def test_a_float_network_comes_back(
     lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
     with patch.object(Lowering, "compute", return_value=(lowered, b"TFL3" * 1000)):
         memory.run(Lowering(request_))
-    elsewhere = replace(request_, output=tmp_path / "other.tflite")
+    elsewhere = replace(request_, output=tmp_path / "elsewhere" / "float.tflite")
     found = recalled(Lowering(elsewhere), memory)
     assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
 
