@@ -23,12 +23,13 @@ from convert.cache.stages import Calibrating, FloatPredictions, Lowering, Prepro
 from convert.cache.store import open_cache
 from convert.drift import drift
 from convert.drift.comparison import Comparison
-from convert.drift.drift import Drift, Gate, Predictions
+from convert.drift.drift import Predictions
 from convert.errors import ConvertError, SourceError
 from convert.images.conventions import input_spec
-from convert.images.dataset import ImageSet, find_images
+from convert.images.dataset import find_images
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check
+from convert.lowering.compared_images import images_to_compare
 from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweringRequest
 from convert.quantization import layer_comparison
@@ -47,6 +48,7 @@ from convert.quantization.schemes import SCHEMES, Scheme
 from convert.reporting import html
 from convert.reporting import outcome as report
 from convert.reporting.card import card_of
+from convert.reporting.files import SUFFIX, write_artifact
 from convert.reporting.outcome import FallbackRow, Outcome
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -54,9 +56,7 @@ from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from edge_runtime.benchmark import measure as measure_speed
 
-COMPARED_WITH_KERAS = 8
 TIMED_WARMUP, TIMED_RUNS = 2, 15
-SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,7 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
 def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
     """Return what to lower, and a few images to compare the result with Keras on, the same for every scheme."""
     images = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
-    return LoweringRequest(job.source, inputs.preprocessing, _of_different_classes(images), scratch / "float.tflite")
-
-
-def _of_different_classes(images: ImageSet) -> tuple[Path, ...]:
-    """Choose a few images, of different classes if there are any: similar ones would show little."""
-    folders = images.folders or tuple(map(str, images.paths))
-    first_of = {folder: path for path, folder in reversed(list(zip(images.paths, folders, strict=True)))}
-    return tuple(first_of.values())[:COMPARED_WITH_KERAS]
+    return LoweringRequest(job.source, inputs.preprocessing, images_to_compare(images), scratch / "float.tflite")
 
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
@@ -189,7 +182,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         measured = drift.compare(compared.reference, compared.candidate, compared.true_classes)
         gate = drift.judge(measured, prepared.job.limits)
     prepared.inputs.files.refuse_changes()
-    path, sha256 = _write(prepared.job.output_dir, package, measured, gate)
+    path, sha256 = write_artifact(prepared.job.output_dir, package, measured, gate)
     outcome = Outcome(
         recipe.scheme,
         path,
@@ -253,24 +246,6 @@ def _compare(prepared: Prepared, recipe: Recipe, package: Package, progress: Pro
     path.unlink()
     reference = reference.first(len(candidate.paths))
     return Comparison(reference, candidate, drift.truth(images, reference))
-
-
-def _write(folder: Path, package: Package, measured: Drift | None, gate: Gate | None) -> tuple[Path, str]:
-    """Write the artifact, and return its path and SHA-256.
-
-    A failed artifact never takes the name of a passing one; a passing one replaces a failed one.
-    """
-    name = f"{package.card.name}.{package.card.scheme}"
-    passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
-    path = failing if gate is not None and gate.verdict == drift.FAIL else passing
-    summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
-    sha256 = artifact_writer.write(package.with_drift(summary), path)
-    stale = [report.beside(path), html.beside(path)]  # of the artifact before, should the run end here
-    if gate is not None and gate.verdict == drift.PASS:
-        stale += [failing, report.beside(failing), html.beside(failing)]
-    for old in stale:
-        old.unlink(missing_ok=True)
-    return path, sha256
 
 
 def _latency_ms(scheme: Scheme, path: Path) -> float | None:

@@ -26,7 +26,6 @@ from edge_runtime.artifact import has_card
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.hashing import file_sha256
 
-COMPARED_WITH_KERAS = 8
 STORED_SUFFIX = ".npz"
 
 
@@ -150,6 +149,7 @@ def _lowered(
     path: Path, options: ModelOptions, images: ImageSet, scratch: Path, stage: Callable[[str], None]
 ) -> Iterator[ModelPredictor]:
     """A Keras model is lowered first, which needs the [convert] extra."""
+    from convert.lowering.compared_images import COMPARED_WITH_KERAS
     from convert.lowering.lower import LoweringRequest, lower
 
     if options.preprocessing is None:
