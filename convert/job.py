@@ -30,7 +30,7 @@ from edge_runtime import Card
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What an artifact is made from, beside the network; None for what the network itself brings."""
+    """What an artifact is made from, beside the network; None for what the network brings, or the bundled images."""
 
     labels: Path | None = field(default=None, metadata=option("Text file with one label a line.", metavar="FILE"))
     preprocessing: str | None = field(

@@ -71,7 +71,7 @@ class StageCache:
                 self.progress.note(f"cache: something changed meanwhile, so the {key.kind} is not kept")
                 return
             tree, parts = pack(result, stage.root)
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError, ValueError) as error:
             self.progress.note(f"cache: the {key.kind} is not kept: {error}")
             return
         cache.store(key, {"result": tree, "notes": [without_root(note, stage.root) for note in notes]}, parts)
