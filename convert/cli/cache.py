@@ -10,7 +10,7 @@ from rich.table import Table
 from convert.cache.store import FOLDER_VARIABLE, Cache, Listed, ago, limit, place
 from convert.cli.errors import one_line_errors
 from convert.errors import ConvertError
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 
 @click.command()

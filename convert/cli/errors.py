@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edge_runtime import EdgeError
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -51,7 +51,9 @@ def card_of(
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.of(answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)),
+        probe=Probe.from_probabilities(
+            answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)
+        ),
     )
 
 
