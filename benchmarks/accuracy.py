@@ -22,8 +22,6 @@ import numpy as np
 from rich.console import Console
 
 import calibration_data
-from convert import building
-from convert.building import Recipe
 from convert.cli.progress import TerminalProgress
 from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift, measure
@@ -40,6 +38,7 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions, fit
 from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.io_tensors import check_io_dtype, tensor_specs
 from convert.quantization.quantize import head_begins
+from convert.quantization.quantize_network import Recipe, correct_head_bias, quantize_network
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
@@ -128,7 +127,7 @@ def fallbacks(task: Task, fitted: Calibration) -> list[float_fallback.FloatFallb
 
     def evaluate(float_layers: Sequence[str]) -> float_fallback.Score:
         recipe = Recipe(SCHEMES["mixed"], ends(task), tuple(float_layers))
-        return evaluator.score(building.apply(task.network, recipe, fitted))
+        return evaluator.score(quantize_network(task.network, recipe, fitted))
 
     return float_fallback.search(float_fallback.segments(graph, head_begins(graph)), evaluate)
 
@@ -149,7 +148,7 @@ def weighted(task: Task) -> int:
 
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
-    quantized = building.correct(building.apply(task.network, recipe, fitted), task.network, recipe, fitted)
+    quantized = correct_head_bias(quantize_network(task.network, recipe, fitted), task.network, recipe, fitted)
     input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
     engine = Engine(quantized.model, choose_engine("litert"), None)
     return answers(
