@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
