@@ -228,11 +228,7 @@ def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedMode
 
 
 def _compare(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Comparison | None:
-    """Run the artifact as it will be shipped, opened as a device opens it, and pair its predictions with the reference.
-
-    Returns:
-        None if drift is not measured.
-    """
+    """Run the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
