@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
 Peers run as their documentation shows them, each in a process of its own, in the environments of
-`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.drift`
+`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.figures`
 for all.
 """
 
@@ -23,8 +23,9 @@ from rich.console import Console
 
 import calibration_data
 from convert.cli.progress import TerminalProgress
-from convert.drift import drift
-from convert.drift.drift import Drift, Predictions
+from convert.drift.comparison import Comparison
+from convert.drift.figures import Drift, measure
+from convert.drift.predictions import Predictions, true_classes
 from convert.errors import QuantizationError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, PixelReader, find_images
@@ -78,8 +79,8 @@ def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
             start = time.perf_counter()
             rows[name] = compute()
             progress.note(f"{name}: {time.perf_counter() - start:.0f} s")
-    truth = drift.truth(task.validation, reference)
-    print_table(task, {name: drift.compare(reference, found, truth) for name, found in rows.items()})
+    truth = true_classes(task.validation, reference)
+    print_table(task, {name: measure(Comparison(reference, found, truth)) for name, found in rows.items()})
 
 
 def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, progress: TerminalProgress) -> Task:
@@ -87,11 +88,10 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     calibration = find_images(calibration_data.CALIBRATION).sample(100)
     validation = find_images(calibration_data.VALIDATION).sample(images)
-    lowered = lower(
-        LoweringRequest(source, preprocessing, validation.paths[:8], folder / "float.tflite"), progress.stage
-    )
+    lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
+    (folder / "float.tflite").write_bytes(lowered.model)
     spec = input_spec(preprocessing, lowered.height, lowered.width)
-    network = FloatModel(lowered, lowered.path.read_bytes(), spec, lowered.labels or LABELS)
+    network = FloatModel(lowered, spec, lowered.labels or LABELS)
     pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
     for name, seen in (("calibration", [p for _, p in PixelReader(spec).read(calibration)]), ("validation", pixels)):
         np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))
@@ -143,7 +143,7 @@ def ends(task: Task) -> str:
 
 def weighted(task: Task) -> int:
     """How many layers with weights the network has."""
-    return sum(operator.name in float_fallback.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
+    return sum(operator.has_weights for operator in TfliteGraph(task.network.model).operators)
 
 
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:

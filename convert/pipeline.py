@@ -21,9 +21,9 @@ from convert.audit.runtimes import refuse_newer
 from convert.cache.stage_cache import StageCache
 from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
 from convert.cache.store import open_cache
-from convert.drift import drift
-from convert.drift.comparison import Comparison
-from convert.drift.drift import Predictions
+from convert.drift.figures import Assessment, assess
+from convert.drift.models import open_model
+from convert.drift.predictions import Predictions, predict_all
 from convert.errors import ConvertError, SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
@@ -50,10 +50,12 @@ from convert.reporting import outcome as report
 from convert.reporting.card import card_of
 from convert.reporting.files import SUFFIX, write_artifact
 from convert.reporting.outcome import FallbackRow, Outcome
+from convert.statistics.verdict import PASS
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
+from convert.tflite.tensor_names import layer_name
 from edge_runtime.benchmark import measure as measure_speed
 
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -144,7 +146,7 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
             calibration = stages.run(Calibrating(name, network, inputs.calibration, inputs.held_out, options))
     with _timed(timings, "reference"):
         if inputs.validation is not None:
-            reference = stages.run(FloatPredictions(name, network, inputs.validation))
+            reference = stages.run(FloatPredictions(name, network, inputs.validation, scratch))
     recalled = tuple(stages.recalled)
     return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled)
 
@@ -152,18 +154,18 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
 def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
     """Return what to lower, and a few images to compare the result with Keras on, the same for every scheme."""
     images = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
-    return LoweringRequest(job.source, inputs.preprocessing, images_to_compare(images), scratch / "float.tflite")
+    return LoweringRequest(job.source, inputs.preprocessing, images_to_compare(images), scratch)
 
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
-    lowered, model = stages.run(Lowering(lowering_request(job, inputs, scratch)))
+    lowered = stages.run(Lowering(lowering_request(job, inputs, scratch)))
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
         raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
-    return FloatModel(lowered, model, input_spec(inputs.preprocessing, lowered.height, lowered.width), labels)
+    return FloatModel(lowered, input_spec(inputs.preprocessing, lowered.height, lowered.width), labels)
 
 
 def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
@@ -175,28 +177,26 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         package = _package(prepared, recipe, quantized)
     with _timed(spent, "layers"):
         layers = _compare_layers(prepared, recipe, quantized)
-    measured = gate = None
     with _timed(spent, "drift"):
-        compared = _compare(prepared, recipe, package, progress)
-    if compared is not None:
-        measured = drift.compare(compared.reference, compared.candidate, compared.true_classes)
-        gate = drift.judge(measured, prepared.job.limits)
+        assessment = _assess(prepared, recipe, package, progress)
+    drift = None if assessment is None else assessment.drift
+    gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
-    path, sha256 = write_artifact(prepared.job.output_dir, package, measured, gate)
+    path, sha256 = write_artifact(prepared.job.output_dir, package, drift, gate)
     outcome = Outcome(
         recipe.scheme,
         path,
         path.stat().st_size,
         sha256,
-        measured,
+        drift,
         gate,
         spent,
         calibration=None if calibration is None else calibration.to_json(),
         layers=[layer.to_json() for layer in layers],
-        float_layers=tuple(map(layer_comparison.layer_name, recipe.float_layers)),
+        float_layers=tuple(map(layer_name, recipe.float_layers)),
         keras_sqnr_db=prepared.network.lowered.keras_sqnr_db,
         latency_ms=_latency_ms(recipe.scheme, path),
-        compared=compared,
+        compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
     )
     report.write_json(report.to_json(outcome), path)
@@ -227,8 +227,8 @@ def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedMode
     return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
 
 
-def _compare(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Comparison | None:
-    """Run the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
+def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Assessment | None:
+    """Judge the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
@@ -237,11 +237,10 @@ def _compare(prepared: Prepared, recipe: Recipe, package: Package, progress: Pro
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     artifact_writer.write(package, path)
-    with drift.open_for_many(path) as classifier:
-        candidate = drift.answer(classifier, few, progress, f"drift of {scheme.name}")
+    with open_model(path) as candidate:
+        predictions = predict_all(candidate, few, progress, f"drift of {scheme.name}")
     path.unlink()
-    reference = reference.first(len(candidate.paths))
-    return Comparison(reference, candidate, drift.truth(images, reference))
+    return assess(reference.first(len(predictions.paths)), predictions, images, prepared.job.limits)
 
 
 def _latency_ms(scheme: Scheme, path: Path) -> float | None:
@@ -254,7 +253,7 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
     """If int8 did not pass, make the artifact with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == drift.PASS:
+    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
     progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
     io = prepared.inputs.io["int8"]
@@ -267,7 +266,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         rows.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")
-        if rows[-1].verdict == drift.PASS:
+        if rows[-1].verdict == PASS:
             break
     if recovered is outcome:
         progress.note("no run of layers in float does better than int8")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from convert.lowering.lower import LoweredModel
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Evaluator

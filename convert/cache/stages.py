@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from convert.cache.fingerprint import fingerprint
 from convert.cache.store import Key
-from convert.drift import drift
-from convert.drift.drift import Predictions
+from convert.drift.models import open_model
+from convert.drift.predictions import Predictions, predict_all
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import ImageSet, note_skipped
 from convert.images.preprocessing_check import refuse_wrong_preprocessing
@@ -22,14 +22,14 @@ from edge_runtime.hashing import file_sha256
 
 @dataclass(frozen=True)
 class Lowering:
-    """Lower a network to a float `.tflite`; a recalled one is in memory alone, nothing lies at its path."""
+    """Lower a network to a float `.tflite`."""
 
     request: LoweringRequest
 
     @property
     def root(self) -> Path:
-        """Return the folder of the `.tflite`."""
-        return self.request.output.parent
+        """Return the folder of temporary files."""
+        return self.request.scratch
 
     def key(self) -> Key:
         """Return the contents of all inputs; neither the places nor the names of files are part of it.
@@ -51,10 +51,9 @@ class Lowering:
         }
         return Key("float network", source.name, fields)
 
-    def compute(self, progress: Progress) -> tuple[LoweredModel, bytes]:
-        """Return the float network and its flatbuffer."""
-        lowered = lower(self.request, progress.stage)
-        return lowered, lowered.path.read_bytes()
+    def compute(self, progress: Progress) -> LoweredModel:
+        """Return the float network."""
+        return lower(self.request, progress)
 
 
 @dataclass(frozen=True)
@@ -97,17 +96,17 @@ class PreprocessingCheck(_OnImages):
 
 @dataclass(frozen=True)
 class FloatPredictions(_OnImages):
-    """Run the float network over the validation images."""
+    """Run the float network over the validation images; `scratch` is a folder for its file."""
 
+    scratch: Path
     kind: ClassVar[str] = "float answers"
 
     def compute(self, progress: Progress) -> Predictions:
         """Return its predictions, and note the images that could not be read."""
-        path = self.network.lowered.path
-        if not path.exists():  # the network was recalled
-            path.write_bytes(self.network.model)
-        with drift.open_for_many(path, self.network.spec, self.network.labels) as classifier:
-            predictions = drift.answer(classifier, self.images, progress, "float reference")
+        path = self.scratch / "float.tflite"
+        path.write_bytes(self.network.model)
+        with open_model(path, self.network.spec, self.network.labels) as reference:
+            predictions = predict_all(reference, self.images, progress, "float reference")
         note_skipped(progress.note, predictions.skipped, self.images)
         return predictions
 

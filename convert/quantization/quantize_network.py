@@ -12,11 +12,11 @@ from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
 from convert.quantization.float_fallback import FloatFallback, search, segments
-from convert.quantization.layer_comparison import layer_name
 from convert.quantization.quantize import QuantizedModel, head_begins, quantize
 from convert.quantization.schemes import SCHEMES, Scheme
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.tensor_names import layer_name
 
 NAMES_SHOWN = 5
 

@@ -7,10 +7,10 @@ from typing import Any
 from convert.audit.runtimes import oldest_runtime
 from convert.lowering.float_model import FloatModel
 from convert.quantization.calibrate import Calibration
-from convert.quantization.layer_comparison import layer_name
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.quantize_network import Recipe
 from convert.system.machine import IN_CARDS, versions
+from convert.tflite.tensor_names import layer_name
 from edge_runtime import Card
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe

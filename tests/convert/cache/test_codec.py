@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from convert.cache.codec import pack, unpack
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from tests.convert.cache.test_stages import assert_equal
 
 HERE, THERE = Path("/images/here"), Path("/images/there")

@@ -17,7 +17,7 @@ from convert.cache import stages
 from convert.cache.stage_cache import Stage, StageCache
 from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
 from convert.cache.store import Cache, Key
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet, find_images
 from convert.keras_models.sources import ModelSource
 from convert.lowering.float_model import FloatModel
@@ -27,12 +27,16 @@ from convert.quantization.calibrators import AUTO
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
 
-NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
-
 
 @pytest.fixture(scope="module")
 def network() -> FloatModel:
-    return FloatModel(NOWHERE, residual_network(), SPEC, ("a", "b", "ç"))
+    lowered = LoweredModel(residual_network(), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
+    return FloatModel(lowered, SPEC, ("a", "b", "ç"))
+
+
+def changed(network: FloatModel) -> FloatModel:
+    """With another flatbuffer."""
+    return replace(network, lowered=replace(network.lowered, model=network.model + b"\0"))
 
 
 def noise(folder: Path, count: int, seed: int = 0) -> ImageSet:
@@ -151,7 +155,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
 
     keys = [
         digest(),
-        digest(replace(network, model=network.model + b"\0")),
+        digest(changed(network)),
         digest(replace(network, labels=("b", "a", "ç"))),
         digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
         digest(images=images.first(2)),
@@ -165,9 +169,8 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
 def request_(tmp_path: Path) -> LoweringRequest:
     weights = tmp_path / "mine.weights.h5"
     weights.write_bytes(b"weights")
-    (tmp_path / "out").mkdir()
     images = noise(tmp_path / "images", 2).paths
-    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path / "out" / "float.tflite")
+    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path)
 
 
 @pytest.mark.parametrize("labels", [None, ("a", "b", "ç")])
