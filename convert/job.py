@@ -32,7 +32,7 @@ from edge_runtime import Card
 class Sources:
     """What an artifact is made from, beside the network; None for what the network brings, or the bundled images."""
 
-    labels: Path | None = field(default=None, metadata=option("Text file with one label a line.", metavar="FILE"))
+    labels: Path | None = field(default=None, metadata=option("Text file with one label per line.", metavar="FILE"))
     preprocessing: str | None = field(
         default=None,
         metadata=option(
@@ -63,7 +63,7 @@ class Job(Sources):
     calibration_size: int | None = field(
         default=100,
         metadata=option(
-            "Most images to calibrate on; auto: until the ranges have converged.",
+            "Maximum number of calibration images; auto: until the ranges have converged.",
             metavar="N|auto",
             auto=True,
             recorded=True,
@@ -72,7 +72,7 @@ class Job(Sources):
     calibrator: str = field(
         default=calibrators.DEFAULT,
         metadata=option(
-            "How the range of each activation is chosen; auto: by what does best on held-out images.",
+            "How the range of each activation is chosen; auto: whichever does best on held-out images.",
             choices=(*calibrators.CALIBRATORS, calibrators.AUTO),
             recorded=True,
         ),
@@ -84,7 +84,7 @@ class Job(Sources):
         default=False, metadata=option("If int8 does not pass, find the fewest layers to keep in float.", recorded=True)
     )
     validation_size: int = field(
-        default=1000, metadata=option("Most images to measure drift on.", metavar="N", recorded=True)
+        default=1000, metadata=option("Maximum number of images to measure drift on.", metavar="N", recorded=True)
     )
     validate: bool = field(default=True, metadata=option("Do not measure drift."))
     thumbnails: bool = field(default=True, metadata=option("Leave images and folder names out of the HTML report."))

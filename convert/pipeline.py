@@ -228,11 +228,7 @@ def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedMode
 
 
 def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Assessment | None:
-    """Judge the artifact as it will be shipped, opened as a device opens it, against the float network.
-
-    Returns:
-        None if drift is not measured.
-    """
+    """Judge the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convert.drift.predictions import Predictions
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from convert.cache.codec import pack, unpack
+from convert.drift.predictions import Predictions
 from tests.convert.cache.test_stages import assert_equal
 
 HERE, THERE = Path("/images/here"), Path("/images/there")

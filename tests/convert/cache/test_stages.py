@@ -180,8 +180,7 @@ def test_a_float_network_comes_back(
     lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
     with patch.object(Lowering, "compute", return_value=lowered):
         memory.run(Lowering(request_))
-    elsewhere = replace(request_, scratch=tmp_path / "elsewhere")
-    assert_equal(recalled(Lowering(elsewhere), memory), lowered)
+    assert_equal(recalled(Lowering(replace(request_, scratch=tmp_path / "elsewhere")), memory), lowered)
 
 
 def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Path) -> None:
