@@ -17,8 +17,7 @@ from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.schemes import Scheme
-from convert.reporting import html
-from convert.reporting import outcome as report
+from convert.reporting import html, report_json
 from convert.reporting.outcome import Outcome
 from convert.system.progress import Progress
 from convert.tflite import artifact_writer
@@ -68,7 +67,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         compared=compared,
         cached=prepared.cached,
     )
-    report.write_json(report.to_json(outcome), path)
+    report_json.write(report_json.to_json(outcome), path)
     return outcome
 
 
@@ -79,9 +78,9 @@ def _write(folder: Path, built: artifact_writer.Package, measured: Drift | None,
     path = failing if gate is not None and gate.verdict == drift.FAIL else passing
     summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
     sha256 = artifact_writer.write(built.with_drift(summary), path)
-    stale = [report.beside(path), html.beside(path)]  # of another artifact, should the run end before the new ones
+    stale = [report_json.beside(path), html.beside(path)]  # of another artifact, should the run end before the new ones
     if gate is not None and gate.verdict == drift.PASS:
-        stale += [failing, report.beside(failing), html.beside(failing)]
+        stale += [failing, report_json.beside(failing), html.beside(failing)]
     for old in stale:
         old.unlink(missing_ok=True)
     return path, sha256

@@ -25,8 +25,7 @@ from convert.quantization.evaluation import Score
 from convert.quantization.float_fallback import FloatFallback, search, segments
 from convert.quantization.quantize import head_begins
 from convert.quantization.schemes import SCHEMES
-from convert.reporting import html
-from convert.reporting import outcome as report
+from convert.reporting import html, report_json
 from convert.reporting.outcome import FallbackRow, Outcome
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -85,7 +84,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         progress.note("no run of layers in float does better than int8")
         return []
     recovered = replace(recovered, recovery=steps)
-    report.write_json(report.to_json(recovered), recovered.path)
+    report_json.write(report_json.to_json(recovered), recovered.path)
     return [recovered]
 
 
@@ -121,7 +120,7 @@ def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
 
 def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
     """A page beside each artifact; each has the figures of the other schemes, too."""
-    reports = [report.to_json(outcome) for outcome in outcomes]
+    reports = [report_json.to_json(outcome) for outcome in outcomes]
     for value, outcome in zip(reports, outcomes, strict=True):
         others = [other for other in reports if other is not value]
         html.write(html.render(value, outcome.compared, others, job.thumbnails), html.beside(outcome.path))

@@ -17,7 +17,9 @@ from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
 from convert.quantization.calibrators import AUTO, CALIBRATORS
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, parse_schemes
-from convert.reporting.outcome import as_text, exit_code, print_outcomes, to_json
+from convert.reporting.outcome import exit_code
+from convert.reporting.report_json import as_text, to_json
+from convert.reporting.terminal import print_outcomes
 
 
 class CountOrAuto(click.ParamType["int | None"]):
@@ -136,7 +138,7 @@ def describe(input_size: int, classes: int, output: Path) -> None:
 @one_line_errors
 def cache(clear: bool) -> None:
     """Show what conversions keep for later ones: what of, size, age; or remove it."""
-    from convert.cache.listing import print_entries
+    from convert.reporting.cache_listing import print_entries
 
     folder = place()
     if folder is None:

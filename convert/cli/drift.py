@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.cli.options import limit_options, limits, one_line_errors
+from convert.cli.options import limit_options, limits, one_line_errors, output_options
 from convert.cli.progress import TerminalProgress
 from convert.drift.drift import Limits
 from convert.drift.models import ModelOptions
@@ -20,7 +20,9 @@ from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
 from convert.job import read_labels
 from convert.reporting import ci
-from convert.reporting.outcome import as_text, exit_code, print_blame, print_drift
+from convert.reporting.outcome import exit_code
+from convert.reporting.report_json import as_text
+from convert.reporting.terminal import print_report
 
 FILE = click.Path(path_type=Path)
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
@@ -83,7 +85,7 @@ def drift() -> None:
 @click.option("--reference-kernels", is_flag=True, help="Blame the optimized kernels, on 4 images; minutes.")
 @click.option("--recorded", type=FILE, metavar="FILE", help="Blame a device: what irv2-predict --record wrote there.")
 @limit_options
-@ci.output_options
+@output_options
 @one_line_errors
 def gate(candidate: Path | None, reference: Path, images: Path, **options: Any) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
@@ -145,7 +147,7 @@ def _measure(request: Request, options: dict[str, Any], progress: TerminalProgre
 @drift.command()
 @click.argument("shards", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @limit_options
-@ci.output_options
+@output_options
 @one_line_errors
 def merge(shards: tuple[Path, ...], **options: Any) -> None:
     """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
@@ -187,6 +189,5 @@ def show(measured: Measured, options: dict[str, Any]) -> None:
     if options["as_json"]:
         click.echo(as_text(measured.report))
     else:
-        print_drift(Console(), measured.drift, measured.gate)
-        print_blame(Console(), measured.report["blame"])
+        print_report(Console(), measured.report)
     sys.exit(exit_code([measured.gate]))

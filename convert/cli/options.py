@@ -113,6 +113,18 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, `--junit`, `--html` and `--no-thumbnails` to a command."""
+    for option in (
+        click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the page."),
+        click.option("--html", type=FILE, metavar="FILE", help="Write the report as an HTML page."),
+        click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    ):
+        command = option(command)
+    return command
+
+
 def limits(max_drop: float, min_agreement: float, max_top5_drop: float = Limits.max_top5_drop_pp) -> Limits:
     """The limits as the options give them."""
     return Limits(max_drop, min_agreement / 100, max_top5_drop)

@@ -27,7 +27,7 @@ from convert.statistics.verdict import (
     INCONCLUSIVE,
     INTERVALS,
     PASS,
-    Change,
+    DiscordantPairs,
     Gate,
     Limits,
     PairedCounts,
@@ -117,8 +117,8 @@ class Drift:
         agreed = self.images - self.flips_near_tie - self.flips_confident
         if self.top1_lost is None or self.top1_gained is None or self.top5_lost is None or self.top5_gained is None:
             return PairedCounts(self.images, agreed)
-        top5 = Change(self.top5_lost, self.top5_gained) if self.classes > TOP else None
-        return PairedCounts(self.images, agreed, Change(self.top1_lost, self.top1_gained), top5)
+        top5 = DiscordantPairs(self.top5_lost, self.top5_gained) if self.classes > TOP else None
+        return PairedCounts(self.images, agreed, DiscordantPairs(self.top1_lost, self.top1_gained), top5)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; an infinite SQNR (equal outputs) is None."""

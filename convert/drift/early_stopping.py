@@ -13,7 +13,7 @@ from convert.drift.models import Predictor
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet
 from convert.statistics.metrics import hits_top_k
-from convert.statistics.verdict import Change, Limits, PairedCounts, is_certain
+from convert.statistics.verdict import DiscordantPairs, Limits, PairedCounts, is_certain
 from convert.system.progress import Progress
 from edge_runtime.arrays import Array
 
@@ -51,7 +51,7 @@ class EarlyStopping:
     def of(cls, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> EarlyStopping:
         """A watch over two sides that answer `images`."""
         truth = images.class_indices(reference.labels)
-        top1 = None if truth is None else Change(0, 0)
+        top1 = None if truth is None else DiscordantPairs(0, 0)
         top5 = top1 if len(reference.labels) > TOP else None
         return cls(limits, class_order(reference.labels, candidate.labels), truth, PairedCounts(0, 0, top1, top5))
 
@@ -66,10 +66,10 @@ class EarlyStopping:
         return is_certain(self.tally, self.limits)
 
 
-def _with(change: Change, p: Array, q: Array, true_class: int, k: int) -> Change:
+def _with(change: DiscordantPairs, p: Array, q: Array, true_class: int, k: int) -> DiscordantPairs:
     """`change` with one image more."""
     was, is_now = (bool(hits_top_k(row[np.newaxis], np.array([true_class]), k)[0]) for row in (p, q))
-    return Change(change.lost + (was and not is_now), change.gained + (is_now and not was))
+    return DiscordantPairs(change.lost + (was and not is_now), change.gained + (is_now and not was))
 
 
 def predict_both(

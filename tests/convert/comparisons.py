@@ -11,7 +11,8 @@ import numpy as np
 from convert.drift.comparison import Comparison
 from convert.drift.drift import Limits, Predictions, compare, judge
 from convert.quantization.schemes import SCHEMES
-from convert.reporting.outcome import Outcome, to_json
+from convert.reporting.outcome import Outcome
+from convert.reporting.report_json import to_json
 
 LABELS = ("ant", "bee", "cat", "dog")
 HOSTILE = (

@@ -21,7 +21,7 @@ from convert.drift import drift
 from convert.drift.drift import FAIL, PASS, Limits, Predictions
 from convert.drift.models import ModelOptions, open_model, predict_all
 from convert.images.dataset import ImageSet, PixelReader, find_images
-from convert.statistics.verdict import ANYTIME, INTERVALS, Change, PairedCounts, is_certain, judge_counts
+from convert.statistics.verdict import ANYTIME, INTERVALS, DiscordantPairs, PairedCounts, is_certain, judge_counts
 from convert.system.progress import Silent
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorSpec
@@ -201,7 +201,7 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
     limits, verdicts = Limits(3.0, 0.95), []
     for counts in resampled(changes):
         for n, (agreed, lost, gained) in enumerate(counts.tolist(), 1):
-            tally = PairedCounts(n, agreed, Change(lost, gained))
+            tally = PairedCounts(n, agreed, DiscordantPairs(lost, gained))
             if is_certain(tally, limits):
                 break
         verdicts.append(judge_counts(tally, limits, INTERVALS[ANYTIME]).verdict)
@@ -212,7 +212,7 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
 def test_no_false_alarm_at_the_end(changes: Array) -> None:
     limits = Limits(3.0, 0.95)
     ends = [counts[-1].tolist() for counts in resampled(changes)]
-    tallies = [PairedCounts(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in ends]
+    tallies = [PairedCounts(len(changes), agreed, DiscordantPairs(lost, gained)) for agreed, lost, gained in ends]
     verdicts = [judge_counts(tally, limits, INTERVALS["fixed"]).verdict for tally in tallies]
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.95 * RUNS

@@ -1,4 +1,4 @@
-"""What `irv2-convert cache` shows."""
+"""The table that `irv2-convert cache` prints."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from rich.table import Table
 
 from convert.cache.recall import ago
 from convert.cache.store import Cache, Listed
+from convert.reporting.formatting import count, megabytes
 from edge_runtime.terminal import printable
 
 
 def print_entries(console: Console, cache: Cache) -> None:
-    """A row for each entry, the most recently used one first; then their sum, the bound and the place."""
+    """Print a row for each entry, the most recently used one first, then their total, the limit and the folder."""
     entries = cache.entries()
     if entries:
         table = Table("kept", "of", "size", "made", "last used", box=None, pad_edge=False)
         for entry in entries:
             table.add_row(*_row(entry))
         console.print(table)
-    total = sum(entry.bytes for entry in entries)
     console.print(
-        f"{len(entries)} entries, {total / 1e6:.1f} MB of at most {cache.limit / 1e6:.0f} MB in "
-        f"{escape(printable(str(cache.folder)))}",
+        f"{count(len(entries))} entries, {megabytes(sum(entry.bytes for entry in entries))} "
+        f"of at most {megabytes(cache.limit)} in {escape(printable(str(cache.folder)))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -31,4 +31,4 @@ def print_entries(console: Console, cache: Cache) -> None:
 def _row(entry: Listed) -> tuple[str, ...]:
     described = entry.description
     kind, of, made = ("damaged", "", "") if described is None else (described.kind, described.of, ago(described.made))
-    return kind, escape(printable(of)), f"{entry.bytes / 1e6:.1f} MB", made, ago(entry.used)
+    return kind, escape(printable(of)), megabytes(entry.bytes), made, ago(entry.used)
