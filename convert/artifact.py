@@ -102,7 +102,7 @@ def _compare(
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
-    few = images.first(scheme.validation_limit)
+    few = images[: scheme.validation_limit]
     if len(few) < len(images):
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"

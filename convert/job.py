@@ -111,7 +111,7 @@ def check(job: Job) -> Inputs:
     if labels is not None and validation is not None:
         validation.class_indices(labels)
     fitted, held_out = _parted(job, calibration)
-    judged = validation and validation.sample(job.validation_size)
+    judged = validation and validation.shuffled()[: job.validation_size]
     return Inputs(
         fitted,
         held_out,
@@ -119,7 +119,7 @@ def check(job: Job) -> Inputs:
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
-        Snapshot.of(fitted, held_out, judged),
+        Snapshot.take(fitted, held_out, judged),
     )
 
 
@@ -167,7 +167,7 @@ def _parted(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSe
     """The calibration images to fit to, and those held out."""
     if images is None:
         return None, None
-    chosen = images.sample(job.calibration_size or convergence.MOST)
+    chosen = images.shuffled()[: job.calibration_size or convergence.MOST]
     if not job.recover and job.calibrator != calibrators.AUTO:
         return chosen, None
     if len(chosen) < FEWEST_TO_CHOOSE:
@@ -176,8 +176,8 @@ def _parted(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSe
             f"{len(chosen)} calibration images of {images.root} are too few for {option}, which holds some out: "
             f"give at least {FEWEST_TO_CHOOSE}"
         )
-    count = min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
-    return chosen.first(len(chosen) - count), chosen.last(count)
+    fitted = len(chosen) - min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
+    return chosen[:fitted], chosen[fitted:]
 
 
 def _calibration_images(job: Job) -> ImageSet:

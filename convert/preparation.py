@@ -16,8 +16,9 @@ from convert.drift import drift
 from convert.drift.drift import Predictions
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
-from convert.images.dataset import ImageSet, find_images, note_skipped
+from convert.images.dataset import ImageSet, find_images
 from convert.images.preprocessing_check import IMAGES, refuse_wrong_preprocessing
+from convert.images.reader import note_skipped
 from convert.job import Inputs, Job
 from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest, lower
@@ -112,7 +113,7 @@ def _refuse_wrong_preprocessing(job: Job, inputs: Inputs, network: FloatModel, m
     images = inputs.validation or inputs.calibration
     if images is None:
         return
-    few = images.first(IMAGES)
+    few = images[:IMAGES]
 
     def compute(progress: Progress) -> None:
         refuse_wrong_preprocessing(network.model, network.spec, network.labels, few)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from convert.building import Recipe
-from convert.images.dataset import ImageSet, manifest_sha256
+from convert.images.dataset import manifest_sha256
 from convert.job import Inputs, Job
 from convert.system.machine import machine
 
@@ -18,27 +18,18 @@ def of(job: Job, inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
         job, inputs: what is converted, as `job.check` found it.
         recipe: how.
     """
-    source = job.source
+    source, calibration, validation = job.source, inputs.calibration, inputs.validation
     return {
         "classes": source.classes,
         "input_size": source.input_size,
         "io": recipe.io,
         "calibrator": job.calibrator,
         "calibration_size": job.calibration_size,
-        "calibration_manifest_sha256": manifest(inputs.calibration, inputs.held_out),
+        "calibration_manifest_sha256": None if calibration is None else manifest_sha256(calibration, inputs.held_out),
         "validation_size": job.validation_size,
-        "validation_manifest_sha256": manifest(inputs.validation),
+        "validation_manifest_sha256": None if validation is None else manifest_sha256(validation),
         "keep_float": job.keep_float,
         "recover": job.recover,
         "limits": asdict(job.limits),
         "machine": machine(),
     }
-
-
-def manifest(*parts: ImageSet | None) -> str | None:
-    """One hash for the images of all parts of a set; None where there are none."""
-    there = [part for part in parts if part is not None]
-    if not there:
-        return None
-    whole = ImageSet(there[0].root, tuple(path for part in there for path in part.paths), None)
-    return manifest_sha256(whole)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import calibration_data
-from convert import provenance
 from convert.drift.drift import Limits
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
-from convert.images.dataset import find_images
+from convert.images.dataset import find_images, manifest_sha256
 from convert.job import Job, read_labels
 from convert.keras_models import sources
 from convert.keras_models.sources import DEMO, ModelSource
@@ -256,12 +255,12 @@ def _labels(path: Path | None) -> str | None:
 def _calibration(build: dict[str, Any], given: Sources) -> str | None:
     folder = given.calibration or (calibration_data.CALIBRATION if given.is_demo else None)
     size = build["calibration_size"] or convergence.MOST
-    return None if folder is None else provenance.manifest(find_images(folder).sample(size))
+    return None if folder is None else manifest_sha256(find_images(folder).shuffled()[:size])
 
 
 def _validation(build: dict[str, Any], given: Sources) -> str | None:
     folder = given.validation or (calibration_data.VALIDATION if given.is_demo else None)
-    return None if folder is None else provenance.manifest(find_images(folder).sample(build["validation_size"]))
+    return None if folder is None else manifest_sha256(find_images(folder).shuffled()[: build["validation_size"]])
 
 
 def _installed(package: str) -> str:

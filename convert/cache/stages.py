@@ -19,7 +19,7 @@ from convert.cache.store import Entry, Key
 from convert.drift import stored_predictions
 from convert.drift.drift import Predictions
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet
+from convert.images.dataset import ImageSet, manifest
 from convert.keras_models.sources import ModelSource
 from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest
@@ -189,11 +189,6 @@ def _key(kind: str, name: str, network: FloatModel, images: ImageSet, more: Mapp
     """Of what a float network does with images."""
     fields = {"model": network.sha256, "spec": network.spec.to_json(), "images": manifest(images)}
     return Key(kind, f"{name}, {len(images)} images", {**fields, **more, "versions": fingerprint()})
-
-
-def manifest(images: ImageSet) -> list[tuple[str, str]]:
-    """Name below the folder and SHA-256 of each image, in order."""
-    return [(path.relative_to(images.root).as_posix(), file_sha256(path)) for path in images.paths]
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:

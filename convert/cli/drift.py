@@ -167,7 +167,7 @@ def _write_shard(request: Request, share: Share, rows: Path | None, progress: Te
 def _save(
     path: Path, reference: Path, options: ModelOptions, images: Path, size: int | None, progress: TerminalProgress
 ) -> None:
-    stored = save_reference(path, reference, options, find_images(images).sample(size), progress)
+    stored = save_reference(path, reference, options, find_images(images).shuffled()[:size], progress)
     progress.note(f"{path}: answers of {reference} to {len(stored.images)} images")
 
 

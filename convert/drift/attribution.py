@@ -19,7 +19,8 @@ from convert.drift import drift
 from convert.drift.drift import Drift, Predictions
 from convert.drift.models import ModelPredictor, predict_all
 from convert.errors import SourceError
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader
 from convert.system.progress import Progress
 from edge_runtime import Classifier
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
@@ -82,7 +83,7 @@ def kernels(candidate: ModelPredictor, path: Path, images: ImageSet, progress: P
         images: of which the first few are used.
         progress: told of each image.
     """
-    few = images.first(IMAGES_ON_REFERENCE_KERNELS)
+    few = images[:IMAGES_ON_REFERENCE_KERNELS]
     optimized = predict_all(candidate, few, progress, "optimized kernels")
     engine = ReferenceKernels(path, choose_engine("litert"))
     classifier, rows = candidate.classifier, []

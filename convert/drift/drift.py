@@ -18,7 +18,8 @@ from convert.drift import changes
 from convert.drift.comparison import Comparison
 from convert.drift.predictions import Predictions, class_order
 from convert.errors import ImageSetError
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader
 from convert.statistics import metrics
 from convert.statistics.verdict import (
     ANYTIME,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,8 @@ from convert.drift import stored_predictions
 from convert.drift.drift import Predictions, open_for_many
 from convert.errors import ImageSetError, SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import MOST_UNREADABLE, ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import MOST_UNREADABLE, PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.system.progress import Progress
 from edge_runtime import Classifier, EngineError, InputSpec
@@ -56,16 +58,25 @@ class Predictor(Protocol):
         """Index in the set and float32 probabilities (classes,) of each image that can be read, in order."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelPredictor:
-    """A `.tflite` that answers; `name` is its path, `skipped` has a message for each image that could not be read."""
+    """A `.tflite` that answers; `name` is its path, `most_unreadable` the fraction of images that may be unreadable."""
 
     name: str
     classifier: Classifier
     model_sha256: str
     keras_sqnr_db: float | None = None
     most_unreadable: float = MOST_UNREADABLE
-    skipped: list[str] = field(default_factory=list)
+
+    @cached_property
+    def reader(self) -> PixelReader:
+        """Return what decodes its images."""
+        return PixelReader(self.spec, self.most_unreadable)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Return a message for each image that could not be read so far."""
+        return tuple(self.reader.skipped)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,8 +100,7 @@ class ModelPredictor:
             ImageSetError: at the end, when more than `most_unreadable` could not be read.
             EngineError: an answer is not finite.
         """
-        reader = PixelReader(self.spec, self.skipped, self.most_unreadable)
-        for index, row in reader.run(images, self.classifier.run, self.classifier.receipt.workers):
+        for index, row in self.reader.run(images, self.classifier.run, self.classifier.receipt.workers):
             if not np.isfinite(row).all():
                 raise EngineError(f"{self.name} answers {images.paths[index]} with NaN or infinity: convert it again")
             yield index, row

@@ -25,7 +25,8 @@ from convert.drift.models import (
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
+from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
+from convert.images.reader import note_skipped
 from convert.system.machine import environment
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -60,7 +61,7 @@ class Request:
 
     def image_set(self) -> ImageSet:
         """The images, in a seeded shuffle."""
-        return find_images(self.images).sample(self.images_size)
+        return find_images(self.images).shuffled()[: self.images_size]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) 
         EdgeError: a class of it that names the offending file.
     """
     images = request.image_set()
-    files = Snapshot.of(images)
+    files = Snapshot.take(images)
     with open_models(request, images, progress) as (reference, candidate):
         watch = (
             early_stopping.EarlyStopping.of(reference, candidate, images, limits)

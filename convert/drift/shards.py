@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from convert.drift.early_stopping import in_step
 from convert.drift.models import ModelPredictor, Predictor
 from convert.drift.run import Measured, Request, Subject, first_known, judged, open_models
 from convert.errors import SourceError
-from convert.images.dataset import ImageSet, refuse_unreadable
+from convert.images.dataset import ImageSet
+from convert.images.reader import refuse_unreadable
 from convert.keras_models.sources import MODEL_SUFFIXES
 from convert.system.atomic import write_atomically
 from convert.system.progress import Progress
@@ -86,11 +87,10 @@ def answer_shard(request: Request, share: Share, progress: Progress) -> dict[str
         )
     images = request.image_set()
     positions = share.positions(len(images))
-    part = images.part(positions)
-    with open_models(request, images, progress, checked=part) as (reference, candidate):
-        candidate.most_unreadable = 1.0  # judged of all shards together
-        if isinstance(reference, ModelPredictor):
-            reference.most_unreadable = 1.0
+    part = images[positions.start : positions.stop]
+    with open_models(request, images, progress, checked=part) as (wanted, opened):
+        candidate = replace(opened, most_unreadable=1.0)  # `merge` checks all shards together
+        reference = replace(wanted, most_unreadable=1.0) if isinstance(wanted, ModelPredictor) else wanted
         found = []
         both = in_step(reference.rows(part), candidate.rows(part))
         for index, p, q in progress.track(both, f"shard {share}", len(part)):
@@ -106,7 +106,7 @@ def answer_shard(request: Request, share: Share, progress: Progress) -> dict[str
                 [i, images.paths[i].relative_to(images.root).as_posix()]
                 for i in sorted(set(positions) - {i for i, _, _ in found})
             ],
-            "messages": candidate.skipped,
+            "messages": list(candidate.skipped),
             "reference": _encoded([p for _, p, _ in found]),
             "candidate": _encoded([q for _, _, q in found]),
         }

@@ -9,7 +9,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader
 from edge_runtime import InputSpec
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
@@ -32,7 +33,7 @@ def refuse_wrong_preprocessing(
     """
     if images is None or not images.folders or not set(images.folders) <= set(labels):
         return
-    few = images.first(IMAGES)
+    few = images[:IMAGES]
     reader = PixelReader(spec)
     read = list(reader.read(few))
     pixels, classes = [p for _, p in read], [labels.index(few.folders[i]) for i, _ in read] if few.folders else []

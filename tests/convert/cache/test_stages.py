@@ -98,7 +98,7 @@ def test_a_fit_comes_back_in_every_bit(
 ) -> None:
     images = noise(tmp_path / "images", 40)
     request = CalibrationOptions(calibrator, until_enough)
-    chosen, others = images.first(40 - held_out), images.last(held_out) if held_out else None
+    chosen, others = images[: 40 - held_out], images[40 - held_out :] if held_out else None
 
     def compute(progress: Progress) -> Calibration:
         return calibrate(network.model, network.spec, chosen, others, request, progress)
@@ -124,7 +124,7 @@ def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
         fit_key(network, images),
         fit_key(replace(network, model=network.model + b"\0"), images),
         fit_key(network, order),
-        fit_key(network, images.first(3)),
+        fit_key(network, images[:3]),
         fit_key(network, images, held_out=images),
         fit_key(network, images, request=CalibrationOptions("mse")),
         fit_key(network, images, request=CalibrationOptions(until_enough=True)),
@@ -137,7 +137,7 @@ def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
 
 
 def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: StageCache) -> None:
-    images = noise(tmp_path / "images", 5).sample(None)
+    images = noise(tmp_path / "images", 5).shuffled()
     readable = tuple(path for path in images.paths if path.name != "002.png")
     rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
     answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
@@ -147,7 +147,7 @@ def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path,
 
     memory.of(step(images))
     assert_equal(recalled(step(images), memory), answers)
-    moved = find_images(images.root.rename(tmp_path / "moved")).sample(None)
+    moved = find_images(images.root.rename(tmp_path / "moved")).shuffled()
     found = recalled(step(moved), memory)
     assert found.paths == tuple(path for path in moved.paths if path.name != "002.png")
     assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
@@ -164,7 +164,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
         digest(replace(network, model=network.model + b"\0")),
         digest(replace(network, labels=("b", "a", "ç"))),
         digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
-        digest(images=images.first(2)),
+        digest(images=images[:2]),
     ]
     rewrite(images.paths[2], last_byte)
     keys.append(digest())

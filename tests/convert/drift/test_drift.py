@@ -219,7 +219,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def test_a_classifier_answers_in_the_order_of_the_set(tiny_classifier: Classifier, tmp_path: Path) -> None:
-    images = find_images(save_colour_pictures(tmp_path / "pictures", 3, seed=4)).sample(None)
+    images = find_images(save_colour_pictures(tmp_path / "pictures", 3, seed=4)).shuffled()
     listener = Listener()
     found = drift.answer(tiny_classifier, images, listener, "answering")
     assert found.paths == images.paths

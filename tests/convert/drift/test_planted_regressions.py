@@ -20,7 +20,8 @@ import calibration_data
 from convert.drift import drift
 from convert.drift.drift import FAIL, PASS, Limits, Predictions
 from convert.drift.models import ModelOptions, open_model, predict_all
-from convert.images.dataset import ImageSet, PixelReader, find_images
+from convert.images.dataset import ImageSet, find_images
+from convert.images.reader import PixelReader
 from convert.statistics.verdict import ANYTIME, INTERVALS, DiscordantPairs, PairedCounts, is_certain, judge_counts
 from convert.system.progress import Silent
 from edge_runtime import InputSpec
@@ -48,7 +49,7 @@ class Fitted:
 
 @pytest.fixture(scope="module")
 def validation() -> ImageSet:
-    return find_images(calibration_data.VALIDATION).sample(None)
+    return find_images(calibration_data.VALIDATION).shuffled()
 
 
 @pytest.fixture(scope="module")
