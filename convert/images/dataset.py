@@ -54,7 +54,7 @@ class ImageSet:
         return {sha256: path for sha256, path in hashes.items() if sha256 != UNREADABLE}
 
     def by_size(self) -> dict[int, list[Path]]:
-        """Return the files by their size in bytes, without those that have none."""
+        """Return the files by their size in bytes, without those whose size cannot be read."""
         found: dict[int, list[Path]] = {}
         for path in self.paths:
             with suppress(OSError):
