@@ -43,10 +43,9 @@ from convert.quantization.quantize import head_begins
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
-from edge_runtime.affine import dequantize, quantize
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import encode
+from edge_runtime.tensors import dequantize, encode, quantize
 from environments import OPENVINO, OURS, Environment
 from keras_file import save_keras
 

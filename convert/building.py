@@ -85,7 +85,9 @@ def describe(
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.of(answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)),
+        probe=Probe.from_probabilities(
+            answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)
+        ),
     )
     return package(quantized.model, network.labels, card)
 

@@ -15,8 +15,8 @@ from convert.tflite.graph import Operator, TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
+from edge_runtime.specs import TensorSpec
 from edge_runtime.tensors import encode
 
 CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

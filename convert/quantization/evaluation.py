@@ -13,10 +13,10 @@ import numpy.typing as npt
 from convert.quantization.quantize import QuantizedModel
 from convert.statistics import metrics
 from edge_runtime import InputSpec
-from edge_runtime.affine import dequantize
 from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.logits import centred, log_probabilities
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import encode
+from edge_runtime.tensors import dequantize, encode
 
 MOST_DB = 60.0
 """What equal answers count as, and better ones: where a network is certain, its probabilities show no difference."""
@@ -75,8 +75,6 @@ class Evaluator:
         probabilities, step = np.stack(answers), 0.0
         if end.scale is not None and end.zero_point is not None:
             probabilities, step = dequantize(probabilities, end.scale, end.zero_point), end.scale
-        exact, rounded = (
-            metrics.centred(metrics.log_probabilities(x, step)) for x in (self.probabilities, probabilities)
-        )
+        exact, rounded = (centred(log_probabilities(x, step)) for x in (self.probabilities, probabilities))
         per_image = [metrics.sqnr_db(*pair) for pair in zip(exact, rounded, strict=True)]
         return Score(np.clip(per_image, -MOST_DB, MOST_DB), 1e3 * float(np.median(seconds)))

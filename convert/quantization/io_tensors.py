@@ -14,7 +14,7 @@ import numpy as np
 from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph, is_unpadded
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 MIDDLE_PIXEL = 128
 """The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""

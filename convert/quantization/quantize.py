@@ -22,7 +22,7 @@ from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 Ranges = dict[str, tuple[float, float]]
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")

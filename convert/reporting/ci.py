@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.reporting.formatting import count, drift_rows, probability
 from convert.system.atomic import write_atomically
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}

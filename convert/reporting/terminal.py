@@ -23,7 +23,7 @@ from convert.reporting.formatting import (
     points_interval,
 )
 from convert.reporting.outcome import FallbackRow, Outcome
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
 MOST_PAIRS_SHOWN = 5

@@ -5,27 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.arrays import Array
+from edge_runtime.logits import log_probabilities
 
 Z_95 = 1.959963984540054
 """Two-sided 95% quantile of the standard normal distribution."""
 BOOTSTRAP_RESAMPLES = 10_000
 CONFIDENCE_BINS = 15
-
-
-def centred(logits: Array) -> Array:
-    """Return float64 logits (N, classes) minus the mean of each row: a softmax does not see that mean."""
-    wide = np.asarray(logits, np.float64)
-    return np.asarray(wide - wide.mean(axis=-1, keepdims=True))
-
-
-def log_probabilities(probabilities: Array, step: float = 0.0) -> Array:
-    """Return the float64 natural logarithms of probabilities (N, classes).
-
-    Probabilities quantized in steps of `step` are clipped to half a step from below, since 0 may stand for anything
-    less; float32 ones (`step` 0) to the smallest subnormal.
-    """
-    floor = max(step / 2, float(np.finfo(np.float32).smallest_subnormal))
-    return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), floor)))
 
 
 def sqnr_db(reference: Array, candidate: Array) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,9 @@ from edge_runtime.engines import Engine, choose_engine
 class RecordingEngine(Engine):
     """LiteRT with every tensor kept after a run."""
 
-    options: ClassVar[dict[str, Any]] = {"experimental_preserve_all_tensors": True}
-
     def __init__(self, model: Path | bytes, threads: int | None = None) -> None:
-        super().__init__(model, choose_engine("litert"), threads)
+        options = {"experimental_preserve_all_tensors": True}
+        super().__init__(model, choose_engine("litert"), threads, options=options)
 
     def tensor(self, index: int) -> npt.NDArray[Any]:
         """A copy of a tensor of the last run."""

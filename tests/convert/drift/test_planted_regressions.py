@@ -25,8 +25,8 @@ from convert.images.reader import PixelReader
 from convert.statistics.verdict import ANYTIME, INTERVALS, DiscordantPairs, PairedCounts, is_certain, judge_counts
 from convert.system.progress import Silent
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import normalize
+from edge_runtime.specs import TensorSpec
 from tests.convert.drift.commands import gate, report_of
 from tests.edge_runtime.tiny_model import _Graph, tiny_artifact
 
