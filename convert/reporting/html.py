@@ -17,14 +17,26 @@ import jinja2
 from markupsafe import Markup
 
 from convert.drift.comparison import Comparison, Flip, by_class, changed_pairs, confidences, confusion, flips
-from convert.reporting import charts, sections
-from convert.reporting.formatting import DASH, Report, count, decibel, error, gain, percent, probability
+from convert.reporting import charts, formatting, sections
+from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.reporting.gauges import gauges
 from convert.reporting.thumbnails import thumbnail
 from convert.system.atomic import write_atomically
 from edge_runtime.console import printable
 
 SUFFIX = ".report.html"
+FILTERS = (
+    "attribution_cells",
+    "count",
+    "decibel",
+    "gain",
+    "megabytes",
+    "milliseconds",
+    "percent",
+    "points",
+    "probability",
+)
+"""What the template takes from `convert.reporting.formatting`."""
 MOST_FLIPS = 36
 MOST_PAIRS = 12
 MOST_CLASSES = 30
@@ -38,18 +50,6 @@ class ShownFlip:
     flip: Flip
     name: str
     picture: str | None
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """A row of the table of the layers with the lowest SQNR; `number` counts from 1 in execution order."""
-
-    number: int
-    name: str
-    operator: str
-    sqnr: str
-    range_use: str
-    saturation: str
 
 
 def render(
@@ -68,6 +68,7 @@ def render(
     """
     names = ("float", printable(str(report["scheme"]))) if report.get("scheme") else ("the reference", "the candidate")
     return _template().render(
+        report=report,
         title=Path(report["artifact"]["path"]).name,
         names=names,
         verdict=sections.verdict(report),
@@ -77,8 +78,8 @@ def render(
         figures=sections.key_figures(report, comparison),
         facts=sections.facts(report, comparison, folders=thumbnails),
         schemes=sections.schemes(report, others),
-        attempts=sections.attempts(report),
-        attribution=sections.attribution(report),
+        attempts=report.get("recovery") or (),
+        attribution=report.get("blame") or (),
         layers=_layers(report),
         calibration=_calibration(report),
         **({"measured": None} if comparison is None else _measured(comparison, names, thumbnails)),
@@ -109,7 +110,8 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "probability": probability, "count": count, "gain": gain}
+    environment.filters |= {name: getattr(formatting, name) for name in FILTERS}
+    environment.filters |= {"verdict": sections.verdict, "style": sections.VERDICTS.get}
     return environment.get_template("report.html.j2")
 
 
@@ -155,28 +157,18 @@ def _scatter(comparison: Comparison, names: tuple[str, str]) -> Markup:
 
 
 def _layers(report: Report) -> dict[str, Any] | None:
-    """Return SQNR by depth and the layers with the lowest SQNR; None where no layer was measured."""
+    """Return SQNR by depth, and number and figures of the lowest layers; None where no layer was measured."""
     layers = report.get("layers") or []
     sqnr_db = [layer.get("sqnr_db") for layer in layers]
-    lowest = [_layer(index, layers[index]) for index in charts.lowest_layers(sqnr_db)]
+    lowest = [(index + 1, layers[index]) for index in charts.lowest_layers(sqnr_db)]
     if not lowest:
         return None
+    number, layer = lowest[0]
     description = (
-        f"Line chart of the SQNR after each of {count(len(layers))} layers. The lowest is {lowest[0].sqnr}, "
-        f"in layer {lowest[0].number}, {printable(lowest[0].name)}."
+        f"Line chart of the SQNR after each of {count(len(layers))} layers. The lowest is {decibel(layer['sqnr_db'])}, "
+        f"in layer {number}, {printable(str(layer.get('name') or 'unnamed'))}."
     )
     return {"chart": charts.depth_profile(sqnr_db, description), "lowest": lowest, "count": len(layers)}
-
-
-def _layer(index: int, layer: Report) -> LayerRow:
-    return LayerRow(
-        number=index + 1,
-        name=str(layer.get("name") or DASH),
-        operator=str(layer.get("operator") or DASH),
-        sqnr=decibel(layer["sqnr_db"]),
-        range_use=percent(layer.get("range_use"), 1),
-        saturation=percent(layer.get("saturation"), 3),
-    )
 
 
 def _calibration(report: Report) -> dict[str, Any] | None:

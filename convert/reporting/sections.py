@@ -1,6 +1,6 @@
 """What the sections of the page say: a report's figures and facts in words.
 
-What a report lacks is left out of a list, and is a dash in a table.
+What a report lacks is left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from pathlib import Path
 from convert.drift.comparison import Comparison, effects
 from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.reporting.formatting import (
-    DASH,
     Report,
-    attribution_cells,
     count,
     decibel,
     error,
@@ -72,43 +70,6 @@ class Figure:
     title: str
     value: str
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SchemeRow:
-    """A row of the table of schemes; `is_this` marks the scheme that the page is about."""
-
-    scheme: str
-    size: str
-    latency: str
-    top1: str
-    drop: str
-    agreement: str
-    sqnr: str
-    verdict: VerdictStyle
-    is_this: bool
-
-
-@dataclass(frozen=True)
-class AttributionRow:
-    """A row of the attribution: how much one step on the way from Keras to the device changed."""
-
-    name: str
-    sqnr: str
-    agreement: str
-    images: str
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A row of the table of float fallbacks."""
-
-    layers: str
-    size: str
-    latency: str
-    sqnr: str
-    agreement: str
-    verdict: VerdictStyle
 
 
 def verdict(report: Report) -> VerdictStyle:
@@ -169,32 +130,9 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
     return [(term, value) for term, value in found if value]
 
 
-def schemes(report: Report, others: Sequence[Report]) -> list[SchemeRow]:
-    """Return a row for each scheme of the run, the smallest artifact first; none where there is only one scheme."""
-    ranked = sorted([report, *others], key=lambda each: int(each["artifact"]["bytes"]))
-    return [_scheme_row(each, each is report) for each in ranked] if others else []
-
-
-def attribution(report: Report) -> list[AttributionRow]:
-    """Return a row for each step of the report's `blame`."""
-    return [
-        AttributionRow(f"{step['from']} → {step['to']}", *attribution_cells(step)) for step in report.get("blame") or ()
-    ]
-
-
-def attempts(report: Report) -> list[Attempt]:
-    """Return a row for each float fallback of the report's `recovery`, in the order they were tried."""
-    return [
-        Attempt(
-            count(row["layers"]),
-            megabytes(row["bytes"]),
-            milliseconds(row.get("milliseconds")),
-            decibel(row.get("sqnr_db")),
-            percent(row.get("agreement")),
-            VERDICTS[row.get("verdict")],
-        )
-        for row in report.get("recovery") or ()
-    ]
+def schemes(report: Report, others: Sequence[Report]) -> list[Report]:
+    """Return the reports of all schemes of the run, the smallest artifact first; none where there is only one."""
+    return sorted([report, *others], key=lambda each: int(each["artifact"]["bytes"])) if others else []
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
@@ -261,21 +199,6 @@ def _size(report: Report) -> Figure:
     latency = report.get("latency_ms")
     notes = () if latency is None else (f"{milliseconds(latency)} per image",)
     return Figure("Size", megabytes(report["artifact"]["bytes"]), notes)
-
-
-def _scheme_row(report: Report, is_this: bool) -> SchemeRow:
-    drift = _part(report, "drift")
-    return SchemeRow(
-        scheme=str(report.get("scheme") or DASH),
-        size=megabytes(report["artifact"]["bytes"]),
-        latency=milliseconds(report.get("latency_ms")),
-        top1=percent(drift.get("top1_candidate")),
-        drop=points(drift.get("top1_drop_pp")),
-        agreement=percent(drift.get("agreement_top1")),
-        sqnr=decibel(drift["sqnr_db"]) if "sqnr_db" in drift else DASH,
-        verdict=verdict(report),
-        is_this=is_this,
-    )
 
 
 def _images(comparison: Comparison) -> str:

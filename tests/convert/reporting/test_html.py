@@ -160,6 +160,48 @@ def test_layers_and_steps_may_lack_figures() -> None:
     assert "Line chart" not in page.render(report(compared) | {"layers": [{"name": "a"}]}, compared)
 
 
+def words(value: dict[str, Any], compared: Comparison | None = None, others: Sequence[dict[str, Any]] = ()) -> str:
+    """The text of a page, with one space between words."""
+    return " ".join(Parsed(page.render(value, compared, others)).text.split())
+
+
+def test_a_scheme_has_a_row_and_this_one_is_marked() -> None:
+    this = report(comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2))
+    large = report(None, scheme="none") | {"latency_ms": 137.2}
+    large["artifact"]["bytes"] = 228_832_308
+    text = words(this, None, [large])
+    assert "int8 this page 59.6 MB – 99.50% -0.50 pp 98.50% " in text
+    assert "none 228.8 MB 137.2 ms – – – – Not measured" in text
+    assert "this page" not in words(this)
+
+
+def test_attribution_has_a_row_for_each_step() -> None:
+    steps = [
+        {"from": "Keras", "to": "float TFLite", "sqnr_db": 121.3, "agreement": 1.0, "images": 8},
+        {"from": "host", "to": "device", "sqnr_db": None, "agreement": 1.0, "images": 1000},
+        {"from": "reference kernels", "to": "optimized kernels"},
+    ]
+    text = words(report(None) | {"blame": steps})
+    assert "Keras → float TFLite 121.3 dB 100.00% 8 " in text
+    assert "host → device equal outputs 100.00% 1,000 " in text
+    assert "reference kernels → optimized kernels – – – " in text
+
+
+def test_a_float_fallback_shows_what_it_costs_and_gains() -> None:
+    tried = {"layers": 3, "bytes": 60_000_000, "milliseconds": 17.14, "sqnr_db": 24.8, "verdict": "pass"}
+    assert "3 with weights 60.0 MB 17.1 ms 24.8 dB – Pass" in words(report(None) | {"recovery": [tried]})
+
+
+@pytest.mark.parametrize("key", sorted(report(comparison([0, 1], [0, 1], [0, 1]))["drift"]))
+@pytest.mark.parametrize("missing", [True, False])
+def test_every_figure_of_a_scheme_may_be_missing_or_none(key: str, missing: bool) -> None:
+    value = report(comparison([0, 1], [0, 1], [0, 1]))
+    value["drift"][key] = None
+    if missing:
+        del value["drift"][key]
+    assert words(report(None), None, [value]).count("59.6 MB") == 4, "once above, once as a figure, twice in the table"
+
+
 def test_flips_show_picture_truth_and_both_top_three(tmp_path: Path) -> None:
     names = save_pictures(tmp_path / "bee", 2)
     compared = flipped(names, folder=tmp_path / "bee")
