@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
 Peers run as their documentation shows them, each in a process of its own, in the environments of
-`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.drift`
+`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.figures`
 for all.
 """
 
@@ -22,11 +22,10 @@ import numpy as np
 from rich.console import Console
 
 import calibration_data
-from convert import building
-from convert.building import Recipe
 from convert.cli.progress import TerminalProgress
-from convert.drift import drift
-from convert.drift.drift import Drift, Predictions
+from convert.drift.comparison import Comparison
+from convert.drift.figures import Drift, measure
+from convert.drift.predictions import Predictions, true_classes
 from convert.errors import QuantizationError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, find_images
@@ -40,6 +39,7 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions, fit
 from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.io_tensors import check_io_dtype, tensor_specs
 from convert.quantization.quantize import head_begins
+from convert.quantization.quantize_network import Recipe, correct_head_bias, quantize_network
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
@@ -80,8 +80,8 @@ def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
             start = time.perf_counter()
             rows[name] = compute()
             progress.note(f"{name}: {time.perf_counter() - start:.0f} s")
-    truth = drift.truth(task.validation, reference)
-    print_table(task, {name: drift.compare(reference, found, truth) for name, found in rows.items()})
+    truth = true_classes(task.validation, reference)
+    print_table(task, {name: measure(Comparison(reference, found, truth)) for name, found in rows.items()})
 
 
 def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, progress: TerminalProgress) -> Task:
@@ -89,11 +89,10 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     calibration = find_images(calibration_data.CALIBRATION).shuffled()[:100]
     validation = find_images(calibration_data.VALIDATION).shuffled()[:images]
-    lowered = lower(
-        LoweringRequest(source, preprocessing, validation.paths[:8], folder / "float.tflite"), progress.stage
-    )
+    lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
+    (folder / "float.tflite").write_bytes(lowered.model)
     spec = input_spec(preprocessing, lowered.height, lowered.width)
-    network = FloatModel(lowered, lowered.path.read_bytes(), spec, lowered.labels or LABELS)
+    network = FloatModel(lowered, spec, lowered.labels or LABELS)
     pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
     for name, seen in (("calibration", [p for _, p in PixelReader(spec).read(calibration)]), ("validation", pixels)):
         np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))
@@ -129,7 +128,7 @@ def fallbacks(task: Task, fitted: Calibration) -> list[float_fallback.FloatFallb
 
     def evaluate(float_layers: Sequence[str]) -> float_fallback.Score:
         recipe = Recipe(SCHEMES["mixed"], ends(task), tuple(float_layers))
-        return evaluator.score(building.apply(task.network, recipe, fitted))
+        return evaluator.score(quantize_network(task.network, recipe, fitted))
 
     return float_fallback.search(float_fallback.segments(graph, head_begins(graph)), evaluate)
 
@@ -145,12 +144,12 @@ def ends(task: Task) -> str:
 
 def weighted(task: Task) -> int:
     """How many layers with weights the network has."""
-    return sum(operator.name in float_fallback.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
+    return sum(operator.has_weights for operator in TfliteGraph(task.network.model).operators)
 
 
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
-    quantized = building.correct(building.apply(task.network, recipe, fitted), task.network, recipe, fitted)
+    quantized = correct_head_bias(quantize_network(task.network, recipe, fitted), task.network, recipe, fitted)
     input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
     engine = Engine(quantized.model, choose_engine("litert"), None)
     return answers(

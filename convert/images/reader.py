@@ -23,27 +23,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(frozen=True)
 class PixelReader:
     """Decodes images in threads, a few ahead of the caller, and skips those that cannot be read.
 
     Attributes:
         spec: how images are prepared.
-        most_unreadable: largest fraction of a set that may be unreadable.
-        skipped: a message for each image that could not be read so far, in the order of reading.
+        skipped: where a message for each image that cannot be read is added; see `refuse_unreadable`.
     """
 
     spec: InputSpec
-    most_unreadable: float = MOST_UNREADABLE
-    skipped: list[str] = field(default_factory=list, init=False)
+    skipped: list[str] = field(default_factory=list)
 
     def read(self, image_set: ImageSet) -> Iterator[tuple[int, Pixels]]:
-        """Yield the index in the set and the pixels of each readable image, in order.
-
-        Raises:
-            ImageSetError: at the end, if more than `most_unreadable` could not be read.
-        """
-        return self._readable(self._decoded(image_set), image_set)
+        """Yield the index in the set and the pixels of each readable image, in order."""
+        return self._readable(self._decoded(image_set))
 
     def run(
         self, image_set: ImageSet, compute: Callable[[Pixels], Result], at_once: int
@@ -54,30 +48,23 @@ class PixelReader:
             image_set: the images.
             compute: called in `at_once` threads, a few images ahead of the caller; others decode the next images.
             at_once: how many images are computed at once.
-
-        Raises:
-            ImageSetError: at the end, if more than `most_unreadable` could not be read.
         """
 
         def computed(item: tuple[int, Pixels | ImageError]) -> tuple[int, Result | ImageError]:
             index, pixels = item
             return index, pixels if isinstance(pixels, ImageError) else compute(pixels)
 
-        return self._readable(in_order(computed, self._decoded(image_set), at_once, at_once + 1), image_set)
+        return self._readable(in_order(computed, self._decoded(image_set), at_once, at_once + 1))
 
     def _decoded(self, image_set: ImageSet) -> Iterator[tuple[int, Pixels | ImageError]]:
         return in_order(self._load, enumerate(image_set.paths), os.cpu_count() or 1, READ_AHEAD)
 
-    def _readable(
-        self, outcomes: Iterator[tuple[int, Result | ImageError]], image_set: ImageSet
-    ) -> Iterator[tuple[int, Result]]:
-        before = len(self.skipped)
+    def _readable(self, outcomes: Iterator[tuple[int, Result | ImageError]]) -> Iterator[tuple[int, Result]]:
         for index, outcome in outcomes:
             if isinstance(outcome, ImageError):
                 self.skipped.append(str(outcome))
             else:
                 yield index, outcome
-        refuse_unreadable(self.skipped[before:], image_set, self.most_unreadable)
 
     def _load(self, item: tuple[int, Path]) -> tuple[int, Pixels | ImageError]:
         index, path = item
@@ -108,12 +95,12 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
         pool.shutdown(cancel_futures=True)
 
 
-def refuse_unreadable(skipped: Sequence[str], images: ImageSet, most: float = MOST_UNREADABLE) -> None:
-    """Raise `ImageSetError` if more than the fraction `most` of a set was skipped."""
-    if len(skipped) > most * len(images):
+def refuse_unreadable(skipped: Sequence[str], images: ImageSet) -> None:
+    """Raise `ImageSetError` if more than a tenth of a set was skipped."""
+    if len(skipped) > MOST_UNREADABLE * len(images):
         raise ImageSetError(
             f"{len(skipped)} of {len(images)} images in {images.root} cannot be read, "
-            f"more than {most:.0%}; the first: {skipped[0]}"
+            f"more than {MOST_UNREADABLE:.0%}; the first: {skipped[0]}"
         )
 
 

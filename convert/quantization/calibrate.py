@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convert.images.dataset import ImageSet, manifest_sha256
-from convert.images.reader import PixelReader, note_skipped
+from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import convergence
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.equalization import equalize
@@ -138,6 +138,7 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[P
     reader = PixelReader(spec)
     for _, pixels in reader.read(images):
         yield pixels
+    refuse_unreadable(reader.skipped, images)
     note_skipped(progress.note, reader.skipped, images)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
+from convert.tflite.tensor_names import layer_name
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
@@ -62,15 +63,6 @@ class LayerError:
         }
 
 
-def layer_name(tensor: str) -> str:
-    """What people call the operator that computes a tensor: the layer in the name that TensorFlow made of it.
-
-    "model_1/block_1/conv_1/Relu;model_1/..." is "block_1/conv_1"; other names stay as they are.
-    """
-    parts = tensor.split(";", maxsplit=1)[0].split("/")
-    return "/".join(parts[1:-1]) if len(parts) > 2 else tensor.split(";", maxsplit=1)[0]
-
-
 def compare_layers(
     float_model: bytes, quantized: QuantizedModel, spec: InputSpec, images: Sequence[Pixels]
 ) -> list[LayerError]:
@@ -91,7 +83,7 @@ def compare_layers(
         float_engine.run(normalize(pixels, spec)[np.newaxis])
         integer_engine.run(encode(pixels, spec, input_tensor)[np.newaxis])
         for _, i, j in pairs:
-            _add(layers[i], float_engine.tensor(i), integer_engine.tensor(j), _affine(rounded, j))
+            _add(layers[i], float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
     return list(layers.values())
 
 
@@ -100,11 +92,6 @@ def _pairs(exact: TfliteGraph, rounded: TfliteGraph) -> list[tuple[str, int, int
     by_name = {rounded.tensor_name(i): i for i in range(rounded.tensor_count())}
     outputs = [(operator.name, operator.outputs[0]) for operator in exact.operators]
     return [(kind, i, by_name[exact.tensor_name(i)]) for kind, i in outputs if exact.tensor_name(i) in by_name]
-
-
-def _affine(graph: TfliteGraph, tensor: int) -> tuple[float, int] | None:
-    scales, zero_points = graph.scales(tensor), graph.zero_points(tensor)
-    return None if scales is None or zero_points is None else (float(scales[0]), int(zero_points[0]))
 
 
 def _add(layer: LayerError, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.reporting.formatting import count, drift_rows, probability
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.atomic import write_atomically
 from edge_runtime.console import printable
 

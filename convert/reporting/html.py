@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from convert.drift.comparison import Comparison, Flip, by_class, changed_pairs, confidences, confusion, flips
+from convert.drift.comparison import Comparison, Flip, by_class, changed_pairs, confidences, confusion_matrix, flips
 from convert.reporting import charts, formatting, sections
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.reporting.gauges import gauges
@@ -122,14 +122,14 @@ def _readable(value: object) -> object:
 
 def _measured(comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
     """Return what the sections show that need the predictions of both networks."""
-    pairs = changed_pairs(comparison)
+    pairs, few_classes = changed_pairs(comparison), len(comparison.labels) <= MOST_CLASSES
     worst = sorted(by_class(comparison), key=lambda each: each.badness, reverse=True)
     return {
         "measured": comparison,
         "changed": len(comparison.changed),
         "flips": [_shown(flip, comparison, thumbnails) for flip in flips(comparison, MOST_FLIPS)],
         "thumbnails": thumbnails,
-        "matrix": confusion(comparison).tolist() if pairs and len(comparison.labels) <= MOST_CLASSES else None,
+        "matrix": confusion_matrix(comparison).tolist() if pairs and few_classes else None,
         "pairs": pairs[:MOST_PAIRS],
         "pairs_left_out": len(pairs[MOST_PAIRS:]),
         "classes": worst[:MOST_CLASSES],

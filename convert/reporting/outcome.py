@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from convert.drift.comparison import Comparison
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
+from convert.drift.figures import Drift
 from convert.quantization.schemes import Scheme
-from convert.statistics.verdict import worst
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, worst
 
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 

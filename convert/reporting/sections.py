@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.drift.comparison import Comparison, effects
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.reporting.formatting import (
     Report,
     count,
@@ -26,6 +25,7 @@ from convert.reporting.formatting import (
     points,
     points_interval,
 )
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 
 MACHINE = {"python": "Python {}", "system": "{}", "machine": "{}", "cores": "{} cores"}
 """Key of a report's environment -> its text."""

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.reporting.formatting import (
     Report,
     attribution_cells,
@@ -23,6 +22,7 @@ from convert.reporting.formatting import (
     points_interval,
 )
 from convert.reporting.outcome import FallbackRow, Outcome
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from edge_runtime.console import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
+from edge_runtime.arrays import Array
 from edge_runtime.engines import Engine, choose_engine
 
 
 class RecordingEngine(Engine):
-    """LiteRT with every tensor kept after a run."""
+    """LiteRT that keeps every tensor after a run."""
 
     def __init__(self, model: Path | bytes, threads: int | None = None) -> None:
         options = {"experimental_preserve_all_tensors": True}
         super().__init__(model, choose_engine("litert"), threads, options=options)
 
-    def tensor(self, index: int) -> npt.NDArray[Any]:
-        """A copy of a tensor of the last run."""
+    def tensor(self, index: int) -> Array:
+        """Return a copy of a tensor of the last run."""
         return np.asarray(self._interpreter.get_tensor(index))
 
 
 def logits_tensor(graph: TfliteGraph) -> int:
-    """Index of the tensor that the last softmax reads.
+    """Return the index of the tensor that the last softmax reads.
 
     Raises:
         LoweringError: the model does not end in a softmax.

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.drift.drift import Drift, Limits, Predictions, compare, judge
+from convert.drift.comparison import Comparison
+from convert.drift.figures import Drift, judge, measure
+from convert.drift.predictions import Predictions
 from convert.quantization.schemes import SCHEMES
 from convert.reporting.outcome import Outcome
+from convert.statistics.verdict import Limits
 
 
 def measured(wrong: int = 1, labelled: bool = True) -> Drift:
@@ -18,7 +21,8 @@ def measured(wrong: int = 1, labelled: bool = True) -> Drift:
     paths, labels = tuple(Path(f"[bold]{i}.png") for i in range(200)), ("cat", "dog")
     reference = Predictions(paths, rows[classes], labels)
     classes[:wrong] = 1
-    return compare(reference, Predictions(paths, rows[classes], labels), [0] * 200 if labelled else None)
+    candidate = Predictions(paths, rows[classes], labels)
+    return measure(Comparison(reference, candidate, [0] * 200 if labelled else None))
 
 
 def outcome(name: str = "int8", drift: Drift | None = None) -> Outcome:

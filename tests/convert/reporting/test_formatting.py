@@ -12,11 +12,12 @@ from rich.console import Console
 
 from convert.drift import attribution
 from convert.drift.comparison import Comparison
-from convert.drift.drift import Limits, compare, judge
+from convert.drift.figures import judge, measure
 from convert.quantization.schemes import SCHEMES
 from convert.reporting import ci, formatting, html
 from convert.reporting.outcome import Outcome
 from convert.reporting.terminal import print_outcomes, print_report
+from convert.statistics.verdict import Limits
 from tests.convert.comparisons import comparison
 
 
@@ -71,7 +72,7 @@ class Text(HTMLParser):
 
 def drift_report(compared: Comparison) -> dict[str, Any]:
     """What `irv2-drift` reports of two networks."""
-    drift = compare(compared.reference, compared.candidate, compared.true_classes)
+    drift = measure(compared)
     return {
         "artifact": {"path": "net.tflite", "bytes": 59_560_482, "sha256": "e" * 64},
         "sampling": {"available": len(compared)},
@@ -84,7 +85,7 @@ def drift_report(compared: Comparison) -> dict[str, Any]:
 def shown(compared: Comparison, tmp_path: Path) -> dict[str, str]:
     """Every place in which a user reads of a comparison -> what stands there."""
     report = drift_report(compared)
-    drift = compare(compared.reference, compared.candidate, compared.true_classes)
+    drift = measure(compared)
     outcome = Outcome(SCHEMES["int8"], Path("net.tflite"), 59_560_482, "e" * 64, drift, judge(drift, Limits()), {})
     checked, converted = io.StringIO(), io.StringIO()
     print_report(Console(file=checked, width=160), report)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Gate, Limits
 from convert.reporting.outcome import exit_code
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, Limits
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.drift.drift import Drift
+from convert.drift.figures import Drift
 from convert.reporting import report_json
 from tests.convert.reporting.outcomes import measured, outcome
 

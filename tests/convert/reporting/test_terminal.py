@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from convert.drift import attribution
-from convert.drift.drift import Drift, Limits, judge
+from convert.drift.figures import Drift, judge
 from convert.reporting.outcome import Outcome
 from convert.reporting.terminal import print_outcomes, print_report
+from convert.statistics.verdict import Limits
 from tests.convert.reporting.outcomes import measured, outcome
 
 
