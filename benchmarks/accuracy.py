@@ -28,7 +28,8 @@ from convert.drift.figures import Drift, measure
 from convert.drift.predictions import Predictions, true_classes
 from convert.errors import QuantizationError
 from convert.images.conventions import input_spec
-from convert.images.dataset import ImageSet, PixelReader, find_images
+from convert.images.dataset import ImageSet, find_images
+from convert.images.reader import PixelReader
 from convert.keras_models.demo_weights import LABELS
 from convert.keras_models.sources import ModelSource
 from convert.lowering.float_model import FloatModel
@@ -86,8 +87,8 @@ def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
 def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, progress: TerminalProgress) -> Task:
     """Lower the network once, and write what the peers read."""
     folder.mkdir(parents=True, exist_ok=True)
-    calibration = find_images(calibration_data.CALIBRATION).sample(100)
-    validation = find_images(calibration_data.VALIDATION).sample(images)
+    calibration = find_images(calibration_data.CALIBRATION).shuffled()[:100]
+    validation = find_images(calibration_data.VALIDATION).shuffled()[:images]
     lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
     (folder / "float.tflite").write_bytes(lowered.model)
     spec = input_spec(preprocessing, lowered.height, lowered.width)
@@ -107,7 +108,7 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
     io = ends(task)
     network, everything = task.network, task.calibration
     whole = fit(network.model, network.spec, everything, None, CalibrationOptions(), progress)
-    chosen, held_out = everything.first(len(everything) - HELD_OUT), everything.last(HELD_OUT)
+    chosen, held_out = everything[:-HELD_OUT], everything[-HELD_OUT:]
     fitted = fit(network.model, network.spec, chosen, held_out, CalibrationOptions(), progress)
     observed = observe(whole.equalized, whole.pixels, task.network.spec)
     for name, calibrator in CALIBRATORS.items():

@@ -116,8 +116,8 @@ class Job(Sources):
             "classes": self.source.classes,
             "input_size": self.source.input_size,
             "io": io,
-            "calibration_manifest_sha256": manifest(inputs.calibration, inputs.held_out),
-            "validation_manifest_sha256": manifest(inputs.validation),
+            "calibration_manifest_sha256": inputs.calibration and manifest_sha256(inputs.calibration, inputs.held_out),
+            "validation_manifest_sha256": inputs.validation and manifest_sha256(inputs.validation),
             "limits": asdict(self.limits),
             "machine": machine(),
         }
@@ -201,7 +201,7 @@ def check(job: Job) -> Inputs:
     if labels is not None and validation is not None:
         validation.class_indices(labels)
     seen, held_out = _held_out(job, calibration)
-    unseen = validation and validation.sample(job.validation_size)
+    unseen = validation and validation.shuffled()[: job.validation_size]
     return Inputs(
         seen,
         held_out,
@@ -209,7 +209,7 @@ def check(job: Job) -> Inputs:
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
-        Snapshot.of(seen, held_out, unseen),
+        Snapshot.take(seen, held_out, unseen),
     )
 
 
@@ -257,7 +257,7 @@ def _image_sets(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
 
 def _held_out(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
     """Part the calibration images into those to calibrate on and those held out."""
-    chosen = images and images.sample(job.calibration_size or convergence.MOST)
+    chosen = images and images.shuffled()[: job.calibration_size or convergence.MOST]
     if chosen is None or not (job.recover or job.calibrator == calibrators.AUTO):
         return chosen, None
     return hold_out(chosen, "--recover" if job.recover else "--calibrator auto")
@@ -268,11 +268,3 @@ def image_folders(source: ModelSource | None, given: Sources) -> tuple[Path | No
     is_demo = source is not None and source.file is None and source.model == DEMO
     bundled = (calibration_data.CALIBRATION, calibration_data.VALIDATION) if is_demo else (None, None)
     return given.calibration or bundled[0], given.validation or bundled[1]
-
-
-def manifest(*parts: ImageSet | None) -> str | None:
-    """Return one hash for the images of all parts of a set; None if there are none."""
-    given = [part for part in parts if part is not None]
-    if not given:
-        return None
-    return manifest_sha256(ImageSet(given[0].root, tuple(path for part in given for path in part.paths), None))

@@ -45,8 +45,7 @@ from convert.quantization.quantize_network import (
     quantize_network,
 )
 from convert.quantization.schemes import SCHEMES, Scheme
-from convert.reporting import html
-from convert.reporting import outcome as report
+from convert.reporting import html, report_json
 from convert.reporting.card import card_of
 from convert.reporting.files import SUFFIX, write_artifact
 from convert.reporting.outcome import FallbackRow, Outcome
@@ -138,7 +137,7 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
     if images is not None and not job.source.is_ours:
-        stages.run(PreprocessingCheck(name, network, images.first(IMAGES)))
+        stages.run(PreprocessingCheck(name, network, images[:IMAGES]))
     calibration = reference = None
     with _timed(timings, "calibration"):
         if inputs.calibration is not None:
@@ -199,7 +198,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
     )
-    report.write_json(report.to_json(outcome), path)
+    report_json.write(report_json.to_json(outcome), path)
     return outcome
 
 
@@ -232,7 +231,7 @@ def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Prog
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
-    few = images.first(scheme.validation_limit)
+    few = images[: scheme.validation_limit]
     if len(few) < len(images):
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
@@ -272,7 +271,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         progress.note("no run of layers in float does better than int8")
         return []
     recovered = replace(recovered, recovery=rows)
-    report.write_json(report.to_json(recovered), recovered.path)
+    report_json.write(report_json.to_json(recovered), recovered.path)
     return [recovered]
 
 
@@ -291,7 +290,7 @@ def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
 
 def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
     """Write a page beside each artifact, with the figures of the other schemes, too."""
-    reports = [report.to_json(outcome) for outcome in outcomes]
+    reports = [report_json.to_json(outcome) for outcome in outcomes]
     for value, outcome in zip(reports, outcomes, strict=True):
         others = [other for other in reports if other is not value]
         html.write(html.render(value, outcome.compared, others, job.thumbnails), html.beside(outcome.path))

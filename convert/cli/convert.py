@@ -16,7 +16,9 @@ from convert.cli.verify import verify
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import SCHEMES, parse_schemes
-from convert.reporting.outcome import as_text, exit_code, print_outcomes, to_json
+from convert.reporting.outcome import exit_code
+from convert.reporting.report_json import as_text, to_json
+from convert.reporting.terminal import print_outcomes
 from convert.statistics.verdict import Limits
 
 

@@ -15,7 +15,8 @@ from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.lowering.compared_images import images_to_compare
 from convert.system.progress import Progress
@@ -60,8 +61,7 @@ class ModelPredictor:
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Predict as many images at once as there are workers, while the next ones are decoded; see `Predictor`."""
-        reader = PixelReader(self.spec, skipped, most_unreadable=1.0)  # left to `refuse_too_few`
-        return reader.run(images, self.classifier.run, self.classifier.receipt.workers)
+        return PixelReader(self.spec, skipped).run(images, self.classifier.run, self.classifier.receipt.workers)
 
     def __enter__(self) -> Self:
         return self

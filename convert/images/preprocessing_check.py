@@ -9,7 +9,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader, refuse_unreadable
 from edge_runtime import InputSpec
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
@@ -32,9 +33,10 @@ def refuse_wrong_preprocessing(
     """
     if images is None or not images.folders or not set(images.folders) <= set(labels):
         return
-    few = images.first(IMAGES)
+    few = images[:IMAGES]
     reader = PixelReader(spec)
     read = list(reader.read(few))
+    refuse_unreadable(reader.skipped, few)
     pixels, classes = [p for _, p in read], [labels.index(few.folders[i]) for i, _ in read] if few.folders else []
     engine = Engine(float_model, choose_engine("litert"), None)
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convert.images.dataset import ImageSet, PixelReader, manifest_sha256, note_skipped
+from convert.images.dataset import ImageSet, manifest_sha256
+from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import convergence
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.equalization import equalize
@@ -129,7 +130,7 @@ def calibrate(
             tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
             progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(evaluator.images)} held-out images")
         statistics = _calibrated(statistics, observed, calibrator)
-    used = images.first(len(kept)) if request.until_enough else images
+    used = images[: len(kept)] if request.until_enough else images
     return Calibration(equalized, rounded, statistics, kept, evaluator, calibrator, tried, manifest_sha256(used))
 
 
@@ -137,6 +138,7 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[P
     reader = PixelReader(spec)
     for _, pixels in reader.read(images):
         yield pixels
+    refuse_unreadable(reader.skipped, images)
     note_skipped(progress.note, reader.skipped, images)
 
 

@@ -102,7 +102,7 @@ def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
 
 def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:
     images, progress = pictures(tmp_path / "images", 30, noise), Listener()
-    found = calibrate(residual_network(), SPEC, images.first(20), images.last(10), CalibrationOptions(AUTO), progress)
+    found = calibrate(residual_network(), SPEC, images[:20], images[-10:], CalibrationOptions(AUTO), progress)
     assert set(found.tried) == set(CALIBRATORS)
     assert found.calibrator in CALIBRATORS
     assert found.statistics.images == 20
