@@ -17,8 +17,8 @@ from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import Scheme
 from convert.tflite.artifact_writer import Package, package
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import open_engine
 from edge_runtime import Card
-from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
 from edge_runtime.tensors import answer_probe
 
@@ -85,7 +85,7 @@ def describe(
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.of(answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)),
+        probe=Probe.of(answer_probe(open_engine(quantized.model), network.spec, image)),
     )
     return package(quantized.model, network.labels, card)
 

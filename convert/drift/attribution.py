@@ -21,6 +21,7 @@ from convert.drift.models import ModelPredictor, predict_all
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet, PixelReader
 from convert.system.progress import Progress
+from convert.tflite.interpreter import run_over
 from edge_runtime import Classifier
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
 from edge_runtime.model import model_sha256
@@ -85,11 +86,12 @@ def kernels(candidate: ModelPredictor, path: Path, images: ImageSet, progress: P
     few = images.first(IMAGES_ON_REFERENCE_KERNELS)
     optimized = predict_all(candidate, few, progress, "optimized kernels")
     engine = ReferenceKernels(path, choose_engine("litert"))
-    classifier, rows = candidate.classifier, []
-    for _, pixels in progress.track(PixelReader(candidate.spec).read(few), "reference kernels", len(few)):
-        tensor = encode(pixels, candidate.spec, classifier.input_tensor)
-        rows.append(to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output))
-    exact = Predictions(optimized.paths, np.stack(rows), candidate.labels, step=candidate.step)
+    images_read = progress.track(PixelReader(candidate.spec).read(few), "reference kernels", len(few))
+    tensors = (encode(pixels, candidate.spec, candidate.classifier.input_tensor) for _, pixels in images_read)
+    outputs = np.stack(list(run_over(engine, tensors)))
+    exact = Predictions(
+        optimized.paths, to_probabilities(outputs, engine.output), candidate.labels, step=candidate.step
+    )
     return _step(REFERENCE_KERNELS, OPTIMIZED_KERNELS, drift.compare(exact, optimized, None))
 
 

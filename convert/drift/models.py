@@ -20,10 +20,10 @@ from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import MOST_UNREADABLE, ImageSet, PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.system.progress import Progress
+from convert.tflite.interpreter import open_engine
 from edge_runtime import Classifier, EngineError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.artifact import has_card
-from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.hashing import file_sha256
 
 COMPARED_WITH_KERAS = 8
@@ -170,7 +170,7 @@ def _classifier(path: Path, options: ModelOptions) -> Classifier:
         return open_for_many(path)
     if options.preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
-    _, height, width, _ = Engine(path, choose_engine("litert"), None).input_shape
+    _, height, width, _ = open_engine(path).input_shape
     spec = input_spec(options.preprocessing, height, width)
     return open_for_many(path, spec, options.labels)
 

@@ -28,7 +28,7 @@ from convert.images.conventions import input_spec
 from convert.lowering.lower import MINIMUM_SPREAD, MINIMUM_SQNR_DB, LoweringRequest, from_json
 from convert.statistics.metrics import centred, sqnr_db
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine, logits_tensor
+from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.preprocess import load_pixels, normalize
 
@@ -137,10 +137,7 @@ def _before_softmax(tensor: Any) -> Any:
 def tflite_logits(model: bytes, images: Array) -> Array:
     """What the softmax at the end of a `.tflite` reads, float32 (N, classes)."""
     engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
-    rows = []
-    for image in images:
-        engine.run(image[np.newaxis])
-        rows.append(engine.tensor(logits).reshape(-1))
+    rows = [engine.tensor(logits).reshape(-1) for _ in run_over(engine, images)]
     return np.stack(rows).astype(np.float32)
 
 

@@ -103,7 +103,11 @@ def calibrate(
         ImageSetError: more than a tenth of the images cannot be read.
         QuantizationError: an activation is not finite.
     """
-    evaluator = None if held_out is None else Evaluator.of(float_model, list(_pixels(held_out, spec, progress)), spec)
+    evaluator = (
+        None
+        if held_out is None
+        else Evaluator.from_float_model(float_model, list(_pixels(held_out, spec, progress)), spec)
+    )
     kept: list[Pixels] = []
 
     def remembered() -> Iterator[Pixels]:
@@ -111,7 +115,7 @@ def calibrate(
             kept.append(pixels)
             yield pixels
 
-    enough = convergence.is_enough if request.until_enough else convergence.never
+    enough = convergence.have_converged if request.until_enough else convergence.never
     measured = collect_statistics(float_model, remembered(), spec, enough)
     if len(kept) < len(images) and request.until_enough:
         progress.note(f"ranges have converged after {len(kept)} images")

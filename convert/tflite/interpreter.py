@@ -1,33 +1,55 @@
-"""An interpreter whose intermediate tensors can be read: for calibration and for logits."""
+"""LiteRT on this machine: a model run over images, and an interpreter whose intermediate tensors can be read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
+from edge_runtime.arrays import Array
 from edge_runtime.engines import Engine, choose_engine
 
 
+def open_engine(model: Path | bytes) -> Engine:
+    """Return an engine that computes a model on one thread per core."""
+    return Engine(model, choose_engine("litert"), None)
+
+
+def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
+    """Run a model of batch 1 over its input tensors, one after the other.
+
+    Between two of them a `RecordingEngine` holds every tensor of the image it ran last: that is when observers look.
+
+    Args:
+        engine: the model.
+        tensors: one input tensor per image, without the batch axis.
+
+    Yields:
+        The output tensor of each image, without the batch axis.
+    """
+    for tensor in tensors:
+        yield engine.run(tensor[np.newaxis])[0]
+
+
 class RecordingEngine(Engine):
-    """LiteRT with every tensor kept after a run."""
+    """LiteRT that keeps every tensor after a run."""
 
     options: ClassVar[dict[str, Any]] = {"experimental_preserve_all_tensors": True}
 
-    def __init__(self, model: Path | bytes, threads: int | None = None) -> None:
-        super().__init__(model, choose_engine("litert"), threads)
+    def __init__(self, model: Path | bytes) -> None:
+        super().__init__(model, choose_engine("litert"), None)
 
-    def tensor(self, index: int) -> npt.NDArray[Any]:
-        """A copy of a tensor of the last run."""
+    def tensor(self, index: int) -> Array:
+        """Return a copy of a tensor of the last run."""
         return np.asarray(self._interpreter.get_tensor(index))
 
 
 def logits_tensor(graph: TfliteGraph) -> int:
-    """Index of the tensor that the last softmax reads.
+    """Return the index of the tensor that the last softmax reads.
 
     Raises:
         LoweringError: the model does not end in a softmax.

@@ -77,7 +77,7 @@ def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> No
     scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
     assert scales is not None
     assert (scales > 0).all()
-    assert Evaluator.of(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
+    assert Evaluator.from_float_model(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
