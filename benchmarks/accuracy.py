@@ -145,7 +145,7 @@ def ends(task: Task) -> str:
 
 def weighted(task: Task) -> int:
     """How many layers with weights the network has."""
-    return sum(operator.name in float_fallback.WEIGHTED for operator in TfliteGraph(task.network.model).operators)
+    return sum(operator.has_weights for operator in TfliteGraph(task.network.model).operators)
 
 
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:

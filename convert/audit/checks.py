@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convert.audit.operators import DENSE, Census, PlacedOperator, plural
-from convert.tflite.graph import is_unpadded
+from convert.audit.operators import Census, PlacedOperator, plural
+from convert.tflite.operators import DENSE
 from edge_runtime.arrays import Array
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -87,7 +87,7 @@ def scale_count(census: Census) -> Iterator[Finding]:
     for index in range(graph.tensor_count()):
         scales, shape = graph.scales(index), graph.shape(index)
         if scales is not None and len(scales) > 1:
-            axis = graph.channel_axis(index)
+            axis = graph.quantized_dimension(index)
             if axis >= len(shape) or shape[axis] != len(scales):
                 bad.append(graph.tensor_name(index))
     yield from _if_any(bad, "scale-count", ERROR, "{} whose scales are neither one nor one a channel", "quantize again")
@@ -263,8 +263,7 @@ def _range_use(census: Census, step: PlacedOperator) -> Array:
     if weights is None or weights.granularity is None or weights.dtype not in ("int8", "int4"):
         return np.empty(0)
     values = census.graph.constant(weights.tensor)
-    axis = values.ndim - 1 if step.operator.name == "DEPTHWISE_CONV_2D" else 0
-    others = tuple(i for i in range(values.ndim) if i != axis)
+    others = tuple(i for i in range(values.ndim) if i != step.operator.channel_axis)
     peaks = np.maximum(values.max(axis=others).astype(np.int16), -values.min(axis=others).astype(np.int16))
     return np.asarray(np.minimum(peaks / LIMITS[weights.dtype][1], 1.0))
 
@@ -302,8 +301,8 @@ def _folds_forward(census: Census, step: PlacedOperator, sums: bool = False) -> 
 
 
 def _fuses_nothing(step: PlacedOperator) -> bool:
-    return bool(getattr(step.operator.options, "fusedActivationFunction", 0) == 0)
+    return step.operator.fused_activation == "NONE"
 
 
 def _pads(step: PlacedOperator) -> bool:
-    return step.operator.name != DENSE and not is_unpadded(step.operator)
+    return step.operator.name != DENSE and not step.operator.is_unpadded

@@ -217,11 +217,11 @@ def _float_run(run: FloatRun) -> dict[str, Any]:
 
 
 def _end(graph: TfliteGraph, index: int) -> dict[str, Any]:
-    scales, zero_points = graph.scales(index), graph.zero_points(index)
+    scale, zero_point = graph.quantization(index) or (None, None)
     return {
         "name": graph.tensor_name(index),
         "dtype": graph.dtype(index),
         "shape": list(graph.shape(index)),
-        "scale": None if scales is None else float(scales[0]),
-        "zero_point": None if zero_points is None else int(zero_points[0]),
+        "scale": scale,
+        "zero_point": zero_point,
     }

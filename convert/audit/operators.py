@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from convert.tflite.graph import Operator, TfliteGraph
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.operators import Operator
 
-CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
-DENSE = "FULLY_CONNECTED"
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 SHAPE_READERS = ("SHAPE", "RANK")
 """They read no value of their input."""
@@ -51,7 +49,6 @@ class PlacedOperator:
     """An operator in its place.
 
     Attributes:
-        position: from 0, in execution order.
         operator: itself.
         name: of its kind; a custom operator's own.
         output: name of its first output, by which people find it.
@@ -60,7 +57,6 @@ class PlacedOperator:
         weights: of a convolution or dense operator.
     """
 
-    position: int
     operator: Operator
     name: str
     output: str
@@ -107,20 +103,13 @@ class Census:
 
     def __init__(self, graph: TfliteGraph) -> None:
         self.graph = graph
-        operators = list(graph.operators)
-        self.producer = {output: i for i, operator in enumerate(operators) for output in operator.outputs}
-        self.consumers: dict[int, list[int]] = defaultdict(list)
-        for i, operator in enumerate(operators):
-            for tensor in dict.fromkeys(operator.inputs):
-                self.consumers[tensor].append(i)
-        self._operators = operators
-        self.steps = [self._step(i, operator) for i, operator in enumerate(operators)]
+        self.steps = [self._step(operator) for operator in graph.operators]
 
     def source(self, tensor: int) -> int:
         """The constant behind a tensor: itself, or what a DEQUANTIZE makes it from; else the tensor."""
-        made_by = self.producer.get(tensor)
-        if made_by is not None and self._operators[made_by].name == "DEQUANTIZE":
-            stored = self._operators[made_by].inputs[0]
+        made_by = self.graph.producer(tensor)
+        if made_by is not None and made_by.name == "DEQUANTIZE":
+            stored = made_by.inputs[0]
             return stored if self.graph.is_constant(stored) else tensor
         return tensor
 
@@ -134,12 +123,12 @@ class Census:
 
     def readers(self, tensor: int) -> list[PlacedOperator]:
         """The operators that read a tensor."""
-        return [self.steps[i] for i in self.consumers.get(tensor, ())]
+        return [self.steps[operator.position] for operator in self.graph.consumers(tensor)]
 
     def maker(self, tensor: int) -> PlacedOperator | None:
         """The operator that computes a tensor; None for inputs of the graph and constants."""
-        made_by = self.producer.get(tensor)
-        return None if made_by is None else self.steps[made_by]
+        made_by = self.graph.producer(tensor)
+        return None if made_by is None else self.steps[made_by.position]
 
     @cached_property
     def weighted(self) -> list[PlacedOperator]:
@@ -153,24 +142,24 @@ class Census:
             return []
         runs, seen = [], set[int]()
         for step in self.steps:
-            if step.is_float and step.position not in seen:
-                run = sorted(self._connected(step), key=lambda member: member.position)
-                seen |= {member.position for member in run}
+            if step.is_float and step.operator.position not in seen:
+                run = sorted(self._connected(step), key=lambda member: member.operator.position)
+                seen |= {member.operator.position for member in run}
                 runs.append(self._run(tuple(run)))
         return runs
 
-    def _step(self, position: int, operator: Operator) -> PlacedOperator:
+    def _step(self, operator: Operator) -> PlacedOperator:
         weights = self._weights(operator)
         name = operator.custom or operator.name
         output = self.graph.tensor_name(operator.outputs[0]) if operator.outputs else ""
-        return PlacedOperator(position, operator, name, output, self._compute(operator, weights), weights)
+        return PlacedOperator(operator, name, output, self._compute(operator, weights), weights)
 
     def _weights(self, operator: Operator) -> Weights | None:
-        if operator.name not in (*CONVOLUTIONS, DENSE) or not self.is_constant(operator.inputs[1]):
+        if not operator.has_weights or not self.is_constant(operator.weights):
             return None
-        tensor = self.source(operator.inputs[1])
+        tensor = self.source(operator.weights)
         scales, shape = self.graph.scales(tensor), self.graph.shape(tensor)
-        channels = shape[-1 if operator.name == "DEPTHWISE_CONV_2D" else 0]
+        channels = shape[operator.channel_axis]
         granularity = None if scales is None else "per-channel" if len(scales) == channels else "per-tensor"
         return Weights(tensor, self.graph.dtype(tensor), granularity, channels)
 
@@ -180,7 +169,7 @@ class Census:
         outputs = [self.graph.dtype(i) for i in operator.outputs]
         inputs = [self.graph.dtype(i) for i in operator.inputs if i >= 0 and not self.is_constant(i)]
         if weights is not None and inputs:
-            used = self.graph.dtype(operator.inputs[1])
+            used = self.graph.dtype(operator.weights)
             return COMPUTE_OF_WEIGHTED.get((inputs[0], used), outputs[0])
         read = [] if operator.name in SHAPE_READERS else inputs
         return next((dtype for dtype in (*outputs, *read) if dtype in FLOATS), outputs[0] if outputs else "none")
@@ -194,11 +183,11 @@ class Census:
             yield from self.readers(tensor)
 
     def _connected(self, first: PlacedOperator) -> list[PlacedOperator]:
-        found, waiting = {first.position: first}, [first]
+        found, waiting = {first.operator.position: first}, [first]
         while waiting:
             for step in self._neighbours(waiting.pop()):
-                if step.is_float and step.position not in found:
-                    found[step.position] = step
+                if step.is_float and step.operator.position not in found:
+                    found[step.operator.position] = step
                     waiting.append(step)
         return list(found.values())
 
@@ -217,7 +206,7 @@ class Census:
 
     def _is_used(self, conversion: PlacedOperator) -> bool:
         """Whether something but the graph's end reads what a conversion makes."""
-        return any(self.consumers.get(i) for i in conversion.operator.outputs)
+        return any(self.graph.consumers(i) for i in conversion.operator.outputs)
 
     def _names(self, tensors: list[int]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.graph.tensor_name(i) for i in tensors))

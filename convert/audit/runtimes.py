@@ -23,9 +23,9 @@ from importlib import resources
 
 from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph, has_constants_outside
+from convert.tflite.operators import CLASSIFIER_KINDS
 
 TABLE = "operator_versions.csv"
-PROBED_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 PROBED_ACTIVATIONS = ("float32", "int8", "int16")
 
 
@@ -86,9 +86,9 @@ def needs(model: bytes) -> list[Need]:
 def _kernels(graph: TfliteGraph) -> Iterator[tuple[str, int, str]]:
     """What operators with quantized weights compute."""
     for operator in graph.operators:
-        if operator.name not in PROBED_KERNELS:
+        if operator.name not in CLASSIFIER_KINDS:
             continue
-        image, weights = operator.inputs[:2]
+        image, weights = operator.inputs[0], operator.weights
         scales, activation, stored = graph.scales(weights), graph.dtype(image), graph.dtype(weights)
         if scales is not None and activation in PROBED_ACTIVATIONS:
             granularity = "per-channel" if len(scales) > 1 else "per-tensor"

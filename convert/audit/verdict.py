@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convert.audit.operators import CONVOLUTIONS, DENSE, DYNAMIC, FLOATS, Census, PlacedOperator, plural
+from convert.audit.operators import DYNAMIC, FLOATS, Census, PlacedOperator, plural
+from convert.tflite.operators import CONVOLUTIONS, DENSE
 
 INT8, UINT8, INT16X8, MIXED = "int8", "uint8", "int16x8", "mixed"
 DYNAMIC_RANGE, WEIGHTS_ONLY, FLOAT16, FLOAT = "dynamic", "weights-only", "float16", "float"

@@ -11,15 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convert.tflite.graph import Operator, TfliteGraph
+from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
+from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DENSE, DEPTHWISE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
 from edge_runtime.tensors import encode
-
-CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
@@ -30,12 +29,13 @@ def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, me
         float_graph: what it was made from, with its operators of each kind in the same order.
         means: tensor name -> mean of every channel of the float activation, (channels,).
     """
-    for kind in CORRECTED:
+    for kind in CLASSIFIER_KINDS:
         for operator, source in zip(quantized.named(kind), float_graph.named(kind), strict=True):
-            if _has_own_int32_bias(quantized, operator) and quantized.dtype(operator.inputs[1]) == "int8":
+            bias = operator.bias
+            if bias is not None and _is_own_int32(quantized, bias) and quantized.dtype(operator.weights) == "int8":
                 mean = means[float_graph.tensor_name(source.inputs[0])]
-                error = _dequantized(quantized, operator.inputs[1], kind) - float_graph.constant(source.inputs[1])
-                _add_to_bias(quantized, operator.inputs[2], -output_shift(error, mean, kind))
+                error = quantized.dequantized(operator.weights) - float_graph.constant(source.weights)
+                _add_to_bias(quantized, bias, -output_shift(error, mean, kind))
 
 
 def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
@@ -47,10 +47,10 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
         mean: of every channel of the input, (in,).
         kind: name of the operator.
     """
-    if kind == "DEPTHWISE_CONV_2D":
+    if kind == DEPTHWISE:
         multiplier = weight_error.shape[-1] // len(mean)
         return np.asarray(weight_error.sum(axis=(0, 1, 2)) * np.repeat(mean, multiplier))
-    per_input = weight_error.sum(axis=(1, 2)) if kind == "CONV_2D" else weight_error
+    per_input = weight_error.sum(axis=(1, 2)) if kind == CONVOLUTION else weight_error
     groups = len(mean) // per_input.shape[1]
     group_of_output = np.arange(len(per_input)) * groups // len(per_input)
     return np.asarray(np.einsum("oi,oi->o", per_input, mean.reshape(groups, -1)[group_of_output]))
@@ -72,11 +72,12 @@ def correct_head(
         The corrected model; `model` itself if there is no such bias.
     """
     graph = TfliteGraph(model)
-    layers = graph.named("FULLY_CONNECTED")
-    if not layers or len(layers[-1].inputs) < 3 or not graph.is_constant(layers[-1].inputs[2]):
+    layers = graph.named(DENSE)
+    bias = layers[-1].bias if layers else None
+    if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
         return model
-    bias, logits = layers[-1].inputs[2], logits_tensor(graph)
-    if graph.dtype(bias) != "float32" or logits != layers[-1].outputs[0]:
+    logits = logits_tensor(graph)
+    if logits != layers[-1].outputs[0]:
         return model
     engine = RecordingEngine(model)
     error = np.zeros(float_logits.shape[1])
@@ -87,20 +88,8 @@ def correct_head(
     return graph.to_bytes()
 
 
-def _has_own_int32_bias(graph: TfliteGraph, operator: Operator) -> bool:
-    if len(operator.inputs) < 3 or operator.inputs[2] < 0 or graph.dtype(operator.inputs[2]) != "int32":
-        return False
-    return len(graph.consumers(operator.inputs[2])) == 1
-
-
-def _dequantized(graph: TfliteGraph, weights: int, kind: str) -> Array:
-    scales = graph.scales(weights)
-    assert scales is not None
-    values = graph.constant(weights).astype(np.float64)
-    axis = values.ndim - 1 if kind == "DEPTHWISE_CONV_2D" else 0
-    shape = [1] * values.ndim
-    shape[axis] = len(scales)
-    return np.asarray(values * scales.reshape(shape))
+def _is_own_int32(graph: TfliteGraph, bias: int) -> bool:
+    return graph.dtype(bias) == "int32" and len(graph.consumers(bias)) == 1
 
 
 def _add_to_bias(graph: TfliteGraph, bias: int, shift: Array) -> None:

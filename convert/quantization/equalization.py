@@ -18,7 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from convert.quantization.statistics import ActivationStatistics
-from convert.tflite.graph import Operator, TfliteGraph, passes_factors
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.operators import CLASSIFIER_KINDS, DEPTHWISE, POOLS, Operator
 from edge_runtime.arrays import Array
 
 INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
@@ -28,8 +29,8 @@ all the blocks it runs through, which cannot be the best for each of them."""
 MOST_UNEVEN = 2.0**8
 """Channels that stay further than this below the largest of their tensor are not evened out fully: almost dead ones."""
 
-POOLS = ("MAX_POOL_2D", "AVERAGE_POOL_2D")
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+EQUIVARIANT = ("NONE", "RELU")
+"""Fused activations f with f(a * x) = a * f(x) for every positive a."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _pinned(graph: TfliteGraph) -> Iterator[int]:
 def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
     """Whether a factor of an input's channel becomes one of the output's, and nothing else changes."""
     variable = operator.inputs[:1] if operator.name == "MEAN" else operator.inputs
-    if not passes_factors(operator) or not all(graph.is_activation(i) for i in variable):
+    if operator.fused_activation not in EQUIVARIANT or not all(graph.is_activation(i) for i in variable):
         return False
     rank = len(graph.shape(operator.inputs[0]))
     if operator.name == "MEAN":
@@ -135,23 +136,22 @@ def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
 
 def _is_scalable(graph: TfliteGraph, operator: Operator) -> bool:
     """Whether factors of input and output fit into an operator's own weights."""
-    if operator.name not in WEIGHTED or not passes_factors(operator):
+    if operator.name not in CLASSIFIER_KINDS or operator.fused_activation not in EQUIVARIANT:
         return False
     constants = [i for i in operator.inputs[1:] if i >= 0]
     own = all(graph.is_constant(i) and len(graph.consumers(i)) == 1 for i in constants)
     channels = graph.shape(operator.inputs[0])[-1]
-    grouped = operator.name != "DEPTHWISE_CONV_2D" and graph.shape(operator.inputs[1])[-1] != channels
+    grouped = operator.name != DEPTHWISE and graph.shape(operator.weights)[-1] != channels
     return own and not grouped and graph.is_activation(operator.inputs[0])
 
 
 def _scale_weights(graph: TfliteGraph, operator: Operator, factor_in: Array, factor_out: Array) -> None:
     """Let an operator read an input that was multiplied by `factor_in`, and multiply its output by `factor_out`."""
-    weights = graph.constant(operator.inputs[1]).astype(np.float64)
-    if operator.name == "DEPTHWISE_CONV_2D":
+    weights = graph.constant(operator.weights).astype(np.float64)
+    if operator.name == DEPTHWISE:
         scaled = weights * (factor_out / np.repeat(factor_in, len(factor_out) // len(factor_in)))
     else:
         scaled = weights * factor_out.reshape(-1, *[1] * (weights.ndim - 1)) / factor_in
-    graph.set_constant(operator.inputs[1], scaled.astype(np.float32))
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        bias = graph.constant(operator.inputs[2])
-        graph.set_constant(operator.inputs[2], (bias * factor_out).astype(np.float32))
+    graph.set_constant(operator.weights, scaled.astype(np.float32))
+    if operator.bias is not None:
+        graph.set_constant(operator.bias, (graph.constant(operator.bias) * factor_out).astype(np.float32))

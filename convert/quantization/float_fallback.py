@@ -18,7 +18,6 @@ from convert.tflite.graph import TfliteGraph
 
 MOST_LAYERS = 0.10
 """Part of the layers with weights that may be left in float."""
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
 Evaluate = Callable[[Sequence[str]], Score]
 
@@ -61,7 +60,7 @@ def segments(graph: TfliteGraph, until: int) -> list[Segment]:
         alive = {i for i in alive | set(operator.outputs) if last_use.get(i, -1) > k}
         if len(alive) <= 1:
             outputs = tuple(graph.tensor_name(member.outputs[0]) for member in members)
-            found.append(Segment(outputs, sum(member.name in WEIGHTED for member in members)))
+            found.append(Segment(outputs, sum(member.has_weights for member in members)))
             members = []
     return found
 

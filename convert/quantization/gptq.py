@@ -23,8 +23,9 @@ from scipy.linalg.lapack import dpotrf
 from convert.errors import QuantizationError
 from convert.quantization.threads import all_cores
 from convert.system.progress import Progress, Silent
-from convert.tflite.graph import Operator, TfliteGraph, is_unpadded, padding_before
+from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
+from convert.tflite.operators import CONVOLUTION, Operator, padding_before
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
@@ -119,7 +120,7 @@ def round_weights(
 
 def _rounded_readers(graph: TfliteGraph, readers: Sequence[Operator], moments: Array) -> list[tuple[int, Array]]:
     """Tensor and new weights of each of the convolutions that see the same, together."""
-    tensors = [operator.inputs[1] for operator in readers]
+    tensors = [operator.weights for operator in readers]
     weights = rounded(np.concatenate([graph.constant(i) for i in tensors]), damped(moments))
     ends = np.cumsum([graph.shape(i)[0] for i in tensors])
     return list(zip(tensors, np.split(weights, ends[:-1]), strict=True))
@@ -128,8 +129,8 @@ def _rounded_readers(graph: TfliteGraph, readers: Sequence[Operator], moments: A
 def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
     """The ungrouped convolutions with float weights of their own; those that read the same stand together."""
     readers = defaultdict(list)
-    for operator in graph.named("CONV_2D"):
-        tensor, weights = operator.inputs[:2]
+    for operator in graph.named(CONVOLUTION):
+        tensor, weights = operator.inputs[0], operator.weights
         ungrouped = graph.shape(weights)[3] == graph.shape(tensor)[3]
         own = graph.is_constant(weights) and len(graph.consumers(weights)) == 1
         if ungrouped and own and graph.dtype(weights) == "float32":
@@ -138,13 +139,11 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
 
 
 def _window(graph: TfliteGraph, operator: Operator) -> Window:
-    options = operator.options
-    _, height, width, channels = graph.shape(operator.inputs[1])
+    _, height, width, channels = graph.shape(operator.weights)
     size, output = graph.shape(operator.inputs[0])[1:3], graph.shape(operator.outputs[0])[1:3]
-    stride = (int(options.strideH), int(options.strideW))
-    dilation = (int(options.dilationHFactor), int(options.dilationWFactor))
+    stride, dilation = operator.strides, operator.dilations
     rows, columns = (
-        0 if is_unpadded(operator) else padding_before(size[i], output[i], taps, stride[i], dilation[i])
+        0 if operator.is_unpadded else padding_before(size[i], output[i], taps, stride[i], dilation[i])
         for i, taps in enumerate((height, width))
     )
     kernel, before = (height, width), (rows, columns)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convert.errors import QuantizationError
-from convert.tflite.graph import TfliteGraph, is_unpadded
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.operators import CONVOLUTION
 from edge_runtime import InputSpec
 from edge_runtime.card import TensorSpec
 
@@ -64,7 +65,7 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
     difference = (_zero_pixel(mean) - mean) / std
     if difference:
         for reader in graph.consumers(graph.inputs[0]):
-            if reader.name != "CONV_2D" or not is_unpadded(reader) or not graph.is_constant(reader.inputs[2]):
+            if reader.name != CONVOLUTION or not reader.is_unpadded or not graph.is_constant(reader.bias):
                 raise QuantizationError(
                     f"--io {io} cannot represent a mean of {mean} exactly, because the first operator "
                     f"({reader.name}) pads its input or is no convolution with a bias: use --io float32"
@@ -91,7 +92,7 @@ def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> Shifted | None:
     mean, std = spec.mean[0], spec.std[0]
     difference = (_zero_pixel(mean) - mean) / std
     readers = graph.consumers(graph.inputs[0])
-    movable = all(r.name == "CONV_2D" and len(r.inputs) > 2 and graph.is_constant(r.inputs[2]) for r in readers)
+    movable = all(reader.name == CONVOLUTION and graph.is_constant(reader.bias) for reader in readers)
     if not difference or not movable:
         return None
     _add_to_biases(graph, graph.inputs[0], difference)
@@ -113,20 +114,16 @@ def _pixel_range(spec: InputSpec) -> tuple[float, float]:
 def _add_to_biases(graph: TfliteGraph, tensor: int, difference: float) -> None:
     """Add to the biases of the convolutions that read `tensor` what its being `difference` smaller takes away."""
     for reader in graph.consumers(tensor):
-        kernel, bias = graph.constant(reader.inputs[1]), graph.constant(reader.inputs[2])
-        shift = difference * kernel.sum(axis=(1, 2, 3), dtype=np.float64)
-        graph.set_constant(reader.inputs[2], (bias + shift).astype(np.float32))
+        assert reader.bias is not None
+        shift = difference * graph.constant(reader.weights).sum(axis=(1, 2, 3), dtype=np.float64)
+        graph.set_constant(reader.bias, (graph.constant(reader.bias) + shift).astype(np.float32))
 
 
 def tensor_specs(model: bytes, encoding: str) -> tuple[TensorSpec, TensorSpec]:
     """Input and output of a packaged model, as its card describes them."""
     graph = TfliteGraph(model)
-    image = _tensor_end(graph, graph.inputs[0], "image")
-    return replace(image, encoding=encoding), _tensor_end(graph, graph.outputs[0], "probabilities")
-
-
-def _tensor_end(graph: TfliteGraph, index: int, name: str) -> TensorSpec:
-    scales, zero_points = graph.scales(index), graph.zero_points(index)
-    if scales is None or zero_points is None:
-        return TensorSpec(name, graph.dtype(index))
-    return TensorSpec(name, graph.dtype(index), float(scales[0]), int(zero_points[0]))
+    ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
+    image, probabilities = (
+        TensorSpec(name, graph.dtype(i), *(graph.quantization(i) or ())) for name, i in ends.items()
+    )
+    return replace(image, encoding=encoding), probabilities

@@ -112,7 +112,7 @@ def compare_layers(
     in_integers = run_over(integer_engine, (encode(pixels, spec, input_tensor) for pixels in few))
     for _ in zip(in_float, in_integers, strict=True):
         for _, i, j in pairs:
-            layers[i].add(float_engine.tensor(i), integer_engine.tensor(j), _affine(rounded, j))
+            layers[i].add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
     return list(layers.values())
 
 
@@ -121,8 +121,3 @@ def _pairs(exact: TfliteGraph, rounded: TfliteGraph) -> list[tuple[str, int, int
     by_name = {rounded.tensor_name(i): i for i in range(rounded.tensor_count())}
     outputs = [(operator.name, operator.outputs[0]) for operator in exact.operators]
     return [(kind, i, by_name[exact.tensor_name(i)]) for kind, i in outputs if exact.tensor_name(i) in by_name]
-
-
-def _affine(graph: TfliteGraph, tensor: int) -> tuple[float, int] | None:
-    scales, zero_points = graph.scales(tensor), graph.zero_points(tensor)
-    return None if scales is None or zero_points is None else (float(scales[0]), int(zero_points[0]))

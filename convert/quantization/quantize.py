@@ -20,13 +20,13 @@ from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tens
 from convert.quantization.schemes import Scheme
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTIONS, DENSE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.card import TensorSpec
 
 Ranges = dict[str, tuple[float, float]]
-CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
-HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", "FULLY_CONNECTED", "SOFTMAX")
+HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", DENSE, "SOFTMAX")
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ _HALF_WEIGHTS = qtyping.OpQuantizationConfig(
 
 
 def _half_weights(worker: Any) -> None:
-    for operation in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+    for operation in CLASSIFIER_KINDS:
         worker.update_quantization_recipe(".*", operation, _HALF_WEIGHTS, "float_casting")
 
 

@@ -6,9 +6,8 @@ A padded convolution on a picture smaller than its kernel multiplies zeros: on 3
 
 from __future__ import annotations
 
-from convert.tflite.graph import Operator, TfliteGraph, is_unpadded, padding_before
-
-PADDED = ("CONV_2D", "DEPTHWISE_CONV_2D")
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_before
 
 
 def crop_kernels(float_model: bytes) -> bytes:
@@ -21,15 +20,17 @@ def crop_kernels(float_model: bytes) -> bytes:
         A model that computes the same with smaller kernels; `float_model` itself where every tap meets a pixel.
     """
     graph = TfliteGraph(float_model)
-    found = [operator for kind in PADDED for operator in graph.named(kind) if _is_croppable(graph, operator)]
+    found = [operator for operator in graph.operators if _is_croppable(graph, operator)]
     for convolution in found:
         _crop(graph, convolution)
     return graph.to_bytes() if found else float_model
 
 
 def _is_croppable(graph: TfliteGraph, operator: Operator) -> bool:
-    weights = operator.inputs[1]
-    if is_unpadded(operator) or not graph.is_constant(weights) or len(graph.consumers(weights)) > 1:
+    if operator.name not in (CONVOLUTION, DEPTHWISE) or operator.is_unpadded:
+        return False
+    weights = operator.weights
+    if not graph.is_constant(weights) or len(graph.consumers(weights)) > 1:
         return False
     rows, columns = _needed(graph, operator)
     return (rows.stop - rows.start, columns.stop - columns.start) != graph.shape(weights)[1:3]
@@ -38,17 +39,17 @@ def _is_croppable(graph: TfliteGraph, operator: Operator) -> bool:
 def _crop(graph: TfliteGraph, operator: Operator) -> None:
     """Crop a kernel (out, height, width, in), or (1, height, width, channels)."""
     rows, columns = _needed(graph, operator)
-    graph.replace_constant(operator.inputs[1], graph.constant(operator.inputs[1])[:, rows, columns])
+    graph.replace_constant(operator.weights, graph.constant(operator.weights)[:, rows, columns])
 
 
 def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
     """The rows and the columns of a kernel that meet pixels."""
-    source, kernel, result = (graph.shape(i) for i in (operator.inputs[0], operator.inputs[1], operator.outputs[0]))
-    options = operator.options
-    return (
-        needed_taps(source[1], result[1], kernel[1], int(options.strideH), int(options.dilationHFactor)),
-        needed_taps(source[2], result[2], kernel[2], int(options.strideW), int(options.dilationWFactor)),
+    source, kernel, result = (graph.shape(i) for i in (operator.inputs[0], operator.weights, operator.outputs[0]))
+    rows, columns = (
+        needed_taps(source[axis + 1], result[axis + 1], kernel[axis + 1], stride, dilation)
+        for axis, (stride, dilation) in enumerate(zip(operator.strides, operator.dilations, strict=True))
     )
+    return rows, columns
 
 
 def needed_taps(size: int, outputs: int, taps: int, stride: int, dilation: int) -> slice:

@@ -5,8 +5,8 @@ A thin layer over LiteRT's own flatbuffer schema; one subgraph, as every classif
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
 from convert.errors import LoweringError
+from convert.tflite.operators import Operator
 from convert.tflite.schema import SCHEMA, add_buffer, add_tensor, as_bytes, new_operator, set_metadata, to_flatbuffer
 from edge_runtime.arrays import Array
 
@@ -22,21 +23,6 @@ _DTYPE_NAMES = {v: k.lower() for k, v in vars(SCHEMA.TensorType).items() if not 
 
 _BITS = {"int4": 4, "uint4": 4, "int2": 2}
 """Types of less than a byte."""
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator: its name in the schema ("CONV_2D"), tensor indices in and out, and its options.
-
-    `custom` is the name of an operator that is not in the schema ("FlexErf"); `name` is "CUSTOM" then.
-    """
-
-    name: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options: Any
-    version: int
-    custom: str = ""
 
 
 class TfliteGraph:
@@ -54,7 +40,6 @@ class TfliteGraph:
         if len(self._model.subgraphs) != 1:
             raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier here has one")
         self._graph = self._model.subgraphs[0]
-        self._operators: tuple[Operator, ...] | None = None
         for buffer in self._model.buffers:
             if buffer.data is not None:  # bytes from outside the flatbuffer would be written one by one
                 buffer.data = np.frombuffer(buffer.data, np.uint8)
@@ -74,25 +59,14 @@ class TfliteGraph:
         """Tensor indices of the graph's outputs."""
         return _indices(self._graph.outputs)
 
-    @property
+    @cached_property
     def operators(self) -> tuple[Operator, ...]:
-        """The operators in execution order."""
-        if self._operators is None:
-            self._operators = tuple(self._read_operators())
-        return self._operators
-
-    def _read_operators(self) -> Iterator[Operator]:
+        """Return the operators in execution order."""
         kinds = self.operator_kinds()
-        for operator in self._graph.operators:
-            name, version, custom = kinds[operator.opcodeIndex]
-            yield Operator(
-                name,
-                _indices(operator.inputs),
-                _indices(operator.outputs),
-                operator.builtinOptions,
-                version,
-                custom,
-            )
+        return tuple(
+            Operator(i, *kinds[int(op.opcodeIndex)], _indices(op.inputs), _indices(op.outputs), op.builtinOptions)
+            for i, op in enumerate(self._graph.operators)
+        )
 
     def operator_kinds(self) -> list[tuple[str, int, str]]:
         """(name, version, custom name) of each kind of operator that a runtime must have, in the file's order."""
@@ -108,6 +82,26 @@ class TfliteGraph:
     def named(self, name: str) -> list[Operator]:
         """The operators of one kind, in execution order."""
         return [operator for operator in self.operators if operator.name == name]
+
+    def consumers(self, index: int) -> list[Operator]:
+        """Return the operators that read a tensor, in execution order, each once."""
+        return self._consumers.get(index, [])
+
+    def producer(self, index: int) -> Operator | None:
+        """Return the operator that computes a tensor; None for an input of the graph or a constant."""
+        return self._producers.get(index)
+
+    @cached_property
+    def _consumers(self) -> dict[int, list[Operator]]:
+        consumers: dict[int, list[Operator]] = defaultdict(list)
+        for operator in self.operators:
+            for index in dict.fromkeys(operator.inputs):
+                consumers[index].append(operator)
+        return consumers
+
+    @cached_property
+    def _producers(self) -> dict[int, Operator]:
+        return {index: operator for operator in self.operators for index in operator.outputs}
 
     def tensor_count(self) -> int:
         """How many tensors there are; they are numbered from 0."""
@@ -149,13 +143,18 @@ class TfliteGraph:
             return None
         return np.asarray(self._graph.tensors[index].quantization.zeroPoint, np.int64)
 
-    def channel_axis(self, index: int) -> int:
-        """The axis along which a tensor with several scales has them."""
+    def quantization(self, index: int) -> tuple[float, int] | None:
+        """Return scale and zero point of a tensor that has one of each; None when it is not quantized."""
+        scales, zero_points = self.scales(index), self.zero_points(index)
+        return None if scales is None or zero_points is None else (float(scales[0]), int(zero_points[0]))
+
+    def quantized_dimension(self, index: int) -> int:
+        """Return the axis along which a tensor with several scales has them."""
         return int(self._graph.tensors[index].quantization.quantizedDimension)
 
-    def is_constant(self, index: int) -> bool:
-        """Whether the tensor's values are in the file; index -1, an operator's way to have no bias, is no tensor."""
-        if index < 0:
+    def is_constant(self, index: int | None) -> bool:
+        """Return whether a tensor's values are in the file; -1 and None, an optional input left out, are no tensor."""
+        if index is None or index < 0:
             return False
         data = self._buffer(index).data
         return data is not None and len(data) > 0
@@ -170,6 +169,16 @@ class TfliteGraph:
         if self.dtype(index) in _BITS:
             return _unpacked(data, self.dtype(index), self.shape(index))
         return data.view(self.dtype(index)).reshape(self.shape(index))
+
+    def dequantized(self, index: int) -> npt.NDArray[np.float64]:
+        """Return scale * (q - zero_point) of a quantized constant, with one scale or one a channel."""
+        scales, zero_points = self.scales(index), self.zero_points(index)
+        assert scales is not None
+        assert zero_points is not None
+        values = self.constant(index).astype(np.float64)
+        shape = [1] * values.ndim
+        shape[self.quantized_dimension(index)] = len(scales)
+        return np.asarray((values - zero_points.reshape(shape)) * scales.reshape(shape))
 
     def set_constant(self, index: int, values: Array) -> None:
         """Replace the values of a constant tensor; dtype and shape stay."""
@@ -187,7 +196,8 @@ class TfliteGraph:
 
     def shift_input(self, offset: float, name: str) -> None:
         """Let all that reads the input read a new tensor instead: the input plus a constant."""
-        self._operators = None
+        for derived in ("operators", "_consumers", "_producers"):
+            self.__dict__.pop(derived, None)
         source, shifted = self._graph.inputs[0], len(self._graph.tensors)
         for operator in self._graph.operators:
             inputs = [shifted if i == source else i for i in operator.inputs]
@@ -197,10 +207,6 @@ class TfliteGraph:
         constant = add_tensor(self._graph, f"{name}/offset", [1], "float32", values)
         operator = new_operator(self._model, "ADD", [source, constant], shifted)
         self._graph.operators.insert(0, operator)
-
-    def consumers(self, index: int) -> list[Operator]:
-        """The operators that read a tensor."""
-        return [operator for operator in self.operators if index in operator.inputs]
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""
@@ -262,19 +268,3 @@ def _unpacked(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
 
 def _tensor_map(entries: Any) -> dict[str, int]:
     return {entry.name.decode(): int(entry.tensorIndex) for entry in entries or []}
-
-
-def passes_factors(operator: Operator) -> bool:
-    """Whether what an operator fuses after itself, f, has f(a * x) = a * f(x) for positive a: nothing, or a ReLU."""
-    fused = getattr(operator.options, "fusedActivationFunction", 0)
-    return fused in (SCHEMA.ActivationFunctionType.NONE, SCHEMA.ActivationFunctionType.RELU)
-
-
-def is_unpadded(convolution: Operator) -> bool:
-    """Whether a convolution reads nothing but the pixels of its input."""
-    return bool(convolution.options.padding == SCHEMA.Padding.VALID)
-
-
-def padding_before(size: int, outputs: int, taps: int, stride: int, dilation: int) -> int:
-    """Zeros before the first pixel of an axis under TensorFlow's "SAME": half of what is missing, rounded down."""
-    return max((outputs - 1) * stride + (taps - 1) * dilation + 1 - size, 0) // 2

@@ -131,10 +131,10 @@ def test_writing_twice_gives_the_same_bytes(tiny: Package, written: Path, tmp_pa
 def test_another_process_another_day_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
     """No time of day, no order of a hash table."""
     code = (
-        "import sys; from pathlib import Path; from convert import packaging\n"
+        "import sys; from pathlib import Path; from convert.tflite import artifact_writer\n"
         "from tests.edge_runtime import tiny_model\n"
         "tiny = tiny_model.tiny_artifact()\n"
-        "packaging.write(packaging.package(tiny_model.tiny_flatbuffer(), tiny_model.LABELS, tiny.card), "
+        "artifact_writer.write(artifact_writer.package(tiny_model.tiny_flatbuffer(), tiny_model.LABELS, tiny.card), "
         "Path(sys.argv[1]))"
     )
     path, elsewhere = tmp_path / "other.tflite", {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}

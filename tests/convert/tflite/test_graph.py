@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from convert.errors import LoweringError
-from convert.tflite.graph import TfliteGraph, is_unpadded
+from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
@@ -69,27 +69,43 @@ def test_operators_come_in_order(graph: TfliteGraph) -> None:
     assert graph.inputs == (first.inputs[0],)
     assert first.outputs == (second.inputs[0],)
     assert graph.outputs == graph.named("SOFTMAX")[0].outputs
-    assert [is_unpadded(convolution) for convolution in (first, second)] == [False, True]
+    assert [convolution.is_unpadded for convolution in (first, second)] == [False, True]
     assert graph.named("DEPTHWISE_CONV_2D") == []
 
 
 def test_consumers(graph: TfliteGraph) -> None:
     first, second = graph.named("CONV_2D")
     assert graph.consumers(first.outputs[0]) == [second]
-    assert graph.consumers(second.inputs[1]) == [second], "constants too"
+    assert graph.consumers(second.weights) == [second], "constants too"
     assert graph.consumers(graph.outputs[0]) == []
+    assert graph.consumers(-1) == graph.consumers(graph.inputs[0])[1:] == []
+
+
+def test_producers(graph: TfliteGraph) -> None:
+    first, second = graph.named("CONV_2D")
+    assert graph.producer(second.inputs[0]) is first
+    assert graph.producer(graph.inputs[0]) is graph.producer(first.weights) is None
+
+
+def test_after_a_shift_of_the_input_the_operators_are_read_again(graph: TfliteGraph) -> None:
+    source, first = graph.inputs[0], graph.consumers(graph.inputs[0])[0]
+    graph.shift_input(0.5, "shifted")
+    (addition,) = graph.consumers(source)
+    assert (addition.name, addition.position) == ("ADD", 0)
+    assert [operator.name for operator in graph.consumers(addition.outputs[0])] == [first.name]
+    assert graph.producer(addition.outputs[0]) is addition
 
 
 def test_no_tensor_is_no_constant(graph: TfliteGraph) -> None:
     """-1 stands for a bias that is not there, and is not Python's last element."""
-    graph._graph.tensors[-1].buffer = graph._graph.tensors[graph.named("CONV_2D")[0].inputs[1]].buffer
+    graph._graph.tensors[-1].buffer = graph._graph.tensors[graph.named("CONV_2D")[0].weights].buffer
     assert not graph.is_constant(-1)
 
 
 def test_weights_are_keras_own(graph: TfliteGraph, network: keras.Model) -> None:
     kernel, bias = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)).get_weights()
     convolution = graph.named("CONV_2D")[0]
-    assert np.array_equal(graph.constant(convolution.inputs[1]), kernel.transpose(3, 0, 1, 2))
+    assert np.array_equal(graph.constant(convolution.weights), kernel.transpose(3, 0, 1, 2))
     assert np.array_equal(graph.constant(convolution.inputs[2]), bias)
 
 
@@ -193,6 +209,30 @@ def test_scales_of_quantized_tensors() -> None:
     assert scales is not None
     assert zero_points is not None
     assert (scales.tolist(), zero_points.tolist()) == ([np.float32(PIXEL_SCALE)], [128])
+    assert graph.quantization(graph.inputs[0]) == (np.float32(PIXEL_SCALE), 128)
+    assert graph.quantization(graph.outputs[0]) is None
+
+
+@pytest.mark.parametrize(("scales", "zero_points"), [([0.5], [0]), ([0.5], [3]), ([0.5, 1, 2, 4], [0, 0, 1, 0])])
+@pytest.mark.parametrize("dimension", [0, 3])
+def test_a_constant_is_dequantized_along_its_quantized_dimension(
+    scales: list[float], zero_points: list[int], dimension: int, graph: TfliteGraph
+) -> None:
+    weights = graph.named("CONV_2D")[0].weights
+    stored = np.random.default_rng(0).integers(-127, 128, (4, 2, 2, 4), np.int8)
+    tensor = graph._graph.tensors[weights]
+    tensor.type, tensor.shape, tensor.quantization = (
+        schema.TensorType.INT8,
+        [4, 2, 2, 4],
+        schema.QuantizationParametersT(),
+    )
+    tensor.quantization.scale, tensor.quantization.zeroPoint = np.float32(scales), np.int64(zero_points)
+    tensor.quantization.quantizedDimension = dimension
+    graph._buffer(weights).data = stored.reshape(-1).view(np.uint8)
+    real = graph.dequantized(weights)
+    for place in np.ndindex(stored.shape):
+        channel = place[dimension] if len(scales) > 1 else 0
+        assert real[place] == scales[channel] * (int(stored[place]) - zero_points[channel])
 
 
 def test_logits_are_what_the_last_softmax_reads(model: bytes, graph: TfliteGraph) -> None:
