@@ -1,4 +1,4 @@
-"""Fitting to calibration images: the unusual ones, and the choice of a calibrator."""
+"""Calibration: on unusual images, and the choice of a calibrator."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from convert.errors import QuantizationError
-from convert.images.dataset import ImageSet, find_images
-from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose
+from convert.images.dataset import ImageSet
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose_calibrator
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.io_tensors import tensor_specs
@@ -21,22 +20,7 @@ from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
-
-
-def noise(random: np.random.Generator) -> np.ndarray:
-    return random.integers(0, 256, (16, 20, 3), np.uint8)
-
-
-def black(random: np.random.Generator) -> np.ndarray:
-    return np.zeros((16, 20, 3), np.uint8)
-
-
-def pictures(folder: Path, count: int, draw: Callable[[np.random.Generator], np.ndarray]) -> ImageSet:
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for i in range(count):
-        Image.fromarray(draw(random)).save(folder / f"{i:03}.png")
-    return find_images(folder)
+from tests.convert.pictures import black, noise, pictures
 
 
 def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Calibration:
@@ -117,5 +101,5 @@ def score(*image_sqnr_db: float) -> Score:
 
 def test_another_calibrator_is_chosen_only_where_it_is_better_than_by_chance() -> None:
     usual = score(20, 25, 30)
-    assert choose({DEFAULT: usual, "mse": score(20, 35, 22)}) == DEFAULT
-    assert choose({DEFAULT: usual, "mse": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "mse"
+    assert choose_calibrator({DEFAULT: usual, "mse": score(20, 35, 22)}) == DEFAULT
+    assert choose_calibrator({DEFAULT: usual, "mse": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "mse"
