@@ -45,7 +45,7 @@ from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime.affine import dequantize, quantize
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import encode
-from environments import OPENVINO, OURS, Environment
+from environments import AI_EDGE, OPENVINO, OURS, Environment
 from keras_file import save_keras
 
 PEERS = Path(__file__).parent / "peers"
@@ -103,7 +103,7 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
 def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Predictions]]]:
     """Every row of the table, and how it is computed."""
     yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", OURS)
-    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", OURS)
+    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", AI_EDGE)
     yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", OPENVINO)
     io = ends(task)
     network, everything = task.network, task.calibration
@@ -193,7 +193,7 @@ def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Predict
 def print_table(task: Task, rows: dict[str, Drift]) -> None:
     """Markdown."""
     print(f"`{task.source.name}`, {len(task.calibration)} calibration and {len(task.validation)} validation images;")
-    print(f"{platform.machine()}; {OURS.versions()}; {OPENVINO.versions()}\n")
+    print(f"{platform.machine()}; {OURS.versions()}; {AI_EDGE.versions()}; {OPENVINO.versions()}\n")
     print("| | top-1 | agreement | 95 % interval | SQNR |\n|---|---|---|---|---|")
     for name, row in rows.items():
         low, high = row.agreement_ci95

@@ -22,7 +22,7 @@ from edge_runtime import Card
 from edge_runtime.probe import Probe
 from edge_runtime.tensors import answer_probe
 
-VERSIONED = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
+VERSIONED = ("irv2-edge", "litert-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
 NAMES_SHOWN = 5
 
 

@@ -16,7 +16,7 @@ from convert.system.machine import machine
 from edge_runtime.hashing import file_sha256
 
 PACKAGES = (
-    *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "ai-edge-quantizer", "ai-edge-litert"),
+    *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "litert-quantizer", "ai-edge-litert"),
     *("flatbuffers", "ml-dtypes", "numpy", "scipy", "pillow"),
 )
 """Distributions whose code computes something of an artifact; those that are not installed count as None."""

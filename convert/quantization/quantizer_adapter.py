@@ -1,4 +1,4 @@
-"""ai-edge-quantizer behind one function; the only module that imports it.
+"""litert-quantizer behind one function; the only module that imports it.
 
 Its class `Quantizer` would open the float network in an interpreter, which takes a second and more, to look for ranges
 that are missing. Ours never are, so the public classes that `Quantizer` consists of are used.
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
-from ai_edge_quantizer.model_modifier import ModelModifier
-from ai_edge_quantizer.params_generator import ParamsGenerator
-from ai_edge_quantizer.recipe_manager import RecipeManager
+from litert_quantizer.model_modifier import ModelModifier
+from litert_quantizer.params_generator import ParamsGenerator
+from litert_quantizer.recipe_manager import RecipeManager
 
 from convert.quantization.schemes import Rule
 from convert.tflite.graph import TfliteGraph

@@ -11,7 +11,7 @@ from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")
 MODEL_LINES, FEATURE_LINES = ("model name", "CPU part"), ("flags", "Features")
-VERSIONED = ("irv2-edge", "ai-edge-litert", "ai-edge-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
+VERSIONED = ("irv2-edge", "ai-edge-litert", "litert-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 ARITHMETIC = ("sse", "ssse", "avx", "amx", "fma", "f16c", "bmi", "asimd", "sve", "sme", "i8mm", "bf16", "fphp")
 """How the names of those features of a processor begin that kernels are chosen by; others come with new kernels."""
 

@@ -223,7 +223,7 @@ class TfliteGraph:
         """Name every operator in the older of the schema's two fields, too.
 
         Readers that know no other, TensorFlow before 2.4 and the `tflite` package, find an ADD where it is empty, as
-        ai-edge-quantizer leaves it. Codes that do not fit get the placeholder that the schema has for them.
+        litert-quantizer leaves it. Codes that do not fit get the placeholder that the schema has for them.
         """
         for code in self._model.operatorCodes or []:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)

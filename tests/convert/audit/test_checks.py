@@ -130,7 +130,7 @@ def test_tensorflow_1_quantized_to_uint8(int8: TfliteGraph, tmp_path: Path) -> N
 
 def with_float_tail(float_model: bytes, first: int) -> bytes:
     """The model in int8, but its operators from position `first` on in float."""
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
     graph, statistics = TfliteGraph(float_model), collect_statistics(float_model, IMAGES, SPEC)
     ranges = {

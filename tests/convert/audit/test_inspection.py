@@ -109,7 +109,7 @@ def test_a_foreign_model_is_audited_without_a_card(
 
 
 def test_weights_that_are_unpacked_at_run_time_are_no_integer_arithmetic(float_model: bytes, tmp_path: Path) -> None:
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
     worker = quantizer.Quantizer(bytearray(float_model))
     worker.add_weight_only_config(".*", "*", 8)

@@ -83,5 +83,5 @@ def test_integer_ends_need_8_bit_activations(io: str) -> None:
 
 def test_schemes_are_data_that_needs_no_tensorflow() -> None:
     code = "import sys, convert.quantization.schemes; "
-    code += "assert not {'tensorflow', 'keras', 'ai_edge_quantizer'} & set(sys.modules)"
+    code += "assert not {'tensorflow', 'keras', 'litert_quantizer'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
