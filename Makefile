@@ -11,6 +11,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 PICTURE := calibration_data/validation/bag/test_00429.png
 
 .PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz bench lint clean
@@ -20,10 +21,10 @@ demo: $(VENV)/convert
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-arm test-gpu: test-%: $(VENV)/dev
 	$(BIN)/python -m pytest tests/devices -m $*

@@ -42,9 +42,8 @@ from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_engine, run_over
-from edge_runtime.affine import dequantize, quantize
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import encode
+from edge_runtime.tensors import dequantize, encode, quantize
 from environments import AI_EDGE, OPENVINO, OURS, Environment
 from keras_file import save_keras
 

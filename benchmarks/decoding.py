@@ -23,6 +23,7 @@ from convert.images.dataset import find_images
 from convert.statistics import metrics
 from edge_runtime import Classifier
 from edge_runtime.jpeg_scaling import DECODINGS
+from edge_runtime.logits import log_probabilities
 from edge_runtime.preprocess import load_pixels
 
 GAPS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
@@ -58,7 +59,7 @@ def print_photos(
     )
     difference = whole.astype(np.float64) - scaled
     squares = (difference**2).mean(axis=(1, 2, 3))
-    logits = [metrics.log_probabilities(answers(classifier, pixels)) for pixels in (whole, scaled)]
+    logits = [log_probabilities(answers(classifier, pixels)) for pixels in (whole, scaled)]
     agreement = metrics.agreement_top_k(*logits, 1).mean()
     quality = " | ".join(f"{10 * math.log10(255**2 / value):.1f}" for value in (squares.mean(), squares.max()))
     print(

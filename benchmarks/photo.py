@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from edge_runtime import InputSpec
 from edge_runtime.artifact import open_artifact
-from edge_runtime.preprocess import InputSpec, Pixels, load_pixels
+from edge_runtime.preprocess import Pixels, load_pixels
 
 RUNS = 9
 

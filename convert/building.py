@@ -85,7 +85,7 @@ def describe(
         drift=None,
         versions={**{name: metadata.version(name) for name in VERSIONED}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.of(answer_probe(open_engine(quantized.model), network.spec, image)),
+        probe=Probe.from_probabilities(answer_probe(open_engine(quantized.model), network.spec, image)),
     )
     return package(quantized.model, network.labels, card)
 

@@ -1,4 +1,4 @@
-"""What a device installs: numpy, Pillow, one interpreter, and this. Nothing else.
+"""The runtime for devices: it needs numpy, Pillow and one interpreter, nothing else.
 
 from edge_runtime import Classifier
 
@@ -10,8 +10,8 @@ with Classifier.open("irv2-demo.int8.tflite") as classifier:
 from edge_runtime.card import Card
 from edge_runtime.classifier import Classifier, Frame
 from edge_runtime.errors import ArtifactError, DelegateError, EdgeError, EngineError, ImageError
-from edge_runtime.preprocess import InputSpec
 from edge_runtime.receipt import Receipt
+from edge_runtime.specs import InputSpec
 from edge_runtime.top_k import Prediction
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The delegate that was the fastest for a model on this device: `irv2-benchmark --save` writes it, "auto" reads it.
+"""The fastest delegate for each model on this device: `irv2-benchmark --save` writes it, "auto" reads it.
 
-One JSON file in the user's cache folder: device -> SHA-256 of the model -> delegate. The device stands in it because
-a home folder may be shared; losing the file costs no more than speed.
+One JSON file in the user's cache folder: device -> SHA-256 of the flatbuffer -> delegate. The device is part of it
+because a home folder may be shared. Losing the file costs speed and nothing else.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from edge_runtime.errors import DelegateError
 
 
 def cache_file() -> Path:
-    """Where the choices are kept; `XDG_CACHE_HOME` counts if it is absolute, as its specification wants."""
+    """Return the path of the file; as the XDG specification requires, a relative `XDG_CACHE_HOME` is ignored."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (folder if folder.is_absolute() else Path(os.path.expanduser("~/.cache"))) / "irv2-edge" / "fastest.json"
 
 
-def recall(model_sha256: str) -> DelegateRequest | None:
-    """The delegate remembered for the model; None when none is, or what is there cannot be understood."""
-    choices = _choices().get(_device())
-    text = choices.get(model_sha256) if isinstance(choices, dict) else None
+def load_fastest(flatbuffer_sha256: str) -> DelegateRequest | None:
+    """Return the fastest delegate for a model; None if none was saved, or if the file cannot be understood."""
+    delegates = _read().get(_device())
+    text = delegates.get(flatbuffer_sha256) if isinstance(delegates, dict) else None
     try:
         return DelegateRequest.parse(text) if isinstance(text, str) else None
     except DelegateError:
         return None
 
 
-def remember(model_sha256: str, delegate: str) -> Path:
-    """Keep `delegate` as the fastest for the model on this device; the file it now stands in.
+def save_fastest(flatbuffer_sha256: str, delegate: str) -> Path:
+    """Save `delegate` as the fastest for a model on this device, and return the path of the file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    path, choices = cache_file(), _choices()
-    of_device = choices.get(_device())
-    choices[_device()] = {**(of_device if isinstance(of_device, dict) else {}), model_sha256: delegate}
+    path, saved = cache_file(), _read()
+    delegates = saved.get(_device())
+    saved[_device()] = {**(delegates if isinstance(delegates, dict) else {}), flatbuffer_sha256: delegate}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(choices, indent=1, sort_keys=True))
+    partial.write_text(json.dumps(saved, indent=1, sort_keys=True))
     partial.replace(path)
     return path
 
 
-def _choices() -> dict[str, object]:
+def _read() -> dict[str, object]:
     with suppress(OSError, ValueError, RecursionError):
-        choices = json.loads(cache_file().read_text())
-        if isinstance(choices, dict):
-            return choices
+        saved = json.loads(cache_file().read_text())
+        if isinstance(saved, dict):
+            return saved
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Engines that take turns: whoever needs one waits for it."""
+"""A pool of engines for several threads to share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_runtime.errors import EngineError
 
 
 class EnginePool:
-    """The engines that are idle; whoever needs one waits for it."""
+    """Engines lent to one thread at a time."""
 
     def __init__(self, engines: Sequence[AnyEngine]) -> None:
         self._count, self._closing = len(engines), threading.Lock()
@@ -21,8 +21,12 @@ class EnginePool:
             self._idle.put(engine)
 
     @contextmanager
-    def idle(self) -> Iterator[AnyEngine]:
-        """Lend an engine."""
+    def borrow(self) -> Iterator[AnyEngine]:
+        """Lend an idle engine, waiting for one if need be.
+
+        Raises:
+            EngineError: the pool is closed.
+        """
         engine = self._idle.get()
         try:
             if engine is None:
@@ -32,7 +36,7 @@ class EnginePool:
             self._idle.put(engine)
 
     def close(self) -> None:
-        """Wait for every engine, and put None in its place."""
+        """Wait until every engine is idle, and let go of them; closing twice does no harm."""
         with self._closing:
             for _ in range(self._count):
                 self._idle.get()

@@ -1,4 +1,4 @@
-"""Reads a flatbuffer with the standard library: tables and vectors by their field numbers, nothing outside it."""
+"""Reads a flatbuffer with the standard library: tables and vectors by field number, never beyond the last byte."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class Reader:
-    """Tables and vectors of a flatbuffer, each a position in it.
+    """Reads the tables and vectors of a flatbuffer; each is named by its position.
 
-    Tables may share vectors, so that a small file can spell out a huge graph: one with more entries than bytes is
+    Tables may share vectors, so a small file can spell out a huge graph: a file with more entries than bytes is
     refused.
 
     Raises:
-        ValueError: also of every method: an offset leads out of it, or it has more entries than bytes.
+        ValueError: from every method too: an offset leads out of the file, or it has more entries than bytes.
     """
 
     def __init__(self, content: memoryview) -> None:
@@ -25,12 +25,12 @@ class Reader:
         self.root = self._number("<I", 0)
 
     def number(self, table: int, field: int, layout: str) -> int:
-        """A field of a table, of a `struct` layout; 0, the default in the schema, where it is left out."""
+        """Return a number in a field of a table, of a `struct` layout; 0, the schema's default, if it is absent."""
         at = self._field(table, field)
         return 0 if at is None else self._number(layout, at)
 
     def vector(self, table: int, field: int) -> tuple[int, int]:
-        """Where the first entry of a vector is, and how many there are."""
+        """Return the position of a vector's first entry, and the number of entries."""
         at = self._field(table, field)
         if at is None:
             return 0, 0
@@ -38,17 +38,17 @@ class Reader:
         return start + 4, self._number("<I", start)
 
     def integers(self, table: int, field: int) -> tuple[int, ...]:
-        """A vector of int32."""
+        """Return a vector of int32."""
         start, length = self._counted(table, field)
         return self._unpack(f"<{length}i", start)
 
     def floats(self, table: int, field: int) -> tuple[float, ...]:
-        """A vector of float32."""
+        """Return a vector of float32."""
         start, length = self._counted(table, field)
         return self._unpack(f"<{length}f", start)
 
     def tables(self, table: int, field: int) -> list[int]:
-        """A vector of tables."""
+        """Return the positions of a vector of tables."""
         start, length = self._counted(table, field)
         return [start + 4 * i + offset for i, offset in enumerate(self._unpack(f"<{length}I", start))]
 
@@ -60,7 +60,7 @@ class Reader:
         return start, length
 
     def table(self, table: int, field: int) -> int | None:
-        """A table in a table; None where it is left out."""
+        """Return the position of a table in a table; None if it is absent."""
         at = self._field(table, field)
         return None if at is None else at + self._number("<I", at)
 
@@ -74,14 +74,14 @@ class Reader:
         return int(self._unpack(layout, at)[0])
 
     def _unpack(self, layout: str, at: int) -> tuple[Any, ...]:
-        if not 0 <= at <= len(self._content) - struct.calcsize(layout):  # Python counts negative ones from the end
+        if not 0 <= at <= len(self._content) - struct.calcsize(layout):  # Python counts negative offsets from the end
             raise ValueError(f"an offset of {at} leads out of its {len(self._content)} bytes")
         return struct.unpack_from(layout, self._content, at)
 
 
 @contextmanager
 def content_of(model: str | os.PathLike[str] | bytes) -> Iterator[memoryview]:
-    """A model's bytes; a file's are mapped."""
+    """Give access to the bytes of a model; a file is mapped."""
     if isinstance(model, bytes):
         yield memoryview(model)
         return

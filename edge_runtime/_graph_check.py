@@ -1,8 +1,8 @@
-"""Whether a graph's operators fit together, before an interpreter runs them.
+"""Checks that a graph's operators fit together before an interpreter runs them.
 
-LiteRT verifies the flatbuffer itself (offsets, indices, sizes of constants), but not all that its kernels rely on. An
-operator that writes to a constant writes into the mapped file, and the process is killed; so it is where a tensor is
-read that nothing made, and where a scale is zero, not finite, or out of all proportion. Each rule here stands for
+LiteRT verifies the flatbuffer itself (offsets, indices, sizes of constants), but not everything that its kernels rely
+on. An operator that writes to a constant writes into the mapped file, which kills the process; so does reading a tensor
+that nothing has written, or a scale that is zero, not finite, or out of all proportion. Each rule here stands for
 crashes that were seen with LiteRT 2.3. Field numbers and codes are those of TensorFlow's schema.fbs.
 """
 
@@ -22,26 +22,26 @@ QUANTIZATION_SCALE = 2
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS = 0, 1, 2
 BUFFER_DATA, BUFFER_OFFSET = 0, 1
 OUTSIDE = 2
-"""From this offset on a buffer's bytes stand behind the flatbuffer; 0 and 1 say that they do not."""
+"""From this offset on, a buffer's bytes lie behind the flatbuffer; 0 and 1 mean that they do not."""
 
 NO_TENSOR = -1
-"""How an operator leaves an optional input out."""
+"""The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
 ADD, SUB, CAST = 0, 41, 53
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
 FINEST_SUM = 2.0**-14
-"""A sum's scale may be that much finer than its terms': int16 kernels shift terms by 15 bits, int8 ones by 20."""
+"""How much finer a sum's scale may be than its terms': int16 kernels shift terms by 15 bits, int8 kernels by 20."""
 
 
 def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
-    """Refuse a model in which tensors are not made once and before they are read, or scales cannot be computed with.
+    """Check that every tensor is written once, before it is read, and that the kernels can compute with every scale.
 
     Args:
         model: path of a `.tflite` file, or its content.
 
     Raises:
-        ArtifactError: it is so, or the bytes are no flatbuffer of such a model.
+        ArtifactError: one of these does not hold, or the bytes are not the flatbuffer of a model.
     """
     name = "the model" if isinstance(model, bytes) else os.fspath(model)
     try:
@@ -64,7 +64,7 @@ def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """`given`: there without being made: a constant, a variable, or empty; `scales`: none where not quantized."""
+    """A tensor; `given` if it need not be written (constant, variable or empty); no `scales` if not quantized."""
 
     is_constant: bool
     given: bool
@@ -88,37 +88,37 @@ class _Graph:
 
 
 def _check_order(graph: _Graph) -> None:
-    """Walk through the operators in their order; `ValueError` at the first that does not fit."""
-    made = set(graph.inputs)
+    """Walk through the operators in order; raise `ValueError` at the first that does not fit."""
+    written = set(graph.inputs)
     for tensor in graph.inputs:
         if not _is_tensor(graph, tensor) or graph.tensors[tensor].is_constant:
             raise ValueError(
-                f"its input is tensor {tensor} of {len(graph.tensors)}, which is a constant or none at all"
+                f"its input is tensor {tensor} of {len(graph.tensors)}, which is a constant or does not exist"
             )
     for number, operator in enumerate(graph.operators):
         for tensor in operator.inputs:
-            if tensor != NO_TENSOR and tensor not in made and not _is_given(graph, tensor):
-                raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has made")
+            if tensor != NO_TENSOR and tensor not in written and not _is_given(graph, tensor):
+                raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has written")
         for tensor in operator.outputs:
             if not _is_tensor(graph, tensor):
-                raise ValueError(f"operator {number} makes tensor {tensor} of {len(graph.tensors)}")
-            if tensor in made or graph.tensors[tensor].is_constant:
-                raise ValueError(f"operator {number} makes tensor {tensor}, which is a constant or made already")
-            made.add(tensor)
+                raise ValueError(f"operator {number} writes tensor {tensor} of {len(graph.tensors)}")
+            if tensor in written or graph.tensors[tensor].is_constant:
+                raise ValueError(f"operator {number} writes tensor {tensor}, which is a constant or already written")
+            written.add(tensor)
     for tensor in graph.outputs:
-        if tensor not in made and not _is_given(graph, tensor):
-            raise ValueError(f"its output, tensor {tensor}, is made by nothing")
+        if tensor not in written and not _is_given(graph, tensor):
+            raise ValueError(f"its output, tensor {tensor}, is written by nothing")
 
 
 def _check_scales(graph: _Graph, number: int, operator: _Operator) -> None:
-    """`ValueError` where an operator's integers of 8 or 16 bits have scales that its kernel cannot use."""
+    """Raise `ValueError` if an operator's 8-bit or 16-bit integers have scales that its kernel cannot use."""
     read = [graph.tensors[i] for i in operator.inputs if i != NO_TENSOR]
     written = [graph.tensors[i] for i in operator.outputs]
     is_sum = operator.code in (ADD, SUB)
     for tensor in (*read, *written):
         if tensor.is_narrow and (is_sum or not tensor.is_constant):
             for scale in tensor.scales:
-                if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also when it is NaN
+                if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also if it is NaN
                     raise ValueError(f"operator {number} has a scale of {scale:g}")
     if not read or not written or not read[0].is_narrow or not written[0].is_narrow:
         return
@@ -167,7 +167,7 @@ def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
 
 
 def _code(reader: Reader, table: int) -> int:
-    """Early files have it in a field of one byte; later ones in both, as far as it fits."""
+    """Return an operator's code; early files have it in a field of one byte, later ones in both if it fits."""
     return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
 
 

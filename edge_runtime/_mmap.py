@@ -1,6 +1,6 @@
-"""A mapped model's pages, given back once the interpreter has packed its weights into memory of its own.
+"""Releases the pages of a mapped model once the interpreter has packed the weights into memory of its own.
 
-Without this a device holds every weight twice. The kernel reads a page again, from the file, if it is needed after all.
+Without this, a device holds every weight twice. The kernel reads a page from the file again if it is still needed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 MAPS = Path("/proc/self/maps")
 MADV_DONTNEED = 4
-"""From Linux' <sys/mman.h>; on a read-only mapping of a file it drops pages and loses nothing."""
+"""From Linux's <sys/mman.h>; on a read-only mapping of a file it drops pages and loses nothing."""
 
 
 @contextmanager
-def text_path(path: str | os.PathLike[str]) -> Iterator[str]:
-    """A path of the same file that native libraries take: theirs are UTF-8, and names of files may be any bytes."""
+def utf8_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Give a path to the same file that is valid UTF-8, which native libraries require; file names may be any bytes."""
     name = os.fspath(path)
     try:
         name.encode()
@@ -30,7 +30,7 @@ def text_path(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def release_pages(path: str | os.PathLike[str]) -> None:
-    """Drop the resident pages of all read-only mappings of a file; does nothing on systems without /proc."""
+    """Drop the resident pages of all read-only mappings of a file; do nothing on systems without /proc."""
     ranges = list(_read_only_mappings(os.path.realpath(path)))
     if not ranges:
         return
@@ -41,7 +41,7 @@ def release_pages(path: str | os.PathLike[str]) -> None:
 
 
 def _read_only_mappings(path: str) -> Iterator[tuple[int, int]]:
-    """(first, one past last) address of each mapping of a file that nobody may write to; see proc(5)."""
+    """Yield the first and one past the last address of each mapping of a file that is not writable; see proc(5)."""
     try:
         lines = os.fsdecode(MAPS.read_bytes()).splitlines()
     except OSError:

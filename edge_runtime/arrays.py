@@ -1,4 +1,4 @@
-"""The array type that signatures use; shapes and dtypes stand in docstrings, where they can be read."""
+"""The array type of signatures; docstrings give the shape and the dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens an artifact with the standard library alone: a flatbuffer, and at its tail a zip with the card.
+"""Opens an artifact with the standard library alone: a flatbuffer, followed by a zip with the card and the labels.
 
 Everything is checked here, before an interpreter sees a byte.
 """
@@ -16,23 +16,24 @@ from pathlib import Path
 
 from edge_runtime.card import Card
 from edge_runtime.errors import ArtifactError
+from edge_runtime.hashing import file_sha256
 
 TFLITE_IDENTIFIER = b"TFL3"
 CARD_NAME = "card.json"
 LABELS_NAME = "labels.txt"
 MAX_MEMBER_BYTES = 8 * 2**20
-"""Cards and label files are small: a member that claims more is refused, not inflated."""
+"""Cards and label files are small: a member that claims to be larger is refused, not inflated."""
 DAMAGED_ZIP = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)
-"""What `zipfile` raises on damaged archives, beside its own `BadZipFile`."""
+"""What `zipfile` raises for damaged archives, besides its own `BadZipFile`."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact whose checksums hold.
+    """An artifact whose checksums match.
 
     Attributes:
         path: of the file.
-        card: what it says about itself.
+        card: its description of itself.
         labels: one for each class.
         flatbuffer_bytes: length of the flatbuffer in front of the zip.
     """
@@ -51,7 +52,7 @@ def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Ar
         sha256: expected hash of the whole file; a file cannot vouch for itself.
 
     Raises:
-        ArtifactError: missing, not a `.tflite`, without a card, damaged, or not the file that was expected.
+        ArtifactError: the file is missing, not a `.tflite`, without a card, damaged, or not the one expected.
     """
     path = Path(path)
     check_tflite(path)
@@ -60,14 +61,14 @@ def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Ar
     card_bytes, label_bytes, flatbuffer_bytes = _read_tail(path)
     card = Card.from_bytes(card_bytes)
     _check("labels", hashlib.sha256(label_bytes).hexdigest(), card, path)
-    _check("flatbuffer", _flatbuffer_sha256(path, flatbuffer_bytes), card, path)
+    _check("flatbuffer", _head_sha256(path, flatbuffer_bytes), card, path)
     return Artifact(path, card, _labels(label_bytes, card, path), flatbuffer_bytes)
 
 
 def check_tflite(path: Path) -> None:
-    """Raise `ArtifactError` when the file at `path` does not begin as a TFLite flatbuffer does."""
+    """Raise `ArtifactError` if the file at `path` does not begin as a TFLite flatbuffer does."""
     if not path.is_file():
-        raise ArtifactError(f"model {path} does not exist or is no file: pass the path of a .tflite file")
+        raise ArtifactError(f"model {path} does not exist or is not a file: pass the path of a .tflite file")
     try:
         with path.open("rb") as file:
             head = file.read(8)
@@ -81,15 +82,23 @@ def check_tflite(path: Path) -> None:
 
 
 def check_file_sha256(path: Path, expected: str) -> None:
-    """Raise `ArtifactError` when the whole file's SHA-256 is not the `expected` hexadecimal one."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    """Raise `ArtifactError` if the SHA-256 of the whole file is not `expected`, in hexadecimal."""
+    found = file_sha256(path)
     if found != expected.strip().lower():
         raise ArtifactError(f"{path} has SHA-256 {found}, expected {expected}: this is not the file you pinned")
 
 
+def flatbuffer_sha256(path: str | os.PathLike[str], artifact: Artifact | None) -> str:
+    """Return the SHA-256 of a model's flatbuffer: from the card, or for a foreign model of the whole file.
+
+    Raises:
+        OSError: a foreign model's file cannot be read.
+    """
+    return file_sha256(path) if artifact is None else artifact.card.sha256["flatbuffer"]
+
+
 def has_card(path: Path) -> bool:
-    """Whether a zip with a card stands at the end of the file at `path`."""
+    """Return whether a zip with a card stands at the end of the file at `path`."""
     try:
         with zipfile.ZipFile(path) as archive:
             return CARD_NAME in archive.namelist()
@@ -98,7 +107,7 @@ def has_card(path: Path) -> bool:
 
 
 def _read_tail(path: Path) -> tuple[bytes, bytes, int]:
-    """Card, labels and the offset at which the zip begins."""
+    """Return the bytes of the card and the labels, and the offset at which the zip begins."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -133,7 +142,8 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         return member.read(MAX_MEMBER_BYTES + 1)[:MAX_MEMBER_BYTES]
 
 
-def _flatbuffer_sha256(path: Path, length: int) -> str:
+def _head_sha256(path: Path, length: int) -> str:
+    """Return the SHA-256 of the first `length` bytes of a file."""
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
@@ -144,7 +154,7 @@ def _flatbuffer_sha256(path: Path, length: int) -> str:
 
 def _check(part: str, found: str, card: Card, path: Path) -> None:
     if card.sha256.get(part) != found:
-        raise ArtifactError(f"{path}: the checksum of the {part} does not hold: it is damaged; copy the file again")
+        raise ArtifactError(f"{path}: the checksum of the {part} does not match: it is damaged; copy the file again")
 
 
 def _labels(data: bytes, card: Card, path: Path) -> tuple[str, ...]:

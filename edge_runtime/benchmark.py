@@ -1,8 +1,8 @@
 """`irv2-benchmark`: how fast is this model on this device, on which delegate?
 
-One image at a time, as a camera delivers them. Inference is timed on noise, from the pixels to the probabilities in
-the caller's hands, for its time does not depend on what a picture shows; preprocessing on a 12-megapixel JPEG.
-Percentiles are times that were really measured.
+Images come one at a time, as from a camera. Inference is timed on noise, from the pixels to the probabilities that the
+caller receives, since its time does not depend on what an image shows; preprocessing is timed on a 12-megapixel JPEG.
+Percentiles are times that were actually measured.
 """
 
 from __future__ import annotations
@@ -21,21 +21,15 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime import _autotune
+from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
+from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.classifier import Classifier
+from edge_runtime.console import prepare_streams, printable, run_command
 from edge_runtime.delegates import CPU, DELEGATES
 from edge_runtime.engines import AUTO, choose_engine, import_interpreter
-from edge_runtime.model import model_sha256
-from edge_runtime.preprocess import InputSpec, load_pixels
+from edge_runtime.preprocess import load_pixels
 from edge_runtime.receipt import Receipt
-from edge_runtime.terminal import (
-    add_engine_options,
-    complain_about,
-    describe,
-    positive,
-    prepare_streams,
-    printable,
-    run_command,
-)
+from edge_runtime.specs import InputSpec
 
 NAME = "irv2-benchmark"
 PHOTO_SIZE = (4000, 3000)
@@ -44,9 +38,9 @@ PHOTO_RUNS = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one delegate and number of threads: times of opening the model, of its first image and of the later ones.
+    """Times of one delegate and number of threads: to open the model, for the first image, and for the later ones.
 
-    `resident_bytes` is what the process held while the model was open; None where the system does not say.
+    `resident_bytes` is the memory of the process while the model was open; None if the system does not tell.
     """
 
     receipt: Receipt
@@ -72,7 +66,7 @@ def measure(
     """Open `model`, run it a first time, then `warmup` times unmeasured, then `runs` times.
 
     Returns:
-        The times; how images are prepared; the SHA-256 that the model is known by.
+        The times; how images are prepared; the SHA-256 of the flatbuffer.
     """
     start = time.perf_counter()
     with Classifier.open(model, engine=engine, threads=threads, delegate=delegate) as classifier:
@@ -85,19 +79,18 @@ def measure(
         times = np.array([milliseconds(lambda: classifier.run(noise)) for _ in range(runs)])
         p50, p90, p99 = (float(time) for time in np.percentile(times, (50, 90, 99), method="higher"))
         rate, resident = 1000 * runs / float(times.sum()), status_bytes("VmRSS")
-        assert classifier.artifact is not None
-        known_by = model_sha256(classifier.artifact.path, classifier.artifact)
-        return Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident), spec, known_by
+        speed = Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident)
+        return speed, spec, flatbuffer_sha256(model, classifier.artifact)
 
 
 def measure_preprocessing(spec: InputSpec) -> float:
-    """Milliseconds, the median of a few, from the bytes of a 12-megapixel JPEG to the network's pixels."""
+    """Return the milliseconds, a median, from the bytes of a 12-megapixel JPEG to the network's pixels."""
     photo = synthetic_photo()
     return float(np.median([milliseconds(lambda: load_pixels(photo, spec)) for _ in range(PHOTO_RUNS)]))
 
 
 def synthetic_photo() -> bytes:
-    """A JPEG of `PHOTO_SIZE`: gradients of colour under a little noise, of about a photograph's size in bytes."""
+    """Return a JPEG of `PHOTO_SIZE`: gradients of colour with a little noise, about as many bytes as a photograph."""
     width, height = PHOTO_SIZE
     grain = np.random.default_rng(0).integers(0, 12, (height, width), np.uint8)
     across, down = np.linspace(0, 240, width).astype(np.uint8), np.linspace(0, 240, height).astype(np.uint8)
@@ -108,9 +101,9 @@ def synthetic_photo() -> bytes:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process ever held resident; None where the system does not say.
+    """Return this process's peak resident memory; None if the system does not tell.
 
-    Linux is asked through /proc, for the `ru_maxrss` of a process begins with what its parent held.
+    On Linux this is read from /proc, since the `ru_maxrss` of a process starts at its parent's.
     """
     peak = status_bytes("VmHWM")
     if peak is not None:
@@ -123,7 +116,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def status_bytes(key: str) -> int | None:
-    """A line of /proc/self/status, in bytes; None where there is none."""
+    """Return a value of /proc/self/status, in bytes; None if there is none."""
     if not os.path.exists("/proc/self/status"):
         return None
     with open("/proc/self/status") as status:
@@ -131,7 +124,7 @@ def status_bytes(key: str) -> int | None:
 
 
 def milliseconds(action: Callable[[], object]) -> float:
-    """How long `action` takes."""
+    """Return how long `action` takes."""
     start = time.perf_counter()
     action()
     return 1000 * (time.perf_counter() - start)
@@ -148,11 +141,11 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     ]
     speeds = [speed for speed, _, _ in measured]
     report["inference"] = [asdict(speed) for speed in speeds]
-    report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count as well
+    report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count too
     report["preprocess_12mp_ms"] = measure_preprocessing(measured[0][1])
     report["saved"] = _save(measured[0][2], speeds) if arguments.save else None
     for receipt in {speed.receipt.requested: speed.receipt for speed in speeds}.values():
-        complain_about(NAME, receipt)
+        warn_about(NAME, receipt)
     if arguments.json:
         print(json.dumps(report))
     else:
@@ -161,22 +154,22 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 
 def _delegates_to_try(arguments: argparse.Namespace) -> list[str]:
-    """What was asked for; to find the fastest, the CPU as well, and all that have a name if nothing was."""
+    """Return the delegates asked for; with --save also the CPU, and if none was asked for, all that have a name."""
     if not arguments.save:
         return arguments.delegate or [AUTO]
-    wanted = [delegate for delegate in arguments.delegate or DELEGATES if delegate != AUTO]
-    return list(dict.fromkeys([CPU, *wanted]))
+    candidates = [delegate for delegate in arguments.delegate or DELEGATES if delegate != AUTO]
+    return list(dict.fromkeys([CPU, *candidates]))
 
 
 def _save(model: str, speeds: Sequence[Speed]) -> dict[str, str]:
-    """Remember the delegate with the shortest median; one that fell back to the CPU is no choice of its own."""
+    """Save the delegate with the shortest median, except for those that fell back to the CPU."""
     proven = [speed for speed in speeds if speed.receipt.fallback is None]
     best = min(proven, key=lambda speed: speed.p50_ms).receipt.requested
-    return {"delegate": best, "file": os.fspath(_autotune.remember(model, best))}
+    return {"delegate": best, "file": os.fspath(_autotune.save_fastest(model, best))}
 
 
 def _print_report(report: dict[str, Any], speeds: Sequence[Speed]) -> None:
-    print(f"{printable(report['model'])}: {report['runs']} images after {report['warmup']} for warming up, times in ms")
+    print(f"{printable(report['model'])}: {report['runs']} images after {report['warmup']} to warm up, times in ms")
     print("threads      load     first       p50       p90       p99  images/s  resident  delegate")
     for speed in speeds:
         times = (speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms, speed.images_per_s)
@@ -186,10 +179,10 @@ def _print_report(report: dict[str, Any], speeds: Sequence[Speed]) -> None:
         f"import of the engine {report['engine_import_ms']:.0f} ms, 12-megapixel JPEG to pixels "
         f"{report['preprocess_12mp_ms']:.0f} ms, peak memory {_megabytes(report['peak_memory_bytes'])}"
     )
-    for line in dict.fromkeys(describe(speed.receipt) for speed in speeds):
+    for line in dict.fromkeys(receipt_line(speed.receipt) for speed in speeds):
         print(line)
     if report["saved"] is not None:
-        print(f"{printable(report['saved']['delegate'])} is the fastest, and what {AUTO} takes from now on")
+        print(f"{printable(report['saved']['delegate'])} is the fastest, and what {AUTO} uses from now on")
 
 
 def _megabytes(count: int | None) -> str:
@@ -203,19 +196,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save",
         action="store_true",
-        help=f"remember the fastest of the CPU and the delegates given (default: all), which {AUTO} then takes here",
+        help=f"save the fastest of the CPU and the given delegates (default: all); {AUTO} uses it from then on",
     )
     parser.add_argument(
         "--threads",
         type=lambda text: [positive(part) for part in text.split(",")],
         metavar="N[,N...]",
         default=[os.cpu_count() or 1],
-        help="numbers of threads to try; default: one a core",
+        help="numbers of threads to try; default: one per core",
     )
     parser.add_argument("--runs", type=positive, metavar="N", default=50, help="images to time; default: %(default)s")
-    parser.add_argument("--warmup", type=positive, metavar="N", default=5, help="images before; default: %(default)s")
+    parser.add_argument(
+        "--warmup", type=positive, metavar="N", default=5, help="untimed images first; default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks, and what native libraries print")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""The only place that imports an interpreter: LiteRT or its predecessor tflite-runtime, behind one class.
+"""The only module that imports an interpreter: LiteRT or its predecessor tflite-runtime, behind one class.
 
-The two share their Python interface; what differs is their name, their version and how they warn. What is asked
-of whatever computes a network, here or in LiteRT's CompiledModel, is the protocol `AnyEngine`.
+The two share their Python interface; they differ in name, version, and the warnings they print. `AnyEngine` is the
+protocol of everything that computes a network: this class, and the one around LiteRT's CompiledModel.
 """
 
 from __future__ import annotations
@@ -10,29 +10,33 @@ import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, ClassVar, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime._graph_check import check_dataflow
-from edge_runtime._mmap import release_pages, text_path
-from edge_runtime.card import TensorSpec
+from edge_runtime._mmap import release_pages, utf8_path
+from edge_runtime._native_output import native_stderr_silenced
+from edge_runtime.arrays import Array
 from edge_runtime.errors import EngineError
+from edge_runtime.specs import TensorSpec
 
 AUTO = "auto"
 ENGINES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
 }
-"""Name on the command line -> (module, distribution), the preferred first."""
+"""Name on the command line -> (module, distribution), the preferred one first."""
 
 DELEGATE = "DELEGATE"
-"""What an interpreter calls a node that stands for a partition it handed over."""
+"""The operator name of the node that replaces a partition handed to a delegate."""
+
+ModelFile = str | os.PathLike[str] | bytes
+"""The path of a `.tflite` file, which is mapped, or its content."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,15 @@ class EngineChoice:
     version: str
     module: str
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
 
 def choose_engine(name: str = AUTO) -> EngineChoice:
-    """The interpreter called `name`, or with "auto" the first of `ENGINES` that is installed.
+    """Return the interpreter called `name`, or for "auto" the first of `ENGINES` that is installed.
 
     Raises:
-        EngineError: unknown name, or not installed.
+        EngineError: the name is unknown, or the interpreter is not installed.
     """
     if name != AUTO and name not in ENGINES:
         raise EngineError(f"engine {name!r} is unknown: choose {AUTO}, {' or '.join(ENGINES)}")
@@ -56,8 +63,8 @@ def choose_engine(name: str = AUTO) -> EngineChoice:
         module, distribution = ENGINES[candidate]
         if importlib.util.find_spec(module.split(".")[0]) is not None:
             return EngineChoice(candidate, _version(distribution), module)
-    wanted = [ENGINES[name][1]] if name != AUTO else [distribution for _, distribution in ENGINES.values()]
-    raise EngineError(f"engine {name} is not installed: pip install {' or '.join(wanted)}")
+    missing = [ENGINES[name][1]] if name != AUTO else [distribution for _, distribution in ENGINES.values()]
+    raise EngineError(f"engine {name} is not installed: pip install {' or '.join(missing)}")
 
 
 def _version(distribution: str) -> str:
@@ -68,18 +75,18 @@ def _version(distribution: str) -> str:
 
 
 def import_interpreter(choice: EngineChoice) -> Any:
-    """The interpreter class that was chosen.
+    """Import the chosen interpreter and return its class.
 
     Raises:
-        EngineError: it is installed, but does not fit this Python or this NumPy.
+        EngineError: it is installed, but does not work with this Python or this NumPy.
     """
     try:
-        with native_chatter_silenced():
+        with native_stderr_silenced():
             return importlib.import_module(choice.module).Interpreter
     except (ImportError, AttributeError) as error:
         raise EngineError(
-            f"{choice.name} {choice.version} cannot be imported ({first_line(error)}): "
-            "reinstall it with the NumPy it wants, or pass another engine"
+            f"{choice} cannot be imported ({first_line(error)}): "
+            "reinstall it with a NumPy that it supports, or pass another engine"
         ) from error
 
 
@@ -96,9 +103,11 @@ class AnyEngine(Protocol):
     """Computes one model, for one thread at a time.
 
     Attributes:
-        choice: which package computes, and its version.
-        input, output: the ends of the model, read from its tensors.
+        choice: the package that computes, and its version.
+        input, output: the model's tensors, as the interpreter describes them.
         input_shape, output_shape: (1, height, width, channels) and (1, classes).
+        placement: what a delegate took; None if the package does not tell.
+        device: the hardware, in the driver's words; None if the engine does not know.
     """
 
     choice: EngineChoice
@@ -106,37 +115,38 @@ class AnyEngine(Protocol):
     output: TensorSpec
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    placement: Placement | None
+    device: str | None
 
-    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The output tensor for one input tensor, of the dtypes and shapes the ends name.
+    def run(self, tensor: Array) -> Array:
+        """Return the output tensor for one input tensor, of the dtypes and shapes above.
 
         Raises:
-            EngineError: it fails.
+            EngineError: the engine fails.
         """
 
 
 class Engine:
-    """One interpreter over one model, for one thread at a time.
+    """One interpreter over one model, for one thread at a time; see `AnyEngine` for its attributes."""
 
-    Attributes:
-        choice: which interpreter it is.
-        input, output: the ends of the model, read from its tensors.
-        input_shape, output_shape: (1, height, width, channels) and (1, classes).
-        placement: what `delegate` took; None when this interpreter does not tell.
-    """
-
-    options: ClassVar[dict[str, Any]] = {}
+    device: str | None = None
 
     def __init__(
-        self, model: str | os.PathLike[str] | bytes, choice: EngineChoice, threads: int | None, delegate: Any = None
+        self,
+        model: ModelFile,
+        choice: EngineChoice,
+        threads: int | None,
+        delegate: Any = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Load a model.
 
         Args:
-            model: path of the file, which is mapped, or its content.
+            model: path or content of the `.tflite` file.
             choice: the interpreter to load it with.
-            threads: None takes one a core.
+            threads: None for one per core.
             delegate: a `Plugin` that may take operations before XNNPACK does; None leaves all to the CPU.
+            options: further arguments for the interpreter's constructor.
 
         Raises:
             ArtifactError: the model's operators do not fit together.
@@ -147,109 +157,110 @@ class Engine:
         self.choice = choice
         interpreter = import_interpreter(choice)
         check_dataflow(model)
-        try:
-            with native_chatter_silenced(), warnings.catch_warnings(), model_arguments(model) as where:
-                warnings.simplefilter("ignore")
-                self._interpreter = interpreter(
-                    **where,
-                    **self.options,
-                    num_threads=threads or os.cpu_count(),
-                    experimental_delegates=None if delegate is None else [delegate],
-                )
-                self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is given
-                self._interpreter.allocate_tensors()
-                if not isinstance(model, bytes):
-                    release_pages(model)
-                self._inputs = self._interpreter.get_input_details()
-                self._outputs = self._interpreter.get_output_details()
-        except SystemError as error:  # what is left of an ImportError in the native library
-            raise EngineError(
-                f"{choice.name} {choice.version} does not work with NumPy {np.__version__}: "
-                "pip install 'numpy<2', or pass another engine"
-            ) from error
-        except (ValueError, RuntimeError, TypeError) as error:
-            raise EngineError(f"{choice.name} {choice.version} refuses the model: {first_line(error)}") from error
-        if len(self._inputs) != 1 or len(self._outputs) != 1:
-            raise EngineError(
-                f"the model has {len(self._inputs)} inputs and {len(self._outputs)} outputs: "
-                "an image classifier has one of each"
+        with native_stderr_silenced(), refusals_reworded(choice), model_argument(model) as where:
+            self._interpreter = interpreter(
+                **where,
+                **(options or {}),
+                num_threads=threads or os.cpu_count(),
+                experimental_delegates=None if delegate is None else [delegate],
             )
-        self.input, self.output = tensor_spec("image", self._inputs[0]), tensor_spec("probabilities", self._outputs[0])
-        self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._inputs[0]["shape"])
-        self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._outputs[0]["shape"])
+            self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is allocated
+            self._interpreter.allocate_tensors()
+            if not isinstance(model, bytes):
+                release_pages(model)
+            image, answer = io_tensors(self._interpreter)
+        self.input, self.input_shape, self._input_index = image
+        self.output, self.output_shape, self._output_index = answer
 
-    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The output tensor for one input tensor, of the dtypes and shapes the ends name.
+    def run(self, tensor: Array) -> Array:
+        """Return the output tensor for one input tensor, of the model's dtypes and shapes.
 
         Raises:
             EngineError: the interpreter fails.
         """
         try:
-            self._interpreter.set_tensor(self._inputs[0]["index"], tensor)
+            self._interpreter.set_tensor(self._input_index, tensor)
             self._interpreter.invoke()
-            return np.asarray(self._interpreter.get_tensor(self._outputs[0]["index"]))
+            return np.asarray(self._interpreter.get_tensor(self._output_index))
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"{self.choice.name} {self.choice.version} failed: {first_line(error)}") from error
+            raise EngineError(f"{self.choice} failed: {first_line(error)}") from error
+
+
+class IoTensor(NamedTuple):
+    """The only input or output of a model: its description, its shape, and its index in the interpreter."""
+
+    spec: TensorSpec
+    shape: tuple[int, ...]
+    tensor_index: int
+
+
+def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
+    """Return a model's input and output as its interpreter describes them.
+
+    Raises:
+        EngineError: it has several of either.
+    """
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise EngineError(
+            f"the model has {len(inputs)} inputs and {len(outputs)} outputs: an image classifier has one of each"
+        )
+    return _io_tensor("image", inputs[0]), _io_tensor("probabilities", outputs[0])
+
+
+def _io_tensor(name: str, details: dict[str, Any]) -> IoTensor:
+    scale, zero_point = details["quantization"]
+    affine = (float(scale), int(zero_point)) if scale else (None, None)
+    spec = TensorSpec(name, np.dtype(details["dtype"]).name, *affine)
+    return IoTensor(spec, tuple(int(n) for n in details["shape"]), details["index"])
 
 
 @contextmanager
-def model_arguments(model: str | os.PathLike[str] | bytes) -> Iterator[dict[str, str | bytes]]:
-    """How an interpreter is told of a model: by the path of the file, or by its content."""
+def refusals_reworded(choice: EngineChoice) -> Iterator[None]:
+    """Raise what an interpreter raises while it loads a model as `EngineError`, and show none of its warnings."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except SystemError as error:  # what is left of an ImportError in the native library
+        raise EngineError(
+            f"{choice} does not work with NumPy {np.__version__}: pip install 'numpy<2', or pass another engine"
+        ) from error
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise EngineError(f"{choice} refuses the model: {first_line(error)}") from error
+
+
+@contextmanager
+def model_argument(model: ModelFile) -> Iterator[dict[str, str | bytes]]:
+    """Name a model as an interpreter's constructor takes it: by the path of the file, or by its content."""
     if isinstance(model, bytes):
         yield {"model_content": model}
     else:
-        with text_path(model) as path:
+        with utf8_path(model) as path:
             yield {"model_path": path}
 
 
 def _placement(interpreter: Any) -> Placement | None:
-    """Count what stands behind the DELEGATE nodes of a graph; they come after the network's own, which stay listed."""
+    """Count the operations behind the DELEGATE nodes, which follow the network's own nodes; those stay listed."""
     try:
         nodes = interpreter._get_ops_details()
     except AttributeError:  # it is not part of the public interface
         return None
     own = [node for node in nodes if node["op_name"] != DELEGATE]
     partitions = [node for node in nodes if node["op_name"] == DELEGATE]
-    maker = {int(tensor): node["index"] for node in own for tensor in node["outputs"]}
+    producer = {int(tensor): node["index"] for node in own for tensor in node["outputs"]}
     inputs_of = {node["index"]: [int(tensor) for tensor in node["inputs"]] for node in own}
     taken: set[int] = set()
     for partition in partitions:
         given = {int(tensor) for tensor in partition["inputs"]}
-        open_ends = [int(tensor) for tensor in partition["outputs"]]
-        while open_ends:
-            node = maker.get(tensor) if (tensor := open_ends.pop()) not in given else None
+        to_visit = [int(tensor) for tensor in partition["outputs"]]
+        while to_visit:
+            node = producer.get(tensor) if (tensor := to_visit.pop()) not in given else None
             if node is not None and node not in taken:
                 taken.add(node)
-                open_ends += inputs_of[node]
+                to_visit += inputs_of[node]
     return Placement(len(own), len(taken), len(partitions))
 
 
-def tensor_spec(name: str, details: dict[str, Any]) -> TensorSpec:
-    """One end of the network as the interpreter describes it."""
-    scale, zero_point = details["quantization"]
-    dtype = np.dtype(details["dtype"]).name
-    if not scale:
-        return TensorSpec(name, dtype)
-    return TensorSpec(name, dtype, float(scale), int(zero_point))
-
-
-@contextmanager
-def native_chatter_silenced() -> Iterator[None]:
-    """Keep what a native library logs about itself ("Created TensorFlow Lite XNNPACK delegate") off stderr."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a daemon may have closed it
-        yield
-        return
-    try:
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def first_line(error: BaseException) -> str:
-    """What a native library says first, of what may be many lines; the kind of error where it says nothing."""
+    """Return the first line of an error's message, or the type of the error if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,7 +2,7 @@
 
     EdgeError
     ├── ArtifactError         the model file is damaged, foreign, or lacks what was asked of it
-    ├── ImageError            a picture cannot be read, or is too large to be read safely
+    ├── ImageError            an image cannot be read, or is too large to be read safely
     ├── EngineError           no interpreter is installed, or it refuses the model
     │   └── DelegateError     a delegate is unknown, or was asked for strictly and cannot be used
     └── convert.errors.*      what can go wrong on the host
@@ -20,7 +20,7 @@ class ArtifactError(EdgeError):
 
 
 class ImageError(EdgeError):
-    """A picture cannot be read, or is too large to be read safely."""
+    """An image cannot be read, or is too large to be read safely."""
 
 
 class EngineError(EdgeError):

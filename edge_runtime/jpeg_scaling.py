@@ -1,21 +1,21 @@
-"""How large a JPEG is decoded: at a fraction of its size, where the network needs no more of it.
+"""Decodes a JPEG at a fraction of its size (DCT scaling) if the network needs no more of it.
 
-A JPEG holds the frequencies of blocks of 8x8 pixels. A decoder that leaves the high ones out makes the picture at 1/2,
+A JPEG holds the frequencies of blocks of 8x8 pixels. A decoder that omits the high ones yields the picture at 1/2,
 1/4 or 1/8 of its size in a fraction of the time and memory (libjpeg: `scale_num` 1, `scale_denom` s). The rule:
 
-    s is the largest of 8, 4, 2 and 1 with    kept width  >= gap * s * tensor width
-                                        and   kept height >= gap * s * tensor height
+    s is the largest of 8, 4, 2 and 1 with    kept width  >= reducing gap * s * tensor width
+                                        and   kept height >= reducing gap * s * tensor height
 
-where kept is the part of the upright picture that is not cropped away, in the file's own pixels, and gap is
-`DECODINGS[decode]`. The decoded picture has ceil(width / s) x ceil(height / s) pixels, each of s x s of the file's; the
-last column and row may reach beyond the picture. A kept part from l to r then lies from l / s to r / s, which need not
-be whole numbers: it is cut out from floor(l / s) to ceil(r / s), and resized from exactly l / s to r / s.
+where kept is the part of the upright picture that is not cropped away, in the file's own pixels, and the reducing gap
+is `DECODINGS[decode]`. The decoded picture has ceil(width / s) x ceil(height / s) pixels, each covering s x s of the
+file's; the last column and row may reach beyond the picture. A kept part from l to r then lies from l / s to r / s,
+which need not be whole: it is cropped from floor(l / s) to ceil(r / s), then resized from exactly l / s to r / s.
 
 The pixels are those of libjpeg up to 6b and of libjpeg-turbo (Pillow, Android, TensorFlow), "slow" integer DCT, colours
 interpolated ("fancy upsampling"): at 1/8 the mean of each block, and colours of 4:2:0 no coarser than brightness. A
-lossless JPEG, which holds no frequencies, is refused where the rule wants a fraction of it.
+lossless JPEG, which holds no frequencies, is refused if the rule asks for a fraction of it.
 
-A gap of 2 was measured as `benchmarks/RUNTIME.md` says; it is also what `Image.thumbnail` of Pillow takes.
+A reducing gap of 2 was measured, see `benchmarks/RUNTIME.md`; it is also the default of Pillow's `Image.thumbnail`.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from PIL import ExifTags, Image
 from edge_runtime.errors import ImageError
 
 DECODINGS = {"full": math.inf, "scaled": 2.0}
-"""How JPEGs are decoded -> how many times the tensor's size the decoded picture has at least."""
+"""How JPEGs are decoded -> the reducing gap: the least ratio of the decoded picture's size to the tensor's."""
 
 SCALES = (8, 4, 2, 1)
 SCALED_FORMATS = ("JPEG", "MPO")
-"""An MPO file is a JPEG with further ones behind it; decoders that do not know of them read the first."""
+"""An MPO file is a JPEG followed by others; decoders that do not know the format read the first."""
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 
 MIRRORED = ((2, 3, 6, 7), (3, 4, 7, 8))
-"""EXIF orientations whose upright picture begins, on the left and on top, where the stored one ended."""
+"""EXIF orientations whose upright picture begins, on the left and at the top, where the stored one ended."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where an upright picture lies in what was decoded of it.
+    """Where an upright picture lies within the decoded pixels.
 
     Attributes:
         width, height: of the upright picture, in the file's pixels.
-        scale: so many of the file's pixels are one decoded pixel, in both directions.
-        left, top: the file's pixels that the decoded picture has before the picture begins.
+        scale: how many of the file's pixels one decoded pixel covers, in each direction.
+        left, top: how many of the file's pixels the decoded ones cover before the picture begins.
     """
 
     width: int
@@ -60,53 +60,55 @@ class Extent:
     top: int = 0
 
     def kept(self, fraction: float) -> tuple[int, int]:
-        """Width and height of the central part that a crop keeps, in the file's pixels."""
+        """Return the width and height of the central part that a crop keeps, in the file's pixels."""
         return max(1, round(self.width * fraction)), max(1, round(self.height * fraction))
 
     def kept_box(self, fraction: float) -> Box:
-        """The central part that a crop keeps: left, top, right, bottom in decoded pixels."""
+        """Return the central part that a crop keeps: left, top, right, bottom in decoded pixels."""
         width, height = self.kept(fraction)
         left, top = self.left + (self.width - width) // 2, self.top + (self.height - height) // 2
         return left / self.scale, top / self.scale, (left + width) / self.scale, (top + height) / self.scale
 
 
-def decode_scale(kept: tuple[int, int], tensor: tuple[int, int], gap: float) -> int:
-    """The rule above: s for the kept part and the tensor, both (width, height)."""
-    return next((s for s in SCALES if all(k >= gap * s * t for k, t in zip(kept, tensor, strict=True))), 1)
+def decode_scale(kept: tuple[int, int], tensor: tuple[int, int], reducing_gap: float) -> int:
+    """Return s of the rule above for the kept part and the tensor, both (width, height)."""
+    return next((s for s in SCALES if all(k >= reducing_gap * s * t for k, t in zip(kept, tensor, strict=True))), 1)
 
 
-def draft(image: Image.Image, name: str, tensor: tuple[int, int], fraction: float, gap: float) -> Extent | None:
-    """Have a JPEG that was opened, and not loaded yet, decoded as the rule says.
+def draft(
+    image: Image.Image, name: str, tensor: tuple[int, int], fraction: float, reducing_gap: float
+) -> Extent | None:
+    """Make Pillow decode a JPEG, opened but not yet loaded, at the scale of the rule.
 
     Args:
-        image: of any format; only those of `SCALED_FORMATS` change.
+        image: of any format; only those in `SCALED_FORMATS` are affected.
         name: for messages.
         tensor: width and height of the tensor, pixels.
-        fraction: central part of both sides that is kept.
-        gap: a value of `DECODINGS`.
+        fraction: the central part of both sides that is kept.
+        reducing_gap: a value of `DECODINGS`.
 
     Returns:
-        Where the picture will lie once it is loaded and upright; None where it will be decoded whole.
+        Where the picture will lie once it is loaded and upright; None if it will be decoded at its full size.
 
     Raises:
-        ImageError: Pillow would decode at another scale than it was asked to.
+        ImageError: Pillow would decode at a scale other than the one requested.
     """
     if image.format not in SCALED_FORMATS:
         return None
     orientation, (width, height) = image.getexif().get(ExifTags.Base.Orientation, 1), image.size
     sideways = orientation in SIDEWAYS
     whole = Extent(height, width) if sideways else Extent(width, height)
-    scale = decode_scale(whole.kept(fraction), tensor, gap)
+    scale = decode_scale(whole.kept(fraction), tensor, reducing_gap)
     if scale == 1:
         return None
     image.draft(None, (width // scale, height // scale))
-    wanted = -(-width // scale), -(-height // scale)
-    if image.size != wanted:
+    expected = -(-width // scale), -(-height // scale)
+    if image.size != expected:
         raise ImageError(
-            f"{name} would be decoded at {image.width}x{image.height}, not at {wanted[0]}x{wanted[1]} pixels: "
+            f"{name} would be decoded at {image.width}x{image.height}, not at {expected[0]}x{expected[1]} pixels: "
             "install another version of Pillow"
         )
-    beyond = wanted[0] * scale - width, wanted[1] * scale - height
+    beyond = expected[0] * scale - width, expected[1] * scale - height
     across, down = beyond[::-1] if sideways else beyond
     left, top = (part if orientation in turns else 0 for part, turns in zip((across, down), MIRRORED, strict=True))
     return Extent(whole.width, whole.height, scale, left, top)

@@ -1,4 +1,4 @@
-"""`irv2-predict`: what is in these pictures?"""
+"""`irv2-predict`: what is in these images?"""
 
 from __future__ import annotations
 
@@ -13,22 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
+from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
 from edge_runtime.classifier import Classifier
+from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
 from edge_runtime.recorder import Recorder
-from edge_runtime.terminal import (
-    ERROR,
-    add_engine_options,
-    complain,
-    complain_about,
-    describe,
-    positive,
-    prepare_streams,
-    printable,
-    run_command,
-)
 from edge_runtime.top_k import Prediction
 
 NAME = "irv2-predict"
@@ -37,12 +28,12 @@ TOP_K = 5
 BAR_WIDTH = 20
 WIDEST_LABEL = 40
 LONG_LIST = 20
-"""From so many images on a progress line is shown."""
+"""The least number of images for which a progress line is shown."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one image: its best classes and two times in milliseconds, or the error in their place."""
+    """The result for one image: its best classes and two times in milliseconds, or an error."""
 
     image: str
     predictions: list[Prediction]
@@ -52,37 +43,37 @@ class Answer:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0, or 1 when the model or any of the images cannot be read."""
+    """Run the command and return its exit code: 0, or 1 if the model or any of the images cannot be read."""
     prepare_streams()
     arguments = _parser().parse_intermixed_args(argv)
     return run_command(NAME, lambda: _predict(arguments), arguments.debug)
 
 
-def find_pictures(wanted: Sequence[str]) -> list[str]:
-    """Files, "-", the pictures in folders and below, what matches patterns; what leads nowhere stays as it is."""
-    return [picture for item in wanted for picture in _expand(item) or [item]]
+def find_images(arguments: Sequence[str]) -> list[str]:
+    """Expand folders and patterns to the images in them; files, "-" and what matches nothing stay as they are."""
+    return [image for argument in arguments for image in _expand(argument) or [argument]]
 
 
-def _expand(item: str) -> list[str]:
-    exists = item == STDIN or os.path.lexists(item)
-    matches = [item] if exists else sorted(glob.glob(item, recursive=True))
-    return [picture for match in matches for picture in (_pictures_below(match) if os.path.isdir(match) else [match])]
+def _expand(argument: str) -> list[str]:
+    exists = argument == STDIN or os.path.lexists(argument)
+    matches = [argument] if exists else sorted(glob.glob(argument, recursive=True))
+    return [image for match in matches for image in (_images_below(match) if os.path.isdir(match) else [match])]
 
 
-def _pictures_below(folder: str) -> list[str]:
-    """Sorted, with the folders that cannot be read among them: their turn will bring the error."""
+def _images_below(folder: str) -> list[str]:
+    """List the images in a folder and below, sorted, and the folders that cannot be read: their turn is an error."""
     unreadable: list[str] = []
-    pictures = [
+    images = [
         os.path.join(parent, name)
         for parent, _, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename))
         for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
-    return sorted(pictures + unreadable)
+    return sorted(images + unreadable)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    images = find_pictures(arguments.image)
+    images = find_images(arguments.image)
     with Classifier.open(
         arguments.model,
         engine=arguments.engine,
@@ -91,7 +82,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         sha256=arguments.sha256,
     ) as classifier:
-        complain_about(NAME, classifier.receipt)
+        warn_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
         recorder = Recorder(arguments.record, arguments.model, classifier) if arguments.record else None
         progress, failed = ProgressLine(len(images)), 0
@@ -105,7 +96,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         if recorder is not None:
             recorder.write()
         if not arguments.json:
-            print(describe(classifier.receipt))
+            print(receipt_line(classifier.receipt))
     if failed:
         complain(NAME, f"error: {failed} of {len(images)} images could not be classified")
     return ERROR if failed else 0
@@ -132,12 +123,12 @@ def _source(image: str) -> str | BinaryIO:
             raise ImageError("standard input is closed: pass a file")
         return sys.stdin.buffer
     if os.path.isdir(image):
-        raise ImageError(f"folder {image} holds no picture that can be read: it needs {', '.join(SUFFIXES)} files")
+        raise ImageError(f"folder {image} has no readable images: their names end in {', '.join(SUFFIXES)}")
     return image
 
 
 def _choose_writer(classifier: Classifier, arguments: argparse.Namespace, count: int) -> Callable[[Answer], None]:
-    """How to show an answer: as JSON, as a table, or, when there are many and nobody asked for more, as one line."""
+    """Return what prints an answer: as JSON, as a table, or, for several images without --top-k, as one line."""
     if arguments.json:
         receipt = asdict(classifier.receipt)
         return lambda answer: print(json.dumps(_to_json(answer, receipt)), flush=True)
@@ -188,54 +179,54 @@ def _block() -> str:
 
 
 class ProgressLine:
-    """One line on stderr, "120/1000 images, 57.3/s", on a terminal and for long lists only."""
+    """A line on stderr, "120/1000 images, 57.3/s", shown only on a terminal and for long lists."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done, self._start = total, 0, time.monotonic()
         self._on = total >= LONG_LIST and sys.stderr.isatty()
 
     def step(self) -> None:
-        """One more image is done."""
+        """Count one more image as done."""
         self._done += 1
         if self._on:
             rate = self._done / max(time.monotonic() - self._start, 1e-9)
             print(f"{self._done}/{self._total} images, {rate:.1f}/s", end="", file=sys.stderr, flush=True)
 
     def erase(self) -> None:
-        """Make room for a line of output."""
+        """Clear the line for other output."""
         if self._on and self._done:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def sha256_hex(text: str) -> str:
-    """An argparse type: 64 hexadecimal digits."""
+    """Parse an argparse value: 64 hexadecimal digits."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 of 64 hexadecimal digits")
     return text.lower()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=NAME, description="Say what pictures show, with a model of irv2-convert.")
+    parser = argparse.ArgumentParser(prog=NAME, description="Classify images with a model made by irv2-convert.")
     parser.add_argument("model", metavar="MODEL", help="the .tflite file")
     parser.add_argument(
         "image",
         metavar="IMAGE",
         nargs="+",
-        help="a picture, a folder (searched to the bottom), a quoted pattern such as '*.jpg', or - for stdin",
+        help="an image, a folder (searched recursively), a quoted pattern such as '*.jpg', or - for stdin",
     )
     parser.add_argument(
         "--top-k",
         type=positive,
         metavar="K",
-        help=f"how many classes to show for each picture; default: {TOP_K}, of several pictures without --json 1",
+        help=f"how many classes to show for each image; default: {TOP_K}, or 1 for several images without --json",
     )
     add_engine_options(parser)
-    parser.add_argument("--strict", action="store_true", help="fail where the delegate cannot be used")
-    parser.add_argument("--threads", type=positive, metavar="N", help="of the interpreter; default: one a core")
-    parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse any other model file than this one")
+    parser.add_argument("--strict", action="store_true", help="fail if the delegate cannot be used")
+    parser.add_argument("--threads", type=positive, metavar="N", help="interpreter threads; default: one per core")
+    parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse a model file with any other SHA-256")
     parser.add_argument(
         "--record", metavar="FILE", help="also write all probabilities as JSON, for irv2-drift --recorded on a host"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks, and what native libraries print")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
     return parser

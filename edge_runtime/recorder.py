@@ -1,23 +1,23 @@
-"""Keeps what a device answered, as JSON, for a host to hold against its own answers (`irv2-drift --recorded`)."""
+"""Records a device's answers as JSON, for a host to compare with its own (`irv2-drift --recorded`)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict
 from typing import Any
 
+from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import ImageError
-from edge_runtime.model import model_sha256
+from edge_runtime.hashing import file_sha256
 from edge_runtime.tensors import Probabilities
 
 FORMAT, FORMAT_VERSION = "irv2-edge recording", 1
 
 
 class Recorder:
-    """Collects answers, and writes them all at once; a run that is cut off writes nothing.
+    """Collects answers and writes them all at once; an interrupted run writes nothing.
 
     The file is a JSON object: `format`, `version`, `model_sha256` (of the flatbuffer), `labels`, `receipt`, and
     `answers`, a list of {image, sha256, probabilities} with a float for each class, exact to the last bit.
@@ -29,36 +29,39 @@ class Recorder:
         Args:
             path: of the file to write.
             model: path of the model that the classifier was opened from.
-            classifier: what answers.
+            classifier: the source of the answers.
         """
         self._path, self._classifier = path, classifier
-        self._model_sha256 = model_sha256(model, classifier.artifact)
+        self._flatbuffer_sha256 = flatbuffer_sha256(model, classifier.artifact)
         self._answers: list[dict[str, Any]] = []
 
     def add(self, image: str, probabilities: Probabilities) -> None:
         """Keep one answer.
 
         Args:
-            image: path of the picture.
+            image: path of the image.
             probabilities: float32 (classes,).
 
         Raises:
-            ImageError: the picture is gone.
+            ImageError: the image is gone.
         """
         try:
-            with open(image, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = file_sha256(image)
         except OSError as error:
             raise ImageError(f"{image} cannot be recorded: {error.strerror or error}; pass a file") from error
         row = [float(probability) for probability in probabilities]
         self._answers.append({"image": image, "sha256": sha256, "probabilities": row})
 
     def write(self) -> None:
-        """Write the file, replacing what is there; OSError when that fails, and then nothing is left behind."""
+        """Write the file, replacing what is there.
+
+        Raises:
+            OSError: it cannot be written; nothing is left behind.
+        """
         value = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "model_sha256": self._model_sha256,
+            "model_sha256": self._flatbuffer_sha256,
             "labels": self._classifier.labels,
             "receipt": asdict(self._classifier.receipt),
             "answers": self._answers,

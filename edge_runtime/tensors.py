@@ -1,4 +1,12 @@
-"""Pixels -> an engine's input tensor, its output tensor -> probabilities, as the ends of a model are described."""
+"""Pixels to an engine's input tensor, and its output tensor to probabilities.
+
+Integers stand for real values by one affine map (gemmlowp, doc/quantization.md; TensorFlow Lite 8-bit quantization
+specification):
+
+    real = scale * (q - zero_point)
+
+Everything that is quantized or dequantized outside an interpreter goes through `quantize` and `dequantize`.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +15,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.affine import dequantize, quantize
-from edge_runtime.card import TensorSpec
+from edge_runtime.arrays import Array
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
-from edge_runtime.preprocess import InputSpec, Pixels, normalize
+from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.probe import probe_pixels
+from edge_runtime.specs import InputSpec, TensorSpec
 
 Probabilities = npt.NDArray[np.float32]
 
 
-def encode(pixels: Pixels, spec: InputSpec, input_tensor: TensorSpec) -> npt.NDArray[Any]:
-    """uint8 pixels (..., 3) as the input tensor wants them, of dtype `input_tensor.dtype`."""
+def quantize(real: npt.NDArray[np.floating[Any]], scale: float, zero_point: int, dtype: npt.DTypeLike) -> Array:
+    """Return the integers nearest to `real`, ties to even; values outside the range of `dtype` are clipped to it."""
+    limits = np.iinfo(np.dtype(dtype))
+    q = np.rint(real / scale) + zero_point
+    return np.asarray(np.clip(q, limits.min, limits.max), dtype)
+
+
+def dequantize(q: Array, scale: float, zero_point: int) -> npt.NDArray[np.float32]:
+    """Return the float32 values that the integers `q` stand for."""
+    return ((q.astype(np.int32) - zero_point) * np.float32(scale)).astype(np.float32)
+
+
+def encode(pixels: Pixels, spec: InputSpec, input_tensor: TensorSpec) -> Array:
+    """Convert uint8 pixels (..., 3) to what the input tensor holds, of dtype `input_tensor.dtype`."""
     if input_tensor.encoding == "pixels":
         return pixels if input_tensor.dtype == "uint8" else (pixels.astype(np.int16) - 128).astype(np.int8)
     real = normalize(pixels, spec)
@@ -27,33 +47,37 @@ def encode(pixels: Pixels, spec: InputSpec, input_tensor: TensorSpec) -> npt.NDA
     return quantize(real, input_tensor.scale, input_tensor.zero_point, input_tensor.dtype)
 
 
-def to_probabilities(output: npt.NDArray[Any], end: TensorSpec) -> Probabilities:
-    """float32 (classes,) of an output tensor as `end` describes it."""
-    if end.scale is None or end.zero_point is None:
+def to_probabilities(output: Array, output_tensor: TensorSpec) -> Probabilities:
+    """Convert the values of an output tensor to float32 probabilities of the same shape."""
+    if output_tensor.scale is None or output_tensor.zero_point is None:
         return np.asarray(output, np.float32)
-    return dequantize(output, end.scale, end.zero_point)
+    return dequantize(output, output_tensor.scale, output_tensor.zero_point)
 
 
-def run(engine: AnyEngine, tensor: npt.NDArray[Any]) -> Probabilities:
-    """float32 (classes,): what an engine answers to one encoded picture.
+def run(engine: AnyEngine, tensor: Array) -> Probabilities:
+    """Return an engine's probabilities, float32 (classes,), for one encoded image (height, width, 3).
 
     Raises:
-        EngineError: it fails.
+        EngineError: the engine fails.
     """
     return to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output)
 
 
 def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
-    """float32 (classes,): what an engine answers to the probe.
+    """Return an engine's probabilities, float32 (classes,), for the probe.
 
     Raises:
-        EngineError: it fails.
+        EngineError: the engine fails.
     """
     return run(engine, encode(probe_pixels(spec.height, spec.width), spec, input_tensor))
 
 
 def check_io_tensors(engine: AnyEngine, spec: InputSpec, classes: int, input_tensor: TensorSpec) -> None:
-    """The model's tensors must be what the card or the caller says they are."""
+    """Check that a model's tensors are what its card, or the caller, says they are.
+
+    Raises:
+        ArtifactError: a shape or a dtype differs.
+    """
     if engine.input_shape != (1, spec.height, spec.width, 3):
         raise ArtifactError(
             f"the model takes {engine.input_shape}, the preprocessing makes (1, {spec.height}, {spec.width}, 3): "

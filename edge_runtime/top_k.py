@@ -1,4 +1,4 @@
-"""Which classes of a row of probabilities to name, and in which order."""
+"""Selects the most probable classes of a row of probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_runtime.tensors import Probabilities
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class of one picture: its index, its label and its probability in 0..1."""
+    """One class of one image: its index, its label and its probability in 0..1."""
 
     index: int
     label: str
@@ -21,7 +21,7 @@ class Prediction:
 
 
 class TopK:
-    """Which classes of a row to name."""
+    """Selects the `top_k` most probable classes, of those that `threshold`, `allow` and `deny` admit."""
 
     def __init__(
         self,
@@ -35,18 +35,25 @@ class TopK:
             raise ValueError(f"top_k is {top_k}: ask for at least 1 class")
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}: pass a probability in 0..1")
-        for name, named in (("allow", allow), ("deny", deny)):
-            if isinstance(named, str) or (unknown := sorted(set(named or ()) - set(labels))):
-                wrong = named if isinstance(named, str) else unknown[0]
+        for name, listed in (("allow", allow), ("deny", deny)):
+            if isinstance(listed, str) or (unknown := sorted(set(listed or ()) - set(labels))):
+                wrong = listed if isinstance(listed, str) else unknown[0]
                 raise ValueError(f"{name} has {wrong!r}: pass a list of the model's own labels")
         self._labels, self._top_k, self._threshold = labels, top_k, threshold
-        named_at_all = set(labels if allow is None else allow) - set(deny or ())
-        self._mask = np.array([label in named_at_all for label in labels])
+        admitted = set(labels if allow is None else allow) - set(deny or ())
+        self._admitted = np.array([label in admitted for label in labels])
 
     def best(self, probabilities: Probabilities) -> list[Prediction]:
-        """The most probable of them, best first."""
+        """Return the most probable of the admitted classes, best first; the lower index first on a tie.
+
+        Args:
+            probabilities: float32 (classes,).
+
+        Raises:
+            EngineError: a probability is not finite.
+        """
         if not np.isfinite(probabilities).all():
             raise EngineError("the model answers with NaN or infinity: its weights are damaged; convert it again")
         ranking = np.argsort(-probabilities, kind="stable")
-        named = ranking[self._mask[ranking] & (probabilities[ranking] >= self._threshold)][: self._top_k]
-        return [Prediction(int(i), self._labels[i], float(probabilities[i])) for i in named]
+        best = ranking[self._admitted[ranking] & (probabilities[ranking] >= self._threshold)][: self._top_k]
+        return [Prediction(int(i), self._labels[i], float(probabilities[i])) for i in best]

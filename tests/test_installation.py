@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from tests.conftest import DemoArtifact, Finished
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 ROOT = Path(__file__).parents[1]
 VALIDATION = ROOT / "calibration_data" / "validation"
@@ -239,18 +239,26 @@ def test_the_tflite_runtime_extra_breaks_no_requirement(with_tflite_runtime: Pat
 
 
 @pytest.mark.parametrize("python", ["3.12", "3.13"])
-@pytest.mark.parametrize("extra", ["", "[drift]", "[convert]"])
-def test_the_extras_resolve_on_later_pythons(wheel: Path, python: str, extra: str, tmp_path: Path) -> None:
-    """pip reads the metadata of every wheel there is for that Python, and downloads none."""
+def test_the_extras_resolve_on_later_pythons(wheel: Path, python: str, tmp_path: Path) -> None:
+    """[convert] needs all that [drift] and the plain package need. pip reads metadata, and downloads no wheel."""
     report = tmp_path / "report.json"
     line = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", report]
-    line += ["--only-binary=:all:", "--python-version", python, "--target", tmp_path / "nowhere", f"{wheel}{extra}"]
+    line += ["--only-binary=:all:", "--python-version", python, "--target", tmp_path / "nowhere", f"{wheel}[convert]"]
     done = subprocess.run(line, check=False, capture_output=True, text=True, cwd=tmp_path, env=FREE_OF_PYTHONPATH)
     assert done.returncode == 0, done.stderr
     chosen = {entry["metadata"]["name"].lower() for entry in json.loads(report.read_text())["install"]}
-    assert {"irv2-edge", "ai-edge-litert", "numpy", "pillow"} <= chosen
-    assert ("tensorflow" in chosen) == (extra == "[convert]")
-    assert ("click" in chosen) == (extra != "")
+    assert {"irv2-edge", "ai-edge-litert", "numpy", "pillow", "click", "tensorflow"} <= chosen
+
+
+def test_each_extra_adds_to_the_one_before_it() -> None:
+    extras, here = project()["optional-dependencies"], {"python_version": "3.13"}
+    runtime = required(project()["dependencies"], here)
+    drift, convert = (required(extras[name], here) for name in ("drift", "convert"))
+    assert "irv2-edge[drift]" in project()["optional-dependencies"]["convert"], "and so brings its requirements"
+    assert any(line.startswith("tensorflow") for line in convert)
+    assert not any(line.startswith(("tensorflow", "click")) for line in runtime)
+    assert any(line.startswith("click") for line in drift)
+    assert not any(line.startswith("tensorflow") for line in drift)
 
 
 RASPBERRY_PI_32 = {"platform_machine": "armv7l", "python_version": "3.11"}

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from convert.cache.recall import ago
 from convert.cache.store import Cache, Listed
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 
 def print_entries(console: Console, cache: Cache) -> None:

@@ -42,7 +42,7 @@ def _load(module: str, command: str, program: str, extra: str) -> Callable[[], o
             raise
         print(f"{program}: error: {error.name} is not installed: pip install 'irv2-edge[{extra}]'", file=sys.stderr)
         sys.exit(1)
-    from edge_runtime.terminal import prepare_streams
+    from edge_runtime.console import prepare_streams
 
     prepare_streams()
     return lambda: main(prog_name=program)

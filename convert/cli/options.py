@@ -14,7 +14,7 @@ import click
 from convert.drift.drift import Limits
 from convert.images.conventions import CONVENTIONS
 from edge_runtime import EdgeError
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from convert.cli.options import FILE, one_line_errors, source_options
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.reporting.outcome import as_text
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 if TYPE_CHECKING:  # it imports the whole pipeline
     from convert.verify import Sources, Verification

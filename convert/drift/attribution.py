@@ -23,8 +23,8 @@ from convert.images.dataset import ImageSet, PixelReader
 from convert.system.progress import Progress
 from convert.tflite.interpreter import run_over
 from edge_runtime import Classifier
+from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
-from edge_runtime.model import model_sha256
 from edge_runtime.recorder import FORMAT, FORMAT_VERSION
 from edge_runtime.tensors import encode, to_probabilities
 
@@ -85,7 +85,7 @@ def kernels(candidate: ModelPredictor, path: Path, images: ImageSet, progress: P
     """
     few = images.first(IMAGES_ON_REFERENCE_KERNELS)
     optimized = predict_all(candidate, few, progress, "optimized kernels")
-    engine = ReferenceKernels(path, choose_engine("litert"))
+    engine = reference_kernels(path, choose_engine("litert"))
     images_read = progress.track(PixelReader(candidate.spec).read(few), "reference kernels", len(few))
     tensors = (encode(pixels, candidate.spec, candidate.classifier.input_tensor) for _, pixels in images_read)
     outputs = np.stack(list(run_over(engine, tensors)))
@@ -95,15 +95,12 @@ def kernels(candidate: ModelPredictor, path: Path, images: ImageSet, progress: P
     return _step(REFERENCE_KERNELS, OPTIMIZED_KERNELS, drift.compare(exact, optimized, None))
 
 
-class ReferenceKernels(Engine):
-    """LiteRT on the kernels that define what an operator computes, without XNNPACK."""
+def reference_kernels(model: Path, choice: EngineChoice) -> Engine:
+    """Open a model on the kernels that define what an operator computes, without XNNPACK."""
+    import_interpreter(choice)
+    from ai_edge_litert.interpreter import OpResolverType
 
-    def __init__(self, model: Path, choice: EngineChoice) -> None:
-        import_interpreter(choice)
-        from ai_edge_litert.interpreter import OpResolverType
-
-        self.options = {"experimental_op_resolver_type": OpResolverType.BUILTIN_REF}  # type: ignore[misc]
-        super().__init__(model, choice, None)
+    return Engine(model, choice, None, options={"experimental_op_resolver_type": OpResolverType.BUILTIN_REF})
 
 
 def device(recording: Path, candidate: ModelPredictor, path: Path, images: ImageSet, progress: Progress) -> DriftSource:
@@ -149,7 +146,7 @@ def _recorded(path: Path, classifier: Classifier, model: Path) -> dict[str, list
         raise SourceError(
             f"--recorded {path} cannot be read ({error!r}): write it with irv2-predict --record on the device"
         ) from error
-    if sha256 != model_sha256(model, classifier.artifact) or labels != classifier.labels:
+    if sha256 != flatbuffer_sha256(model, classifier.artifact) or labels != classifier.labels:
         raise SourceError(f"--recorded {path} is of another model than {model}: record the candidate on the device")
     return answers
 

@@ -36,6 +36,7 @@ from convert.statistics.verdict import (
 from convert.system.progress import Progress
 from edge_runtime import ArtifactError, Classifier, InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.logits import centred, log_probabilities
 
 __all__ = [
     "ANYTIME",
@@ -193,7 +194,7 @@ def compare(
     same = metrics.agreement_top_k(p, q, 1)
     near_ties, confident = changes.flip_counts(comparison)
     step = max(reference.step, candidate.step)
-    logits, candidate_logits = (metrics.centred(metrics.log_probabilities(x, step)) for x in (p, q))
+    logits, candidate_logits = (centred(log_probabilities(x, step)) for x in (p, q))
     return Drift(
         images=len(same),
         classes=len(reference.labels),

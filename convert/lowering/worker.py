@@ -26,10 +26,11 @@ import numpy.typing as npt
 from convert.errors import LoweringError
 from convert.images.conventions import input_spec
 from convert.lowering.lower import MINIMUM_SPREAD, MINIMUM_SQNR_DB, LoweringRequest, from_json
-from convert.statistics.metrics import centred, sqnr_db
+from convert.statistics.metrics import sqnr_db
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime import EdgeError, ImageError, InputSpec
+from edge_runtime.logits import centred
 from edge_runtime.preprocess import load_pixels, normalize
 
 Array = npt.NDArray[np.float32]

@@ -16,8 +16,8 @@ from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DENSE, DEPTHWISE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
+from edge_runtime.specs import TensorSpec
 from edge_runtime.tensors import encode
 
 

@@ -13,6 +13,7 @@ from convert.statistics import metrics
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.logits import centred, log_probabilities
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import encode, to_probabilities
 
@@ -73,8 +74,6 @@ class Evaluator:
             clock.append(time.perf_counter())
             outputs.append(output)
         probabilities, step = to_probabilities(np.stack(outputs), output_tensor), output_tensor.scale or 0.0
-        exact, rounded = (
-            metrics.centred(metrics.log_probabilities(x, step)) for x in (self.probabilities, probabilities)
-        )
+        exact, rounded = (centred(log_probabilities(x, step)) for x in (self.probabilities, probabilities))
         per_image = [metrics.sqnr_db(*pair) for pair in zip(exact, rounded, strict=True)]
         return Score(np.clip(per_image, -MOST_DB, MOST_DB), 1e3 * float(np.median(np.diff(clock))))

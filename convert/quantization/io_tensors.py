@@ -15,7 +15,7 @@ from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTION
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 MIDDLE_PIXEL = 128
 """The uint8 value that is 0 as int8: with it as zero point, converting one to the other flips only the sign bit."""

@@ -12,10 +12,9 @@ from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, run_over
 from edge_runtime import InputSpec
-from edge_runtime.affine import dequantize
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import encode
+from edge_runtime.tensors import dequantize, encode
 
 MOST_IMAGES = 8
 """Images that a report is computed from: a layer has thousands of values in each."""

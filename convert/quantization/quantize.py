@@ -17,7 +17,7 @@ from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTIONS, DENSE
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", DENSE, "SOFTMAX")
 

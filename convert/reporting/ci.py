@@ -14,7 +14,7 @@ import click
 
 from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.system.atomic import write_atomically
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}

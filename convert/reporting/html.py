@@ -23,7 +23,7 @@ from convert.reporting.formatting import Report
 from convert.reporting.gauges import gauges
 from convert.reporting.thumbnails import thumbnail
 from convert.system.atomic import write_atomically
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 SUFFIX = ".report.html"
 MOST_FLIPS = 36

@@ -18,7 +18,7 @@ from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
 from convert.quantization.schemes import Scheme
 from convert.system.atomic import write_atomically
 from convert.system.machine import environment
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
 MOST_PAIRS_SHOWN = 5

@@ -5,26 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.arrays import Array
+from edge_runtime.logits import log_probabilities
 
 Z_95 = 1.959963984540054
 """The two-sided 95 % quantile of the standard normal distribution."""
 BOOTSTRAP_RESAMPLES = 10_000
 CONFIDENCE_BINS = 15
-
-
-def centred(logits: Array) -> Array:
-    """float64 logits (N, classes) less each row's mean: what a softmax sees of them."""
-    wide = np.asarray(logits, np.float64)
-    return np.asarray(wide - wide.mean(axis=-1, keepdims=True))
-
-
-def log_probabilities(probabilities: Array, step: float = 0.0) -> Array:
-    """Natural logarithms, float64, of probabilities (N, classes) in steps of `step`; of float32 ones when it is 0.
-
-    What is less than half a step, 0 above all, counts as half a step: more cannot be known of it.
-    """
-    floor = max(step / 2, float(np.finfo(np.float32).smallest_subnormal))
-    return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), floor)))
 
 
 def sqnr_db(reference: Array, candidate: Array) -> float:

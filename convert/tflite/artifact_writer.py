@@ -15,6 +15,7 @@ from convert.tflite.graph import TfliteGraph
 from convert.tflite.metadata import METADATA_NAME, classifier_metadata
 from edge_runtime import Card
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
+from edge_runtime.hashing import file_sha256
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time stamp of every member: the same inputs make the same bytes."""
@@ -62,8 +63,7 @@ def write(content: Package, path: Path) -> str:
                 archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), data)
 
     write_atomically(path, fill)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def class_names(labels: Sequence[str], card: Card) -> bytes:

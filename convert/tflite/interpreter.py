@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,10 +37,9 @@ def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
 class RecordingEngine(Engine):
     """LiteRT that keeps every tensor after a run."""
 
-    options: ClassVar[dict[str, Any]] = {"experimental_preserve_all_tensors": True}
-
     def __init__(self, model: Path | bytes) -> None:
-        super().__init__(model, choose_engine("litert"), None)
+        options = {"experimental_preserve_all_tensors": True}
+        super().__init__(model, choose_engine("litert"), None, options=options)
 
     def tensor(self, index: int) -> Array:
         """Return a copy of a tensor of the last run."""

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from convert.tflite import artifact_writer
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 from tests.clients.answers import OTHER_ROUNDING, SAME_ARITHMETIC, Predictions, is_close, ours
 from tests.clients.environments import Client
 from tests.clients.findings import FOUND, Finding, compared

@@ -13,17 +13,17 @@ ROOT = Path(edge_runtime.__file__).parents[1]
 
 
 def command_line(module: str, *arguments: object) -> list[str]:
-    """What to run for `python -m module arguments`."""
+    """Return the command line `python -m module arguments`."""
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, in which the same `edge_runtime` is found."""
+    """Return this process's environment, made to find the same `edge_runtime`."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
 def run(module: str, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """The finished process, its output as text."""
+    """Run a module and return the finished process, with its output as text."""
     done = subprocess.run(
         command_line(module, *arguments), input=stdin, capture_output=True, env=environment(), timeout=120, check=False
     )

@@ -20,13 +20,13 @@ COLOURS = {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (10, 90, 240)}
 
 @pytest.fixture
 def artifact_path(tmp_path: Path) -> Path:
-    """A float32 artifact."""
+    """Write a float32 artifact."""
     return tiny_artifact().write(tmp_path / "tiny.none.tflite")
 
 
 @pytest.fixture
 def noise() -> Pixels:
-    """Pixels that fit the tiny network, not all channels alike."""
+    """Make pixels that fit the tiny network, with channels that differ."""
     pixels = np.random.default_rng(7).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     pixels[..., 1] //= 2
     return pixels
@@ -34,7 +34,7 @@ def noise() -> Pixels:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder with red.png, green.png and blue.png."""
+    """Make a folder with red.png, green.png and blue.png."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name, colour in COLOURS.items():
@@ -44,7 +44,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library of plugin.c."""
+    """Compile the library of plugin.c."""
     if COMPILER is None:
         pytest.skip("there is no C compiler called cc to build plugin.c with")
     return compile_library(SOURCE, tmp_path_factory.mktemp("plugin"))
@@ -52,13 +52,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test sees, or changes, what `irv2-benchmark --save` has found out on this machine."""
+    """Keep every test from seeing or changing what `irv2-benchmark --save` has saved on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No delegate is installed on this system, and none is configured."""
+    """Pretend that no delegate is installed or configured."""
     monkeypatch.setattr(delegates, "SYSTEM_FOLDERS", ())
     for kind in DELEGATES.values():
         monkeypatch.delenv(kind.variable, raising=False)

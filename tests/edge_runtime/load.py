@@ -59,7 +59,7 @@ def answers(artifact: Path, count: int, threads: int, workers: int) -> dict[str,
 
 
 def openings(artifact: Path, count: int) -> dict[str, Any]:
-    """Opened, asked and closed."""
+    """Open, ask and close a classifier `count` times."""
     with Classifier.open(artifact, delegate="cpu") as classifier:
         image = pictures(classifier)[0]
         expected = classifier.predict(image)
@@ -73,7 +73,7 @@ def openings(artifact: Path, count: int) -> dict[str, Any]:
 
 
 def kept(artifact: Path, count: int) -> dict[str, Any]:
-    """Closed, but not forgotten."""
+    """Close `count` classifiers, but keep them all."""
     held, warm = [], {}
     for i in range(count):
         classifier = Classifier.open(artifact, delegate="cpu")

@@ -28,7 +28,7 @@ def random_pixels(height: int, width: int) -> Pixels:
 
 
 def one_pixel(image: Image.Image) -> list[int]:
-    """The RGB value that a picture of one colour comes to."""
+    """Return the RGB value that a picture of one colour comes to."""
     return [int(value) for value in load_pixels(encoded(image, "TIFF"), spec(1, 1))[0, 0]]
 
 

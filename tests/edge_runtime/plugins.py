@@ -15,7 +15,7 @@ INSTALLED = [name for name, (module, _) in ENGINES.items() if importlib.util.fin
 
 
 def compile_library(source: Path, folder: Path) -> Path:
-    """A shared library of a C file."""
+    """Compile a C file to a shared library in `folder`."""
     library = folder / f"lib{source.stem}.so"
     line = ["cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"]
     subprocess.run(line, check=True, timeout=60)

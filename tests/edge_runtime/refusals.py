@@ -11,7 +11,7 @@ from tests.edge_runtime.tiny_model import SIZE, expected_probabilities
 EXPECTED = expected_probabilities(probe_pixels(SIZE, SIZE))
 REFUSALS = {
     "refuses": r"libplugin\.so refuses: this device is reserved$",
-    "null": r"libplugin\.so refuses: it does not say why$",
+    "null": r"libplugin\.so refuses: it gives no reason$",
     "unheard-of": r"libplugin\.so refuses: unknown behaviour$",
     "fails-in-prepare": r" refuses the model: the driver is too old",
     "fails-in-kernel-prepare": r" refuses the model: no memory left on the accelerator",

@@ -57,7 +57,7 @@ def test_one_wrong_byte_is_noticed(artifact_path: Path, part: Callable[[TinyArti
     ],
 )
 def test_a_part_replaced_in_a_valid_zip_is_noticed(tmp_path: Path, tiny: TinyArtifact, part: str) -> None:
-    with pytest.raises(ArtifactError, match=f"checksum of the {part} does not hold"):
+    with pytest.raises(ArtifactError, match=f"checksum of the {part} does not match"):
         open_artifact(tiny.write(tmp_path / "replaced.tflite"))
 
 
@@ -164,8 +164,8 @@ def test_a_pinned_file_opens_and_another_does_not(artifact_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "does not exist or is no file"),
-        (lambda path: path.mkdir(), "does not exist or is no file"),
+        (lambda path: None, "does not exist or is not a file"),
+        (lambda path: path.mkdir(), "does not exist or is not a file"),
         (lambda path: path.write_bytes(b""), "is not a TFLite model"),
         (lambda path: path.write_text("a long enough text file"), "is not a TFLite model"),
     ],

@@ -83,7 +83,7 @@ def speed_of(delegate: str, p50_ms: float, fallback: str | None = None) -> Speed
 def test_the_fastest_that_proved_itself_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = [speed_of("cpu", 20), speed_of("gpu", 5, "no GPU"), speed_of("edgetpu", 9), speed_of("cpu", 12)]
     assert _save("ab" * 32, speeds) == {"delegate": "edgetpu", "file": str(_autotune.cache_file())}
-    remembered = _autotune.recall("ab" * 32)
+    remembered = _autotune.load_fastest("ab" * 32)
     assert remembered is not None
     assert remembered.text == "edgetpu"
     assert _save("ab" * 32, speeds[:2])["delegate"] == "cpu"
@@ -106,7 +106,7 @@ def test_saving_tries_every_delegate_with_a_name(artifact_path: Path) -> None:
         assert re.search(
             f"^irv2-benchmark: warning: delegate {name} cannot be used: .*", done.stderr, re.MULTILINE
         ) or (re.search(rf"  {name}$", done.stdout, re.MULTILINE))
-    assert " is the fastest, and what auto takes from now on" in done.stdout
+    assert " is the fastest, and what auto uses from now on" in done.stdout
 
 
 def test_every_time_is_of_one_inference(artifact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

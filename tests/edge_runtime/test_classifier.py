@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_runtime import Classifier, EngineError, ImageError, Prediction
-from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import Pixels
+from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.tiny_model import (
     INT8,
     INT8_ANSWER,

@@ -25,7 +25,7 @@ def test_an_unknown_accelerator_comes_with_the_known_ones() -> None:
 
 def test_only_litert_has_it() -> None:
     choice = replace(choose_engine("litert"), name="tflite-runtime")
-    with pytest.raises(EngineError, match=r"engine tflite-runtime has no way to a GPU .*: use engine litert"):
+    with pytest.raises(EngineError, match=r"engine tflite-runtime can use a GPU .*: use engine litert"):
         CompiledEngine(tiny_flatbuffer(), choice, "gpu")
 
 

@@ -57,7 +57,7 @@ def test_the_command_warns_of_nnapi(
 
 
 def compiled_module(make: Callable[..., Any]) -> ModuleType:
-    """A stand-in for `edge_runtime.compiled`."""
+    """Make a stand-in for `edge_runtime.compiled`."""
     module = ModuleType(COMPILED)
     module.CompiledEngine = make  # type: ignore[attr-defined]
     return module
@@ -72,7 +72,7 @@ class FakeCompiledEngine(Engine):
     def __init__(self, model: Path, choice: Any, accelerator: str) -> None:
         super().__init__(model, choice, 1)
         self.made.append(accelerator)
-        del self.placement  # CompiledModel does not tell
+        self.placement = None  # CompiledModel does not tell
 
 
 @pytest.mark.usefixtures("no_library")

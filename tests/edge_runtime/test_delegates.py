@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from edge_runtime import Classifier, DelegateError, EngineError, Receipt, delegates
-from edge_runtime.card import TensorSpec
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels
 from edge_runtime.probe import Probe
+from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.commands import environment, predict
 from tests.edge_runtime.plugins import compile_library
 from tests.edge_runtime.refusals import EXPECTED, REFUSALS, every_engine, every_refusal
@@ -29,7 +29,7 @@ from tests.edge_runtime.tiny_model import UINT8, expected_probabilities, tiny_ar
 
 
 def tiny_with_probe(path: Path, probabilities: Any) -> Path:
-    """A tiny artifact whose card expects `probabilities` of the probe."""
+    """Write a tiny artifact whose card expects `probabilities` for the probe."""
     tiny = tiny_artifact()
     return replace(tiny, card=replace(tiny.card, probe=Probe(tuple(map(float, probabilities))))).signed().write(path)
 
@@ -205,7 +205,7 @@ def test_every_worker_has_a_delegate_of_its_own(artifact_path: Path, plugin: Pat
 def test_the_command_reports_the_share_of_the_delegate(artifact_path: Path, plugin: Path, pictures: Path) -> None:
     done = predict(artifact_path, pictures / "red.png", "--delegate", f"{plugin}:behaviour=claims-one", "--threads", 1)
     assert re.search(
-        rf" on {re.escape(str(plugin))}, 1 thread, 1 of 3 operations in 1 piece, within [\d.e-]+ of the CPU$",
+        rf" on {re.escape(str(plugin))}, 1 thread, 1 of 3 operations in 1 partition, within [\d.e-]+ of the CPU$",
         done.stdout,
     )
     assert (done.returncode, done.stderr) == (0, "")

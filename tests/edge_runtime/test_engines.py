@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge_runtime import ArtifactError, EngineError, engines
-from edge_runtime.card import TensorSpec
 from edge_runtime.engines import ENGINES, Engine, EngineChoice, choose_engine
+from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import OUTPUT_SCALE, PIXEL_SCALE, tiny_flatbuffer
 

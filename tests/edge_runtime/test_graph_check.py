@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edge_runtime import ArtifactError
 from edge_runtime._graph_check import check_dataflow
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
 IMAGE, AXES, COLOUR, WEIGHTS, LOGITS, BIAS, SOFTMAX = range(7)
@@ -26,7 +26,7 @@ MEAN, DENSE, SOFTMAX_OPERATOR = range(3)
 
 
 def changed(change: Callable[[Any], object]) -> bytes:
-    """The tiny network after `change` of its only subgraph, written as flatbuffers are: well-formed."""
+    """Return the tiny network with its only subgraph changed, as a well-formed flatbuffer."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
     change(model.subgraphs[0])
     return packed(model)
@@ -39,7 +39,7 @@ def packed(model: Any) -> bytes:
 
 
 def setter(path: str, value: object) -> Callable[[Any], None]:
-    """Sets "operators.1.inputs" and the like."""
+    """Return what sets "operators.1.inputs" and the like."""
     *steps, last = path.split(".")
 
     def change(node: Any) -> None:
@@ -65,18 +65,18 @@ def test_a_sound_graph_passes_as_file_and_as_bytes(end: TensorSpec, tmp_path: Pa
 @pytest.mark.parametrize(
     ("path", "value", "complaint"),
     [
-        (f"operators.{MEAN}.outputs", [WEIGHTS], f"operator {MEAN} makes tensor {WEIGHTS}, which is a constant"),
-        (f"tensors.{COLOUR}.buffer", 2, f"operator {MEAN} makes tensor {COLOUR}, which is a constant"),
-        (f"operators.{MEAN}.outputs", [IMAGE], f"operator {MEAN} makes tensor {IMAGE}, .* made already"),
-        (f"operators.{SOFTMAX_OPERATOR}.outputs", [LOGITS], f"operator 2 makes tensor {LOGITS}, .* made already"),
-        (f"operators.{MEAN}.outputs", [7], f"operator {MEAN} makes tensor 7 of 7"),
-        (f"operators.{MEAN}.outputs", [-1], f"operator {MEAN} makes tensor -1 of 7"),
+        (f"operators.{MEAN}.outputs", [WEIGHTS], f"operator {MEAN} writes tensor {WEIGHTS}, which is a constant"),
+        (f"tensors.{COLOUR}.buffer", 2, f"operator {MEAN} writes tensor {COLOUR}, which is a constant"),
+        (f"operators.{MEAN}.outputs", [IMAGE], f"operator {MEAN} writes tensor {IMAGE}, .* already written"),
+        (f"operators.{SOFTMAX_OPERATOR}.outputs", [LOGITS], f"operator 2 writes tensor {LOGITS}, .* already written"),
+        (f"operators.{MEAN}.outputs", [7], f"operator {MEAN} writes tensor 7 of 7"),
+        (f"operators.{MEAN}.outputs", [-1], f"operator {MEAN} writes tensor -1 of 7"),
         (f"operators.{MEAN}.inputs", [SOFTMAX, AXES], f"operator {MEAN} reads tensor {SOFTMAX}, which nothing"),
         (f"operators.{DENSE}.inputs", [99, WEIGHTS, BIAS], f"operator {DENSE} reads tensor 99, which nothing"),
         (f"operators.{DENSE}.inputs", [-2, WEIGHTS, BIAS], f"operator {DENSE} reads tensor -2, which nothing"),
         ("inputs", [BIAS], f"its input is tensor {BIAS} of 7, which is a constant"),
         ("inputs", [-1], "its input is tensor -1 of 7"),
-        ("outputs", [99], "its output, tensor 99, is made by nothing"),
+        ("outputs", [99], "its output, tensor 99, is written by nothing"),
         (f"tensors.{AXES}.buffer", 1000, "list index out of range"),
     ],
 )  # fmt: skip
@@ -99,7 +99,7 @@ def test_what_is_unusual_and_sound_passes(path: str, value: object) -> None:
 
 
 def integers(code: int, before: list[float], after: list[float], constant: list[float] | None = None) -> bytes:
-    """The tiny network with another first operator, of int8 tensors with these scales."""
+    """Return the tiny network with another first operator, of int8 tensors with these scales."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
     model.operatorCodes[MEAN].builtinCode = model.operatorCodes[MEAN].deprecatedBuiltinCode = code
     for number, scales in ((IMAGE, before), (COLOUR, after), (AXES, constant or [1.0])):
@@ -162,7 +162,7 @@ def test_a_constant_behind_the_flatbuffer_is_one() -> None:
     outside.offset, outside.size = 4096, 12
     model.buffers.append(outside)
     model.subgraphs[0].tensors[COLOUR].buffer = len(model.buffers) - 1
-    with pytest.raises(ArtifactError, match=f"makes tensor {COLOUR}, which is a constant"):
+    with pytest.raises(ArtifactError, match=f"writes tensor {COLOUR}, which is a constant"):
         check_dataflow(packed(model))
 
 

@@ -85,7 +85,7 @@ def test_a_kept_part_lies_where_it_lies_in_the_file() -> None:
 
 @pytest.fixture
 def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The size of every picture that is resized, before it is."""
+    """Record the size of every picture before it is resized."""
     found: list[tuple[int, int]] = []
     resize = Image.Image.resize
 
@@ -293,7 +293,7 @@ def test_what_a_file_claims_counts_not_what_would_be_decoded(monkeypatch: pytest
 
 
 def lossless_jpeg(side: int) -> bytes:
-    """A grey picture of 200s: the first sample as a difference from 128, then zeros; two Huffman codes are enough."""
+    """Write a grey picture of 200s: the first sample as a difference from 128, then zeros, in two Huffman codes."""
     segments = {
         0xC3: struct.pack(">BHHB", 8, side, side, 1) + bytes((1, 0x11, 0)),
         0xC4: bytes((0, 1, 1, *14 * [0], 0, 7)),

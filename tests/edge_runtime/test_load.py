@@ -17,7 +17,7 @@ GROWTH = 0.05
 
 
 def measured(what: str, artifact: Path, *counts: int) -> dict[str, Any]:
-    """What `load.py` found, in a process of its own, whose memory is nobody else's."""
+    """Run `load.py` in a process of its own, whose memory is nobody else's, and return what it found."""
     command = [sys.executable, PROGRAM, what, artifact, *map(str, counts)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ from tests.edge_runtime.tiny_model import (
 
 @pytest.fixture
 def foreign_path(tmp_path: Path) -> Path:
-    """A model of someone else: no card, no labels."""
+    """Write someone else's model: no card, no labels."""
     path = tmp_path / "foreign.tflite"
     path.write_bytes(tiny_flatbuffer())
     return path

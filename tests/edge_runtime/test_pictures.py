@@ -118,7 +118,7 @@ def test_arrays_that_are_no_rgb_picture_are_refused(array: Any) -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG file that ends after its header: nothing in it could be decoded."""
+    """Write a PNG file that ends after its header: nothing in it can be decoded."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
 
@@ -168,7 +168,7 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
 def test_a_text_file_is_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "notes.jpg"
     path.write_text("not a picture")
-    with pytest.raises(ImageError, match=r"notes\.jpg is not a picture .*: pass JPEG, PNG"):
+    with pytest.raises(ImageError, match=r"notes\.jpg is not a readable image: pass JPEG, PNG"):
         load_pixels(path, spec(4, 4))
 
 

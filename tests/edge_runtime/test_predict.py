@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from edge_runtime import Receipt
-from edge_runtime.predict import find_pictures
-from edge_runtime.terminal import printable
+from edge_runtime.console import printable
+from edge_runtime.predict import find_images
 from tests.edge_runtime.commands import command_line, environment, predict
 from tests.edge_runtime.conftest import COLOURS
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities, tiny_artifact
@@ -128,24 +128,24 @@ def test_folders_are_searched_to_the_bottom(pictures: Path) -> None:
     deep.mkdir(parents=True)
     for name in ("x.JPG", "notes.txt", ".hidden.png"):
         (deep / name).touch()
-    found = [Path(name).relative_to(pictures).as_posix() for name in find_pictures([str(pictures)])]
+    found = [Path(name).relative_to(pictures).as_posix() for name in find_images([str(pictures)])]
     assert found == ["a/b/x.JPG", "blue.png", "green.png", "red.png"]
 
 
 def test_patterns_are_expanded(pictures: Path) -> None:
-    assert find_pictures([str(pictures / "[gr]*.png")]) == [str(pictures / "green.png"), str(pictures / "red.png")]
-    assert find_pictures([str(pictures.parent / "**" / "blue.*")]) == [str(pictures / "blue.png")]
+    assert find_images([str(pictures / "[gr]*.png")]) == [str(pictures / "green.png"), str(pictures / "red.png")]
+    assert find_images([str(pictures.parent / "**" / "blue.*")]) == [str(pictures / "blue.png")]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(pictures: Path) -> None:
     (pictures / "blue.png").rename(pictures / "1.png")
     odd = (pictures / "red.png").rename(pictures / "[1].png")
-    assert find_pictures([str(odd)]) == [str(odd)]
+    assert find_images([str(odd)]) == [str(odd)]
 
 
 def test_what_leads_nowhere_stays_to_be_complained_about(tmp_path: Path) -> None:
     wanted = ["-", str(tmp_path / "missing.jpg"), str(tmp_path / "*.jpg"), str(tmp_path)]
-    assert find_pictures(wanted) == wanted
+    assert find_images(wanted) == wanted
 
 
 # What goes wrong
@@ -155,7 +155,7 @@ def test_a_bad_picture_does_not_stop_the_others(artifact_path: Path, pictures: P
     done = predict(artifact_path, pictures)
     assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == ["blue", "green", "red"]
     assert done.stderr.splitlines() == [
-        f"irv2-predict: {bad_picture} is not a picture that can be read: pass JPEG, PNG, WebP, BMP, GIF or TIFF",
+        f"irv2-predict: {bad_picture} is not a readable image: pass JPEG, PNG, WebP, BMP, GIF or TIFF",
         "irv2-predict: error: 1 of 4 images could not be classified",
     ]
     assert done.returncode == 1
@@ -164,7 +164,7 @@ def test_a_bad_picture_does_not_stop_the_others(artifact_path: Path, pictures: P
 def test_in_json_a_bad_picture_has_its_error(artifact_path: Path, pictures: Path, bad_picture: Path) -> None:
     done = predict(artifact_path, bad_picture, pictures / "red.png", "--json")
     bad, good = json_lines(done.stdout)
-    assert "is not a picture" in bad["error"]
+    assert "is not a readable image" in bad["error"]
     assert (bad["predictions"], bad["timings_ms"]) == ([], {"preprocess": None, "inference": None})
     assert set(bad) == set(good)
     assert good["predictions"][0]["label"] == "red"
@@ -174,7 +174,11 @@ def test_in_json_a_bad_picture_has_its_error(artifact_path: Path, pictures: Path
 
 @pytest.mark.parametrize(
     ("image", "message"),
-    [("missing.jpg", "missing.jpg does not exist"), ("*.webp", "*.webp does not exist"), ("", "holds no picture")],
+    [
+        ("missing.jpg", "missing.jpg does not exist"),
+        ("*.webp", "*.webp does not exist"),
+        ("", "no readable images"),
+    ],
 )
 def test_nothing_found_is_an_error(artifact_path: Path, tmp_path: Path, image: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -285,7 +289,7 @@ def test_a_reader_that_leaves_is_no_error(artifact_path: Path, pictures: Path) -
 
 @contextmanager
 def heeding_ctrl_c() -> Iterator[None]:
-    """What is started here heeds Ctrl-C, even if the tests run in a shell's background, which is deaf to it."""
+    """Let processes started here heed Ctrl-C, even if the tests run in a shell's background, which ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

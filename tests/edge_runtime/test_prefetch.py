@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edge_runtime._prefetch import ahead
+from edge_runtime._prefetch import prefetch
 
 PATIENCE = 10.0
 """Seconds after which a test that waits gives up."""
@@ -28,17 +28,17 @@ def noting(count: int, made: list[int]) -> Iterator[int]:
 
 
 def running() -> int:
-    return sum(thread.name == "irv2-ahead" for thread in threading.enumerate())
+    return sum(thread.name == "irv2-prefetch" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 def test_every_item_comes_in_order(count: int) -> None:
-    assert list(ahead(range(count))) == list(range(count))
+    assert list(prefetch(range(count))) == list(range(count))
 
 
 def test_the_next_item_is_made_while_the_last_is_used() -> None:
     made: list[int] = []
-    items = ahead(noting(5, made))
+    items = prefetch(noting(5, made))
     assert next(items) == 0
     assert eventually(lambda: made == [0, 1, 2])  # one waits, one is made and stands in line
     time.sleep(0.05)
@@ -53,7 +53,7 @@ def test_what_is_slow_to_make_and_slow_to_use_takes_the_time_of_one() -> None:
             yield item
 
     start = time.perf_counter()
-    for _ in ahead(slowly()):
+    for _ in prefetch(slowly()):
         time.sleep(0.02)
     assert time.perf_counter() - start < 20 * 0.04 * 0.8
 
@@ -69,7 +69,7 @@ def test_dropping_keeps_the_newest_and_the_order() -> None:
             yield item
             handed_over.append(item)
 
-    frames = ahead(camera(), drop=True)
+    frames = prefetch(camera(), drop=True)
     seen = [next(frames)]
     for burst, event in enumerate(bursts):
         event.set()
@@ -85,14 +85,14 @@ def test_an_error_comes_after_the_items_before_it(drop: bool) -> None:
         yield 1
         raise OSError("the camera was unplugged")
 
-    items = ahead(failing(), drop)
+    items = prefetch(failing(), drop)
     assert next(items) == 1
     with pytest.raises(OSError, match="the camera was unplugged"):
         next(items)
 
 
 @pytest.mark.parametrize("drop", [False, True])
-def test_whoever_leaves_early_ends_the_thread(drop: bool) -> None:
+def test_leaving_early_ends_the_thread(drop: bool) -> None:
     assert eventually(lambda: running() == 0)
     made: list[int] = []
 
@@ -102,7 +102,7 @@ def test_whoever_leaves_early_ends_the_thread(drop: bool) -> None:
             time.sleep(0.001)
             yield 0
 
-    items = ahead(endless(), drop)
+    items = prefetch(endless(), drop)
     assert next(items) == 0  # type: ignore[call-overload]
     assert running() == 1
     items.close()  # type: ignore[attr-defined]
@@ -113,5 +113,5 @@ def test_whoever_leaves_early_ends_the_thread(drop: bool) -> None:
 
 
 def test_one_ahead_of_another() -> None:
-    squares = ahead(item * item for item in ahead(range(50)))
+    squares = prefetch(item * item for item in prefetch(range(50)))
     assert list(squares) == [item * item for item in range(50)]

@@ -85,5 +85,5 @@ def test_a_bad_frame_comes_in_its_turn(artifact_path: Path, noise: Pixels) -> No
     with Classifier.open(artifact_path) as classifier:
         stream = classifier.stream([noise, b"no picture", noise])
         assert next(stream).index == 0
-        with pytest.raises(ImageError, match="not a picture"):
+        with pytest.raises(ImageError, match="not a readable image"):
             next(stream)

@@ -21,7 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 
 LABELS = ("red", "green", "blue")
 SIZE = 8
@@ -32,7 +32,7 @@ UINT8 = TensorSpec("image", "uint8", PIXEL_SCALE, 128, "pixels")
 INT8 = TensorSpec("image", "int8", PIXEL_SCALE, 0, "pixels")
 NORMALIZED = TensorSpec("image", "int8", PIXEL_SCALE, 0, "normalized")
 INT8_ANSWER = TensorSpec("probabilities", "int8", OUTPUT_SCALE, -128)
-"""Ends that the network may have in place of float32."""
+"""Tensors that the network may have in place of float32."""
 
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,
@@ -43,7 +43,7 @@ _TYPES = {
 
 
 def expected_probabilities(pixels: npt.NDArray[np.uint8], spec: InputSpec = SPEC) -> npt.NDArray[np.float64]:
-    """What the tiny network answers for pixels (height, width, 3), in float64."""
+    """Return what the tiny network answers for pixels (height, width, 3), in float64."""
     logits = ((pixels.astype(np.float64) - spec.mean) / spec.std).mean(axis=(0, 1))
     powers = np.exp(logits - logits.max())
     return np.asarray(powers / powers.sum())
@@ -52,7 +52,7 @@ def expected_probabilities(pixels: npt.NDArray[np.uint8], spec: InputSpec = SPEC
 def tiny_flatbuffer(
     input_end: TensorSpec | None = None, output_end: TensorSpec | None = None, size: int = SIZE, bias: float = 0.0
 ) -> bytes:
-    """[DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> SOFTMAX [-> QUANTIZE], with ends as wanted, float32 by default."""
+    """[DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> SOFTMAX [-> QUANTIZE], with tensors as given, float32 by default."""
     image = input_end or TensorSpec("image", "float32")
     answer = output_end or TensorSpec("probabilities", "float32")
     graph = _Graph()
@@ -89,16 +89,16 @@ class TinyArtifact:
     card: Card
 
     def signed(self) -> TinyArtifact:
-        """With the hashes of the parts as they are now."""
+        """Return the artifact with the hashes of its parts as they are now."""
         hashes = {name: hashlib.sha256(part).hexdigest() for name, part in self.hashed_parts().items()}
         return replace(self, card=replace(self.card, sha256=hashes).signed())
 
     def hashed_parts(self) -> dict[str, bytes]:
-        """What the card keeps a hash of, but for the card itself."""
+        """Return the parts whose hashes the card holds, except for the card itself."""
         return {"flatbuffer": self.flatbuffer, "labels": self.labels}
 
     def write(self, path: Path, compression: int = zipfile.ZIP_STORED) -> Path:
-        """Flatbuffer, then a zip with labels and card."""
+        """Write the flatbuffer, then a zip with labels and card."""
         path.write_bytes(self.flatbuffer)
         with zipfile.ZipFile(path, "a", compression) as archive:
             archive.writestr(LABELS_NAME, self.labels)
@@ -109,7 +109,7 @@ class TinyArtifact:
 def tiny_artifact(
     input_end: TensorSpec | None = None, output_end: TensorSpec | None = None, spec: InputSpec = SPEC
 ) -> TinyArtifact:
-    """A whole artifact around the tiny network, signed."""
+    """Make a complete artifact of the tiny network, signed."""
     card = Card(
         name="tiny",
         architecture="mean colour",
@@ -143,7 +143,7 @@ class _Graph:
         self._model.subgraphs = [self._subgraph]
 
     def tensor(self, name: str, shape: tuple[int, ...], end: TensorSpec | None = None, buffer: int = 0) -> int:
-        """Index of a new tensor, float32 unless `end` says otherwise."""
+        """Add a tensor, float32 unless `end` says otherwise, and return its index."""
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name.encode(), list(shape), buffer
         tensor.type = _TYPES[end.dtype if end else "float32"]
@@ -154,7 +154,7 @@ class _Graph:
         return len(self._subgraph.tensors) - 1
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
-        """Index of a new tensor that holds `values`."""
+        """Add a tensor that holds `values`, and return its index."""
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)
         self._model.buffers.append(buffer)
@@ -178,7 +178,7 @@ class _Graph:
         self._subgraph.operators.append(operator)
 
     def to_bytes(self, image: int, probabilities: int) -> bytes:
-        """The flatbuffer."""
+        """Return the flatbuffer."""
         self._subgraph.inputs, self._subgraph.outputs = [image], [probabilities]
         builder = flatbuffers.Builder(4096)
         builder.Finish(self._model.Pack(builder), b"TFL3")

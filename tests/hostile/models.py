@@ -23,7 +23,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.card import TensorSpec
+from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.tiny_model import PIXEL_SCALE, TinyArtifact, tiny_artifact
 
 COUNT = 2000

@@ -96,7 +96,7 @@ def test_what_the_checksum_does_not_hold_for_never_gets_to_native_code(
     path = tmp_path / "damaged.tflite"
     path.write_bytes(content)
     monkeypatch.setattr(engines, "import_interpreter", lambda _: pytest.fail("native code was loaded"))
-    with pytest.raises(ArtifactError, match="checksum of the flatbuffer does not hold"):
+    with pytest.raises(ArtifactError, match="checksum of the flatbuffer does not match"):
         Classifier.open(path, spec=spec)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.drift.attribution import ReferenceKernels
-from convert.statistics.metrics import centred, log_probabilities, sqnr_db
+from convert.drift.attribution import reference_kernels
+from convert.statistics.metrics import sqnr_db
 from edge_runtime import Classifier
-from edge_runtime.card import TensorSpec
 from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.logits import centred, log_probabilities
+from edge_runtime.specs import TensorSpec
 from tests.conftest import save_colour_pictures
 from tests.convert.drift.commands import gate, refused, report_of
 from tests.edge_runtime.commands import predict
@@ -76,7 +77,7 @@ def test_reference_kernels_leave_nothing_to_xnnpack(network: Path) -> None:
     choice = choose_engine("litert")
     names = [
         {operation["op_name"] for operation in engine._interpreter._get_ops_details()}
-        for engine in (Engine(network, choice, 1), ReferenceKernels(network, choice))
+        for engine in (Engine(network, choice, 1), reference_kernels(network, choice))
     ]
     assert "DELEGATE" in names[0], "the case itself"
     assert "DELEGATE" not in names[1]

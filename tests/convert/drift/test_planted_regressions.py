@@ -24,8 +24,8 @@ from convert.images.dataset import ImageSet, PixelReader, find_images
 from convert.statistics.verdict import ANYTIME, INTERVALS, Change, PairedCounts, is_certain, judge_counts
 from convert.system.progress import Silent
 from edge_runtime import InputSpec
-from edge_runtime.card import TensorSpec
 from edge_runtime.preprocess import normalize
+from edge_runtime.specs import TensorSpec
 from tests.convert.drift.commands import gate, report_of
 from tests.edge_runtime.tiny_model import _Graph, tiny_artifact
 

@@ -40,7 +40,7 @@ class Parsed(HTMLParser):
         self.text = ""
         self.headings: list[str] = []
         self._open_heading = False
-        self.input_tensor(html)
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial import distance
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from scipy.stats import binom, binomtest, bootstrap, entropy, norm
 
 from convert.statistics import metrics
@@ -23,28 +23,6 @@ matrices = arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(2,
 
 def test_the_quantile_is_the_normal_distributions() -> None:
     assert pytest.approx(norm.ppf(0.975), rel=1e-15) == metrics.Z_95
-
-
-def test_centred_rows_average_zero() -> None:
-    assert np.array_equal(metrics.centred(np.array([[1, 2, 6], [5, 5, 5]])), [[-2, -1, 3], [0, 0, 0]])
-
-
-@given(matrices)
-def test_centred_logs_of_a_softmax_are_the_centred_logits(logits: Array) -> None:
-    """What drift compares does not depend on what a softmax forgets."""
-    logits = logits / 4  # far from where the smallest float32 is the floor
-    logs = metrics.log_probabilities(softmax(np.float64(logits), axis=1))
-    assert np.allclose(logs, log_softmax(np.float64(logits), axis=1), atol=1e-9)
-    assert np.allclose(metrics.centred(logs), metrics.centred(logits), atol=1e-9)
-
-
-def test_a_probability_of_zero_has_a_finite_logarithm() -> None:
-    assert metrics.log_probabilities(np.zeros((1, 1)))[0, 0] == pytest.approx(-149 * np.log(2))
-
-
-def test_less_than_half_a_step_cannot_be_known() -> None:
-    logs = metrics.log_probabilities(np.array([[0.0, 0.001, 0.25]]), step=1 / 256)
-    np.testing.assert_allclose(np.exp(logs), [[1 / 512, 1 / 512, 0.25]])
 
 
 def test_sqnr_by_hand() -> None:

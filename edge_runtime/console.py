@@ -1,0 +1,86 @@
+"""The console: every error is one line, commands end quietly, and no text can control the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from typing import Any
+
+from edge_runtime._native_output import native_stderr_silenced
+from edge_runtime.errors import EdgeError
+
+ERROR = 1
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+def run_command(name: str, body: Callable[[], int], debug: bool = False) -> int:
+    """Return the exit code of `body`; print an error as one line on stderr, after its traceback with `debug`."""
+    with nullcontext() if debug else _stderr_without_libraries():
+        try:
+            code = body()
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:
+            _drop_stdout()
+            return READER_GONE
+        except (EdgeError, OSError) as error:
+            if isinstance(error, OSError):
+                _drop_stdout()
+            complain(name, f"error: {error}", error if debug else None)
+            return ERROR
+
+
+def complain(name: str, message: str, cause: BaseException | None = None) -> None:
+    """Print one line on stderr, after the traceback of `cause` if there is one."""
+    if cause is not None:
+        traceback.print_exception(cause)
+    print(f"{name}: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Escape every character that could move the cursor, break the line, or not be encoded."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def prepare_streams() -> None:
+    """Make every label and file name printable in every locale; replace closed streams by ones that discard."""
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _stderr_without_libraries() -> Iterator[None]:
+    """Discard what libraries print to stderr: interpreters about themselves, libtiff about damaged files."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            original = os.dup(2) if sys.stderr.fileno() == 2 else None
+        except (AttributeError, OSError, ValueError):  # closed, or captured by the caller
+            original = None
+        if original is None:
+            yield
+            return
+        with (
+            open(original, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as stderr,
+            native_stderr_silenced(),
+            redirect_stderr(stderr),
+        ):
+            yield
+
+
+def _drop_stdout() -> None:
+    """Keep the flush at exit from failing again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,145 @@
+"""What a network takes and returns: how its images are prepared, and what its input and output tensors hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edge_runtime.errors import ArtifactError
+from edge_runtime.jpeg_scaling import DECODINGS
+
+RESIZE_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+CHANNEL_ORDERS = ("RGB", "BGR")
+ENCODINGS = ("pixels", "normalized")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How images are prepared for a network.
+
+    Attributes:
+        height, width: of the input tensor, in pixels.
+        mean, std: per channel of the tensor, in units of a pixel (0..255): real = (pixel - mean) / std.
+        channel_order: "RGB" or "BGR".
+        resize: a key of `RESIZE_FILTERS`; the filters are Pillow's, antialiased when they shrink.
+        crop_fraction: the central part of both sides that is kept before resizing; 1 keeps everything. The
+            kept part is stretched to height x width.
+        decode: a key of `DECODINGS`: "full", or "scaled" to decode large JPEG files at a fraction of their size.
+
+    Raises:
+        ArtifactError: a value is out of range.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channel_order: str = "RGB"
+    resize: str = "bilinear"
+    crop_fraction: float = 1.0
+    decode: str = "full"
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
+            raise ArtifactError(f"preprocessing: size {self.height}x{self.width} is not within 1..4096 pixels")
+        if len(self.mean) != 3 or len(self.std) != 3 or not np.all(np.isfinite([*self.mean, *self.std])):
+            raise ArtifactError(f"preprocessing: mean {self.mean} and std {self.std} must be 3 finite numbers each")
+        if min(self.std) <= 0:
+            raise ArtifactError(f"preprocessing: std {self.std} must be positive")
+        if self.channel_order not in CHANNEL_ORDERS:
+            raise ArtifactError(f"preprocessing: channel order {self.channel_order!r} is none of {CHANNEL_ORDERS}")
+        if self.resize not in RESIZE_FILTERS:
+            raise ArtifactError(f"preprocessing: resize filter {self.resize!r} is none of {tuple(RESIZE_FILTERS)}")
+        if not 0 < self.crop_fraction <= 1:
+            raise ArtifactError(f"preprocessing: crop fraction {self.crop_fraction} is not within 0..1")
+        if self.decode not in DECODINGS:
+            raise ArtifactError(f"preprocessing: decode {self.decode!r} is none of {tuple(DECODINGS)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the specification as a card holds it; a `decode` of "full" is left out."""
+        mean, std = [float(value) for value in self.mean], [float(value) for value in self.std]
+        crop_fraction = float(self.crop_fraction)
+        value = {**asdict(self), "mean": mean, "std": std, "crop_fraction": crop_fraction, "exif": "transpose"}
+        if self.decode == "full":
+            del value["decode"]  # cards written before there was a choice lack it, and their checksums must still match
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> InputSpec:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ArtifactError: `value` is anything else.
+        """
+        try:
+            if value["exif"] != "transpose":
+                raise ArtifactError(f"preprocessing: EXIF rule {value['exif']!r} is not known to this version")
+            if unknown := sorted(value.keys() - KEYS):
+                raise ArtifactError(f"preprocessing: {unknown[0]!r} is not known to this version: update irv2-edge")
+            mean, std = (tuple(float(x) for x in value[key]) for key in ("mean", "std"))
+            return cls(
+                height=int(value["height"]),
+                width=int(value["width"]),
+                mean=mean,  # type: ignore[arg-type]
+                std=std,  # type: ignore[arg-type]
+                channel_order=str(value["channel_order"]),
+                resize=str(value["resize"]),
+                crop_fraction=float(value["crop_fraction"]),
+                decode=str(value.get("decode", "full")),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ArtifactError(f"preprocessing is not described completely: {error!r}") from error
+
+
+KEYS = {*(field.name for field in fields(InputSpec)), "exif"}
+"""The keys of a specification in a card."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """The input or the output tensor of a network.
+
+    Attributes:
+        name: of the signature's argument: "image" or "probabilities".
+        dtype: "uint8", "int8", "int16" or "float32".
+        scale, zero_point: real = scale * (q - zero_point); None for float32.
+        encoding: "pixels": the tensor holds the pixels themselves (int8: minus 128), without arithmetic;
+            "normalized": it holds (pixels - mean) / std, quantized if the dtype is an integer.
+
+    Raises:
+        ArtifactError: a value is out of range.
+    """
+
+    name: str
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+    encoding: str = "normalized"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("uint8", "int8", "int16", "float32"):
+            raise ArtifactError(f"card: {self.name} has dtype {self.dtype!r}, which this runtime does not support")
+        if self.encoding not in ENCODINGS:
+            raise ArtifactError(f"card: {self.name} has encoding {self.encoding!r}, none of {ENCODINGS}")
+        if self.encoding == "pixels" and self.dtype not in ("uint8", "int8"):
+            raise ArtifactError(f"card: {self.name} cannot hold pixels as {self.dtype}: only uint8 and int8 can")
+        if not _is_affine(self.scale, self.zero_point):
+            raise ArtifactError(
+                f"card: {self.name} has scale {self.scale!r} and zero point {self.zero_point!r}: "
+                "a positive number and an integer, or neither"
+            )
+
+
+def _is_affine(scale: float | None, zero_point: int | None) -> bool:
+    if scale is None or zero_point is None:
+        return scale is zero_point
+    return isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0 and isinstance(zero_point, int)

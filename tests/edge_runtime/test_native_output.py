@@ -1,0 +1,44 @@
+"""What native code prints is hidden while it should be, and no longer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+import pytest
+
+from edge_runtime._native_output import descriptors_redirected, native_stderr_silenced
+
+
+def test_stderr_is_silent_from_c_and_from_python(capfd: pytest.CaptureFixture[str]) -> None:
+    with native_stderr_silenced():
+        os.write(2, b"a library")
+        print("a module", file=sys.stderr)
+        os.write(1, b"a result")
+    os.write(2, b"an error")
+    assert capfd.readouterr() == ("a result", "an error")
+
+
+def test_an_error_ends_the_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="refused"), native_stderr_silenced():
+        raise ValueError("refused")
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+def test_descriptors_are_redirected_to_one_file(capfd: pytest.CaptureFixture[str]) -> None:
+    with tempfile.TemporaryFile() as file:
+        with descriptors_redirected(file.fileno(), 1, 2):
+            os.write(1, b"out ")
+            os.write(2, b"err")
+        assert os.pread(file.fileno(), 100, 0) == b"out err"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_closed_descriptor_stays_closed() -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    with descriptors_redirected(reading, writing), pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writing)
+    os.close(reading)
