@@ -32,27 +32,26 @@ def keep_float(operation: str, regex: str = ".*") -> Rule:
     return {"regex": regex, "operation": operation, "algorithm_key": "no_quantize"}
 
 
-_INT8_WEIGHTS = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
-_FLOAT16_WEIGHTS = {"num_bits": 16, "symmetric": True, "granularity": "TENSORWISE", "dtype": "FLOAT"}
+_INT8_WEIGHTS = {
+    "weight_tensor_config": {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"},
+    "compute_precision": "INTEGER",
+}
+_FLOAT16_WEIGHTS = {
+    "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+    "compute_precision": "FLOAT",
+    "explicit_dequantize": True,
+}
 
 
-def _static(bits: int, symmetric: bool, dtype: str = "INT") -> dict[str, Any]:
-    activations = {"num_bits": bits, "symmetric": symmetric, "granularity": "TENSORWISE", "dtype": dtype}
-    integer = {"weight_tensor_config": _INT8_WEIGHTS, "compute_precision": "INTEGER"}
-    return {"activation_tensor_config": activations, **integer}
+def _activations(bits: int, symmetric: bool, dtype: str = "INT") -> dict[str, Any]:
+    """Return int8 weights, and activations of one scale and zero point per tensor."""
+    return {"activation_tensor_config": {"num_bits": bits, "symmetric": symmetric, "dtype": dtype}, **_INT8_WEIGHTS}
 
 
-FLOAT16 = tuple(
-    rule(
-        kind,
-        {"weight_tensor_config": _FLOAT16_WEIGHTS, "compute_precision": "FLOAT", "explicit_dequantize": True},
-        "float_casting",
-    )
-    for kind in CLASSIFIER_KINDS
-)
-DYNAMIC = (rule(ALL, {"weight_tensor_config": _INT8_WEIGHTS, "compute_precision": "INTEGER"}),)
-INT8 = (rule(ALL, _static(8, symmetric=False)),)
-INT16X8 = (rule(ALL, _static(16, symmetric=True)),)
+FLOAT16 = tuple(rule(kind, _FLOAT16_WEIGHTS, "float_casting") for kind in CLASSIFIER_KINDS)
+DYNAMIC = (rule(ALL, _INT8_WEIGHTS),)
+INT8 = (rule(ALL, _activations(8, symmetric=False)),)
+INT16X8 = (rule(ALL, _activations(16, symmetric=True)),)
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,14 @@ class Scheme:
         name: as given to `--quantize`.
         summary: one line for people.
         recipe: the quantizer's rules for the whole network; empty to leave it as it is.
-        io: what input and output of the artifact are unless `--io` says otherwise.
+        io: dtype of the artifact's input unless `--io` is given.
         activation_bits: 8 or 16, integers whose ranges are calibrated; None: float at run time.
         weight_steps: the largest integer weight of an output channel, if weights are integers: GPTQ rounds them if the
             scheme calibrates, otherwise the quantizer does, to nearest.
         float_head: whether pooling, dense layers and softmax at the end stay in float; runtimes up to TensorFlow 2.15
             use one scale of dense weights for all channels, and an int8 softmax has ties.
         keeps_layers: whether it takes `--keep-float`.
-        slow_kernels: whether it runs on reference kernels, where an image can take minutes.
+        slow_kernels: whether it runs on reference kernels, which can take minutes per image.
         fallback: name of the scheme that `--recover` leaves layers in float with; None: it has no recovery.
     """
 
@@ -126,11 +125,11 @@ SCHEMES = {
 DEFAULT = SCHEMES["int8"]
 
 IO_RULES = {
-    "uint8": (keep_float("OUTPUT"), rule("INPUT", _static(8, symmetric=False, dtype="UINT"))),
+    "uint8": (keep_float("OUTPUT"), rule("INPUT", _activations(8, symmetric=False, dtype="UINT"))),
     "int8": (),
     "float32": (keep_float("OUTPUT"), keep_float("INPUT")),
 }
-"""`--io` -> the rules for the ends of a network with integer activations, which are int8 without any."""
+"""`--io` -> the rules for input and output of a network with integer activations; without rules they are int8."""
 
 IO_CHOICES = tuple(IO_RULES)
 

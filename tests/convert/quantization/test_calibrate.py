@@ -23,7 +23,7 @@ from tests.convert.networks import SPEC, residual_network
 from tests.convert.pictures import black, noise, pictures
 
 
-def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Calibration:
+def calibrated(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Calibration:
     return calibrate(
         model or residual_network(), SPEC, images, None, CalibrationOptions(calibrator, **options), Listener()
     )
@@ -34,7 +34,7 @@ def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = No
 def test_one_image_or_only_black_ones_make_a_valid_model(
     calibrator: str, count: int, draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
 ) -> None:
-    found = fitted(pictures(tmp_path / "images", count, draw), calibrator)
+    found = calibrated(pictures(tmp_path / "images", count, draw), calibrator)
     quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
     graph = TfliteGraph(quantized.model)
     scales = np.concatenate([s for i in range(graph.tensor_count()) if (s := graph.scales(i)) is not None])
@@ -56,7 +56,7 @@ def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> No
     graph.set_constant(first.inputs[1], kernel)
     graph.set_constant(first.inputs[2], bias)
     images = pictures(tmp_path / "images", 8, noise)
-    found = fitted(images, model=graph.to_bytes())
+    found = calibrated(images, model=graph.to_bytes())
     quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
     scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
     assert scales is not None
@@ -72,16 +72,16 @@ def test_a_network_that_is_not_finite_is_refused(value: float, tmp_path: Path) -
     broken[0] = value
     graph.set_constant(bias, broken)
     with pytest.raises(QuantizationError, match="network or its preprocessing is broken"):
-        fitted(pictures(tmp_path / "images", 3, noise), model=graph.to_bytes())
+        calibrated(pictures(tmp_path / "images", 3, noise), model=graph.to_bytes())
 
 
 def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
     """The same picture again and again adds nothing after the sixteenth."""
     images = pictures(tmp_path / "images", 40, black)
-    found = fitted(images, until_enough=True)
+    found = calibrated(images, until_enough=True)
     assert found.statistics.images == len(found.pixels) == 16
-    assert fitted(images).statistics.images == 40
-    assert found.manifest_sha256 != fitted(images).manifest_sha256
+    assert calibrated(images).statistics.images == 40
+    assert found.manifest_sha256 != calibrated(images).manifest_sha256
 
 
 def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:
