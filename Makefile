@@ -24,7 +24,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/dev
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not arm and not gpu and not browser and not fuzz and not clients"
 
 test-arm test-gpu: test-%: $(VENV)/dev
 	$(BIN)/python -m pytest tests/devices -m $*

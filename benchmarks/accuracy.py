@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --model benchmarks/depthwise.keras --preprocessing tf
 
 Peers run as their documentation shows them, each in a process of its own, in the environments of
-`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.drift`
+`environments.py`. Top-1, agreement with its 95 % interval, and SQNR of the logits are those of `convert.drift.figures`
 for all.
 """
 
@@ -25,8 +25,9 @@ import calibration_data
 from convert import building
 from convert.building import Recipe
 from convert.cli.progress import TerminalProgress
-from convert.drift import drift
-from convert.drift.drift import Drift, Predictions
+from convert.drift.comparison import Comparison
+from convert.drift.figures import Drift, measure
+from convert.drift.predictions import Predictions, true_classes
 from convert.errors import QuantizationError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, PixelReader, find_images
@@ -78,8 +79,8 @@ def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
             start = time.perf_counter()
             rows[name] = compute()
             progress.note(f"{name}: {time.perf_counter() - start:.0f} s")
-    truth = drift.truth(task.validation, reference)
-    print_table(task, {name: drift.compare(reference, found, truth) for name, found in rows.items()})
+    truth = true_classes(task.validation, reference)
+    print_table(task, {name: measure(Comparison(reference, found, truth)) for name, found in rows.items()})
 
 
 def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, progress: TerminalProgress) -> Task:

@@ -8,9 +8,9 @@ from pathlib import Path
 from convert import building, provenance
 from convert.audit.runtimes import refuse_newer
 from convert.building import Recipe
-from convert.drift import drift
-from convert.drift.comparison import Comparison
-from convert.drift.drift import Drift, Gate
+from convert.drift.figures import Assessment, Drift, assess
+from convert.drift.models import open_model
+from convert.drift.predictions import predict_all
 from convert.lowering.float_model import FloatModel
 from convert.preparation import Prepared, timed
 from convert.quantization import layer_comparison
@@ -20,6 +20,7 @@ from convert.quantization.schemes import Scheme
 from convert.reporting import html
 from convert.reporting import outcome as report
 from convert.reporting.outcome import Outcome
+from convert.statistics.verdict import FAIL, PASS, Gate
 from convert.system.progress import Progress
 from convert.tflite import artifact_writer
 from edge_runtime.benchmark import measure as measure_speed
@@ -45,19 +46,17 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
     with timed(spent, "layers"):
         per_layer = _compare_layers(quantized, recipe, calibration, network)
     with timed(spent, "drift"):
-        compared = _compare(prepared, recipe, built, progress)
-    measured = gate = None
-    if compared is not None:
-        measured = drift.compare(compared.reference, compared.candidate, compared.true_classes)
-        gate = drift.judge(measured, prepared.job.limits)
+        assessment = _assess(prepared, recipe, built, progress)
+    drift = None if assessment is None else assessment.drift
+    gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
-    path, sha256 = _write(prepared.job.output_dir, built, measured, gate)
+    path, sha256 = _write(prepared.job.output_dir, built, drift, gate)
     outcome = Outcome(
         recipe.scheme,
         path,
         path.stat().st_size,
         sha256,
-        measured,
+        drift,
         gate,
         spent,
         calibration=calibration.to_json() if calibration is not None and recipe.scheme.calibrates else None,
@@ -65,22 +64,22 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Out
         float_layers=tuple(map(layer_comparison.layer_name, recipe.float_layers)),
         keras_sqnr_db=network.lowered.keras_sqnr_db,
         latency_ms=_latency_ms(recipe.scheme, path),
-        compared=compared,
+        compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
     )
     report.write_json(report.to_json(outcome), path)
     return outcome
 
 
-def _write(folder: Path, built: artifact_writer.Package, measured: Drift | None, gate: Gate | None) -> tuple[Path, str]:
+def _write(folder: Path, built: artifact_writer.Package, drift: Drift | None, gate: Gate | None) -> tuple[Path, str]:
     """Path and SHA-256 of the artifact."""
     name = f"{built.card.name}.{built.card.scheme}"
     passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
-    path = failing if gate is not None and gate.verdict == drift.FAIL else passing
-    summary = None if measured is None or gate is None else {**measured.summary(), "verdict": gate.verdict}
+    path = failing if gate is not None and gate.verdict == FAIL else passing
+    summary = None if drift is None or gate is None else {**drift.summary(), "verdict": gate.verdict}
     sha256 = artifact_writer.write(built.with_drift(summary), path)
     stale = [report.beside(path), html.beside(path)]  # of another artifact, should the run end before the new ones
-    if gate is not None and gate.verdict == drift.PASS:
+    if gate is not None and gate.verdict == PASS:
         stale += [failing, report.beside(failing), html.beside(failing)]
     for old in stale:
         old.unlink(missing_ok=True)
@@ -96,10 +95,10 @@ def _compare_layers(
     return layer_comparison.compare_layers(calibration.equalized, quantized, network.spec, calibration.pixels)
 
 
-def _compare(
+def _assess(
     prepared: Prepared, recipe: Recipe, built: artifact_writer.Package, progress: Progress
-) -> Comparison | None:
-    """Answers of the artifact as it will be shipped, opened as a device opens it, beside the reference's."""
+) -> Assessment | None:
+    """Judge the artifact as it will be shipped, opened as a device opens it, against the reference."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
@@ -108,11 +107,10 @@ def _compare(
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     artifact_writer.write(built, path)
-    with drift.open_for_many(path) as classifier:
-        candidate = drift.answer(classifier, few, progress, f"drift of {scheme.name}")
+    with open_model(path) as candidate:
+        predictions = predict_all(candidate, few, progress, f"drift of {scheme.name}")
     path.unlink()
-    wanted = reference.first(len(candidate.paths))
-    return Comparison(wanted, candidate, drift.truth(images, wanted))
+    return assess(reference.first(len(predictions.paths)), predictions, images, prepared.job.limits)
 
 
 def _latency_ms(scheme: Scheme, path: Path) -> float | None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import calibration_data
 from convert.audit.runtimes import check_target
-from convert.drift.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import ImageSet, Snapshot, find_images, refuse_overlap
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import Scheme, check_io
+from convert.statistics.verdict import Limits
 
 
 @dataclass(frozen=True)

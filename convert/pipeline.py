@@ -17,7 +17,6 @@ from convert.artifact import make_artifact
 from convert.building import Recipe
 from convert.cache.recall import StageCache
 from convert.cache.store import open_cache
-from convert.drift import drift
 from convert.errors import ConvertError
 from convert.job import Job, check
 from convert.preparation import Prepared, prepare
@@ -28,6 +27,7 @@ from convert.quantization.schemes import SCHEMES
 from convert.reporting import html
 from convert.reporting import outcome as report
 from convert.reporting.outcome import FallbackRow, Outcome
+from convert.statistics.verdict import PASS
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite.graph import TfliteGraph
@@ -67,7 +67,7 @@ def _scratch_folder(output_dir: Path) -> Iterator[Path]:
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
     """Where int8 did not pass: the artifact with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == drift.PASS:
+    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
     progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
     io = prepared.inputs.io["int8"]
@@ -79,7 +79,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         steps.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {steps[-1].verdict}")
-        if steps[-1].verdict == drift.PASS:
+        if steps[-1].verdict == PASS:
             break
     if recovered is outcome:
         progress.note("no run of layers in float does better than int8")

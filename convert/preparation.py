@@ -12,8 +12,8 @@ import calibration_data
 from convert import building
 from convert.cache import stages
 from convert.cache.recall import StageCache
-from convert.drift import drift
-from convert.drift.drift import Predictions
+from convert.drift.models import open_model
+from convert.drift.predictions import Predictions, predict_all
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, find_images, note_skipped
@@ -142,8 +142,8 @@ def _reference_answers(
         path = network.lowered.path
         if not path.exists():  # the network was recalled
             path.write_bytes(network.model)
-        with drift.open_for_many(path, network.spec, network.labels) as classifier:
-            given = drift.answer(classifier, images, progress, "float reference")
+        with open_model(path, network.spec, network.labels) as reference:
+            given = predict_all(reference, images, progress, "float reference")
         note_skipped(progress.note, given.skipped, images)
         return given
 

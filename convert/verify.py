@@ -12,7 +12,6 @@ from typing import Any
 
 import calibration_data
 from convert import provenance
-from convert.drift.drift import Limits
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
@@ -22,6 +21,7 @@ from convert.keras_models.sources import DEMO, ModelSource
 from convert.pipeline import convert
 from convert.quantization import convergence
 from convert.quantization.schemes import SCHEMES
+from convert.statistics.verdict import Limits
 from convert.system.machine import machine
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder

@@ -1,4 +1,4 @@
-"""What is in a `.tflite`, and whether it is as integer as it claims: one `Inspection` of everything the audit finds."""
+"""Inspection of a `.tflite`: what it holds, whether it is as integer as it claims, what is wrong with it."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from convert.audit import runtimes, verdict
-from convert.audit.checks import ERROR, WARNING, Finding, find_all
-from convert.audit.operators import FLOATS, Census, FloatRun, PlacedOperator, plural
+from convert.audit.checks import find_all
+from convert.audit.findings import ERROR, WARNING, Finding, plural
+from convert.audit.operators import FLOATS, ClassifiedGraph, ClassifiedOperator, FloatRun, StoredWeights
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.artifact import Artifact, check_tflite, has_card, open_artifact
 
 FORMAT = 1
 REQUIREMENTS = ("int8", "all-int8")
-"""Convolutions in int8 and nothing float but a head; not one float tensor, as integer-only accelerators want it."""
+"""Convolutions in int8 and nothing in float but a head; nothing in float at all, for integer-only accelerators."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything about one model; the keys of `irv2-inspect --json`, beside those of `to_json`.
+    """The facts about one model; its fields are keys of `irv2-inspect --json`, beside those that `to_json` adds.
 
-    A key keeps its meaning as long as `format` stays; new ones may come.
+    A key keeps its meaning as long as `format` stays the same; new keys may be added.
 
     Attributes:
-        format: of this report.
+        format: version of this report.
         verdict: `kind` (int8, uint8, int16x8, mixed, dynamic, weights-only, float16 or float) and `text`, one line.
-        findings: problems first; `check`, `severity` (error, warning, note), `what`, `remedy`, `where` (names).
+        findings: errors first; `check`, `severity` (error, warning, note), `what`, `remedy`, `where` (names).
         bytes: size of the file.
-        operators: how many of each kind.
-        compute: for each dtype of operator outputs, how many operators compute it.
-        weights: for each kind of weighted operator, how many have weights of which dtype and granularity.
-        layers: each convolution and dense operator: `operator`, `output`, `compute` (int8, int16x8, uint8, dynamic,
-            float32), and of its weights `weights` (dtype as stored), `granularity` (per-channel, per-tensor or null)
-            and `channels`.
-        float_runs: float operators among integer ones: `role` (stem, island, head), `operators`, and the names of the
-            tensors that it `reads` and `writes`.
-        float_operators: name and output of each operator with a float output.
-        float_activations: whether anything computed at run time, ends included, is float.
-        ends: dtype, shape, scale and zero point of input and output.
-        signatures: keys, with the names of their arguments and results.
+        operators: kind -> number of operators.
+        compute: dtype of the output -> number of operators.
+        weights: kind, dtype and granularity of weights -> number of operators.
+        layers: for each convolution and dense operator `operator`, `output`, `compute` (int8, int16x8, uint8, dynamic,
+            float32), `weights` (dtype as stored), `granularity` (per-channel, per-tensor or null) and `channels`.
+        float_runs: for each run of float operators among integer ones `role` (stem, island, head), `operators`, and the
+            names of the tensors that it `reads` and `writes`.
+        float_operators: kind and output of each operator with a float output.
+        float_activations: whether anything computed at run time, input and output included, is float.
+        ends: name, dtype, shape, scale and zero point of `input` and `output`.
+        signatures: key -> names of its `inputs` and `outputs`.
         needs: what a runtime must have, in words.
-        oldest_runtime: the oldest runtime measured that has it all; null when none has.
-        minimum_runtime: as the converter states it.
+        oldest_runtime: the oldest measured runtime that has it all; null when none has.
+        minimum_runtime: TensorFlow version that the converter states.
     """
 
     format: int
@@ -67,7 +67,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class InspectedFile:
-    """A file's inspection, its flatbuffer, and its card and labels when it has them."""
+    """The inspection of a file, its flatbuffer, and the artifact if it has a card."""
 
     inspection: Inspection
     flatbuffer: bytes
@@ -75,10 +75,10 @@ class InspectedFile:
 
 
 def inspect_file(path: Path) -> InspectedFile:
-    """Look into the file at `path`; an artifact's checksums are verified first.
+    """Inspect the file at `path`; the checksums of an artifact are verified first.
 
     Raises:
-        ArtifactError: missing, no TFLite model, or an artifact that is damaged.
+        ArtifactError: missing, not a TFLite model, or an artifact that is damaged.
         LoweringError: the flatbuffer cannot be parsed.
     """
     check_tflite(path)
@@ -89,7 +89,7 @@ def inspect_file(path: Path) -> InspectedFile:
         inspection = inspect_model(flatbuffer)
     except LoweringError as error:
         raise LoweringError(f"{path}: {error}") from error
-    except Exception as error:  # a flatbuffer that parses may still point anywhere
+    except Exception as error:  # indices and offsets of a flatbuffer that parses may still be anything
         raise LoweringError(
             f"{path} is damaged, its graph does not hold together ({type(error).__name__} {error}): copy it again"
         ) from error
@@ -97,43 +97,40 @@ def inspect_file(path: Path) -> InspectedFile:
 
 
 def inspect_model(model: bytes) -> Inspection:
-    """Figures of a flatbuffer."""
-    graph = TfliteGraph(model)
-    census = Census(graph)
-    outputs = [(step.operator, step.operator.outputs[0]) for step in census.steps if step.operator.outputs]
+    """Inspect a flatbuffer.
+
+    Raises:
+        LoweringError: the bytes are not a TFLite model.
+    """
+    tensors = TfliteGraph(model)
+    graph, needs = ClassifiedGraph(tensors), runtimes.needs(tensors)
+    ends = {"input": tensors.inputs, "output": tensors.outputs}
+    outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
     return Inspection(
         format=FORMAT,
-        verdict=verdict.judge(census),
-        findings=[*_overpromised(model, graph), *find_all(census)],
+        verdict=verdict.judge(graph),
+        findings=[*_overpromised(needs, tensors.minimum_runtime()), *find_all(graph)],
         bytes=len(model),
-        operators=dict(Counter(step.name for step in census.steps).most_common()),
-        compute=dict(Counter(graph.dtype(output) for _, output in outputs).most_common()),
-        weights=dict(Counter(_weights(step) for step in census.weighted).most_common()),
-        layers=[_layer(step) for step in census.weighted],
-        float_runs=[_float_run(run) for run in census.float_runs],
-        float_operators=[
-            f"{operator.name} {graph.tensor_name(output)}"
-            for operator, output in outputs
-            if graph.dtype(output) in FLOATS
-        ],
-        float_activations=verdict.has_float_activations(census),
-        ends={
-            name: _end(graph, indices[0])
-            for name, indices in (("input", graph.inputs), ("output", graph.outputs))
-            if indices
-        },
+        operators=dict(Counter(operator.label for operator in graph.operators).most_common()),
+        compute=dict(Counter(dtype for _, dtype in outputs).most_common()),
+        weights=dict(Counter(_weights(*layer) for layer in graph.weighted).most_common()),
+        layers=[_layer(*layer) for layer in graph.weighted],
+        float_runs=[_float_run(run) for run in graph.float_runs],
+        float_operators=[f"{operator.name} {operator.output}" for operator, dtype in outputs if dtype in FLOATS],
+        float_activations=verdict.has_float_activations(graph),
+        ends={name: _tensor(tensors, indices[0]) for name, indices in ends.items() if indices},
         signatures={
             key: {"inputs": list(inputs), "outputs": list(results)}
-            for key, (inputs, results) in graph.signatures().items()
+            for key, (inputs, results) in tensors.signatures().items()
         },
-        needs=[need.text for need in runtimes.needs(model)],
-        oldest_runtime=runtimes.oldest_runtime(model),
-        minimum_runtime=graph.minimum_runtime(),
+        needs=[need.text for need in needs],
+        oldest_runtime=runtimes.oldest_with(needs),
+        minimum_runtime=tensors.minimum_runtime(),
     )
 
 
 def check_requirement(inspection: Inspection, requirement: str) -> str | None:
-    """Why a model does not meet one of `REQUIREMENTS`; None when it does."""
+    """Return why a model does not meet one of `REQUIREMENTS`; None when it does."""
     errors = [finding for finding in inspection.findings if finding.severity == ERROR]
     if inspection.verdict.kind != verdict.INT8:
         return inspection.verdict.text
@@ -146,11 +143,11 @@ def check_requirement(inspection: Inspection, requirement: str) -> str | None:
 
 
 def to_json(file: InspectedFile, target: str | None) -> dict[str, Any]:
-    """All keys of `Inspection`; `card`, `labels` and `checksum` of an artifact, or null; and `target`.
+    """Return the keys of `Inspection`, and `card`, `labels` and `checksum` (null without a card) and `target`.
 
     Args:
         file: as `inspect_file` returns it.
-        target: a runtime to hold it against: `name`, and the `needs` that it `lacks`; null for none.
+        target: a runtime to compare the model with: `name`, and the needs that it `lacks`; null for none.
     """
     card = None if file.artifact is None else file.artifact.card
     return {
@@ -158,23 +155,21 @@ def to_json(file: InspectedFile, target: str | None) -> dict[str, Any]:
         "card": None if card is None else {**asdict(card), "preprocessing": card.preprocessing.to_json()},
         "labels": None if file.artifact is None else list(file.artifact.labels),
         "checksum": None if file.artifact is None else "holds",
-        "target": None if target is None else _against(file.flatbuffer, target),
+        "target": None if target is None else _compared(file.flatbuffer, target),
     }
 
 
-def _against(flatbuffer: bytes, target: str) -> dict[str, Any]:
+def _compared(flatbuffer: bytes, target: str) -> dict[str, Any]:
+    missing = runtimes.unmet(runtimes.needs(TfliteGraph(flatbuffer)), target)
     return {
         "name": target,
-        "lacks": [
-            {"need": need.text, "since": runtimes.first_with(need)} for need in runtimes.too_new(flatbuffer, target)
-        ],
+        "lacks": [{"need": need.text, "since": runtimes.oldest_with([need])} for need in missing],
     }
 
 
-def _overpromised(model: bytes, graph: TfliteGraph) -> list[Finding]:
-    """The converter's statement, when a runtime that it admits refuses the model or answers wrongly."""
-    stated = graph.minimum_runtime()
-    false = runtimes.overpromised(model, stated)
+def _overpromised(needs: list[runtimes.Need], stated: str) -> list[Finding]:
+    """Report a minimum runtime that is too old: a later one still refuses the model or computes it wrongly."""
+    false = runtimes.overpromised(needs, stated)
     if not false:
         return []
     which = false[0] if len(false) == 1 else f"{len(false)} runtimes from {false[0]} to {false[-1]}"
@@ -183,40 +178,38 @@ def _overpromised(model: bytes, graph: TfliteGraph) -> list[Finding]:
             "runtime-overpromised",
             WARNING,
             f"states that TensorFlow Lite {stated} can run it, but {which} cannot",
-            f"run it on {runtimes.oldest_runtime(model) or 'no runtime that was measured'} or later, or choose another "
+            f"run it on {runtimes.oldest_with(needs) or 'no runtime that was measured'} or later, or choose another "
             "scheme; --target-runtime checks",
-            tuple(need.text for need in runtimes.too_new(model, false[-1])),
+            tuple(need.text for need in runtimes.unmet(needs, false[-1])),
         )
     ]
 
 
-def _weights(step: PlacedOperator) -> str:
-    assert step.weights is not None
-    return " ".join(filter(None, (step.name, step.weights.dtype, step.weights.granularity)))
+def _weights(operator: ClassifiedOperator, weights: StoredWeights) -> str:
+    return " ".join(filter(None, (operator.label, weights.dtype, weights.granularity)))
 
 
-def _layer(step: PlacedOperator) -> dict[str, Any]:
-    assert step.weights is not None
+def _layer(operator: ClassifiedOperator, weights: StoredWeights) -> dict[str, Any]:
     return {
-        "operator": step.name,
-        "output": step.output,
-        "compute": step.compute,
-        "weights": step.weights.dtype,
-        "granularity": step.weights.granularity,
-        "channels": step.weights.channels,
+        "operator": operator.label,
+        "output": operator.output,
+        "compute": operator.compute,
+        "weights": weights.dtype,
+        "granularity": weights.granularity,
+        "channels": weights.channels,
     }
 
 
 def _float_run(run: FloatRun) -> dict[str, Any]:
     return {
         "role": run.role,
-        "operators": [str(step) for step in run.steps],
+        "operators": [str(operator) for operator in run.operators],
         "reads": list(run.reads),
         "writes": list(run.writes),
     }
 
 
-def _end(graph: TfliteGraph, index: int) -> dict[str, Any]:
+def _tensor(graph: TfliteGraph, index: int) -> dict[str, Any]:
     scale, zero_point = graph.quantization(index) or (None, None)
     return {
         "name": graph.tensor_name(index),

@@ -1,4 +1,4 @@
-"""Who computes in what: the operators of a graph, the weights they have, and where runs of float operators stand."""
+"""Operators by compute type: what each computes in, the weights it has, and where runs of float operators lie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convert.tflite.operators import Operator
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 SHAPE_READERS = ("SHAPE", "RANK")
-"""They read no value of their input."""
+"""Kinds that read the shape of their input and none of its values."""
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 INTEGER_COMPUTE = ("int8", "uint8", "int16x8")
 DYNAMIC, CONVERSION = "dynamic", "conversion"
@@ -24,18 +24,18 @@ COMPUTE_OF_WEIGHTED = {
     ("float32", "int8"): DYNAMIC,
     ("float32", "int4"): DYNAMIC,
 }
-"""(activation, weights) -> what a convolution or dense operator computes in; what is not here is float."""
+"""(activation, weights) -> what a convolution or dense operator computes in; any other pair computes in float."""
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights of a convolution or dense operator.
+class StoredWeights:
+    """The weights of a convolution or dense operator, as they are in the file.
 
     Attributes:
-        tensor: index of the tensor that is in the file, behind a DEQUANTIZE where there is one.
-        dtype: as they are stored.
-        granularity: "per-channel", "per-tensor", or None when they are not quantized.
-        channels: how many output channels there are.
+        tensor: index of the constant, which a DEQUANTIZE may separate from the operator.
+        dtype: element type of the constant.
+        granularity: "per-channel", "per-tensor", or None when the weights are not quantized.
+        channels: number of output channels.
     """
 
     tensor: int
@@ -45,173 +45,168 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class PlacedOperator:
-    """An operator in its place.
+class ClassifiedOperator(Operator):
+    """An operator with its compute type.
 
     Attributes:
-        operator: itself.
-        name: of its kind; a custom operator's own.
-        output: name of its first output, by which people find it.
+        output: name of its first output, which identifies it to users.
         compute: "int8", "int16x8", "uint8", "float32", ...; "dynamic" where int8 weights meet float activations;
             "conversion" for QUANTIZE and DEQUANTIZE.
-        weights: of a convolution or dense operator.
+        stored_weights: of a convolution or dense operator with constant weights, else None.
     """
 
-    operator: Operator
-    name: str
     output: str
     compute: str
-    weights: Weights | None
+    stored_weights: StoredWeights | None
+
+    @property
+    def label(self) -> str:
+        """Return the kind for users: a custom operator's own name instead of "CUSTOM"."""
+        return self.custom or self.name
 
     @property
     def is_integer(self) -> bool:
-        """Whether it computes with quantized integers at both sides."""
+        """Return whether the operator reads and writes quantized integers."""
         return self.compute in INTEGER_COMPUTE
 
     @property
     def is_float(self) -> bool:
-        """Whether its activations are float, whatever its weights are."""
+        """Return whether the activations are float, whatever the weights are."""
         return self.compute in FLOATS or self.compute == DYNAMIC
 
     def __str__(self) -> str:
-        return f"{self.name} {self.output}"
+        return f"{self.label} {self.output}"
 
 
 @dataclass(frozen=True)
 class FloatRun:
-    """Float operators that hand each other their results, in a graph that also has integer ones.
+    """Connected float operators in a graph that also has integer operators.
 
     Attributes:
         role: "stem" before the first integers, "head" after the last, "island" between.
-        steps: the operators.
-        reads, writes: names of the tensors at its borders, as the integer side has them where there is a conversion.
+        operators: in execution order.
+        reads, writes: names of the tensors at its borders, on the integer side of a conversion.
     """
 
     role: str
-    steps: tuple[PlacedOperator, ...]
+    operators: tuple[ClassifiedOperator, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
     @property
     def is_preparation(self) -> bool:
-        """Whether it only moves a float input onto the steps of the integers, see `convert.quantization.io_tensors`."""
-        return self.role == "stem" and [step.operator.name for step in self.steps] == ["ADD"]
+        """Return whether the run only shifts a float input onto the int8 grid: `convert.quantization.io_tensors`."""
+        return self.role == "stem" and [operator.name for operator in self.operators] == ["ADD"]
 
 
-class Census:
-    """A graph with its operators classified."""
+class ClassifiedGraph:
+    """A graph with its operators classified by compute type."""
 
     def __init__(self, graph: TfliteGraph) -> None:
-        self.graph = graph
-        self.steps = [self._step(operator) for operator in graph.operators]
+        self.tflite = graph
+        self.operators = [self._classified(operator) for operator in graph.operators]
 
     def source(self, tensor: int) -> int:
-        """The constant behind a tensor: itself, or what a DEQUANTIZE makes it from; else the tensor."""
-        made_by = self.graph.producer(tensor)
-        if made_by is not None and made_by.name == "DEQUANTIZE":
-            stored = made_by.inputs[0]
-            return stored if self.graph.is_constant(stored) else tensor
+        """Return the constant that a DEQUANTIZE makes a tensor from; the tensor itself when there is none."""
+        producer = self.tflite.producer(tensor)
+        if producer is not None and producer.name == "DEQUANTIZE" and self.tflite.is_constant(producer.inputs[0]):
+            return producer.inputs[0]
         return tensor
 
     def is_constant(self, tensor: int) -> bool:
-        """Whether a tensor's values are in the file, or a DEQUANTIZE of such."""
-        return self.graph.is_constant(self.source(tensor))
+        """Return whether a tensor is a constant of the file, or dequantized from one."""
+        return self.tflite.is_constant(self.source(tensor))
 
-    def activations(self, step: PlacedOperator) -> list[int]:
-        """The inputs of an operator that are computed at run time."""
-        return [i for i in step.operator.inputs if i >= 0 and not self.is_constant(i)]
+    def activations(self, operator: Operator) -> list[int]:
+        """Return the inputs of an operator that are computed at run time."""
+        return [i for i in operator.inputs if i >= 0 and not self.is_constant(i)]
 
-    def readers(self, tensor: int) -> list[PlacedOperator]:
-        """The operators that read a tensor."""
-        return [self.steps[operator.position] for operator in self.graph.consumers(tensor)]
+    def consumers(self, tensor: int) -> list[ClassifiedOperator]:
+        """Return the operators that read a tensor."""
+        return [self.operators[consumer.position] for consumer in self.tflite.consumers(tensor)]
 
-    def maker(self, tensor: int) -> PlacedOperator | None:
-        """The operator that computes a tensor; None for inputs of the graph and constants."""
-        made_by = self.graph.producer(tensor)
-        return None if made_by is None else self.steps[made_by.position]
+    def producer(self, tensor: int) -> ClassifiedOperator | None:
+        """Return the operator that computes a tensor; None for an input of the graph or a constant."""
+        producer = self.tflite.producer(tensor)
+        return None if producer is None else self.operators[producer.position]
 
     @cached_property
-    def weighted(self) -> list[PlacedOperator]:
-        """The convolutions and dense operators with constant weights."""
-        return [step for step in self.steps if step.weights is not None]
+    def weighted(self) -> list[tuple[ClassifiedOperator, StoredWeights]]:
+        """Return the convolutions and dense operators with constant weights, and those weights."""
+        return [(op, op.stored_weights) for op in self.operators if op.stored_weights is not None]
 
     @cached_property
     def float_runs(self) -> list[FloatRun]:
-        """Runs of float operators; none in a graph that has no integer operator."""
-        if not any(step.is_integer for step in self.steps):
+        """Return the runs of float operators; none in a graph without any integer operator."""
+        if not any(operator.is_integer for operator in self.operators):
             return []
         runs, seen = [], set[int]()
-        for step in self.steps:
-            if step.is_float and step.operator.position not in seen:
-                run = sorted(self._connected(step), key=lambda member: member.operator.position)
-                seen |= {member.operator.position for member in run}
+        for operator in self.operators:
+            if operator.is_float and operator.position not in seen:
+                run = sorted(self._connected(operator), key=lambda member: member.position)
+                seen |= {member.position for member in run}
                 runs.append(self._run(tuple(run)))
         return runs
 
-    def _step(self, operator: Operator) -> PlacedOperator:
-        weights = self._weights(operator)
-        name = operator.custom or operator.name
-        output = self.graph.tensor_name(operator.outputs[0]) if operator.outputs else ""
-        return PlacedOperator(operator, name, output, self._compute(operator, weights), weights)
+    def _classified(self, operator: Operator) -> ClassifiedOperator:
+        weights = self._stored_weights(operator)
+        output = self.tflite.tensor_name(operator.outputs[0]) if operator.outputs else ""
+        compute = self._compute(operator, weights)
+        return ClassifiedOperator(**vars(operator), output=output, compute=compute, stored_weights=weights)
 
-    def _weights(self, operator: Operator) -> Weights | None:
+    def _stored_weights(self, operator: Operator) -> StoredWeights | None:
         if not operator.has_weights or not self.is_constant(operator.weights):
             return None
         tensor = self.source(operator.weights)
-        scales, shape = self.graph.scales(tensor), self.graph.shape(tensor)
-        channels = shape[operator.channel_axis]
+        scales, channels = self.tflite.scales(tensor), self.tflite.shape(tensor)[operator.channel_axis]
         granularity = None if scales is None else "per-channel" if len(scales) == channels else "per-tensor"
-        return Weights(tensor, self.graph.dtype(tensor), granularity, channels)
+        return StoredWeights(tensor, self.tflite.dtype(tensor), granularity, channels)
 
-    def _compute(self, operator: Operator, weights: Weights | None) -> str:
+    def _compute(self, operator: Operator, weights: StoredWeights | None) -> str:
         if operator.name in CONVERSIONS:
             return CONVERSION
-        outputs = [self.graph.dtype(i) for i in operator.outputs]
-        inputs = [self.graph.dtype(i) for i in operator.inputs if i >= 0 and not self.is_constant(i)]
+        outputs = [self.tflite.dtype(i) for i in operator.outputs]
+        inputs = [self.tflite.dtype(i) for i in self.activations(operator)]
         if weights is not None and inputs:
-            used = self.graph.dtype(operator.weights)
-            return COMPUTE_OF_WEIGHTED.get((inputs[0], used), outputs[0])
+            return COMPUTE_OF_WEIGHTED.get((inputs[0], self.tflite.dtype(operator.weights)), outputs[0])
         read = [] if operator.name in SHAPE_READERS else inputs
         return next((dtype for dtype in (*outputs, *read) if dtype in FLOATS), outputs[0] if outputs else "none")
 
-    def _neighbours(self, step: PlacedOperator) -> Iterator[PlacedOperator]:
-        for tensor in self.activations(step):
-            maker = self.maker(tensor)
-            if maker is not None:
-                yield maker
-        for tensor in step.operator.outputs:
-            yield from self.readers(tensor)
+    def _neighbours(self, operator: ClassifiedOperator) -> Iterator[ClassifiedOperator]:
+        for tensor in self.activations(operator):
+            producer = self.producer(tensor)
+            if producer is not None:
+                yield producer
+        for tensor in operator.outputs:
+            yield from self.consumers(tensor)
 
-    def _connected(self, first: PlacedOperator) -> list[PlacedOperator]:
-        found, waiting = {first.operator.position: first}, [first]
+    def _connected(self, first: ClassifiedOperator) -> list[ClassifiedOperator]:
+        found, waiting = {first.position: first}, [first]
         while waiting:
-            for step in self._neighbours(waiting.pop()):
-                if step.is_float and step.operator.position not in found:
-                    found[step.operator.position] = step
-                    waiting.append(step)
+            for operator in self._neighbours(waiting.pop()):
+                if operator.is_float and operator.position not in found:
+                    found[operator.position] = operator
+                    waiting.append(operator)
         return list(found.values())
 
-    def _run(self, steps: tuple[PlacedOperator, ...]) -> FloatRun:
-        inside = {output for step in steps for output in step.operator.outputs}
-        makers = {i: self.maker(i) for step in steps for i in self.activations(step) if i not in inside}
-        readers = [reader for i in inside for reader in self.readers(i) if reader.compute == CONVERSION]
-        from_integers = any(maker is not None and maker.compute == CONVERSION for maker in makers.values())
-        into_integers = [reader for reader in readers if self._is_used(reader)]
-        written = [i for reader in into_integers for i in reader.operator.outputs]
-        written += [i for i in inside if i in self.graph.outputs]
-        read = [i if maker is None or maker.compute != CONVERSION else maker.operator.inputs[0]
-                for i, maker in makers.items()]  # fmt: skip
-        role = ("island" if from_integers else "stem") if into_integers else "head"
-        return FloatRun(role, steps, self._names(read), self._names(written))
+    def _run(self, operators: tuple[ClassifiedOperator, ...]) -> FloatRun:
+        inside = {output for operator in operators for output in operator.outputs}
+        entering = [i for operator in operators for i in self.activations(operator) if i not in inside]
+        quantize = [op for i in inside for op in self.consumers(i) if op.compute == CONVERSION and self._is_read(op)]
+        written = [i for operator in quantize for i in operator.outputs]
+        written += [i for i in inside if i in self.tflite.outputs]
+        read = [self._before_conversion(i) for i in entering]
+        role = "head" if not quantize else "stem" if read == entering else "island"
+        return FloatRun(role, operators, self._names(read), self._names(written))
 
-    def _is_used(self, conversion: PlacedOperator) -> bool:
-        """Whether something but the graph's end reads what a conversion makes."""
-        return any(self.graph.consumers(i) for i in conversion.operator.outputs)
+    def _before_conversion(self, tensor: int) -> int:
+        """Return the integer tensor that a conversion makes a tensor from; the tensor itself when there is none."""
+        producer = self.producer(tensor)
+        return tensor if producer is None or producer.compute != CONVERSION else producer.inputs[0]
+
+    def _is_read(self, conversion: ClassifiedOperator) -> bool:
+        """Return whether an operator reads what a conversion writes, which an output of the graph need not have."""
+        return any(self.tflite.consumers(i) for i in conversion.outputs)
 
     def _names(self, tensors: list[int]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.graph.tensor_name(i) for i in tensors))
-
-
-def plural(count: int, noun: str) -> str:
-    """ "1 operator", "2 operators"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+        return tuple(dict.fromkeys(self.tflite.tensor_name(i) for i in tensors))

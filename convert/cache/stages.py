@@ -17,7 +17,7 @@ from convert.cache.fingerprint import fingerprint
 from convert.cache.recall import ROOT, CachedStage, Encoded, moved
 from convert.cache.store import Entry, Key
 from convert.drift import stored_predictions
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import ImageSet
 from convert.keras_models.sources import ModelSource

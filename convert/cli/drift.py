@@ -1,8 +1,9 @@
-"""`irv2-drift`: the gate alone, for CI."""
+"""`irv2-drift`: the drift check alone, for CI."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,26 @@ from rich.console import Console
 
 from convert.cli.options import limit_options, limits, one_line_errors
 from convert.cli.progress import TerminalProgress
-from convert.drift.drift import Limits
+from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
-from convert.drift.run import Measured, Request, run, save_reference
-from convert.drift.shards import Share, answer_shard, read_shard, write_shard
-from convert.drift.shards import merge as merged
+from convert.drift.run import DriftRequest, DriftRun, run, save_reference
+from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
 from convert.job import read_labels
 from convert.reporting import ci
 from convert.reporting.outcome import as_text, exit_code, print_blame, print_drift
+from convert.statistics.verdict import Limits
+from convert.system.progress import Progress
 
 FILE = click.Path(path_type=Path)
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
-APART = {
+EXCLUDES = {
     "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
-"""Option -> those that have no meaning beside it."""
+"""Option -> options that mean nothing together with it."""
 HINTS = {
     "shard": "a shard has no verdict, pass it to irv2-drift merge",
     "scheduler": "run it without a scheduler, --images-size 10 is enough",
@@ -37,13 +39,64 @@ HINTS = {
 
 
 class GateGroup(click.Group):
-    """A group whose main command need not be named: `irv2-drift CANDIDATE` is `irv2-drift gate CANDIDATE`."""
+    """A group with a default command: `irv2-drift CANDIDATE` is `irv2-drift gate CANDIDATE`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Name the main command where no other one is."""
+        """Insert the name of the default command if no command is named."""
         if not args or args[0] not in self.commands:
             args = [GATE, *args]
         return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True)
+class VerdictOptions:
+    """The options of how a run is judged and shown, which `gate` and `merge` have in common."""
+
+    max_drop: float
+    min_agreement: float
+    max_top5_drop: float
+    as_json: bool
+    junit: Path | None
+    html: Path | None
+    no_thumbnails: bool
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits of the gate."""
+        return limits(self.max_drop, self.min_agreement, self.max_top5_drop)
+
+
+@dataclass(frozen=True)
+class GateOptions(VerdictOptions):
+    """The arguments and options of `irv2-drift gate`."""
+
+    candidate: Path | None
+    reference: Path
+    images: Path
+    images_size: int | None
+    preprocessing: str | None
+    reference_preprocessing: str | None
+    labels: Path | None
+    save_reference: Path | None
+    stop_early: bool
+    shard: str | None
+    rows: Path | None
+    scheduler: str | None
+    reference_kernels: bool
+    recorded: Path | None
+
+    def request(self, candidate: Path, model_options: ModelOptions) -> DriftRequest:
+        """Return what to compare; a reference that is saved now is compared as stored."""
+        return DriftRequest(
+            candidate=candidate,
+            reference=self.save_reference or self.reference,
+            images=self.images,
+            images_size=self.images_size,
+            options=model_options,
+            reference_preprocessing=self.reference_preprocessing,
+            reference_kernels=self.reference_kernels,
+            recorded=self.recorded,
+        )
 
 
 @click.group(cls=GateGroup, context_settings={"max_content_width": 100})
@@ -52,7 +105,7 @@ def drift() -> None:
 
 
 @drift.command(
-    GATE, epilog="The word `gate` may be left out. `irv2-drift merge --help`: what several --shard runs found, as one."
+    GATE, epilog="The word `gate` may be left out. To judge several --shard runs as one, see `irv2-drift merge --help`."
 )
 @click.argument("candidate", type=FILE, required=False)
 @click.option(
@@ -63,10 +116,12 @@ def drift() -> None:
     help="Float .tflite, Keras model, or stored answers (.npz).",
 )
 @click.option("--images", type=FILE, required=True, metavar="DIR", help="Images; class folders give labels.")
-@click.option("--images-size", type=click.IntRange(min=1), help="Most images to use.  [default: all]")
-@click.option("--preprocessing", metavar=CONVENTION, help="Of a model without a card.")
-@click.option("--reference-preprocessing", metavar=CONVENTION, help="Of the reference, where it differs.")
-@click.option("--labels", type=FILE, metavar="FILE", help="Of a model without a card: one label a line.")
+@click.option("--images-size", type=click.IntRange(min=1), help="Maximum number of images.  [default: all]")
+@click.option("--preprocessing", metavar=CONVENTION, help="How images are prepared for a model without a card.")
+@click.option(
+    "--reference-preprocessing", metavar=CONVENTION, help="How images are prepared for the reference, if differently."
+)
+@click.option("--labels", type=FILE, metavar="FILE", help="Labels of a model without a card, one per line.")
 @click.option(
     "--save-reference", type=FILE, metavar="FILE.npz", help="Store the reference's answers; CANDIDATE may be left out."
 )
@@ -74,58 +129,57 @@ def drift() -> None:
     "--stop-early/--no-stop-early",
     default=True,
     show_default=True,
-    help="Stop at the first image at which the verdict is certain; intervals are wider for it. "
-    "Shards and workers of a scheduler never do.",
+    help="Stop at the first image at which the verdict is certain; the intervals are wider for it. "
+    "Shards and workers of a scheduler never stop early.",
 )
-@click.option("--shard", metavar="K/N", help="Answer part K of N of the images only, and write it to --rows.")
-@click.option("--rows", type=FILE, metavar="FILE", help="Where to write a shard.  [default: drift.K-of-N.json]")
-@click.option("--scheduler", metavar="ADDRESS", help="Let the workers of a dask scheduler answer, tcp://HOST:PORT.")
-@click.option("--reference-kernels", is_flag=True, help="Blame the optimized kernels, on 4 images; minutes.")
-@click.option("--recorded", type=FILE, metavar="FILE", help="Blame a device: what irv2-predict --record wrote there.")
+@click.option("--shard", metavar="K/N", help="Only run part K of N of the images, and write its answers to --rows.")
+@click.option("--rows", type=FILE, metavar="FILE", help="Where to write the shard.  [default: drift.K-of-N.json]")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the workers of a dask scheduler, tcp://HOST:PORT.")
+@click.option(
+    "--reference-kernels",
+    is_flag=True,
+    help="Also measure what the optimized kernels change, on 4 images; takes minutes.",
+)
+@click.option(
+    "--recorded",
+    type=FILE,
+    metavar="FILE",
+    help="Also measure what a device changes: the file that irv2-predict --record wrote there.",
+)
 @limit_options
 @ci.output_options
 @one_line_errors
-def gate(candidate: Path | None, reference: Path, images: Path, **options: Any) -> None:
+def gate(**options: Any) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
     Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
     """
-    _check_together(candidate, options)
-    names = None if options["labels"] is None else read_labels(options["labels"])
-    of_reference = ModelOptions(options["reference_preprocessing"] or options["preprocessing"], names)
+    chosen = GateOptions(**options)
+    _check_together(chosen)
+    labels = None if chosen.labels is None else read_labels(chosen.labels)
+    model_options = ModelOptions(chosen.preprocessing, labels)
     with TerminalProgress(Console(stderr=True)) as progress:
-        if options["save_reference"] is not None:
-            _save(options["save_reference"], reference, of_reference, images, options["images_size"], progress)
-            reference = options["save_reference"]
-        if candidate is None:
+        if chosen.save_reference is not None:
+            _save(chosen.save_reference, chosen, model_options, progress)
+        if chosen.candidate is None:
             return
-        request = Request(
-            candidate=candidate,
-            reference=reference,
-            images=images,
-            images_size=options["images_size"],
-            candidate_options=ModelOptions(options["preprocessing"], names),
-            reference_options=of_reference,
-            on_purpose=options["reference_preprocessing"] is not None,
-            reference_kernels=options["reference_kernels"],
-            recorded=options["recorded"],
-        )
-        if options["shard"] is not None:
-            _write_shard(request, Share.parse(options["shard"]), options["rows"], progress)
+        request = chosen.request(chosen.candidate, model_options)
+        if chosen.shard is not None:
+            _write_shard(request, Share.parse(chosen.shard), chosen.rows, progress)
             return
-        measured = _measure(request, options, progress)
-    show(measured, options)
+        found = _run(request, chosen, progress)
+    show(found, chosen)
 
 
-def _check_together(candidate: Path | None, options: dict[str, Any]) -> None:
-    """Refuse what would be ignored."""
-    if candidate is None and options["save_reference"] is None:
+def _check_together(options: GateOptions) -> None:
+    """Refuse options that would be ignored."""
+    if options.candidate is None and options.save_reference is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
-    for option, others in APART.items():
-        other = next((other for other in others if options[other]), None)
-        if options[option] and other is not None:
+    for option, others in EXCLUDES.items():
+        other = next((other for other in others if getattr(options, other)), None)
+        if getattr(options, option) and other is not None:
             raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
-    if options["rows"] is not None and options["shard"] is None:
+    if options.rows is not None and options.shard is None:
         raise click.UsageError("--rows goes with --shard K/N")
 
 
@@ -133,13 +187,26 @@ def _flag(option: str) -> str:
     return "--" + option.removeprefix("as_").replace("_", "-")
 
 
-def _measure(request: Request, options: dict[str, Any], progress: TerminalProgress) -> Measured:
-    judge_by = _limits(options)
-    if options["scheduler"] is None:
-        return run(request, judge_by, options["stop_early"], progress)
+def _save(path: Path, options: GateOptions, model_options: ModelOptions, progress: Progress) -> None:
+    images = find_images(options.images).sample(options.images_size)
+    of_reference = model_options.with_preprocessing(options.reference_preprocessing)
+    stored = save_reference(path, options.reference, of_reference, images, progress)
+    progress.note(f"{path}: answers of {options.reference} to {len(stored.images)} images")
+
+
+def _write_shard(request: DriftRequest, share: Share, rows: Path | None, progress: Progress) -> None:
+    path = rows or Path(f"drift.{share.number}-of-{share.count}.json")
+    shard = drift_shards.predict_shard(request, share, progress)
+    drift_shards.write_shard(path, shard)
+    progress.note(f"{path}: {len(shard['images'])} of {shard['run']['images']['count']} images, shard {share}")
+
+
+def _run(request: DriftRequest, options: GateOptions, progress: Progress) -> DriftRun:
+    if options.scheduler is None:
+        return run(request, options.limits, options.stop_early, progress)
     from convert.drift.dask import run_on_cluster
 
-    return run_on_cluster(options["scheduler"], request, judge_by, progress)
+    return run_on_cluster(options.scheduler, request, options.limits, progress)
 
 
 @drift.command()
@@ -148,45 +215,27 @@ def _measure(request: Request, options: dict[str, Any], progress: TerminalProgre
 @ci.output_options
 @one_line_errors
 def merge(shards: tuple[Path, ...], **options: Any) -> None:
-    """Judge what all shards of a run found, written with --shard 1/N to N/N, as one process would have.
+    """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have.
 
-    Exit codes are those of the run.
+    The exit codes are those of `irv2-drift gate`.
     """
-    show(merged({str(path): read_shard(path) for path in shards}, _limits(options)), options)
+    chosen = VerdictOptions(**options)
+    show(drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, chosen.limits), chosen)
 
 
-def _write_shard(request: Request, share: Share, rows: Path | None, progress: TerminalProgress) -> None:
-    path = rows or Path(f"drift.{share.number}-of-{share.count}.json")
-    shard = answer_shard(request, share, progress)
-    write_shard(path, shard)
-    progress.note(f"{path}: {len(shard['images'])} of {shard['run']['images']['count']} images, shard {share}")
-
-
-def _save(
-    path: Path, reference: Path, options: ModelOptions, images: Path, size: int | None, progress: TerminalProgress
-) -> None:
-    stored = save_reference(path, reference, options, find_images(images).sample(size), progress)
-    progress.note(f"{path}: answers of {reference} to {len(stored.images)} images")
-
-
-def _limits(options: dict[str, Any]) -> Limits:
-    return limits(options["max_drop"], options["min_agreement"], options["max_top5_drop"])
-
-
-def show(measured: Measured, options: dict[str, Any]) -> None:
-    """Print and write what was found, and exit with its verdict."""
-    if options["html"] is not None:
+def show(found: DriftRun, options: VerdictOptions) -> None:
+    """Print and write what was found, and exit with the code of the verdict."""
+    report, assessment = found.report, found.assessment
+    if options.html is not None:
         from convert.reporting import html
 
-        html.write(
-            html.render(measured.report, measured.compared, thumbnails=not options["no_thumbnails"]), options["html"]
-        )
-    if options["junit"] is not None:
-        ci.write_junit(options["junit"], measured.report)
-    ci.append_step_summary(measured.report, lambda text: click.echo(text, err=True))
-    if options["as_json"]:
-        click.echo(as_text(measured.report))
+        html.write(html.render(report, assessment.comparison, thumbnails=not options.no_thumbnails), options.html)
+    if options.junit is not None:
+        ci.write_junit(options.junit, report)
+    ci.append_step_summary(report, lambda text: click.echo(text, err=True))
+    if options.as_json:
+        click.echo(as_text(report))
     else:
-        print_drift(Console(), measured.drift, measured.gate)
-        print_blame(Console(), measured.report["blame"])
-    sys.exit(exit_code([measured.gate]))
+        print_drift(Console(), assessment.drift, assessment.gate)
+        print_blame(Console(), report["blame"])
+    sys.exit(exit_code([assessment.gate]))

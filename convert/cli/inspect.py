@@ -1,4 +1,4 @@
-"""`irv2-inspect`: what is in a `.tflite`, and whether it is really int8."""
+"""`irv2-inspect`: audit a `.tflite`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.audit import runtimes
-from convert.audit.checks import ERROR, NOTE, WARNING, Finding
+from convert.audit.findings import ERROR, NOTE, WARNING, Finding
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
 from convert.cli.options import one_line_errors
 
@@ -28,12 +28,12 @@ STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
 @click.option(
     "--require",
     type=click.Choice(REQUIREMENTS),
-    help="Exit with 3 unless MODEL computes in int8, a float head aside; all-int8: unless nothing in it is float.",
+    help="Exit with 3 unless MODEL computes in int8 (a float head is allowed) or, for all-int8, uses no floats at all.",
 )
 @click.option(
     "--target-runtime",
     metavar="NAME",
-    help="Exit with 1 unless this runtime can run MODEL: tflite-runtime-2.14, litert-1.0, ...",
+    help="Exit with 1 if this runtime cannot run MODEL: tflite-runtime-2.14, litert-1.0, ...",
 )
 @one_line_errors
 def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str | None) -> None:
@@ -54,7 +54,7 @@ def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str
 
 
 def _show(console: Console, model: Path, file: InspectedFile) -> None:
-    """The verdict, the findings, the facts."""
+    """Print the verdict, the findings and the facts."""
     console.print(escape(file.inspection.verdict.text), style="bold", highlight=False, soft_wrap=True)
     if file.inspection.findings:
         console.print()
@@ -80,14 +80,14 @@ def _findings(findings: list[Finding]) -> Table:
 
 
 def _places(places: tuple[str, ...]) -> str:
-    """The first places, with the last parts of each name."""
+    """Return the first places, each shortened to the last parts of its names."""
     more = len(places) - MOST_PLACES_SHOWN
     shown = ", ".join(" ".join(map(_short, place.split(" "))) for place in places[:MOST_PLACES_SHOWN])
     return shown + (f" and {more} more, see --json" if more > 0 else "")
 
 
 def _short(name: str) -> str:
-    """Converters join the names of fused layers with semicolons, and each is a path."""
+    """Return the last two parts of the first path in a name; converters join the paths of fused layers with ";"."""
     return "/".join(name.split(";", maxsplit=1)[0].split("/")[-2:])
 
 

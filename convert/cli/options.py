@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from convert.drift.drift import Limits
 from convert.images.conventions import CONVENTIONS
+from convert.statistics.verdict import Limits
 from edge_runtime import EdgeError
 from edge_runtime.console import printable
 

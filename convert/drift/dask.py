@@ -1,4 +1,4 @@
-"""The shards of a run on the workers of a dask scheduler; what a dead worker has not delivered is computed again."""
+"""Run the shards of a comparison on the workers of a dask scheduler; those of a worker that dies are run again."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from convert.drift.drift import Limits
-from convert.drift.run import Measured, Request
-from convert.drift.shards import Share, answer_shard, merge
+from convert.drift.run import DriftRequest, DriftRun
+from convert.drift.shards import Share, merge, predict_shard
 from convert.errors import ConvertError, MissingExtraError
+from convert.statistics.verdict import Limits
 from convert.system.progress import Progress, Silent
 
 IMAGES_A_SHARD = 256
 SHARDS_A_WORKER = 4
-"""Fewer images, where a worker would else have fewer shards."""
+"""Shards get smaller so that each worker has this many."""
 CONNECTION_TIMEOUT_S = 20
 
 
-def run_on_cluster(address: str, request: Request, limits: Limits, progress: Progress) -> Measured:
+def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress: Progress) -> DriftRun:
     """Map the shards of a run to workers, and merge them in the order of the images.
 
     Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
-    version of this package. Workers with other processors may round otherwise.
+    version of this package. Workers with different processors may round differently.
 
     Args:
         address: of the scheduler, such as tcp://host:8786.
         request: what to compare.
         limits: of the gate.
-        progress: told how many images are done.
+        progress: tracks the images.
 
     Raises:
         MissingExtraError: dask.distributed is not installed.
         ConvertError: the scheduler cannot be reached, or workers died again and again.
-        EdgeError: what a worker refused.
+        EdgeError: one of its classes, raised by a worker.
     """
     try:
         distributed: Any = importlib.import_module("distributed")
@@ -44,13 +44,15 @@ def run_on_cluster(address: str, request: Request, limits: Limits, progress: Pro
     images = request.image_set()
     everywhere = replace(
         request,
-        **{key: getattr(request, key).resolve() for key in ("candidate", "reference", "images")},
+        candidate=request.candidate.resolve(),
+        reference=request.reference.resolve(),
+        images=request.images.resolve(),
     )
     with _connected(distributed, address) as client:
         workers = max(1, len(client.nthreads()))
         count = max(1, -(-len(images) // IMAGES_A_SHARD), min(SHARDS_A_WORKER * workers, len(images)))
         shares = [Share(number + 1, count) for number in range(count)]
-        futures = client.map(_answer, [everywhere] * count, shares, pure=False)
+        futures = client.map(_predict, [everywhere] * count, shares, pure=False)
         share_of = dict(zip(futures, shares, strict=True))
         try:
             for _ in progress.track(_done(distributed, share_of, len(images)), "comparing", len(images)):
@@ -58,10 +60,8 @@ def run_on_cluster(address: str, request: Request, limits: Limits, progress: Pro
             shards = client.gather(futures)
         except distributed.KilledWorker as error:
             raise ConvertError(f"the workers of {address} died again and again: {error}; look at their logs") from error
-    shown = {key: str(getattr(request, key)) for key in ("candidate", "reference", "images")}
-    return merge(
-        {f"shard {share}": {**shard, "paths": shown} for share, shard in zip(shares, shards, strict=True)}, limits
-    )
+    shown = {"paths": request.paths}
+    return merge({f"shard {share}": shard | shown for share, shard in zip(shares, shards, strict=True)}, limits)
 
 
 @contextmanager
@@ -77,11 +77,11 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
 
 
 def _done(distributed: Any, share_of: dict[Any, Share], total: int) -> Iterator[int]:
-    """Yield the position of each image among `total` as the shards it belongs to are answered."""
+    """Yield the position of each image among `total` as its shard is done."""
     for future in distributed.as_completed(share_of):
         yield from share_of[future].positions(total)
 
 
-def _answer(request: Request, share: Share) -> dict[str, Any]:
-    """What a worker does."""
-    return answer_shard(request, share, Silent())
+def _predict(request: DriftRequest, share: Share) -> dict[str, Any]:
+    """Run one shard on a worker."""
+    return predict_shard(request, share, Silent())

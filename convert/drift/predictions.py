@@ -1,18 +1,27 @@
-"""What a network said of a set of images, and which of its classes are which of another network's."""
+"""Predictions of one model for a set of images, the two loops that make them, and how two models' classes match."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from edge_runtime import ArtifactError
+import numpy as np
+
+from convert.errors import ImageSetError
+from convert.images.dataset import ImageSet, refuse_unreadable
+from convert.system.progress import Progress
+from edge_runtime import ArtifactError, EngineError, InputSpec
 from edge_runtime.arrays import Array
+
+Rows = Iterator[tuple[int, Array]]
+"""Index of an image in its set, and its probabilities, float32 (classes,)."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities float32 (N, classes) of one network for the images at `paths`, and its labels.
+    """Probabilities of one model, float32 (N, classes), for the images at `paths`, and the labels of its classes.
 
     `skipped` has a message for each image that could not be read; `step` is `Classifier.step`.
     """
@@ -24,21 +33,158 @@ class Predictions:
     step: float = 0.0
 
     def first(self, count: int) -> Predictions:
-        """The answers to the first `count` images."""
+        """Return the predictions for the first `count` images."""
         return replace(self, paths=self.paths[:count], probabilities=self.probabilities[:count])
 
 
-def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
-    """For each of the reference's `labels` its column in the candidate's answers.
+class Predictor(Protocol):
+    """A model that predicts images, or predictions that were stored."""
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the file."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return a label for each class."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """Return how images are prepared."""
+
+    @property
+    def step(self) -> float:
+        """Return the distance of neighbouring probabilities, see `Classifier.step`."""
+
+    @property
+    def file_sha256(self) -> str:
+        """Return the SHA-256 of the model's whole file, which of an artifact includes the card."""
+
+    @property
+    def keras_sqnr_db(self) -> float | None:
+        """Return the SQNR against the Keras network the model was lowered from, in dB; None if unknown."""
+
+    def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
+        """Yield the predictions in the order of the set; append a message to `skipped` for an unreadable image."""
+
+
+def predict_all(predictor: Predictor, images: ImageSet, progress: Progress, name: str) -> Predictions:
+    """Predict every readable image of a set, in its order.
+
+    Args:
+        predictor: the model.
+        images: the set.
+        progress: tracks the images.
+        name: of the stage.
 
     Raises:
-        ArtifactError: the two do not tell the same classes apart.
+        ImageSetError: more than a tenth of the images, or all of them, cannot be read.
+        EngineError: a probability is NaN or infinite.
+    """
+    skipped: list[str] = []
+    rows = list(progress.track(_finite_rows(predictor, images, skipped), name, len(images)))
+    predictions = _stacked(predictor, images, rows, skipped)
+    refuse_too_few(predictions, images)
+    return predictions
+
+
+def predict_both(
+    reference: Predictor,
+    candidate: Predictor,
+    images: ImageSet,
+    progress: Progress,
+    name: str,
+    enough: Callable[[int, Array, Array], bool] | None = None,
+) -> tuple[Predictions, Predictions]:
+    """Let two models predict the same images in step; only images that both can read count.
+
+    How many could not be read is left to the caller to judge, see `refuse_too_few`.
+
+    Args:
+        reference, candidate: the two models.
+        images: the set, shuffled if `enough` is given.
+        progress: tracks the images.
+        name: of the stage.
+        enough: called after each image with its index and both rows; ends the run by returning True.
+
+    Returns:
+        Predictions of the reference and of the candidate, for the same images.
+
+    Raises:
+        EngineError: a probability is NaN or infinite.
+    """
+    skipped: tuple[list[str], list[str]] = [], []
+    both = _in_step(_finite_rows(reference, images, skipped[0]), _finite_rows(candidate, images, skipped[1]))
+    found = []
+    for index, p, q in progress.track(both, name, len(images)):
+        found.append((index, p, q))
+        if enough is not None and enough(index, p, q):
+            break
+    return (
+        _stacked(reference, images, [(index, p) for index, p, _ in found], skipped[0]),
+        _stacked(candidate, images, [(index, q) for index, _, q in found], skipped[1]),
+    )
+
+
+def refuse_too_few(predictions: Predictions, images: ImageSet) -> None:
+    """Raise `ImageSetError` if more than a tenth of the images, or all of them, could not be read."""
+    refuse_unreadable(predictions.skipped, images)
+    if not predictions.paths:
+        raise ImageSetError(f"no image in {images.root} could be read")
+
+
+def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
+    """Return for each of the reference's `labels` its column in the candidate's predictions.
+
+    Raises:
+        ArtifactError: the two do not have the same classes.
     """
     if sorted(labels) != sorted(candidate):
-        missing = sorted(set(labels) ^ set(candidate))[:3]
+        different = sorted(set(labels) ^ set(candidate))[:3]
         raise ArtifactError(
-            f"reference and candidate do not tell the same classes apart, only one of them has {missing}: "
+            f"reference and candidate do not have the same classes, only one of them has {different}: "
             "compare models with the same labels"
         )
     column = {label: i for i, label in enumerate(candidate)}
     return [column[label] for label in labels]
+
+
+def true_classes(images: ImageSet, predictions: Predictions) -> list[int] | None:
+    """Return for each predicted image the index of its class among the model's labels, or None for a flat folder.
+
+    Raises:
+        ImageSetError: a class folder matches no label.
+    """
+    classes = images.class_indices(predictions.labels)
+    if classes is None:
+        return None
+    class_of = dict(zip(images.paths, classes, strict=True))
+    return [class_of[path] for path in predictions.paths]
+
+
+def _finite_rows(predictor: Predictor, images: ImageSet, skipped: list[str]) -> Rows:
+    for index, row in predictor.rows(images, skipped):
+        if not np.isfinite(row).all():
+            raise EngineError(f"{predictor.path} answers {images.paths[index]} with NaN or infinity: convert it again")
+        yield index, row
+
+
+def _in_step(reference: Rows, candidate: Rows) -> Iterator[tuple[int, Array, Array]]:
+    """Yield both rows of each index that both have; both are read to their ends, so that each skips what it must."""
+    left, right = next(reference, None), next(candidate, None)
+    while left is not None or right is not None:
+        if left is not None and right is not None and left[0] == right[0]:
+            yield left[0], left[1], right[1]
+            left, right = next(reference, None), next(candidate, None)
+        elif right is None or (left is not None and left[0] < right[0]):
+            left = next(reference, None)
+        else:
+            right = next(candidate, None)
+
+
+def _stacked(
+    predictor: Predictor, images: ImageSet, rows: Sequence[tuple[int, Array]], skipped: Sequence[str]
+) -> Predictions:
+    probabilities = np.array([row for _, row in rows], np.float32).reshape(-1, len(predictor.labels))
+    paths = tuple(images.paths[index] for index, _ in rows)
+    return Predictions(paths, probabilities, predictor.labels, tuple(skipped), predictor.step)

@@ -1,249 +1,233 @@
-"""`irv2-drift` as a function: open both sides, run them over the images, compare, judge, and say all of it as JSON."""
+"""`irv2-drift` as a function: open two models, run them over the images, compare, judge, and report it as JSON."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from convert.drift import attribution, drift, early_stopping, stored_predictions
+from convert.drift import attribution, stored_predictions
 from convert.drift.attribution import DriftSource
-from convert.drift.comparison import Comparison
-from convert.drift.drift import ANYTIME, FIXED, Drift, Gate, Limits, Predictions
-from convert.drift.models import (
-    STORED_SUFFIX,
-    ModelOptions,
-    ModelPredictor,
-    Predictor,
-    open_model,
-    open_reference,
-    predict_all,
-)
+from convert.drift.early_stopping import EarlyStopping
+from convert.drift.figures import Assessment, assess
+from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
+from convert.drift.predictions import Predictor, class_order, predict_all, predict_both, refuse_too_few
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
+from convert.statistics.verdict import ANYTIME, FIXED, Limits
 from convert.system.machine import environment
 from convert.system.progress import Progress
-from convert.system.temporary import scratch_folder
 from edge_runtime import InputSpec
 
 
 @dataclass(frozen=True)
-class Request:
+class DriftRequest:
     """What to compare.
 
     Attributes:
         candidate: any `.tflite`.
-        reference: a `.tflite`, a Keras model, or stored answers.
+        reference: a `.tflite`, a Keras model, or stored predictions.
         images: folder; class folders give labels.
-        images_size: most images of it, or None for all.
-        candidate_options: of a candidate without a card.
-        reference_options: of a reference without one.
-        reference_kernels: whether the candidate is also run on reference kernels, for blame.
-        recorded: what `irv2-predict --record` wrote on a device, for blame; or None.
-        on_purpose: whether `reference_options` were given for the reference alone, not meant for both sides.
+        images_size: maximum number of images, or None for all.
+        options: preprocessing and labels of models without a card.
+        reference_preprocessing: of the reference alone, where it differs on purpose.
+        reference_kernels: whether to run the candidate on reference kernels, too, for `blame`.
+        recorded: what `irv2-predict --record` wrote on a device, for `blame`; or None.
     """
 
     candidate: Path
     reference: Path
     images: Path
     images_size: int | None = None
-    candidate_options: ModelOptions = field(default_factory=ModelOptions)
-    reference_options: ModelOptions = field(default_factory=ModelOptions)
-    on_purpose: bool = False
+    options: ModelOptions = field(default_factory=ModelOptions)
+    reference_preprocessing: str | None = None
     reference_kernels: bool = False
     recorded: Path | None = None
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """Return the paths of the candidate, the reference and the folder of images by these names, to be shown."""
+        return {"candidate": str(self.candidate), "reference": str(self.reference), "images": str(self.images)}
+
     def image_set(self) -> ImageSet:
-        """The images, in a seeded shuffle."""
+        """Find the images, in a seeded shuffle."""
         return find_images(self.images).sample(self.images_size)
+
+    def reference_options(self) -> ModelOptions:
+        """Return the options of a reference without a card."""
+        return self.options.with_preprocessing(self.reference_preprocessing)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a run found.
+class DriftRun:
+    """What a run found, and all of it as the JSON of the report."""
 
-    Attributes:
-        compared: the answers of both sides.
-        drift, gate: what they come to.
-        report: all of it as JSON.
-    """
-
-    compared: Comparison
-    drift: Drift
-    gate: Gate
+    assessment: Assessment
     report: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What a report is about.
-
-    Attributes:
-        artifact, reference: as in the report.
-        available: how many images there were to choose from.
-        unreadable: how many of those that were tried could not be read.
-        keras_sqnr_db: as of `convert.drift.models.Predictor`.
-        steps: what else is blamed.
-    """
-
-    artifact: dict[str, Any]
-    reference: dict[str, Any]
-    available: int
-    unreadable: int
-    keras_sqnr_db: float | None = None
-    steps: tuple[DriftSource, ...] = ()
-
-
-def run(request: Request, limits: Limits, stop_early: bool, progress: Progress) -> Measured:
-    """Compare the two sides of a request.
+def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progress) -> DriftRun:
+    """Compare a candidate with its reference.
 
     Args:
         request: what to compare.
         limits: of the gate.
-        stop_early: whether the run ends at the first image at which the verdict is certain; it is then judged by
-            intervals that allow for that.
-        progress: told what happens.
+        stop_early: whether to stop at the first image at which the verdict is certain; the intervals allow for it.
+        progress: tracks the images, and notes what could not be read.
 
     Raises:
-        EdgeError: a class of it that names the offending file.
+        EdgeError: one of its classes, naming the file.
     """
     images = request.image_set()
     files = Snapshot.of(images)
     with open_models(request, images, progress) as (reference, candidate):
-        watch = (
-            early_stopping.EarlyStopping.of(reference, candidate, images, limits)
-            if stop_early
-            else early_stopping.never
-        )
-        wanted, found = early_stopping.predict_both(reference, candidate, images, watch, progress)
+        enough = EarlyStopping.for_models(reference, candidate, images, limits) if stop_early else None
+        expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)
+        for predictions in (expected, predicted):
+            refuse_too_few(predictions, images)
         files.refuse_changes()
-        note_skipped(progress.note, candidate.skipped, images)
-        if len(found.paths) + len(candidate.skipped) < len(images):
-            progress.note(f"certain after {len(found.paths)} of {len(images)} images")
-        subject = Subject(
-            {
-                "path": str(request.candidate),
-                "bytes": request.candidate.stat().st_size,
-                "sha256": candidate.model_sha256,
-            },
-            {"path": str(request.reference), "model_sha256": reference.model_sha256},
-            len(images),
-            len(candidate.skipped),
-            first_known(reference.keras_sqnr_db, candidate.keras_sqnr_db),
-            tuple(_steps(request, candidate, images, progress)),
+        note_skipped(progress.note, predicted.skipped, images)
+        if len(predicted.paths) + len(predicted.skipped) < len(images):
+            progress.note(f"certain after {len(predicted.paths)} of {len(images)} images")
+        assessment = assess(expected, predicted, images, limits, ANYTIME if stop_early else FIXED)
+        return reported(
+            assessment,
+            request.paths,
+            run_identity(request, reference, candidate, images),
+            tuple(_sources(request, candidate, images, progress)),
         )
-        return judged(subject, wanted, found, images, limits, ANYTIME if stop_early else FIXED)
 
 
-def first_known(*figures: float | None) -> float | None:
-    """The first that is not None."""
-    return next((figure for figure in figures if figure is not None), None)
-
-
-def _steps(request: Request, candidate: ModelPredictor, images: ImageSet, progress: Progress) -> Iterator[DriftSource]:
-    """What else was asked to be blamed."""
-    if request.reference_kernels:
-        yield attribution.kernels(candidate, request.candidate, images, progress)
-    if request.recorded is not None:
-        yield attribution.device(request.recorded, candidate, request.candidate, find_images(request.images), progress)
-
-
-def judged(
-    subject: Subject, wanted: Predictions, found: Predictions, images: ImageSet, limits: Limits, interval: str
-) -> Measured:
-    """Compare and judge two sets of answers to `images`, or to the first of them; see `drift.compare`."""
-    truth = drift.truth(images, wanted)
-    measured = drift.compare(wanted, found, truth, interval)
-    gate = drift.judge(measured, limits)
-    report = {
-        "artifact": subject.artifact,
-        "reference": subject.reference,
-        "sampling": {
-            "available": subject.available,
-            "unreadable": subject.unreadable,
-            "seed": SHUFFLE_SEED,
-            "interval": interval,
+def run_identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
+    """Return what all parts of one run have in common, on whatever machine they run, as JSON values."""
+    names = "\n".join(path.relative_to(images.root).as_posix() for path in images.paths)
+    return {
+        "candidate": {**_model(candidate), "bytes": request.candidate.stat().st_size},
+        "reference": _model(reference),
+        "images": {
+            "count": len(images),
+            "folders": images.folders is not None,
+            "names_sha256": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
         },
-        "drift": measured.to_json(),
-        "gate": gate.to_json(),
-        "blame": attribution.to_json([*attribution.conversion(subject.keras_sqnr_db, measured), *subject.steps]),
+        "version": metadata.version("irv2-edge"),
+    }
+
+
+def _model(predictor: Predictor) -> dict[str, Any]:
+    return {
+        "sha256": predictor.file_sha256,
+        "preprocessing": predictor.spec.to_json(),
+        "labels": list(predictor.labels),
+        "step": predictor.step,
+        "keras_sqnr_db": predictor.keras_sqnr_db,
+    }
+
+
+def reported(
+    assessment: Assessment, paths: dict[str, str], identity: dict[str, Any], sources: Sequence[DriftSource] = ()
+) -> DriftRun:
+    """Return an assessment with its report.
+
+    Args:
+        assessment: what was found.
+        paths: see `DriftRequest.paths`.
+        identity: see `run_identity`.
+        sources: where the drift comes from, beside the conversion.
+    """
+    candidate, reference = identity["candidate"], identity["reference"]
+    known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
+    conversion = attribution.conversion(next(known, None), assessment.drift)
+    report = {
+        "artifact": {"path": paths["candidate"], "bytes": candidate["bytes"], "sha256": candidate["sha256"]},
+        "reference": {"path": paths["reference"], "model_sha256": reference["sha256"]},
+        "sampling": {
+            "available": identity["images"]["count"],
+            "unreadable": len(assessment.comparison.candidate.skipped),
+            "seed": SHUFFLE_SEED,
+            "interval": assessment.drift.interval,
+        },
+        "drift": assessment.drift.to_json(),
+        "gate": assessment.gate.to_json(),
+        "blame": attribution.to_json([*conversion, *sources]),
         "environment": environment(),
     }
-    return Measured(Comparison(wanted, found, truth), measured, gate, report)
+    return DriftRun(assessment, report)
+
+
+def _sources(
+    request: DriftRequest, candidate: ModelPredictor, images: ImageSet, progress: Progress
+) -> Iterator[DriftSource]:
+    """Measure the sources of drift that were asked for."""
+    if request.reference_kernels:
+        yield attribution.kernels(candidate, images, progress)
+    if request.recorded is not None:
+        yield attribution.device(request.recorded, candidate, find_images(request.images), progress)
 
 
 @contextmanager
 def open_models(
-    request: Request, images: ImageSet, progress: Progress, checked: ImageSet | None = None
+    request: DriftRequest, images: ImageSet, progress: Progress
 ) -> Iterator[tuple[Predictor, ModelPredictor]]:
-    """Both sides, which fit each other and the images.
-
-    Args:
-        request: what to compare.
-        images: all images of the run.
-        progress: told what takes long.
-        checked: the images to hold against a stored reference, by default all of the run.
+    """Open reference and candidate, which fit each other and the images to compare.
 
     Raises:
         EdgeError: one cannot be opened, or does not fit.
     """
     with (
-        scratch_folder(Path(tempfile.gettempdir())) as scratch,
-        open_model(request.candidate, request.candidate_options) as candidate,
-        open_reference(request.reference, request.reference_options, images, scratch, progress.stage) as reference,
+        open_tflite(request.candidate, request.options) as candidate,
+        open_reference(request.reference, request.reference_options(), images, progress) as reference,
     ):
         if isinstance(reference, StoredPredictions):
-            _check_stored(reference, request, candidate, checked or images)
-        drift.class_order(reference.labels, candidate.labels)
+            _check_stored(reference, request, candidate, images)
+        class_order(reference.labels, candidate.labels)
         images.class_indices(reference.labels)
         yield reference, candidate
 
 
-def _check_stored(reference: StoredPredictions, request: Request, candidate: ModelPredictor, images: ImageSet) -> None:
-    by, spec = str(request.candidate), candidate.spec
-    if request.on_purpose:
-        by, spec = "--reference-preprocessing", _stated(request, reference)
+def _check_stored(
+    reference: StoredPredictions, request: DriftRequest, candidate: ModelPredictor, images: ImageSet
+) -> None:
     reference.check_labels(candidate.labels, str(request.candidate))
-    reference.check_preprocessing(spec, by)
+    if request.reference_preprocessing is None:
+        reference.check_preprocessing(candidate.spec, str(request.candidate))
+    else:
+        stated = _stated(request.reference_preprocessing, reference.spec)
+        reference.check_preprocessing(stated, "--reference-preprocessing")
     reference.check_images(images, find_images(request.images))
 
 
-def _stated(request: Request, reference: StoredPredictions) -> InputSpec:
-    """The preprocessing stated of a reference; a convention leaves open how JPEGs are decoded."""
-    preprocessing = request.reference_options.preprocessing
-    assert preprocessing is not None
-    spec = input_spec(preprocessing, reference.spec.height, reference.spec.width)
-    return replace(spec, decode=reference.spec.decode) if preprocessing in CONVENTIONS else spec
+def _stated(preprocessing: str, stored: InputSpec) -> InputSpec:
+    """Return the preprocessing stated for a reference; a convention does not say how JPEGs are decoded."""
+    spec = input_spec(preprocessing, stored.height, stored.width)
+    return replace(spec, decode=stored.decode) if preprocessing in CONVENTIONS else spec
 
 
 def save_reference(
     path: Path, reference: Path, options: ModelOptions, images: ImageSet, progress: Progress
 ) -> StoredPredictions:
-    """Let a float network answer all images, and store its answers.
+    """Let a float network predict all images, and store the predictions.
 
     Args:
         path: of the `.npz` to write.
         reference: a `.tflite` or a Keras model.
-        options: of one without a card.
-        images: what to ask it.
-        progress: told what happens.
+        options: preprocessing and labels of one without a card.
+        images: the set.
+        progress: tracks the images.
 
     Raises:
-        SourceError: the reference is stored already, or `path` is no `.npz`.
-        EdgeError: a class of it that names the offending file.
+        SourceError: the reference is stored already, or `path` does not end in .npz.
+        EdgeError: one of its classes, naming the file.
     """
     if reference.suffix.lower() == STORED_SUFFIX:
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")
     stored_predictions.check_name(path)
-    with (
-        scratch_folder(Path(tempfile.gettempdir())) as scratch,
-        open_reference(reference, options, images, scratch, progress.stage) as side,
-    ):
-        images.class_indices(side.labels)
-        answers = predict_all(side, images, progress, "reference")
-        return stored_predictions.save(path, answers, images, side.spec, side.model_sha256, side.keras_sqnr_db)
+    with open_reference(reference, options, images, progress) as model:
+        images.class_indices(model.labels)
+        predictions = predict_all(model, images, progress, "reference")
+        return stored_predictions.save(path, predictions, images, model.spec, model.file_sha256, model.keras_sqnr_db)

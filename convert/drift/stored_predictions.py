@@ -1,8 +1,8 @@
-"""Stored float answers: what CI needs of the float network, without TensorFlow and without the network.
+"""Stored predictions of a float network, so that CI can compare with it without TensorFlow and without the network.
 
 An `.npz` of two plain arrays, read with allow_pickle=False: `probabilities`, float32 (N, classes), and `header`, UTF-8
-JSON as uint8. The header pins everything the answers depend on: name and SHA-256 of each image, the preprocessing, the
-labels, the SHA-256 of the model; and a checksum over itself and the probabilities.
+JSON as uint8. The header pins everything the predictions depend on: name and SHA-256 of each image, the preprocessing,
+the labels, the SHA-256 of the model; and a checksum over itself and the probabilities.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions, Rows
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.system.atomic import write_atomically
-from edge_runtime import EdgeError, InputSpec
+from edge_runtime import EdgeError, InputSpec, hashing
 from edge_runtime.arrays import Array
-from edge_runtime.hashing import file_sha256
 
 FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
-"""Version 2 is written where `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
+"""Version 2 is written if `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
 MOST_BYTES = 4 * 2**30
 """A file that claims to unpack to more is refused, not unpacked."""
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error)
@@ -36,32 +35,31 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, z
 
 @dataclass(frozen=True)
 class StoredPredictions:
-    """Float answers to a set of images.
+    """Predictions of a float network for a set of images; a `Predictor`.
 
     Attributes:
-        path: of the file.
-        labels: of the classes.
+        path: of the `.npz`.
+        labels: one for each class.
         spec: how the network's images were prepared.
-        model_sha256: of the network's file.
-        images: name relative to the folder -> SHA-256, in the order of the answers.
+        file_sha256: of the network's file, not of the `.npz`.
+        images: name relative to the folder -> SHA-256, in the order of `probabilities`.
         probabilities: float32 (images, classes).
         unreadable: names of the images that could not be read.
-        step: `Classifier.step` of the network.
-        keras_sqnr_db: as of `convert.drift.models.Predictor`.
+        step, keras_sqnr_db: see `Predictor`.
     """
 
     path: Path
     labels: tuple[str, ...]
     spec: InputSpec
-    model_sha256: str
+    file_sha256: str
     images: dict[str, str]
     probabilities: Array
     unreadable: frozenset[str] = frozenset()
     step: float = 0.0
     keras_sqnr_db: float | None = None
 
-    def rows(self, images: ImageSet) -> Iterator[tuple[int, Array]]:
-        """Index in the set and probabilities (classes,) of each stored image, in order; `check_images` comes first."""
+    def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
+        """Yield the stored predictions in the order of the set; call `check_images` first. See `Predictor`."""
         row_of = dict(zip(self.images, self.probabilities, strict=True))
         for index, path in enumerate(images.paths):
             name = _name(path, images.root)
@@ -69,14 +67,14 @@ class StoredPredictions:
                 yield index, row_of[name]
 
     def check_images(self, images: ImageSet, folder: ImageSet) -> None:
-        """Refuse images that are not those of the reference.
+        """Check that the predictions were made for these images.
 
         Args:
-            images: those to run.
-            folder: the whole folder they were taken from.
+            images: the images to compare.
+            folder: the whole folder that they were taken from.
 
         Raises:
-            SourceError: an image is none of the stored ones or has changed, or a stored one is missing.
+            SourceError: an image was not stored or has changed, or a stored one is missing from the folder.
         """
         known = self.images.keys() | self.unreadable
         there = {_name(path, folder.root) for path in folder.paths}
@@ -89,18 +87,18 @@ class StoredPredictions:
             name = _name(path, images.root)
             if name not in known:
                 raise SourceError(
-                    f"reference {self.path} does not fit {images.root}: {name} is none of its {len(known)} images; "
+                    f"reference {self.path} does not fit {images.root}: {name} is not among its {len(known)} images; "
                     "pass the folder, and the --images-size, it was saved with, or save it again"
                 )
-            if name in self.images and file_sha256(path) != self.images[name]:
+            if name in self.images and hashing.file_sha256(path) != self.images[name]:
                 raise SourceError(
                     f"reference {self.path} does not fit {images.root}: image {name} has changed since it was saved; "
                     "restore it, or save the reference again"
                 )
 
-    def check_preprocessing(self, wanted: InputSpec, by: str) -> None:
-        """Refuse a reference whose images were prepared otherwise than `wanted` by `by`, naming what differs."""
-        ours, theirs = ({**spec.to_json(), "decode": spec.decode} for spec in (self.spec, wanted))
+    def check_preprocessing(self, expected: InputSpec, by: str) -> None:
+        """Raise `SourceError` if images were prepared differently from `expected`, which is that of `by`."""
+        ours, theirs = ({**spec.to_json(), "decode": spec.decode} for spec in (self.spec, expected))
         different = [key for key in ours if ours[key] != theirs[key]]
         if different:
             key = different[0]
@@ -110,7 +108,7 @@ class StoredPredictions:
             )
 
     def check_labels(self, labels: Sequence[str], by: str) -> None:
-        """Refuse a reference that tells other classes apart than `by` does."""
+        """Raise `SourceError` if the classes are not `labels`, which are those of `by`."""
         if len(labels) != len(self.labels):
             raise SourceError(
                 f"reference {self.path} has {len(self.labels)} classes, {by} has {len(labels)}: save it again"
@@ -125,38 +123,37 @@ class StoredPredictions:
 
 def save(
     path: Path,
-    answers: Predictions,
+    predictions: Predictions,
     images: ImageSet,
     spec: InputSpec,
-    model_sha256: str,
+    file_sha256: str,
     keras_sqnr_db: float | None = None,
 ) -> StoredPredictions:
-    """Write a reference to `path`, replacing what is there, and return it.
+    """Write predictions to `path`, replacing an existing file, and return what was stored.
 
     Args:
         path: of the `.npz`.
-        answers: of the float network, in the order of `images`.
-        images: what it was asked.
+        predictions: of the float network, in the order of `images`.
+        images: the set, including images that could not be read.
         spec: how they were prepared.
-        model_sha256: of the network's file.
-        keras_sqnr_db: as of `convert.drift.models.Predictor`.
+        file_sha256, keras_sqnr_db: of the float network, see `Predictor`.
 
     Raises:
         SourceError: `path` does not end in .npz.
-        ConvertError: it cannot be written; nothing is left behind.
+        ConvertError: the file cannot be written; nothing is left behind.
     """
     check_name(path)
-    probabilities = np.ascontiguousarray(answers.probabilities, np.float32)
-    names = [_name(image, images.root) for image in answers.paths]
+    probabilities = np.ascontiguousarray(predictions.probabilities, np.float32)
+    names = [_name(image, images.root) for image in predictions.paths]
     header = {
         "format": FORMAT,
         "version": 1 if spec.decode == "full" else 2,
-        "labels": answers.labels,
+        "labels": predictions.labels,
         "preprocessing": spec.to_json(),
-        "model_sha256": model_sha256,
-        "images": {name: file_sha256(image) for name, image in zip(names, answers.paths, strict=True)},
+        "model_sha256": file_sha256,
+        "images": {name: hashing.file_sha256(image) for name, image in zip(names, predictions.paths, strict=True)},
         "unreadable": sorted({_name(image, images.root) for image in images.paths} - set(names)),
-        "step": answers.step,
+        "step": predictions.step,
         "keras_sqnr_db": keras_sqnr_db,
     }
     header["checksum"] = _checksum(header, probabilities)
@@ -171,37 +168,37 @@ def save(
 
 
 def check_name(path: Path) -> None:
-    """Raise `SourceError` when `path` would not be known as stored answers."""
+    """Raise `SourceError` if `path` would not be recognized as stored predictions."""
     if path.suffix.lower() != ".npz":
-        raise SourceError(f"--save-reference {path} must end in .npz: that is how stored answers are known")
+        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
 
 
 def load(path: Path) -> StoredPredictions:
     """Read what `save` wrote.
 
     Raises:
-        SourceError: missing, damaged, of another format or version, or holding Python objects.
+        SourceError: the file is missing, damaged, of another format or version, or holds Python objects.
     """
     if not path.is_file():
-        raise SourceError(f"reference {path} does not exist or is no file: write it with --save-reference {path}")
+        raise SourceError(f"reference {path} does not exist or is not a file: write it with --save-reference {path}")
     try:
         header, probabilities = _arrays(path)
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
         if header["version"] not in FORMAT_VERSIONS:
+            known = " and ".join(map(str, FORMAT_VERSIONS))
             raise SourceError(
-                f"reference {path} has format version {header['version']}, this version reads {FORMAT_VERSIONS}: "
-                "save it again"
+                f"reference {path} has format version {header['version']}, this version reads {known}: save it again"
             )
         checksum = header.pop("checksum")
         if checksum != _checksum(header, probabilities):
-            raise ValueError("its checksum does not hold")
+            raise ValueError("its checksum does not match")
         if probabilities.shape != (len(header["images"]), len(header["labels"])) or probabilities.dtype != np.float32:
             raise ValueError(f"{probabilities.dtype} {probabilities.shape} probabilities")
         if not np.isfinite(probabilities).all():
             raise ValueError("a probability is not finite")
         if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
-            raise ValueError("a label or a checksum is no text")
+            raise ValueError("a label or a checksum is not text")
         return StoredPredictions(
             path,
             tuple(header["labels"]),

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import click
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.atomic import write_atomically
 from edge_runtime.console import printable
 

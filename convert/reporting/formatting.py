@@ -13,7 +13,7 @@ from typing import Any
 
 from convert.drift import comparison as counts
 from convert.drift.comparison import Comparison
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 
 Report = Mapping[str, Any]
 DASH = "–"

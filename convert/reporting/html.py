@@ -121,14 +121,14 @@ def _readable(value: object) -> object:
 
 def _measured(comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
     """What the sections show that need the answers of both networks."""
-    pairs = counts.changed_pairs(comparison)
+    pairs, few_classes = counts.changed_pairs(comparison), len(comparison.labels) <= MOST_CLASSES
     worst = sorted(counts.by_class(comparison), key=lambda each: each.badness, reverse=True)
     return {
         "measured": comparison,
         "changed": len(comparison.changed),
         "flips": [_shown(flip, comparison, thumbnails) for flip in counts.flips(comparison, MOST_FLIPS)],
         "thumbnails": thumbnails,
-        "matrix": counts.confusion(comparison).tolist() if pairs and len(comparison.labels) <= MOST_CLASSES else None,
+        "matrix": counts.confusion_matrix(comparison).tolist() if pairs and few_classes else None,
         "pairs": pairs[:MOST_PAIRS],
         "pairs_left_out": len(pairs[MOST_PAIRS:]),
         "classes": worst[:MOST_CLASSES],

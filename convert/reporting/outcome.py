@@ -14,8 +14,9 @@ from rich.table import Table
 
 from convert.drift import attribution as blame
 from convert.drift.comparison import Comparison
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate
+from convert.drift.figures import Drift
 from convert.quantization.schemes import Scheme
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate
 from convert.system.atomic import write_atomically
 from convert.system.machine import environment
 from edge_runtime.console import printable

@@ -1,4 +1,4 @@
-"""Writes the artifact: flatbuffer with TFLite Metadata, and a zip with names, labels and card at its tail."""
+"""Flatbuffer, labels and card -> the artifact: the flatbuffer with TFLite Metadata, and a zip appended to it."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from edge_runtime.artifact import CARD_NAME, LABELS_NAME
 from edge_runtime.hashing import file_sha256
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time stamp of every member: the same inputs make the same bytes."""
+"""Time stamp of every member, so that the same inputs make the same bytes."""
 
 NAMES_NAME = "metadata.json"
-"""Where Ultralytics looks for names of classes; its older releases, in whatever member comes first."""
+"""Member where Ultralytics looks for the names of the classes; its older releases look in the first member."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """An artifact in memory: its flatbuffer with metadata, its labels, its card without the hashes."""
+    """An artifact in memory: its flatbuffer with metadata, its labels, and its card without hashes."""
 
     flatbuffer: bytes
     labels: tuple[str, ...]
     card: Card
 
     def with_drift(self, drift: dict[str, Any] | None) -> Package:
-        """The same artifact with another drift summary in its card, and nothing else changed."""
+        """Return the same artifact with another drift summary in its card."""
         return replace(self, card=replace(self.card, drift=drift))
 
 
 def package(model: bytes, labels: Sequence[str], card: Card) -> Package:
-    """Put the metadata that `card` calls for into a `.tflite`, and what older readers need."""
+    """Add to a `.tflite` the metadata that `card` describes, and the operator codes that older readers need."""
     graph = TfliteGraph(model)
     graph.repeat_operator_codes()
     graph.set_metadata(METADATA_NAME, classifier_metadata(card))
@@ -46,10 +46,10 @@ def package(model: bytes, labels: Sequence[str], card: Card) -> Package:
 
 
 def write(content: Package, path: Path) -> str:
-    """Write the artifact to `path`, replacing what is there; the SHA-256 of the whole file.
+    """Write the artifact to `path`, replacing any file there, and return the SHA-256 of the whole file.
 
     Raises:
-        ConvertError: the disk is full, or the folder cannot be written to; nothing is left behind.
+        ConvertError: the disk is full, or the folder is not writable; nothing is left behind.
     """
     label_bytes = "".join(f"{label}\n" for label in content.labels).encode()
     hashes = {"flatbuffer": hashlib.sha256(content.flatbuffer), "labels": hashlib.sha256(label_bytes)}
@@ -67,11 +67,11 @@ def write(content: Package, path: Path) -> str:
 
 
 def class_names(labels: Sequence[str], card: Card) -> bytes:
-    """What Ultralytics and its like read from the zip: UTF-8, an object in JSON and a dictionary in Python alike.
+    """Return the class names for Ultralytics: UTF-8 text that is both a JSON object and a Python dictionary.
 
-    Releases before 8.3 read it as Python, later ones as JSON; so nothing is in it that the two write differently.
-    It names no `task`: their classifier feeds pixels scaled to 0..1 whatever a network was trained on, and nothing
-    would tell that its answers are wrong. Without one, releases before 8.4 do not open the model.
+    Its releases before 8.3 parse the text as Python, later ones as JSON, so it holds nothing that the two write
+    differently. It names no `task`: their classifier scales pixels to 0..1 whatever a network was trained on, and its
+    wrong predictions would go unnoticed. Without a task, releases before 8.4 do not open the model.
     """
     spec = card.preprocessing
     names = {str(i): label for i, label in enumerate(labels)}

@@ -1,7 +1,7 @@
-"""Float `.tflite` -> the same function, whose kernels have no taps that only ever meet padding.
+"""Float `.tflite` -> the same function, with kernels cropped to the taps that ever read a pixel.
 
-A padded convolution on a picture smaller than its kernel multiplies zeros: on 3 columns, two of the seven taps of a
-1x7 kernel never see a pixel. They are left out where the padding of what remains falls on the same pixels.
+A padded convolution of an input smaller than its kernel multiplies zeros: on 3 columns, two of the seven taps of a 1x7
+kernel read nothing but padding. They are cropped where the padding of the smaller kernel starts at the same pixel.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_b
 
 
 def crop_kernels(float_model: bytes) -> bytes:
-    """Leave out the taps of padded convolutions that meet nothing but padding.
+    """Crop the kernels of padded convolutions to the taps that read pixels.
 
     Args:
         float_model: a float `.tflite` of static shapes.
 
     Returns:
-        A model that computes the same with smaller kernels; `float_model` itself where every tap meets a pixel.
+        A model that computes the same with smaller kernels; `float_model` itself when every tap reads a pixel.
     """
     graph = TfliteGraph(float_model)
     found = [operator for operator in graph.operators if _is_croppable(graph, operator)]
@@ -43,7 +43,7 @@ def _crop(graph: TfliteGraph, operator: Operator) -> None:
 
 
 def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
-    """The rows and the columns of a kernel that meet pixels."""
+    """Return the rows and the columns of a kernel that read pixels."""
     source, kernel, result = (graph.shape(i) for i in (operator.inputs[0], operator.weights, operator.outputs[0]))
     rows, columns = (
         needed_taps(source[axis + 1], result[axis + 1], kernel[axis + 1], stride, dilation)
@@ -53,21 +53,21 @@ def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
 
 
 def needed_taps(size: int, outputs: int, taps: int, stride: int, dilation: int) -> slice:
-    """The shortest run of a kernel's taps, along one axis, that computes what all of them do.
+    """Return the shortest run of a kernel's taps, along one axis, that computes the same as all of them.
 
     Args:
         size: pixels of the input.
         outputs: pixels of the output.
-        taps: of the kernel.
-        stride, dilation: of the convolution, which is padded as TensorFlow's "SAME".
+        taps: size of the kernel.
+        stride, dilation: of the convolution, padded as TensorFlow's "SAME".
     """
     before = padding_before(size, outputs, taps, stride, dilation)
     corners = [output * stride - before for output in range(outputs)]
-    meeting = [tap for tap in range(taps) if any(0 <= corner + tap * dilation < size for corner in corners)] or [0]
+    reading = [tap for tap in range(taps) if any(0 <= corner + tap * dilation < size for corner in corners)] or [0]
     runs = (
         slice(first, stop)
-        for first in range(meeting[0] + 1)
-        for stop in range(meeting[-1] + 1, taps + 1)
+        for first in range(reading[0] + 1)
+        for stop in range(reading[-1] + 1, taps + 1)
         if padding_before(size, outputs, stop - first, stride, dilation) == before - first * dilation
     )
     return min(runs, key=lambda run: run.stop - run.start)

@@ -1,7 +1,7 @@
 """Operators and constants, one by one -> a float `.tflite`: static batch 1, one subgraph, one signature.
 
 Field by field what TFLiteConverter writes for the same operators: schema version 3, the empty buffer 0, signature
-`serving_default` from `image` to `probabilities` (tensorflow/compiler/mlir/lite/schema/schema.fbs).
+`serving_default` from `image` to `probabilities`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from convert.tflite.schema import SCHEMA, add_buffer, add_tensor, as_bytes, new_operator, set_metadata, to_flatbuffer
+from convert.tflite import schema
+from convert.tflite.schema import SCHEMA
 from edge_runtime.arrays import Array
 
 INPUT_NAME, OUTPUT_NAME = "serving_default_image:0", "StatefulPartitionedCall:0"
-"""What TFLiteConverter calls the ends of a SavedModel with such a signature."""
+"""Names that TFLiteConverter gives the input and the output tensor of a SavedModel with such a signature."""
 
 MINIMUM_RUNTIME = b"1.6.0"
-"""Of the `OPTIONS`, MEAN came last (TensorFlow, compiler/mlir/lite/tools/versioning/runtime_version.cc)."""
+"""First TensorFlow with all `OPTIONS`; MEAN came last (compiler/mlir/lite/tools/versioning/runtime_version.cc)."""
 
 
 class FloatWriter:
-    """A float model in the making; tensors are known by their index."""
+    """A float model under construction; tensors are identified by their index."""
 
     def __init__(self) -> None:
         self._model, self._graph = SCHEMA.ModelT(), SCHEMA.SubGraphT()
@@ -31,24 +32,24 @@ class FloatWriter:
         self._model.subgraphs = [self._graph]
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> int:
-        """A float32 tensor that is computed."""
-        return add_tensor(self._graph, name, shape, "float32", 0)
+        """Add a float32 tensor that is computed at run time, and return its index."""
+        return schema.add_tensor(self._model, name, shape, "float32", 0)
 
     def constant(self, name: str, values: Array) -> int:
-        """A float32 or int32 tensor with values."""
-        return add_tensor(self._graph, name, values.shape, values.dtype.name, add_buffer(self._model, values))
+        """Add a float32 or int32 tensor that holds `values`, and return its index."""
+        return schema.add_constant(self._model, name, values)
 
     def set_values(self, index: int, values: Array) -> None:
         """Replace the values of a constant."""
-        self._buffer(index).data = as_bytes(values)
+        self._buffer(index).data = schema.as_bytes(values)
 
     def values(self, index: int) -> Array:
-        """The values of a float32 constant."""
-        return np.asarray(self._buffer(index).data.view(np.float32).reshape(self._graph.tensors[index].shape))
+        """Return the values of a float32 constant."""
+        return schema.from_bytes(self._buffer(index).data, "float32", self._graph.tensors[index].shape)
 
     def operator(self, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
-        """Add an operator; what it has no option for keeps the schema's default. Its options can still be changed."""
-        operator = new_operator(self._model, kind, inputs, output, **options)
+        """Add an operator and return it; options not given keep the schema's defaults, and can still be changed."""
+        operator = schema.new_operator(self._model, kind, inputs, output, **options)
         self._graph.operators.append(operator)
         return operator
 
@@ -57,7 +58,7 @@ class FloatWriter:
         self._graph.tensors[index].name = name.encode()
 
     def finish(self, image: int, probabilities: int) -> bytes:
-        """The flatbuffer, from one tensor to another."""
+        """Return the flatbuffer of a model that computes one tensor from the other."""
         self.rename(image, INPUT_NAME)
         self.rename(probabilities, OUTPUT_NAME)
         self._graph.inputs, self._graph.outputs = np.array([image], np.int32), np.array([probabilities], np.int32)
@@ -65,8 +66,8 @@ class FloatWriter:
         signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
         signature.inputs, signature.outputs = [_named(b"image", image)], [_named(b"probabilities", probabilities)]
         self._model.signatureDefs = [signature]
-        set_metadata(self._model, "min_runtime_version", MINIMUM_RUNTIME.ljust(16, b"\0"))
-        return to_flatbuffer(self._model)
+        schema.set_metadata(self._model, "min_runtime_version", MINIMUM_RUNTIME.ljust(16, b"\0"))
+        return schema.to_flatbuffer(self._model)
 
     def _buffer(self, index: int) -> Any:
         return self._model.buffers[self._graph.tensors[index].buffer]

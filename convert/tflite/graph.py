@@ -1,6 +1,6 @@
-"""A `.tflite` model's graph as something one can walk and change: operators by name, constants as arrays.
+"""The graph of a `.tflite`, to read and to change: operators by kind, tensors by index, constants as arrays.
 
-A thin layer over LiteRT's own flatbuffer schema; one subgraph, as every classifier here has.
+A thin layer over LiteRT's own flatbuffer schema, for models of one subgraph, as all our classifiers are.
 """
 
 from __future__ import annotations
@@ -14,49 +14,53 @@ import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
 from convert.errors import LoweringError
+from convert.tflite import schema
 from convert.tflite.operators import Operator
-from convert.tflite.schema import SCHEMA, add_buffer, add_tensor, as_bytes, new_operator, set_metadata, to_flatbuffer
+from convert.tflite.schema import SCHEMA
 from edge_runtime.arrays import Array
 
-_OPERATOR_NAMES = {v: k for k, v in vars(SCHEMA.BuiltinOperator).items() if not k.startswith("_")}
-_DTYPE_NAMES = {v: k.lower() for k, v in vars(SCHEMA.TensorType).items() if not k.startswith("_")}
-
-_BITS = {"int4": 4, "uint4": 4, "int2": 2}
-"""Types of less than a byte."""
+_OPERATOR_NAMES = schema.names_of(SCHEMA.BuiltinOperator)
+_TYPE_NAMES = schema.names_of(SCHEMA.TensorType)
 
 
 class TfliteGraph:
     """The only subgraph of a TFLite model.
 
+    Attributes:
+        had_constants_outside: whether the model kept constants behind its flatbuffer, as large ones do; they are moved
+            into it.
+
     Raises:
-        LoweringError: the bytes are no TFLite model, or it has several subgraphs.
+        LoweringError: the bytes are not a TFLite model, or it has several subgraphs.
     """
 
     def __init__(self, model: bytes) -> None:
         try:
             self._model = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
-        except Exception as error:  # the parser raises whatever the damage makes of its offsets
+            root = SCHEMA.Model.GetRootAs(model)
+            self.had_constants_outside = any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
+        except Exception as error:  # the parser raises anything where offsets are damaged
             raise LoweringError(f"this is not a TFLite flatbuffer: {type(error).__name__} {error}") from error
         if len(self._model.subgraphs) != 1:
-            raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier here has one")
+            raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier has one")
         self._graph = self._model.subgraphs[0]
         for buffer in self._model.buffers:
-            if buffer.data is not None:  # bytes from outside the flatbuffer would be written one by one
+            if buffer.data is not None:  # constants move into the flatbuffer, as arrays: bytes are written one by one
                 buffer.data = np.frombuffer(buffer.data, np.uint8)
                 buffer.offset = buffer.size = 0
 
     def to_bytes(self) -> bytes:
-        """The flatbuffer."""
-        return to_flatbuffer(self._model)
+        """Return the flatbuffer."""
+        return schema.to_flatbuffer(self._model)
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """Tensor indices of the graph's inputs."""
+        """Return the tensor indices of the graph's inputs."""
         return _indices(self._graph.inputs)
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """Tensor indices of the graph's outputs."""
+        """Return the tensor indices of the graph's outputs."""
         return _indices(self._graph.outputs)
 
     @cached_property
@@ -69,7 +73,7 @@ class TfliteGraph:
         )
 
     def operator_kinds(self) -> list[tuple[str, int, str]]:
-        """(name, version, custom name) of each kind of operator that a runtime must have, in the file's order."""
+        """Return (name, version, custom name) of each kind of operator that the file lists, used or not."""
         return [
             (
                 _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN"),
@@ -80,7 +84,7 @@ class TfliteGraph:
         ]
 
     def named(self, name: str) -> list[Operator]:
-        """The operators of one kind, in execution order."""
+        """Return the operators of one kind, in execution order."""
         return [operator for operator in self.operators if operator.name == name]
 
     def consumers(self, index: int) -> list[Operator]:
@@ -104,41 +108,40 @@ class TfliteGraph:
         return {index: operator for operator in self.operators for index in operator.outputs}
 
     def tensor_count(self) -> int:
-        """How many tensors there are; they are numbered from 0."""
+        """Return the number of tensors; their indices count from 0."""
         return len(self._graph.tensors)
 
     def tensor_name(self, index: int) -> str:
-        """Name of a tensor."""
+        """Return the name of a tensor."""
         return str((self._graph.tensors[index].name or b"").decode(errors="replace"))
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """Shape of a tensor; a scalar's is ()."""
-        shape = self._graph.tensors[index].shape
-        return () if shape is None else tuple(int(n) for n in shape)
+        """Return the shape of a tensor; () for a scalar."""
+        return _indices(self._graph.tensors[index].shape)
 
     def set_shape(self, index: int, shape: tuple[int, ...]) -> None:
-        """Give a tensor that is computed at run time another shape."""
+        """Change the shape of a tensor that is computed at run time."""
         tensor = self._graph.tensors[index]
         tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
 
     def shape_signature(self, index: int) -> tuple[int, ...]:
-        """Shape of a tensor, with -1 where it is only known at run time."""
+        """Return the shape of a tensor, with -1 for dimensions known only at run time."""
         signature = self._graph.tensors[index].shapeSignature
         return self.shape(index) if signature is None or len(signature) == 0 else _indices(signature)
 
     def dtype(self, index: int) -> str:
-        """Element type of a tensor: "float32", "int8", ..."""
-        return str(_DTYPE_NAMES[self._graph.tensors[index].type])
+        """Return the element type of a tensor: "float32", "int8", ..."""
+        return _TYPE_NAMES[self._graph.tensors[index].type].lower()
 
     def scales(self, index: int) -> npt.NDArray[np.float32] | None:
-        """Quantization scales of a tensor, one or one a channel; None when it is not quantized."""
+        """Return the scales of a tensor, one or one per channel; None when it is not quantized."""
         quantization = self._graph.tensors[index].quantization
         if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
             return None
         return np.asarray(quantization.scale, np.float32)
 
     def zero_points(self, index: int) -> Array | None:
-        """Zero points of a tensor, as `scales`."""
+        """Return the zero points of a tensor, as many as it has scales; None when it is not quantized."""
         if self.scales(index) is None:
             return None
         return np.asarray(self._graph.tensors[index].quantization.zeroPoint, np.int64)
@@ -149,29 +152,26 @@ class TfliteGraph:
         return None if scales is None or zero_points is None else (float(scales[0]), int(zero_points[0]))
 
     def quantized_dimension(self, index: int) -> int:
-        """Return the axis along which a tensor with several scales has them."""
+        """Return the axis of the channels of a tensor with one scale per channel."""
         return int(self._graph.tensors[index].quantization.quantizedDimension)
 
     def is_constant(self, index: int | None) -> bool:
-        """Return whether a tensor's values are in the file; -1 and None, an optional input left out, are no tensor."""
+        """Return whether the values of a tensor are in the file; False for -1 and None, an optional input left out."""
         if index is None or index < 0:
             return False
         data = self._buffer(index).data
         return data is not None and len(data) > 0
 
     def is_activation(self, index: int) -> bool:
-        """Whether a tensor holds float values, channels last, that are computed at run time."""
+        """Return whether a tensor is a float32 array, channels last, that is computed at run time."""
         return self.dtype(index) == "float32" and not self.is_constant(index) and len(self.shape(index)) > 0
 
     def constant(self, index: int) -> Array:
-        """The values of a constant tensor; those of less than a byte as int8."""
-        data = np.asarray(self._buffer(index).data, np.uint8)
-        if self.dtype(index) in _BITS:
-            return _unpacked(data, self.dtype(index), self.shape(index))
-        return data.view(self.dtype(index)).reshape(self.shape(index))
+        """Return the values of a constant tensor; those of less than a byte as int8."""
+        return schema.from_bytes(np.asarray(self._buffer(index).data, np.uint8), self.dtype(index), self.shape(index))
 
     def dequantized(self, index: int) -> npt.NDArray[np.float64]:
-        """Return scale * (q - zero_point) of a quantized constant, with one scale or one a channel."""
+        """Return scale * (q - zero_point) of a quantized constant, with one scale or one per channel."""
         scales, zero_points = self.scales(index), self.zero_points(index)
         assert scales is not None
         assert zero_points is not None
@@ -181,61 +181,60 @@ class TfliteGraph:
         return np.asarray((values - zero_points.reshape(shape)) * scales.reshape(shape))
 
     def set_constant(self, index: int, values: Array) -> None:
-        """Replace the values of a constant tensor; dtype and shape stay."""
+        """Replace the values of a constant tensor by others of its dtype and shape."""
         assert values.shape == self.shape(index)
         self.replace_constant(index, values)
 
     def replace_constant(self, index: int, values: Array) -> None:
-        """Replace a constant tensor by one of another shape; the dtype stays."""
+        """Replace the values of a constant tensor by others of its dtype, in any shape."""
         assert values.dtype == self.dtype(index)
         tensor = self._graph.tensors[index]
         tensor.shape = np.array(values.shape, np.int32)
         if sum(other.buffer == tensor.buffer for other in self._graph.tensors) > 1:
-            tensor.buffer = add_buffer(self._model, None)
-        self._buffer(index).data = as_bytes(values)
+            tensor.buffer = schema.add_buffer(self._model, None)
+        self._buffer(index).data = schema.as_bytes(values)
 
     def shift_input(self, offset: float, name: str) -> None:
-        """Let all that reads the input read a new tensor instead: the input plus a constant."""
+        """Insert an ADD of a constant behind the input; the tensor it writes, `name`, replaces the input everywhere."""
         for derived in ("operators", "_consumers", "_producers"):
             self.__dict__.pop(derived, None)
         source, shifted = self._graph.inputs[0], len(self._graph.tensors)
         for operator in self._graph.operators:
             inputs = [shifted if i == source else i for i in operator.inputs]
             operator.inputs = np.array(inputs, np.int32)
-        add_tensor(self._graph, name, self._graph.tensors[source].shape, "float32", add_buffer(self._model, None))
-        values = add_buffer(self._model, np.array([offset], np.float32))
-        constant = add_tensor(self._graph, f"{name}/offset", [1], "float32", values)
-        operator = new_operator(self._model, "ADD", [source, constant], shifted)
+        schema.add_tensor(self._model, name, self.shape(source), "float32", schema.add_buffer(self._model, None))
+        constant = schema.add_constant(self._model, f"{name}/offset", np.array([offset], np.float32))
+        operator = schema.new_operator(self._model, "ADD", [source, constant], shifted)
         self._graph.operators.insert(0, operator)
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""
-        set_metadata(self._model, name, content)
+        schema.set_metadata(self._model, name, content)
 
     def metadata(self, name: str) -> bytes | None:
-        """The content of a metadata entry, or None."""
+        """Return the content of a metadata entry; None when there is no such entry."""
         for entry in self._model.metadata or []:
             if entry.name in (name, name.encode()):
                 return bytes(np.asarray(self._model.buffers[entry.buffer].data, np.uint8))
         return None
 
     def repeat_operator_codes(self) -> None:
-        """Name every operator in the older of the schema's two fields, too.
+        """Write the code of every kind of operator into the older of the schema's two fields as well.
 
-        Readers that know no other, TensorFlow before 2.4 and the `tflite` package, find an ADD where it is empty, as
-        litert-quantizer leaves it. Codes that do not fit get the placeholder that the schema has for them.
+        TensorFlow before 2.4 and the `tflite` package know no other field, and read an ADD where it is empty, as
+        litert-quantizer leaves it. Codes too large for it are written as the schema's placeholder.
         """
         for code in self._model.operatorCodes or []:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
             code.deprecatedBuiltinCode = min(code.builtinCode, SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
 
     def minimum_runtime(self) -> str:
-        """The oldest TensorFlow Lite version that runs it, as its converter states; "unknown" when it does not."""
+        """Return the oldest TensorFlow Lite that runs the model according to its converter, or "unknown"."""
         stated = self.metadata("min_runtime_version") or b""
         return stated.rstrip(b"\0").decode(errors="replace") or "unknown"
 
     def signatures(self) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
-        """Signature key -> (argument name -> tensor index, result name -> tensor index)."""
+        """Return, for each signature key, the tensor indices of its arguments and of its results, by name."""
         return {
             definition.signatureKey.decode(): (_tensor_map(definition.inputs), _tensor_map(definition.outputs))
             for definition in self._model.signatureDefs or []
@@ -245,25 +244,9 @@ class TfliteGraph:
         return self._model.buffers[self._graph.tensors[index].buffer]
 
 
-def has_constants_outside(model: bytes) -> bool:
-    """Whether constants stand behind the flatbuffer, as they do in large models; `TfliteGraph` takes them in."""
-    root = SCHEMA.Model.GetRootAs(model)
-    return any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
-
-
 def _indices(vector: Any) -> tuple[int, ...]:
-    """A vector of the flatbuffer; one that is empty may be missing."""
+    """Return a vector of integers of the flatbuffer; one that is empty may be missing."""
     return () if vector is None else tuple(int(i) for i in vector)
-
-
-def _unpacked(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
-    """Values packed from the low bits of each byte upwards."""
-    bits, signed = _BITS[dtype], not dtype.startswith("u")
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    values = (data[:, None] >> shifts & (2**bits - 1)).reshape(-1)[: int(np.prod(shape))].astype(np.int8)
-    if signed:
-        values = np.where(values >= 2 ** (bits - 1), values - 2**bits, values).astype(np.int8)
-    return np.asarray(values.reshape(shape))
 
 
 def _tensor_map(entries: Any) -> dict[str, int]:

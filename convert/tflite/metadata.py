@@ -1,13 +1,13 @@
 """TensorFlow Lite Metadata (`metadata_schema.fbs`, identifier M001), for MediaPipe and the Android Task Library.
 
-Only what an image classifier needs: a name for each tensor, the input's normalization, the label file.
+Limited to what an image classifier needs: tensor names, the normalization of the input, the label file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import flatbuffers
 
@@ -41,13 +41,13 @@ Field: TypeAlias = "str | Byte | UInt | list[Table] | tuple[float, ...] | Table"
 
 
 class Table:
-    """One table of the schema: its fields by their number; vectors of tables and of floats as sequences."""
+    """A table of the schema: its fields by number, vectors of tables as lists and vectors of floats as tuples."""
 
     def __init__(self, fields: dict[int, Field]) -> None:
         self.fields = fields
 
     def write(self, builder: flatbuffers.Builder) -> int:
-        """Offset of the table, after everything it refers to was written."""
+        """Write the table after everything it refers to, and return its offset."""
         offsets = {number: _write_offset(builder, field) for number, field in self.fields.items()}
         builder.StartObject(max(self.fields) + 1)
         for number, field in self.fields.items():
@@ -61,7 +61,7 @@ class Table:
 
 
 def classifier_metadata(card: Card) -> bytes:
-    """The metadata flatbuffer of the artifact that `card` describes."""
+    """Return the metadata flatbuffer of the artifact that `card` describes."""
     model = Table(
         {
             0: card.name,
@@ -99,7 +99,7 @@ def _probabilities_tensor(card: Card) -> Table:
 
 
 def _shortest(values: Sequence[float]) -> tuple[float, ...]:
-    """One value for all channels where they are equal, as readers expect it."""
+    """Return one value for all channels when they are equal, as readers expect."""
     return (values[0],) if len(set(values)) == 1 else tuple(values)
 
 
@@ -109,14 +109,15 @@ def _write_offset(builder: flatbuffers.Builder, field: Field) -> int:
     if isinstance(field, Table):
         return field.write(builder)
     if isinstance(field, list):
-        offsets = [table.write(builder) for table in field]
-        builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            builder.PrependUOffsetTRelative(offset)
-        return int(builder.EndVector())
+        return _write_vector(builder, [table.write(builder) for table in field], builder.PrependUOffsetTRelative)
     if isinstance(field, tuple):
-        builder.StartVector(4, len(field), 4)
-        for value in reversed(field):
-            builder.PrependFloat32(value)
-        return int(builder.EndVector())
+        return _write_vector(builder, field, builder.PrependFloat32)
     return 0
+
+
+def _write_vector(builder: flatbuffers.Builder, elements: Sequence[float], prepend: Callable[[Any], None]) -> int:
+    """Write a vector of 4-byte elements, from the last to the first, and return its offset."""
+    builder.StartVector(4, len(elements), 4)
+    for element in reversed(elements):
+        prepend(element)
+    return int(builder.EndVector())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convert.tflite.schema import SCHEMA
+from convert.tflite.schema import SCHEMA, names_of
 
 CONVOLUTION, DEPTHWISE, TRANSPOSED = "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
 DENSE = "FULLY_CONNECTED"
@@ -27,7 +27,7 @@ WEIGHTED = tuple(CHANNEL_AXIS)
 CLASSIFIER_KINDS = (CONVOLUTION, DEPTHWISE, DENSE)
 """Kinds with weights that are equalized, corrected and measured; TRANSPOSE_CONV, of decoders, is only quantized."""
 
-_FUSED_ACTIVATIONS = {v: k for k, v in vars(SCHEMA.ActivationFunctionType).items() if not k.startswith("_")}
+_ACTIVATIONS = names_of(SCHEMA.ActivationFunctionType)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Operator:
     @property
     def fused_activation(self) -> str:
         """Return the activation that the operator applies to its own result: "NONE", "RELU", "RELU6", ..."""
-        return str(_FUSED_ACTIVATIONS.get(getattr(self.options, "fusedActivationFunction", 0), "UNKNOWN"))
+        return _ACTIVATIONS.get(getattr(self.options, "fusedActivationFunction", 0), "UNKNOWN")
 
     @property
     def is_unpadded(self) -> bool:

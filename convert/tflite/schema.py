@@ -1,4 +1,8 @@
-"""Parts of a `.tflite` in the schema's object interface: made, put into a model, and the model written down."""
+"""Parts of a `.tflite` in the object interface of LiteRT's flatbuffer schema: made, added to a model, serialized.
+
+Models, subgraphs and operators are the schema's generated `ModelT`, `SubGraphT` and `OperatorT`
+(tensorflow/compiler/mlir/lite/schema/schema.fbs).
+"""
 
 from __future__ import annotations
 
@@ -25,45 +29,68 @@ OPTIONS = {
     "RELU6": None,
     "SOFTMAX": "SoftmaxOptions",
 }
-"""Operators, and the tables of the schema that hold their options; all in version 1."""
+"""Operators that can be made, all in version 1, and the tables of the schema that hold their options."""
+
+SUB_BYTE_BITS = {"int4": 4, "uint4": 4, "int2": 2}
+
+
+def names_of(enumeration: Any) -> dict[int, str]:
+    """Return the names of an enumeration of the schema by their values."""
+    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+
+
+def as_bytes(values: Array) -> Array:
+    """Return values as a buffer stores them: uint8, one dimension."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
+def from_bytes(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
+    """Return the values that a buffer stores; those of less than a byte as int8, unpacked from the low bits upwards."""
+    if dtype not in SUB_BYTE_BITS:
+        return data.view(dtype).reshape(shape)
+    bits = SUB_BYTE_BITS[dtype]
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = (data[:, None] >> shifts & (2**bits - 1)).reshape(-1)[: int(np.prod(shape))].astype(np.int8)
+    if not dtype.startswith("u"):
+        values = np.where(values >= 2 ** (bits - 1), values - 2**bits, values).astype(np.int8)
+    return np.asarray(values.reshape(shape))
 
 
 def add_buffer(model: Any, values: Array | None) -> int:
-    """A buffer of a model: its index; empty where there are no values."""
+    """Add a buffer to a model, empty where `values` is None, and return its index."""
     buffer = SCHEMA.BufferT()
     buffer.data = None if values is None else as_bytes(values)
     model.buffers.append(buffer)
     return len(model.buffers) - 1
 
 
-def as_bytes(values: Array) -> Array:
-    """Values as a buffer holds them."""
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-
-
-def add_tensor(graph: Any, name: str, shape: Any, dtype: str, buffer: int) -> int:
-    """A tensor of a subgraph: its index; `dtype` is "float32" or "int32"."""
+def add_tensor(model: Any, name: str, shape: Any, dtype: str, buffer: int) -> int:
+    """Add a tensor of a numpy `dtype` to the first subgraph of a model, and return its index."""
     tensor = SCHEMA.TensorT()
-    tensor.name, tensor.shape, tensor.type = name.encode(), np.array(shape, np.int32), _TYPES[dtype]
+    tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
+    tensor.type = getattr(SCHEMA.TensorType, dtype.upper())
     tensor.buffer, tensor.hasRank = buffer, True
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
+    tensors = model.subgraphs[0].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
 
 
-_TYPES = {"float32": SCHEMA.TensorType.FLOAT32, "int32": SCHEMA.TensorType.INT32}
+def add_constant(model: Any, name: str, values: Array) -> int:
+    """Add a tensor with values to the first subgraph of a model, and return its index."""
+    return add_tensor(model, name, values.shape, values.dtype.name, add_buffer(model, values))
 
 
 def new_operator(model: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
-    """An operator in version 1, in no subgraph yet.
+    """Make an operator in version 1, without adding it to a subgraph.
 
     Args:
-        model: that gets the operator's code, where it has none yet.
+        model: gets the operator's code if it has none yet.
         kind: key of `OPTIONS`.
         inputs, output: tensor indices.
-        options: other than the schema's defaults.
+        options: fields of the operator's table that differ from the schema's defaults.
     """
     operator = SCHEMA.OperatorT()
-    operator.opcodeIndex = _code(model, getattr(SCHEMA.BuiltinOperator, kind))
+    operator.opcodeIndex = _operator_code(model, getattr(SCHEMA.BuiltinOperator, kind))
     operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
     table = OPTIONS[kind]
     if table is not None:
@@ -75,8 +102,8 @@ def new_operator(model: Any, kind: str, inputs: list[int], output: int, **option
     return operator
 
 
-def _code(model: Any, builtin: int) -> int:
-    """Index of an operator's code in version 1."""
+def _operator_code(model: Any, builtin: int) -> int:
+    """Return the index of an operator's code in version 1, which is added where the model has none."""
     for i, code in enumerate(model.operatorCodes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == 1:
             return i
@@ -96,7 +123,7 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
 
 
 def to_flatbuffer(model: Any) -> bytes:
-    """The model as a file: a builder of the right size, since one that grows copies."""
+    """Serialize a model; the builder gets its final size at once, because one that grows copies all it holds."""
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     builder = flatbuffers.Builder(size + size // 64 + 2**20)
     builder.Finish(model.Pack(builder), b"TFL3")

@@ -17,7 +17,7 @@ from PIL import Image
 
 import calibration_data
 from convert.drift.comparison import Comparison
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from convert.reporting import html as page
 from tests.browser.chromium import Page
 from tests.convert.comparisons import HOSTILE, comparison, everything, report

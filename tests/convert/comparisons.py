@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from convert.drift.comparison import Comparison
-from convert.drift.drift import Limits, Predictions, compare, judge
+from convert.drift.figures import judge, measure
+from convert.drift.predictions import Predictions
 from convert.quantization.schemes import SCHEMES
 from convert.reporting.outcome import Outcome, to_json
+from convert.statistics.verdict import Limits
 
 LABELS = ("ant", "bee", "cat", "dog")
 HOSTILE = (
@@ -50,7 +52,7 @@ def comparison(
 
 def report(compared: Comparison | None, path: str = "build/net.int8.tflite", scheme: str = "int8") -> dict[str, Any]:
     """What `irv2-convert` would write beside the artifact."""
-    drift = None if compared is None else compare(compared.reference, compared.candidate, compared.true_classes)
+    drift = None if compared is None else measure(compared)
     gate = None if drift is None else judge(drift, Limits())
     return to_json(Outcome(SCHEMES[scheme], Path(path), 59_560_482, "e" * 64, drift, gate, {"lowering": 24.1}))
 

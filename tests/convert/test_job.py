@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from convert.drift.drift import Limits
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.job import Job, check, read_labels
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import SCHEMES
+from convert.statistics.verdict import Limits
 from tests.conftest import save_colour_pictures
 
 

@@ -1,4 +1,4 @@
-"""What `irv2-inspect` says of a model, as its users get it."""
+"""The report of `irv2-inspect` on a model, as users get it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8
 
 
 def audit(model: bytes, folder: Path, *options: str) -> dict[str, Any]:
-    """The machine-readable report."""
+    """Return the machine-readable report."""
     path = folder / "model.tflite"
     path.write_bytes(model)
     result = click.testing.CliRunner().invoke(command, [str(path), "--json", *options])
@@ -24,5 +24,5 @@ def audit(model: bytes, folder: Path, *options: str) -> dict[str, Any]:
 
 
 def found(report: dict[str, Any]) -> dict[str, str]:
-    """Check -> severity of all findings but notes on requantizations, which sound models have."""
+    """Map checks to severities of all findings, except for notes on requantizations, which sound models have too."""
     return {entry["check"]: entry["severity"] for entry in report["findings"] if entry["check"] != "requantization"}

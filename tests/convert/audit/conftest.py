@@ -21,12 +21,12 @@ def float_model() -> bytes:
 
 @pytest.fixture(scope="module")
 def of_scheme(float_model: bytes) -> Callable[[str, str], bytes]:
-    """The residual network in a scheme and with the ends wanted."""
+    """Return a function that quantizes the residual network with a scheme and an io dtype."""
     statistics = collect_statistics(float_model, IMAGES, SPEC)
     return lambda scheme, io: quantize(float_model, SCHEMES[scheme], io, SPEC, statistics).model
 
 
 @pytest.fixture
 def int8(of_scheme: Callable[[str, str], bytes]) -> TfliteGraph:
-    """A sound int8 graph with a float head, to damage."""
+    """Return a sound int8 graph with a float head, to damage."""
     return TfliteGraph(of_scheme("int8", "uint8"))

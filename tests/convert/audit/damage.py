@@ -1,4 +1,4 @@
-"""What can be wrong with a quantized graph, done to a sound one."""
+"""Defects of quantized graphs, each a function that damages a sound graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from convert.tflite.graph import TfliteGraph
 
-IMAGES = list(np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8))
 BUILTIN = schema.BuiltinOperator
 TYPES = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8, "int4": schema.TensorType.INT4}
 
@@ -20,7 +19,7 @@ def tensor_of(graph: TfliteGraph, index: int) -> Any:
 
 
 def weights_of(graph: TfliteGraph, position: int = 2) -> int:
-    return graph.named("CONV_2D")[position].inputs[1]
+    return graph.named("CONV_2D")[position].weights
 
 
 def set_scale(index_of: Callable[[TfliteGraph], int], scale: float) -> Callable[[TfliteGraph], None]:
@@ -82,7 +81,7 @@ def make_int4(graph: TfliteGraph) -> None:
 
 
 def insert(graph: TfliteGraph, before: int, kind: int, dtype: str, constant: float | None = None) -> int:
-    """Put an operator between a tensor and all that read it; the tensor that it writes."""
+    """Put an operator between a tensor and all its consumers, and return the tensor that it writes."""
     readers = [operator for operator in graph._graph.operators if before in operator.inputs]
     code, made, operator = schema.OperatorCodeT(), schema.TensorT(), schema.OperatorT()
     code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), 1
@@ -99,12 +98,8 @@ def insert(graph: TfliteGraph, before: int, kind: int, dtype: str, constant: flo
         factor, buffer = schema.TensorT(), schema.BufferT()
         buffer.data = np.frombuffer(np.float32([constant]).tobytes(), np.uint8)
         graph._model.buffers.append(buffer)
-        factor.name, factor.type, factor.shape, factor.buffer = (
-            b"k",
-            TYPES["float32"],
-            [1],
-            len(graph._model.buffers) - 1,
-        )
+        factor.name, factor.type, factor.shape = b"k", TYPES["float32"], [1]
+        factor.buffer = len(graph._model.buffers) - 1
         graph._graph.tensors.append(factor)
         operator.inputs = [before, graph.tensor_count() - 1]
     operator.opcodeIndex = len(graph._model.operatorCodes) - 1

@@ -1,4 +1,4 @@
-"""Graphs damaged by hand, each in one way, and networks that waste something: what is found, and what is not."""
+"""Graphs damaged by hand, each in one way, and networks that waste something: what the audit finds, and what not."""
 
 from __future__ import annotations
 
@@ -18,20 +18,8 @@ from convert.cli.inspect import inspect as command
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.convert.audit.auditing import IMAGES, audit, found
-from tests.convert.audit.damage import (
-    DAMAGES,
-    activation,
-    insert,
-    insert_a_float_island,
-    set_scale,
-)
+from tests.convert.audit.damage import BUILTIN, DAMAGES, TYPES, activation, insert, insert_a_float_island, set_scale
 from tests.convert.networks import SPEC, convolution, lowered, new_image
-
-BUILTIN = schema.BuiltinOperator
-TYPES = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8, "int4": schema.TensorType.INT4}
-
-
-# Damage, one kind a function; each changes a sound int8 graph.
 
 
 @pytest.mark.parametrize(("damage", "check", "severity"), DAMAGES.values(), ids=DAMAGES)
@@ -89,7 +77,7 @@ def test_float_operators_before_the_first_integers_are_a_stem(
 
 
 def test_what_integers_pass_to_the_end_is_no_island(of_scheme: Callable[[str, str], bytes], tmp_path: Path) -> None:
-    """A float head whose answer is quantized again, for an integer output."""
+    """A QUANTIZE after the float head, for an integer output."""
     graph = TfliteGraph(of_scheme("int8", "uint8"))
     last = graph.outputs[0]
     insert(graph, graph.named("SOFTMAX")[0].inputs[0], BUILTIN.EXP, "float32")
@@ -111,7 +99,7 @@ def test_what_integers_pass_to_the_end_is_no_island(of_scheme: Callable[[str, st
 
 
 def test_a_change_of_scale_between_integers_is_a_note(int8: TfliteGraph, tmp_path: Path) -> None:
-    """The branch beside a pool has another scale than the pool, and CONCATENATION wants one."""
+    """A pool and the branch beside it differ in scale, and CONCATENATION needs one scale."""
     (entry,) = (entry for entry in audit(int8.to_bytes(), tmp_path)["findings"])
     assert (entry["check"], entry["severity"]) == ("requantization", "note")
     (place,) = entry["where"]
@@ -129,7 +117,7 @@ def test_tensorflow_1_quantized_to_uint8(int8: TfliteGraph, tmp_path: Path) -> N
 
 
 def with_float_tail(float_model: bytes, first: int) -> bytes:
-    """The model in int8, but its operators from position `first` on in float."""
+    """Quantize a model to int8, except for its operators from position `first` on."""
     from litert_quantizer import quantizer
 
     graph, statistics = TfliteGraph(float_model), collect_statistics(float_model, IMAGES, SPEC)
@@ -147,7 +135,7 @@ def with_float_tail(float_model: bytes, first: int) -> bytes:
 
 
 def network_of(*kinds: str) -> bytes:
-    """Convolutions ("conv"), a pool ("pool") and dense operators ("dense") in a row, and a softmax."""
+    """Build a chain of convolutions ("conv"), pools ("pool") and dense operators ("dense"), with a softmax."""
     x = image = new_image()
     for i, kind in enumerate(kinds):
         layer = {

@@ -1,4 +1,4 @@
-"""`irv2-inspect`: is it really int8? Asked of every scheme and of foreign models, and how it is told."""
+"""`irv2-inspect` on every scheme and on foreign models: is it really int8, and how is it reported?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from convert.audit.inspection import Inspection
@@ -25,11 +26,7 @@ from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.conftest import run_command
 from tests.convert.audit.auditing import IMAGES, audit, found
-from tests.convert.audit.damage import (
-    activation,
-    insert_a_round_trip,
-    set_scale,
-)
+from tests.convert.audit.damage import BUILTIN, activation, insert_a_round_trip, set_scale
 from tests.convert.networks import SPEC, new_image, plain_dynamic
 from tests.edge_runtime.tiny_model import tiny_artifact
 
@@ -71,7 +68,7 @@ def test_a_layer_kept_in_float_is_an_island_of_the_mixed_scheme(float_model: byt
 
 
 def foreign(representative: bool = False, **settings: Any) -> bytes:
-    """A network with a grouped, a depthwise and a dense operator through the plain TFLiteConverter."""
+    """Convert a network with a grouped, a depthwise and a dense operator with the plain TFLiteConverter."""
     keras.utils.set_random_seed(1)
     image = new_image()
     x = layers.DepthwiseConv2D(3, activation="relu")(layers.Conv2D(32, 3, activation="relu")(image))
@@ -102,10 +99,26 @@ def test_a_foreign_model_is_audited_without_a_card(
     report = audit(foreign(**settings), tmp_path)
     assert (report["verdict"]["kind"], report["float_activations"]) == (kind, float_activations)
     assert report["card"] is report["labels"] is report["checksum"] is None
-    assert [layer["operator"] for layer in report["layers"]] == [
-        "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "FULLY_CONNECTED",
-    ]  # fmt: skip
-    assert [layer["channels"] for layer in report["layers"]] == [32, 32, 64, 20]
+    assert [(layer["operator"], layer["channels"]) for layer in report["layers"]] == [
+        ("CONV_2D", 32),
+        ("DEPTHWISE_CONV_2D", 32),
+        ("CONV_2D", 64),
+        ("FULLY_CONNECTED", 20),
+    ]
+
+
+def test_an_operator_without_inputs_is_no_damage(int8: TfliteGraph, tmp_path: Path) -> None:
+    """VAR_HANDLE, as recurrent networks have it."""
+    code, variable, made = schema.OperatorCodeT(), schema.OperatorT(), schema.TensorT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = BUILTIN.VAR_HANDLE, 127, 1
+    made.name, made.type, made.shape = b"handle", schema.TensorType.RESOURCE, []
+    int8._graph.tensors.append(made)
+    int8._model.operatorCodes.append(code)
+    variable.opcodeIndex, variable.outputs = len(int8._model.operatorCodes) - 1, [int8.tensor_count() - 1]
+    int8._graph.operators.insert(0, variable)
+    report = audit(int8.to_bytes(), tmp_path)
+    assert report["verdict"]["kind"] == "int8"
+    assert report["compute"]["resource"] == report["operators"]["VAR_HANDLE"] == 1
 
 
 def test_weights_that_are_unpacked_at_run_time_are_no_integer_arithmetic(float_model: bytes, tmp_path: Path) -> None:

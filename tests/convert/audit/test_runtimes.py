@@ -1,4 +1,4 @@
-"""Which runtimes run a model: the table against the runtime that is here, and models against the table."""
+"""Which runtimes can run a model: the table against the runtime installed here, and models against the table."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from convert.audit import runtimes
-from convert.audit.runtimes import Need, check_target, needs, oldest_runtime, overpromised, refuse_newer, too_new
+from convert.audit.runtimes import (
+    Need,
+    check_target,
+    needs,
+    oldest_runtime,
+    oldest_with,
+    overpromised,
+    refuse_newer,
+    unmet,
+)
 from convert.errors import LoweringError, QuantizationError
-from convert.tflite.graph import TfliteGraph, has_constants_outside
+from convert.tflite.graph import TfliteGraph
 from tests.convert.networks import plain_dynamic, residual_network
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
@@ -35,7 +44,7 @@ def dynamic(float_model: bytes) -> bytes:
 
 
 def with_operator(model: bytes, code: int, version: int, custom: bytes | None = None) -> bytes:
-    """The model, listing an operator that it does not use."""
+    """Add an operator code to a model that no operator of it uses."""
     graph, listed = TfliteGraph(model), schema.OperatorCodeT()
     listed.builtinCode, listed.deprecatedBuiltinCode, listed.version = code, min(code, 127), version
     listed.customCode = custom
@@ -44,7 +53,7 @@ def with_operator(model: bytes, code: int, version: int, custom: bytes | None = 
 
 
 def test_the_table_has_what_the_runtime_here_opens_and_computes() -> None:
-    """Measured again with the interpreter that is installed, where the table has that one."""
+    """Measure the installed interpreter again, if the table has that release."""
     release = importlib.metadata.version("ai-edge-litert")
     with TABLE.open() as file:
         (_, *names), (_, *releases), *rows = csv.reader(file)
@@ -93,18 +102,18 @@ def test_a_younger_runtime_has_every_operator_of_an_older_one() -> None:
     ],
 )
 def test_operators_came_when_tensorflow_says_or_later(operator: str, version: int, tensorflow: str, first: str) -> None:
-    assert runtimes.first_with(Need(operator, version, "")) == first
+    assert oldest_with([Need(operator, version, "")]) == first
     assert [int(part) for part in first.rpartition("-")[2].split(".")] >= [int(p) for p in tensorflow.split(".")[:2]]
 
 
 def test_a_model_needs_its_operators_its_types_and_what_its_weighted_operators_compute(dynamic: bytes) -> None:
-    rows = {need.row: need.version for need in needs(dynamic)}
+    rows = {need.row: need.version for need in needs(TfliteGraph(dynamic))}
     assert rows["CONV_2D"] == rows["CONCATENATION"] == rows["type-int8"] == rows["type-float32"] == 1
     assert {row for row in rows if ":" in row} == {"CONV_2D:float32:int8:per-channel", PER_CHANNEL}
 
 
 def test_what_opens_but_answers_wrongly_is_refused(dynamic: bytes) -> None:
-    """Versions say 1; tflite-runtime 2.14 takes the first channel's scale for all of them."""
+    """All versions are 1, but tflite-runtime 2.14 applies the first channel's scale to all channels."""
     assert max(version for _, version, _ in TfliteGraph(dynamic).operator_kinds()) == 1
     with pytest.raises(QuantizationError, match=r"tflite-runtime-2\.14 cannot run this model, it lacks FULLY_C"):
         refuse_newer(dynamic, "tflite-runtime-2.14")
@@ -119,7 +128,7 @@ def test_a_float_model_of_old_operators_runs_everywhere(target: str, float_model
 
 
 def test_an_operator_that_is_too_new_is_named_with_its_version_and_where_it_came(float_model: bytes) -> None:
-    """A runtime looks every listed operator up, used or not."""
+    """A runtime looks up every listed operator, used or not."""
     model = with_operator(float_model, schema.BuiltinOperator.CONV_2D, 8)
     with pytest.raises(QuantizationError) as caught:
         refuse_newer(model, "tflite-runtime-2.14")
@@ -127,7 +136,7 @@ def test_an_operator_that_is_too_new_is_named_with_its_version_and_where_it_came
         "tflite-runtime-2.14 cannot run this model, it lacks CONV_2D version 8 (since tensorflow-2.15): "
         "tensorflow-2.15 is the oldest that can, or choose another scheme"
     )
-    assert [need.text for need in too_new(model, "tflite-runtime-2.14")] == ["CONV_2D version 8"]
+    assert [need.text for need in unmet(needs(TfliteGraph(model)), "tflite-runtime-2.14")] == ["CONV_2D version 8"]
 
 
 def test_a_custom_operator_is_in_no_runtime(float_model: bytes) -> None:
@@ -138,12 +147,12 @@ def test_a_custom_operator_is_in_no_runtime(float_model: bytes) -> None:
 
 
 def test_constants_behind_the_flatbuffer_need_a_runtime_that_looks_there(float_model: bytes) -> None:
-    assert not has_constants_outside(float_model)
     graph = TfliteGraph(float_model)
+    assert not graph.had_constants_outside
     for buffer in graph._model.buffers[2:3]:
         buffer.offset, buffer.size, buffer.data = 4096, 4, None
     model = graph.to_bytes().ljust(1 << 20, b"\0")
-    assert has_constants_outside(model)
+    assert TfliteGraph(model).had_constants_outside
     assert oldest_runtime(model) == "tflite-runtime-2.14"
 
 
@@ -170,10 +179,9 @@ def test_what_is_no_model_is_refused() -> None:
 def test_a_stated_minimum_that_admits_a_runtime_that_cannot_is_seen_through(
     stated: str, false: list[str], dynamic: bytes
 ) -> None:
-    assert overpromised(dynamic, stated) == false
+    assert overpromised(needs(TfliteGraph(dynamic)), stated) == false
 
 
 def test_float_weights_ask_for_no_kernel() -> None:
-    assert {need.row for need in needs(tiny_flatbuffer())} == {
-        "MEAN", "FULLY_CONNECTED", "SOFTMAX", "type-float32", "type-int32",
-    }  # fmt: skip
+    rows = {need.row for need in needs(TfliteGraph(tiny_flatbuffer()))}
+    assert rows == {"MEAN", "FULLY_CONNECTED", "SOFTMAX", "type-float32", "type-int32"}

@@ -15,7 +15,7 @@ from PIL import Image
 from convert.cache import stages
 from convert.cache.recall import CachedStage, StageCache
 from convert.cache.store import Cache, Key
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet, find_images
 from convert.keras_models.sources import ModelSource
 from convert.lowering.float_model import FloatModel

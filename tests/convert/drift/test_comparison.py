@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from convert.drift import comparison as counts
 from convert.drift.comparison import GAINED, LOST, STILL_WRONG, ClassChange, Comparison, Guess, Pair
-from convert.drift.drift import compare
+from convert.drift.figures import measure
 from tests.convert.comparisons import LABELS, answers, comparison
 
 ANT, BEE, CAT, DOG = range(4)
@@ -26,14 +26,14 @@ def test_pairs_are_counted_most_frequent_first() -> None:
 
 
 def test_the_confusion_has_the_reference_in_its_rows() -> None:
-    matrix = counts.confusion(comparison(REFERENCE, CANDIDATE))
+    matrix = counts.confusion_matrix(comparison(REFERENCE, CANDIDATE))
     assert matrix.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
 def test_pairs_and_confusion_count_the_same_changes(both: list[tuple[int, int]]) -> None:
     compared = comparison([a for a, _ in both], [b for _, b in both])
-    matrix = counts.confusion(compared)
+    matrix = counts.confusion_matrix(compared)
     assert matrix.sum() == len(both)
     assert matrix.sum() - np.trace(matrix) == sum(pair.images for pair in counts.changed_pairs(compared))
     assert len(compared.changed) == sum(a != b for a, b in both)
@@ -60,8 +60,7 @@ def test_two_classes_have_a_top_two() -> None:
 def test_effects_tell_lost_from_gained() -> None:
     compared = comparison(REFERENCE, CANDIDATE, TRUTH)
     assert counts.effects(compared) == {LOST: 1, GAINED: 1, STILL_WRONG: 1}
-    drift = compare(compared.reference, compared.candidate, TRUTH)
-    assert drift.top1_drop_pp == 0, "one lost, one gained"
+    assert measure(compared).top1_drop_pp == 0, "one lost, one gained"
 
 
 def test_without_labels_nothing_is_lost_or_gained() -> None:

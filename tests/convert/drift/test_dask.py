@@ -14,9 +14,9 @@ import pytest
 
 from convert.drift import dask as cluster_module
 from convert.drift.dask import run_on_cluster
-from convert.drift.drift import Limits
-from convert.drift.run import Request, run
+from convert.drift.run import DriftRequest, run
 from convert.errors import ConvertError, MissingExtraError
+from convert.statistics.verdict import Limits
 from convert.system.progress import Silent
 from tests.conftest import save_colour_pictures
 from tests.convert.drift.commands import gate, report_of
@@ -42,10 +42,10 @@ class Watching(Silent):
 
 
 @pytest.fixture(scope="module")
-def request_for_images(tmp_path_factory: pytest.TempPathFactory) -> Request:
+def request_for_images(tmp_path_factory: pytest.TempPathFactory) -> DriftRequest:
     folder = tmp_path_factory.mktemp("cluster")
     network = tiny_artifact().write(folder / "float.tflite")
-    return Request(network, network, save_colour_pictures(folder / "images", 40, seed=3))
+    return DriftRequest(network, network, save_colour_pictures(folder / "images", 40, seed=3))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def local() -> Any:
 
 
 def test_a_killed_worker_loses_nothing_and_nothing_counts_twice(
-    local: Any, request_for_images: Request, monkeypatch: pytest.MonkeyPatch
+    local: Any, request_for_images: DriftRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_module, "SHARDS_A_WORKER", 20)
     pids = [worker.pid for worker in local.workers.values()]
@@ -66,18 +66,19 @@ def test_a_killed_worker_loses_nothing_and_nothing_counts_twice(
     assert not watching.workers, "a worker was killed"
     assert len(watching.seen) == len(request_for_images.image_set()), "each image once"
     assert found.report == alone.report
-    assert found.compared.reference.probabilities.tobytes() == alone.compared.reference.probabilities.tobytes()
-    assert found.compared.candidate.probabilities.tobytes() == alone.compared.candidate.probabilities.tobytes()
+    ours, theirs = found.assessment.comparison, alone.assessment.comparison
+    assert ours.reference.probabilities.tobytes() == theirs.reference.probabilities.tobytes()
+    assert ours.candidate.probabilities.tobytes() == theirs.candidate.probabilities.tobytes()
 
 
-def test_the_command_takes_a_scheduler(local: Any, request_for_images: Request) -> None:
+def test_the_command_takes_a_scheduler(local: Any, request_for_images: DriftRequest) -> None:
     arguments = (request_for_images.candidate, "--reference", request_for_images.reference)
     arguments += ("--images", request_for_images.images, "--json")
     mapped = report_of(gate(*arguments, "--scheduler", local.scheduler_address))
     assert mapped == report_of(gate(*arguments, "--no-stop-early"))
 
 
-def test_what_a_worker_refuses_is_said_here(local: Any, request_for_images: Request, tmp_path: Path) -> None:
+def test_what_a_worker_refuses_is_said_here(local: Any, request_for_images: DriftRequest, tmp_path: Path) -> None:
     from dataclasses import replace
 
     bare = tmp_path / "bare.tflite"
@@ -87,13 +88,15 @@ def test_what_a_worker_refuses_is_said_here(local: Any, request_for_images: Requ
     assert type(caught.value).__module__.startswith(("convert", "edge_runtime"))
 
 
-def test_a_scheduler_that_is_not_there_is_named(request_for_images: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_is_not_there_is_named(
+    request_for_images: DriftRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster_module, "CONNECTION_TIMEOUT_S", 1)
     with pytest.raises(ConvertError, match=r"--scheduler tcp://127\.0\.0\.1:1 cannot be reached"):
         run_on_cluster("tcp://127.0.0.1:1", request_for_images, Limits(), Watching())
 
 
-def test_without_dask_the_extra_is_named(request_for_images: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_the_extra_is_named(request_for_images: DriftRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'irv2-edge\[cluster\]'"):
         run_on_cluster("tcp://x", request_for_images, Limits(), Watching())

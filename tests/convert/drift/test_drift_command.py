@@ -85,6 +85,14 @@ def test_options_that_would_be_ignored_are_wrong_usage(network: Path, images: Pa
     assert "go with" in done.stderr or "goes with" in done.stderr
 
 
+def test_the_page_says_how_many_images_could_not_be_read(network: Path, images: Path, tmp_path: Path) -> None:
+    folder = copied(images, tmp_path / "images")
+    (folder / "red" / "007.png").write_text("no picture")
+    page = tmp_path / "drift.html"
+    gate(network, "--reference", network, "--images", folder, "--no-stop-early", "--html", page)
+    assert "1 more images, in no count" in page.read_text("utf-8")
+
+
 # Models without a card
 
 

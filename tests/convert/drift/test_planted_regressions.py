@@ -17,11 +17,20 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import calibration_data
-from convert.drift import drift
-from convert.drift.drift import FAIL, PASS, Limits, Predictions
-from convert.drift.models import ModelOptions, open_model, predict_all
+from convert.drift.models import open_model
+from convert.drift.predictions import Predictions, predict_all, true_classes
 from convert.images.dataset import ImageSet, PixelReader, find_images
-from convert.statistics.verdict import ANYTIME, INTERVALS, Change, PairedCounts, is_certain, judge_counts
+from convert.statistics.verdict import (
+    ANYTIME,
+    FAIL,
+    INTERVALS,
+    PASS,
+    Change,
+    Limits,
+    PairedCounts,
+    is_certain,
+    judge_counts,
+)
 from convert.system.progress import Silent
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import normalize
@@ -184,9 +193,9 @@ def changes(quantized: Path, network: Path, validation: ImageSet) -> Array:
     """int (images, 3): agreed, lost and gained of the good network, to be resampled."""
     found: list[Predictions] = []
     for path in (network, quantized):
-        with open_model(path, ModelOptions()) as side:
-            found.append(predict_all(side, validation, Silent(), ""))
-    truth = np.array(drift.truth(validation, found[0]))
+        with open_model(path) as model:
+            found.append(predict_all(model, validation, Silent(), ""))
+    truth = np.array(true_classes(validation, found[0]))
     p, q = (answers.probabilities.argmax(axis=1) for answers in found)
     return np.stack([p == q, (p == truth) & (q != truth), (p != truth) & (q == truth)], axis=1).astype(int)
 
@@ -199,20 +208,20 @@ def resampled(changes: Array) -> list[Array]:
 def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
     """At the stated level, 5 %, of 200 runs over resampled pictures."""
     limits, verdicts = Limits(3.0, 0.95), []
-    for counts in resampled(changes):
-        for n, (agreed, lost, gained) in enumerate(counts.tolist(), 1):
-            tally = PairedCounts(n, agreed, Change(lost, gained))
-            if is_certain(tally, limits):
+    for totals in resampled(changes):
+        for n, (agreed, lost, gained) in enumerate(totals.tolist(), 1):
+            counts = PairedCounts(n, agreed, Change(lost, gained))
+            if is_certain(counts, limits):
                 break
-        verdicts.append(judge_counts(tally, limits, INTERVALS[ANYTIME]).verdict)
+        verdicts.append(judge_counts(counts, limits, INTERVALS[ANYTIME]).verdict)
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.8 * RUNS, "nor is silence all it has to say"
 
 
 def test_no_false_alarm_at_the_end(changes: Array) -> None:
     limits = Limits(3.0, 0.95)
-    ends = [counts[-1].tolist() for counts in resampled(changes)]
-    tallies = [PairedCounts(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in ends]
-    verdicts = [judge_counts(tally, limits, INTERVALS["fixed"]).verdict for tally in tallies]
+    totals = [each[-1].tolist() for each in resampled(changes)]
+    ends = [PairedCounts(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in totals]
+    verdicts = [judge_counts(counts, limits, INTERVALS["fixed"]).verdict for counts in ends]
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.95 * RUNS

@@ -130,7 +130,7 @@ def test_shards_of_other_runs_are_refused_by_name(shards: list[Path], tmp_path: 
 
     foreign = changed(shards[2], tmp_path / "foreign.json", change)
     line = refused("merge", shards[0], shards[1], foreign, shards[3])
-    assert f"{foreign} is a shard of another run than {shards[0]}, its {part} is another one" in line
+    assert f"{foreign} is a shard of another run than {shards[0]}, its {part} differs" in line
 
 
 def test_shards_of_other_numbers_are_refused(
@@ -165,7 +165,7 @@ def test_damaged_shards_are_refused_by_name(
 def test_cut_and_missing_files_are_refused(shards: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "cut.json"
     path.write_bytes(shards[0].read_bytes()[:-40])
-    assert f"{path} is no whole shard" in refused("merge", path, *shards[1:])
+    assert f"{path} is not a complete shard" in refused("merge", path, *shards[1:])
     assert "no.json" in refused("merge", tmp_path / "no.json", *shards[1:])
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from convert.drift import stored_predictions
-from convert.drift.drift import Predictions
+from convert.drift.predictions import Predictions
 from convert.images.dataset import find_images
 from edge_runtime import InputSpec
 from tests.conftest import run_command
@@ -46,7 +46,7 @@ def test_a_part_of_the_folder_may_be_stored(network: Path, images: Path, tmp_pat
     arguments = (network, "--reference", path, "--images", images)
     assert gate(*arguments, "--images-size", 50).exit_code == 4
     assert gate(*arguments, "--images-size", 20).exit_code == 4
-    assert "is none of its 50 images" in refused(*arguments)
+    assert "is not among its 50 images" in refused(*arguments)
 
 
 def test_a_reference_must_be_known_by_its_name(network: Path, images: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def add(folder: Path) -> None:
     [
         (change, "image red/007.png has changed"),
         (remove, "image red/007.png is missing"),
-        (add, "red/new.png is none of its 180 images"),
+        (add, "red/new.png is not among its 180 images"),
     ],
 )
 def test_other_images_are_refused_by_name(

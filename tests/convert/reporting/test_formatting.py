@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS
 from convert.reporting import formatting
 from convert.reporting.formatting import VERDICTS, Figure
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from tests.convert.comparisons import comparison, report
 
 MEASURED = comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2)

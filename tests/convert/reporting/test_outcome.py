@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Gate, Limits, Predictions, compare, judge
+from convert.drift.comparison import Comparison
+from convert.drift.figures import Drift, judge, measure
+from convert.drift.predictions import Predictions
 from convert.quantization.schemes import SCHEMES
 from convert.reporting import outcome as report
 from convert.reporting.outcome import Outcome
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, Limits
 
 
 def measured(wrong: int = 1, labelled: bool = True) -> Drift:
@@ -23,7 +26,8 @@ def measured(wrong: int = 1, labelled: bool = True) -> Drift:
     paths, labels = tuple(Path(f"[bold]{i}.png") for i in range(200)), ("cat", "dog")
     reference = Predictions(paths, rows[classes], labels)
     classes[:wrong] = 1
-    return compare(reference, Predictions(paths, rows[classes], labels), [0] * 200 if labelled else None)
+    candidate = Predictions(paths, rows[classes], labels)
+    return measure(Comparison(reference, candidate, [0] * 200 if labelled else None))
 
 
 def outcome(name: str = "int8", drift: Drift | None = None) -> Outcome:

@@ -1,4 +1,4 @@
-"""One file: a flatbuffer every runtime opens, a zip every unzip opens, and a card that vouches for both."""
+"""The artifact: a flatbuffer that every runtime opens, a zip that every unzip opens, a card with the hashes of both."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_the_zip_holds_labels_and_card(written: Path) -> None:
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
 @example(["T-shirt/top", 'Käfer "Bob"', "猫", "🐢", "a\\b", "\x00", "\u2028"])
 def test_names_are_the_same_in_json_and_in_python(tiny: Package, labels: list[str]) -> None:
-    """Ultralytics reads them as the one or as the other."""
+    """Ultralytics parses them as one or the other, depending on its release."""
     names = artifact_writer.class_names(labels, tiny.card).decode()
     assert json.loads(names) == ast.literal_eval(names)
     assert list(json.loads(names)["names"].values()) == labels
 
 
 def test_strict_unzippers_find_the_members_where_the_directory_says(written: Path) -> None:
-    """Offsets count from the beginning of the file, as those of every zip with something before it should."""
+    """Offsets count from the beginning of the file, as they should in a zip with other data before it."""
     content = written.read_bytes()
     with zipfile.ZipFile(written) as archive:
         for member in archive.infolist():
@@ -81,7 +81,7 @@ def test_the_metadata_is_in_the_flatbuffer(tiny: Package) -> None:
 
 
 def test_operators_are_named_in_the_field_of_older_readers_too(tiny: Package) -> None:
-    """litert-quantizer leaves it empty, which is ADD to whoever reads no other."""
+    """litert-quantizer leaves it empty, which readers that know no other field take for ADD."""
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(tiny.flatbuffer))
     named = [code.builtinCode for code in content.operatorCodes]
     for code in content.operatorCodes:
@@ -129,7 +129,7 @@ def test_writing_twice_gives_the_same_bytes(tiny: Package, written: Path, tmp_pa
 
 
 def test_another_process_another_day_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
-    """No time of day, no order of a hash table."""
+    """Neither the time of day nor the order of a hash table matters."""
     code = (
         "import sys; from pathlib import Path; from convert.tflite import artifact_writer\n"
         "from tests.edge_runtime import tiny_model\n"

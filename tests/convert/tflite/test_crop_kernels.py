@@ -1,4 +1,4 @@
-"""Taps that only meet padding are left out, none that meets a pixel is, and the answers stay."""
+"""Taps that read only padding are cropped, no tap that reads a pixel is, and the answers stay the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -21,13 +20,13 @@ from convert.lowering.worker import lower_here
 from convert.tflite.crop_kernels import crop_kernels, needed_taps
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
+from edge_runtime.arrays import Array
 
-Array = npt.NDArray[Any]
 HEIGHT, WIDTH = 3, 4
 
 
 def classifier(features: Any) -> keras.Model:
-    """Ten answers from an image of 3x4 pixels and the features that a function makes of it."""
+    """Return a network of ten classes on the features that a function computes from an image of 3x4 pixels."""
     keras.utils.set_random_seed(0)
     image = keras.Input((HEIGHT, WIDTH, 3), batch_size=1, name="image")
     pooled = layers.GlobalAveragePooling2D()(features(image))
@@ -45,13 +44,13 @@ def answers(model: bytes) -> Array:
 
 
 def kernel_sizes(model: bytes, kind: str = "CONV_2D") -> list[tuple[int, ...]]:
-    """(height, width) of each kernel."""
+    """Return (height, width) of each kernel."""
     graph = TfliteGraph(model)
-    return [graph.shape(operator.inputs[1])[1:3] for operator in graph.named(kind)]
+    return [graph.shape(operator.weights)[1:3] for operator in graph.named(kind)]
 
 
 def convolve(pixels: Array, kernel: Array, stride: int, dilation: int) -> Array:
-    """TensorFlow's own "SAME" convolution of one row of pixels."""
+    """Convolve one row of pixels with TensorFlow's own "SAME" padding."""
     row, taps = pixels[np.newaxis, np.newaxis, :, np.newaxis], kernel[np.newaxis, :, np.newaxis, np.newaxis]
     return np.asarray(tf.nn.conv2d(row, taps, [1, 1, stride, 1], "SAME", dilations=[1, 1, dilation, 1]))[0, 0, :, 0]
 
@@ -106,7 +105,7 @@ def test_what_has_nothing_to_crop_stays_as_it_is(features: Any) -> None:
 def test_a_kernel_with_two_readers_stays() -> None:
     shared = layers.Conv2D(3, (7, 1), padding="same")
     model = lowered(lambda x: shared(shared(x)))
-    assert len({operator.inputs[1] for operator in TfliteGraph(model).named("CONV_2D")}) == 1
+    assert len({operator.weights for operator in TfliteGraph(model).named("CONV_2D")}) == 1
     assert crop_kernels(model) is model
 
 

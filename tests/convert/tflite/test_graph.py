@@ -1,4 +1,4 @@
-"""A flatbuffer as a graph: what is read is what the interpreter says, what is changed is what it computes with."""
+"""A flatbuffer as a graph: it reads what the interpreter reads, and what it changes the interpreter computes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
@@ -15,14 +14,13 @@ from ai_edge_litert.interpreter import Interpreter
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
+from edge_runtime.arrays import Array
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
-
-Array = npt.NDArray[Any]
 
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    """Two convolutions, one padded; two dense layers after them."""
+    """Return two convolutions, one padded, and two dense layers after them."""
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 9, 3), batch_size=1, name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", bias_initializer="normal")(image)
@@ -97,7 +95,7 @@ def test_after_a_shift_of_the_input_the_operators_are_read_again(graph: TfliteGr
 
 
 def test_no_tensor_is_no_constant(graph: TfliteGraph) -> None:
-    """-1 stands for a bias that is not there, and is not Python's last element."""
+    """-1 stands for a missing bias, not for Python's last element."""
     graph._graph.tensors[-1].buffer = graph._graph.tensors[graph.named("CONV_2D")[0].weights].buffer
     assert not graph.is_constant(-1)
 
@@ -264,5 +262,5 @@ def test_a_model_of_several_subgraphs_is_refused() -> None:
         return tf.while_loop(lambda y: tf.reduce_sum(y) < 10, lambda y: [y + 1], [x])[0]
 
     model = tf.lite.TFLiteConverter.from_concrete_functions([branches.get_concrete_function()], branches).convert()
-    with pytest.raises(LoweringError, match="the model has 3 subgraphs: a classifier here has one"):
+    with pytest.raises(LoweringError, match="the model has 3 subgraphs: a classifier has one"):
         TfliteGraph(bytes(model))

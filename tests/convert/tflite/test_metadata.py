@@ -1,4 +1,4 @@
-"""TFLite Metadata, read back by a walk through the flatbuffer that shares no code with its writer."""
+"""TFLite Metadata, read back by a walk through the flatbuffer that shares no code with the writer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Walk:
 
 
 def card(**preprocessing: object) -> Card:
-    """The tiny artifact's card, with 30x40 images."""
+    """Return the tiny artifact's card, with 30x40 images."""
     values = {"height": 30, "width": 40, "mean": (127.5,) * 3, "std": (128.0,) * 3, **preprocessing}
     return replace(tiny_artifact().card, name="Käfer", preprocessing=InputSpec(**values))  # type: ignore[arg-type]
 
@@ -72,7 +72,7 @@ def root(described: Card) -> Walk:
 
 
 def ends(described: Card) -> tuple[Walk, Walk]:
-    """TensorMetadata of the input and of the output."""
+    """Return the TensorMetadata of the input and of the output."""
     (subgraph,) = root(described).tables(3)
     (image,), (probabilities,) = subgraph.tables(2), subgraph.tables(3)
     return image, probabilities

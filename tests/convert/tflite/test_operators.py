@@ -19,7 +19,7 @@ UPSTREAM_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
 @pytest.fixture(scope="module")
 def graph() -> TfliteGraph:
-    """One operator of each kind with weights, all with a bias but the last."""
+    """Return one operator of each kind with weights; the dense one has no bias."""
     keras.utils.set_random_seed(0)
     image = new_image()
     x = layers.Conv2D(4, (3, 1), strides=(2, 1), activation="relu6", padding="same", name="convolution")(image)

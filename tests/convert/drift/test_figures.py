@@ -1,4 +1,4 @@
-"""Answers in, verdict out: what the drift check counts, and that it is only sure where it can be."""
+"""Predictions in, verdict out: what is counted, and that the verdict is only certain where it can be."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.drift import changes, drift
-from convert.drift.drift import FAIL, INCONCLUSIVE, PASS, Drift, Limits, Predictions, compare, judge
-from convert.errors import ImageSetError
-from convert.images.dataset import find_images
+from convert.drift import figures
+from convert.drift.comparison import Comparison
+from convert.drift.figures import Drift, judge, measure
+from convert.drift.predictions import Predictions
 from convert.statistics import confidence_sequence, metrics
-from convert.system.progress import Silent
-from edge_runtime import ArtifactError, Classifier
-from tests.conftest import save_colour_pictures
-from tests.convert.listeners import Listener
-from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities, tiny_artifact
+from convert.statistics.verdict import FAIL, FIXED, INCONCLUSIVE, PASS, Limits
+from edge_runtime import ArtifactError
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +30,12 @@ def answers(classes: Sequence[int], labels: Sequence[str] = ("a", "b", "c"), sur
     probabilities = np.full((len(classes), len(labels)), (1 - sure) / (len(labels) - 1), np.float32)
     probabilities[np.arange(len(classes)), classes] = sure
     return Predictions(tuple(Path(f"{i:04}.png") for i in range(len(classes))), probabilities, tuple(labels))
+
+
+def compare(
+    reference: Predictions, candidate: Predictions, classes: Sequence[int] | None, interval: str = FIXED
+) -> Drift:
+    return measure(Comparison(reference, candidate, classes), interval)
 
 
 def measured(images: int, wrong: int, gained: int = 0, labelled: bool = True) -> Drift:
@@ -136,7 +139,7 @@ def ranking(labels: str, probabilities: Sequence[float]) -> list[dict[str, Any]]
 
 def test_at_most_100_flips_are_listed_and_all_are_counted() -> None:
     found = measured(500, wrong=150)
-    assert len(found.flips) == changes.MOST_FLIPS_LISTED
+    assert len(found.flips) == figures.MOST_LISTED
     assert found.agreement_top1 == pytest.approx(0.7)
 
 
@@ -211,48 +214,6 @@ def test_as_many_more_images_would_decide(wrong: int, limits: Limits) -> None:
 def test_a_rate_on_the_limit_promises_nothing() -> None:
     (reason,) = judge(measured(100, wrong=5, labelled=False), Limits(min_agreement=0.95)).reasons
     assert reason.endswith("the rate is on the limit, more images will hardly decide")
-
-
-@pytest.fixture(scope="module")
-def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return Classifier.open(tiny_artifact().write(tmp_path_factory.mktemp("tiny") / "tiny.tflite"), engine="litert")
-
-
-def test_a_classifier_answers_in_the_order_of_the_set(tiny_classifier: Classifier, tmp_path: Path) -> None:
-    images = find_images(save_colour_pictures(tmp_path / "pictures", 3, seed=4)).sample(None)
-    listener = Listener()
-    found = drift.answer(tiny_classifier, images, listener, "answering")
-    assert found.paths == images.paths
-    assert found.labels == LABELS
-    assert listener.counts == [(done, 9) for done in range(1, 10)]
-    from edge_runtime.preprocess import load_pixels
-
-    by_hand = [expected_probabilities(load_pixels(path, SPEC)) for path in images.paths]
-    assert np.allclose(found.probabilities, by_hand, atol=1e-6)
-    assert drift.truth(images, found) == [LABELS.index(folder) for folder in images.folders or ()]
-    assert SIZE < 75, "pictures were resized"
-
-
-def test_an_unreadable_image_is_in_no_count(tiny_classifier: Classifier, tmp_path: Path) -> None:
-    folder = save_colour_pictures(tmp_path / "pictures", 4, seed=4)
-    (folder / "green" / "001.png").write_bytes(b"no picture")
-    images = find_images(folder)
-    found = drift.answer(tiny_classifier, images, Silent(), "")
-    assert len(found.paths) == len(found.probabilities) == 11
-    assert len(found.skipped) == 1
-    assert "001.png" in found.skipped[0]
-    assert drift.truth(images, found) == [2] * 4 + [1] * 3 + [0] * 4
-
-
-def test_a_flat_folder_has_no_truth(tiny_classifier: Classifier, tmp_path: Path) -> None:
-    images = find_images(save_colour_pictures(tmp_path / "pictures", 2, seed=4) / "red")
-    assert drift.truth(images, drift.answer(tiny_classifier, images, Silent(), "")) is None
-
-
-def test_no_readable_image_is_an_error(tiny_classifier: Classifier, tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(b"no picture")
-    with pytest.raises(ImageSetError, match="1 of 1 images"):
-        drift.answer(tiny_classifier, find_images(tmp_path), Silent(), "")
 
 
 def test_integer_probabilities_are_judged_by_what_they_can_show() -> None:

@@ -1,0 +1,200 @@
+"""Figures of a comparison, and the verdict that they allow: a `Drift`, and a `Gate` for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from convert.drift.comparison import Comparison, by_class, changed_pairs, flip_counts, flips
+from convert.drift.predictions import Predictions, true_classes
+from convert.images.dataset import ImageSet
+from convert.statistics import metrics
+from convert.statistics.verdict import FIXED, INTERVALS, Change, Gate, Limits, PairedCounts, judge_counts
+from edge_runtime.arrays import Array
+from edge_runtime.logits import centred, log_probabilities
+
+TOP = 5
+MOST_LISTED = 100
+"""Flips, and pairs of classes, in a report."""
+LISTS = ("flips", "per_class", "confusion")
+"""What the report lists and a card has no room for."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Figures under the keys of the report's `drift`; rates are fractions, `_pp` percentage points, `_ci95` intervals.
+
+    Attributes:
+        interval: which of `verdict.INTERVALS` the `_ci95` are: "fixed", or "anytime" for a run that could stop early;
+            no p-value and no bootstrap interval holds for the latter, and they are None.
+        top1_lost, top1_gained: images right only in the reference, and only in the candidate; `top5_` likewise.
+        top1_drop_p_value: `metrics.mcnemar_p_value` of the two.
+        flips_near_tie, flips_confident: all flips, divided by `comparison.NEAR_TIE`.
+        ece_reference, ece_candidate: `metrics.calibration_error`.
+        flips, per_class, confusion: JSON of `comparison.flips`, `by_class` and `changed_pairs`.
+    What needs labels is None without them.
+    """
+
+    images: int
+    classes: int
+    labelled: bool
+    interval: str
+    top1_reference: float | None
+    top1_candidate: float | None
+    top1_lost: int | None
+    top1_gained: int | None
+    top1_drop_pp: float | None
+    top1_drop_ci95_pp: tuple[float, float] | None
+    top1_drop_p_value: float | None
+    top1_drop_bootstrap95_pp: tuple[float, float] | None
+    top5_reference: float | None
+    top5_candidate: float | None
+    top5_lost: int | None
+    top5_gained: int | None
+    top5_drop_pp: float | None
+    top5_drop_ci95_pp: tuple[float, float] | None
+    ece_reference: float | None
+    ece_candidate: float | None
+    agreement_top1: float
+    agreement_ci95: tuple[float, float]
+    agreement_top5: float
+    flips_near_tie: int
+    flips_confident: int
+    sqnr_db: float
+    cosine_mean: float
+    kl_mean: float
+    max_abs_error: float
+    flips: list[dict[str, Any]]
+    per_class: list[dict[str, Any]]
+    confusion: list[dict[str, Any]]
+
+    @property
+    def counts(self) -> PairedCounts:
+        """Return the counts that the verdict rests on."""
+        agreed = self.images - self.flips_near_tie - self.flips_confident
+        if self.top1_lost is None or self.top1_gained is None or self.top5_lost is None or self.top5_gained is None:
+            return PairedCounts(self.images, agreed)
+        top5 = Change(self.top5_lost, self.top5_gained) if self.classes > TOP else None
+        return PairedCounts(self.images, agreed, Change(self.top1_lost, self.top1_gained), top5)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; an infinite SQNR (equal outputs) becomes None."""
+        return {**asdict(self), "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
+
+    def summary(self) -> dict[str, Any]:
+        """Return what goes into a card: everything except the lists."""
+        return {key: value for key, value in self.to_json().items() if key not in LISTS}
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The predictions of two models, how far apart they are, and the verdict."""
+
+    comparison: Comparison
+    drift: Drift
+    gate: Gate
+
+
+def assess(
+    reference: Predictions, candidate: Predictions, images: ImageSet, limits: Limits, interval: str = FIXED
+) -> Assessment:
+    """Compare the predictions of two models, measure the drift and judge it.
+
+    Args:
+        reference, candidate: predictions for `images`, or for the same part of them.
+        images: the set; class folders give labels.
+        limits: of the gate.
+        interval: see `measure`.
+
+    Raises:
+        ArtifactError: the two do not have the same classes, or predicted different images.
+        ImageSetError: a class folder matches no label.
+    """
+    comparison = Comparison(reference, candidate, true_classes(images, reference))
+    drift = measure(comparison, interval)
+    return Assessment(comparison, drift, judge(drift, limits))
+
+
+def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
+    """Measure how far the candidate's predictions are from the reference's.
+
+    Args:
+        comparison: the predictions.
+        interval: "fixed", or "anytime" if the images seen decided when to stop.
+
+    Raises:
+        ArtifactError: the two do not have the same classes.
+    """
+    p, q, classes = comparison.before, comparison.after, comparison.true_classes
+    same = metrics.agreement_top_k(p, q, 1)
+    near_ties, confident = flip_counts(comparison)
+    step = max(comparison.reference.step, comparison.candidate.step)
+    logits, candidate_logits = (centred(log_probabilities(x, step)) for x in (p, q))
+    return Drift(
+        images=len(same),
+        classes=len(comparison.labels),
+        labelled=classes is not None,
+        interval=interval,
+        **_accuracy(p, q, classes, interval),
+        agreement_top1=float(same.mean()),
+        agreement_ci95=INTERVALS[interval].rate(int(same.sum()), len(same)),
+        agreement_top5=float(metrics.agreement_top_k(p, q, TOP).mean()),
+        flips_near_tie=near_ties,
+        flips_confident=confident,
+        sqnr_db=metrics.sqnr_db(logits, candidate_logits),
+        cosine_mean=float(metrics.cosine(logits, candidate_logits).mean()),
+        kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
+        max_abs_error=float(np.abs(p - q).max()),
+        flips=[flip.to_json() for flip in flips(comparison, MOST_LISTED)],
+        per_class=[each.to_json() for each in by_class(comparison)],
+        confusion=[asdict(pair) for pair in changed_pairs(comparison)[:MOST_LISTED]],
+    )
+
+
+def judge(drift: Drift, limits: Limits) -> Gate:
+    """Pass or fail a drift if the whole 95 % interval is on one side of the limit; otherwise it is inconclusive."""
+    return judge_counts(drift.counts, limits, INTERVALS[drift.interval])
+
+
+def _accuracy(p: Array, q: Array, classes: Sequence[int] | None, interval: str) -> dict[str, Any]:
+    """Return the figures that need labels."""
+    if classes is None:
+        return dict.fromkeys(NEEDS_LABELS)
+    truth = np.asarray(classes)
+    top1, top5 = _paired(p, q, truth, 1, interval), _paired(p, q, truth, TOP, interval)
+    lost, gained, images = top1["lost"], top1["gained"], len(truth)
+    fixed = interval == FIXED
+    bootstrap = metrics.bootstrap_drop_interval(lost, gained, images) if fixed else None
+    return {
+        **{f"top1_{key}": top1[key] for key in PAIRED},
+        "top1_drop_p_value": metrics.mcnemar_p_value(lost, gained) if fixed else None,
+        "top1_drop_bootstrap95_pp": bootstrap and (100 * bootstrap[0], 100 * bootstrap[1]),
+        **{f"top5_{key}": top5[key] for key in PAIRED},
+        "ece_reference": metrics.calibration_error(p, truth),
+        "ece_candidate": metrics.calibration_error(q, truth),
+    }
+
+
+PAIRED = ("reference", "candidate", "lost", "gained", "drop_pp", "drop_ci95_pp")
+NEEDS_LABELS = (
+    *(f"{rank}_{key}" for rank in ("top1", "top5") for key in PAIRED),
+    *("top1_drop_p_value", "top1_drop_bootstrap95_pp", "ece_reference", "ece_candidate"),
+)
+
+
+def _paired(p: Array, q: Array, truth: Array, k: int, interval: str) -> dict[str, Any]:
+    """Return top-k accuracy of both and its drop, under the keys `PAIRED`."""
+    was, is_now = metrics.hits_top_k(p, truth, k), metrics.hits_top_k(q, truth, k)
+    lost, gained = int(np.sum(was & ~is_now)), int(np.sum(~was & is_now))
+    low, high = INTERVALS[interval].drop(lost, gained, len(was))
+    return {
+        "lost": lost,
+        "gained": gained,
+        "reference": float(was.mean()),
+        "candidate": float(is_now.mean()),
+        "drop_pp": 100 * (lost - gained) / len(was),
+        "drop_ci95_pp": (100 * low, 100 * high),
+    }
