@@ -11,7 +11,7 @@ import pytest
 import convert
 from convert.quantization.quantizer_adapter import Ranges, apply_recipe
 from convert.quantization.schemes import ALL, DYNAMIC, FLOAT16, INT8, INT16X8, IO_RULES, Rule, keep_float
-from convert.tflite.graph import TfliteGraph, has_constants_outside
+from convert.tflite.graph import TfliteGraph
 from tests.convert.networks import residual_network
 
 RANGE = (-0.5, 3.0)
@@ -122,7 +122,7 @@ def test_a_later_rule_leaves_a_named_operator_in_float(model: bytes) -> None:
 
 
 def test_constants_are_written_inside_the_flatbuffer(model: bytes) -> None:
-    assert not has_constants_outside(applied(model, INT8).to_bytes())
+    assert not TfliteGraph(applied(model, INT8).to_bytes()).had_constants_outside
 
 
 def test_nothing_is_printed(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
