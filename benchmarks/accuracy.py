@@ -22,8 +22,6 @@ import numpy as np
 from rich.console import Console
 
 import calibration_data
-from convert import building
-from convert.building import Recipe
 from convert.cli.progress import TerminalProgress
 from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift, measure
@@ -39,6 +37,7 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions, cali
 from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.float_fallback import find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype, tensor_specs
+from convert.quantization.quantize_network import Recipe, correct_head_bias, quantize_network
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
@@ -88,11 +87,10 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     calibration = find_images(calibration_data.CALIBRATION).sample(100)
     validation = find_images(calibration_data.VALIDATION).sample(images)
-    lowered = lower(
-        LoweringRequest(source, preprocessing, validation.paths[:8], folder / "float.tflite"), progress.stage
-    )
+    lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
+    (folder / "float.tflite").write_bytes(lowered.model)
     spec = input_spec(preprocessing, lowered.height, lowered.width)
-    network = FloatModel(lowered, lowered.path.read_bytes(), spec, lowered.labels or LABELS)
+    network = FloatModel(lowered, spec, lowered.labels or LABELS)
     pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
     for name, seen in (("calibration", [p for _, p in PixelReader(spec).read(calibration)]), ("validation", pixels)):
         np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))
@@ -137,7 +135,7 @@ def weighted(task: Task) -> int:
 
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
-    quantized = building.correct(building.apply(task.network, recipe, fitted), task.network, recipe, fitted)
+    quantized = correct_head_bias(quantize_network(task.network, recipe, fitted), task.network, recipe, fitted)
     input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
     tensors = (encode(pixels, task.network.spec, input_tensor) for pixels in task.pixels)
     return answers(task, np.stack(list(run_over(open_engine(quantized.model), tensors))))

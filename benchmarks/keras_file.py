@@ -10,9 +10,9 @@ from convert.keras_models.sources import ModelSource
 
 SAVE = """
 import sys
-from convert.keras_models import weights
+from convert.keras_models import loader
 from convert.keras_models.sources import ModelSource
-weights.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])
+loader.load(ModelSource(sys.argv[1])).model.save(sys.argv[2])
 """
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong on the host, as part of the tree in `edge_runtime.errors`:
+"""Errors of the host side, as part of the tree in `edge_runtime.errors`:
 
     EdgeError
     └── ConvertError

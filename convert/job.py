@@ -1,78 +1,170 @@
-"""What is to be converted and how, checked before anything slow starts."""
+"""What to convert and how, with every option listed once, and checked before anything slow starts.
+
+A field of `Job` carries all that is known about its option: the command line takes its name, type, default and help
+from here, a card records it if it is `recorded`, and verification takes it from the card. To add an option, add a field
+here and use it in its stage.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet, Snapshot, find_images, refuse_overlap
+from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
+from convert.images.labels import read_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
-from convert.quantization.schemes import Scheme, check_io
+from convert.quantization.hold_out import hold_out
+from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
+from convert.system.machine import machine
+from convert.system.option import option, options_of
+from edge_runtime import Card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What an artifact is made from, beside the network; None for what the network brings, or the bundled images."""
+
+    labels: Path | None = field(default=None, metadata=option("Text file with one label a line.", metavar="FILE"))
+    preprocessing: str | None = field(
+        default=None,
+        metadata=option(
+            "How images were prepared in training; needed for a model or weights of your own.",
+            metavar="|".join([*CONVENTIONS, "FILE"]),
+        ),
+    )
+    calibration: Path | None = field(default=None, metadata=option("Images to calibrate on.", metavar="DIR"))
+    validation: Path | None = field(
+        default=None,
+        metadata=option("Other images, to measure drift on; class folders give labels.", metavar="DIR"),
+    )
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Sources):
     """What to convert, and how.
 
     Attributes:
         source: the network.
         schemes: each becomes an artifact.
-        preprocessing: convention or file; None where the source knows it.
-        labels: text file with one label a line; None for the source's own.
-        calibration, validation: image folders; None for the bundled ones, which serve the demo only.
-        calibration_size, validation_size: most images to use of each; None to calibrate until ranges have converged.
-        calibrator: whose ranges activations get, see `convert.quantization.calibrators`.
-        keep_float: regular expression for the layers that scheme mixed leaves in float.
-        target_runtime: what every artifact must run on, see `convert.audit.runtimes`; None for whatever it needs.
-        recover: whether to look for layers to leave in float when int8 does not pass.
-        io: dtype of the ends; None for the scheme's own.
-        output_dir: where artifacts and reports go.
         limits: of the drift check.
-        validate: whether drift is measured.
-        thumbnails: whether reports show pictures, and where they are.
-        use_cache: whether results of earlier conversions are used, and these kept.
     """
 
     source: ModelSource
     schemes: tuple[Scheme, ...]
-    preprocessing: str | None = None
-    labels: Path | None = None
-    calibration: Path | None = None
-    calibration_size: int | None = 100
-    calibrator: str = calibrators.DEFAULT
-    keep_float: str | None = None
-    target_runtime: str | None = None
-    recover: bool = False
-    validation: Path | None = None
-    validation_size: int = 1000
-    io: str | None = None
-    output_dir: Path = Path("build")
     limits: Limits = field(default_factory=Limits)
-    validate: bool = True
-    thumbnails: bool = True
-    use_cache: bool = True
+    calibration_size: int | None = field(
+        default=100,
+        metadata=option(
+            "Most images to calibrate on; auto: until the ranges have converged.",
+            metavar="N|auto",
+            auto=True,
+            recorded=True,
+        ),
+    )
+    calibrator: str = field(
+        default=calibrators.DEFAULT,
+        metadata=option(
+            "How the range of each activation is chosen; auto: by what does best on held-out images.",
+            choices=(*calibrators.CALIBRATORS, calibrators.AUTO),
+            recorded=True,
+        ),
+    )
+    keep_float: str | None = field(
+        default=None, metadata=option("Layers that scheme mixed keeps in float.", metavar="REGEX", recorded=True)
+    )
+    recover: bool = field(
+        default=False, metadata=option("If int8 does not pass, find the fewest layers to keep in float.", recorded=True)
+    )
+    validation_size: int = field(
+        default=1000, metadata=option("Most images to measure drift on.", metavar="N", recorded=True)
+    )
+    validate: bool = field(default=True, metadata=option("Do not measure drift."))
+    thumbnails: bool = field(default=True, metadata=option("Leave images and folder names out of the HTML report."))
+    io: str | None = field(
+        default=None,
+        metadata=option(
+            "Data type of the artifact's input and output.  [default: by scheme]", choices=IO_CHOICES, recorded=True
+        ),
+    )
+    target_runtime: str | None = field(
+        default=None, metadata=option("Refuse what this runtime cannot run, as tflite-runtime-2.14.", metavar="NAME")
+    )
+    output_dir: Path = field(default=Path("build"), metadata=option("Where artifacts and reports go.", metavar="DIR"))
+    use_cache: bool = field(
+        default=True, metadata=option("Neither use nor keep results of slow stages.", name="no-cache")
+    )
 
+    def recorded(self, inputs: Inputs, io: str) -> dict[str, Any]:
+        """Return what a card holds as `source.build`, so that `from_card` can convert again.
 
-HELD_OUT = 0.2
-"""Part of the calibration images that alternatives are judged on, and that nothing is fitted to."""
-MOST_HELD_OUT = 50
-FEWEST_TO_CHOOSE = 10
-"""With fewer calibration images than these, choosing between alternatives would be guessing."""
+        It has no path, no time, and nothing else that differs from run to run.
+
+        Args:
+            inputs: what `check` found.
+            io: data type of this artifact's input and output.
+        """
+        return {
+            **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},
+            "classes": self.source.classes,
+            "input_size": self.source.input_size,
+            "io": io,
+            "calibration_manifest_sha256": manifest(inputs.calibration, inputs.held_out),
+            "validation_manifest_sha256": manifest(inputs.validation),
+            "limits": asdict(self.limits),
+            "machine": machine(),
+        }
+
+    @classmethod
+    def from_card(cls, card: Card, source: ModelSource, given: Sources, output_dir: Path) -> Job:
+        """Return the conversion that made an artifact, from its card and from what it is said to be made from.
+
+        An option that the card does not know has its default: the artifact is older than the option.
+        """
+        build = card.source["build"]
+        recorded = {
+            each.name: build[each.name]
+            for each, option in options_of(cls).items()
+            if option.recorded and each.name in build
+        }
+        scheme = SCHEMES[card.scheme]
+        if not scheme.keeps_layers:  # it was meant for another scheme of the same run
+            recorded["keep_float"] = None
+        return cls(
+            source=replace(
+                source,
+                classes=source.classes or (build["classes"] if source.weights is not None else None),
+                input_size=source.input_size or build["input_size"],
+            ),
+            schemes=(unrecovered(scheme) if build["recover"] else scheme,),
+            limits=Limits(**build["limits"]),
+            **vars(given),
+            **recorded,
+            validate=build["validation_manifest_sha256"] is not None,
+            thumbnails=False,
+            output_dir=output_dir,
+            use_cache=False,  # what is recalled proves nothing
+        )
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The checked inputs of a job: image sets already shuffled and cut to size.
+    """The checked inputs of a job.
 
-    `held_out` are calibration images to judge alternatives on; None where there are none to judge. `files` is what
-    all images were like when they were chosen.
+    Attributes:
+        calibration, validation: images, shuffled and cut to size; None if none are needed.
+        held_out: calibration images to judge alternatives by; None if there are no alternatives.
+        preprocessing: convention or file.
+        labels: those of `--labels`, if given.
+        io: scheme name -> data type of the artifact's input and output.
+        files: state of all images when they were chosen.
     """
 
     calibration: ImageSet | None
@@ -85,10 +177,10 @@ class Inputs:
 
 
 def check(job: Job) -> Inputs:
-    """Refuse what cannot work before anything slow starts.
+    """Return the inputs of a job, and refuse what cannot work before anything slow starts.
 
     Raises:
-        ConvertError: a class of it that names the offending value.
+        ConvertError: some option cannot work; the message names its value.
     """
     job.source.check()
     if job.preprocessing is None and not job.source.is_ours:
@@ -103,23 +195,22 @@ def check(job: Job) -> Inputs:
     _check_layers(job)
     if job.target_runtime is not None:
         check_target(job.target_runtime)
-    calibration = _calibration_images(job) if any(scheme.calibrates for scheme in job.schemes) else None
-    validation = _validation_images(job) if job.validate else None
+    calibration, validation = _image_sets(job)
     if calibration and validation:
         refuse_overlap(calibration, validation)
     labels = None if job.labels is None else read_labels(job.labels)
     if labels is not None and validation is not None:
         validation.class_indices(labels)
-    fitted, held_out = _parted(job, calibration)
-    judged = validation and validation.sample(job.validation_size)
+    seen, held_out = _held_out(job, calibration)
+    unseen = validation and validation.sample(job.validation_size)
     return Inputs(
-        fitted,
+        seen,
         held_out,
-        judged,
+        unseen,
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
-        Snapshot.of(fitted, held_out, judged),
+        Snapshot.of(seen, held_out, unseen),
     )
 
 
@@ -127,7 +218,7 @@ def _check_layers(job: Job) -> None:
     mixed = any(scheme.keeps_layers for scheme in job.schemes)
     if mixed and job.keep_float is None:
         raise QuantizationError("scheme mixed needs --keep-float REGEX: the layers that stay in float")
-    if job.recover and not (job.validate and any(scheme.name == "int8" for scheme in job.schemes)):
+    if job.recover and not (job.validate and any(scheme.fallback for scheme in job.schemes)):
         raise QuantizationError(
             "--recover needs --quantize int8 and a drift check: it looks for what gets int8 through"
         )
@@ -137,67 +228,52 @@ def _check_layers(job: Job) -> None:
         return
     if not mixed:
         raise QuantizationError(
-            f"--keep-float {job.keep_float!r} goes with --quantize mixed: no other scheme keeps layers"
+            f"--keep-float {job.keep_float!r} goes with --quantize mixed: no other scheme keeps layers in float"
         )
     try:
         re.compile(job.keep_float)
     except re.error as error:
-        raise QuantizationError(f"--keep-float {job.keep_float!r} is no regular expression: {error}") from error
+        raise QuantizationError(f"--keep-float {job.keep_float!r} is not a regular expression: {error}") from error
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """The lines of a label file.
-
-    Raises:
-        SourceError: it cannot be read, is empty, or two labels are the same.
-    """
-    try:
-        labels = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"--labels {path} cannot be read as UTF-8 text: {error}") from error
-    if not labels:
-        raise SourceError(f"--labels {path} is empty: write one label a line")
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise SourceError(f"--labels {path} has {twice!r} twice: labels tell classes apart")
-    return labels
-
-
-def _parted(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
-    """The calibration images to fit to, and those held out."""
-    if images is None:
-        return None, None
-    chosen = images.sample(job.calibration_size or convergence.MOST)
-    if not job.recover and job.calibrator != calibrators.AUTO:
-        return chosen, None
-    if len(chosen) < FEWEST_TO_CHOOSE:
-        option = "--recover" if job.recover else "--calibrator auto"
-        raise ImageSetError(
-            f"{len(chosen)} calibration images of {images.root} are too few for {option}, which holds some out: "
-            f"give at least {FEWEST_TO_CHOOSE}"
-        )
-    count = min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
-    return chosen.first(len(chosen) - count), chosen.last(count)
-
-
-def _calibration_images(job: Job) -> ImageSet:
-    if job.calibration is not None:
-        return find_images(job.calibration)
-    if job.source.file is None and job.source.model == DEMO:
-        return find_images(calibration_data.CALIBRATION)
+def _image_sets(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
+    """Return all calibration and all validation images; None for those that are not needed."""
+    calibration, validation = image_folders(job.source, job)
     schemes = ", ".join(scheme.name for scheme in job.schemes if scheme.calibrates)
-    raise ImageSetError(
-        f"scheme {schemes} needs images like those {job.source.name} will see, the bundled ones serve the demo only: "
-        "pass --calibration DIR"
+    if schemes and calibration is None:
+        raise ImageSetError(
+            f"scheme {schemes} needs images like those {job.source.name} will see, the bundled ones serve the demo "
+            "only: pass --calibration DIR"
+        )
+    if job.validate and validation is None:
+        raise ImageSetError(
+            f"the drift of {job.source.name} is measured on images like those it will see: "
+            "pass --validation DIR, or --no-validate"
+        )
+    return (
+        find_images(calibration) if schemes and calibration else None,
+        find_images(validation) if job.validate and validation else None,
     )
 
 
-def _validation_images(job: Job) -> ImageSet:
-    if job.validation is not None:
-        return find_images(job.validation)
-    if job.source.file is None and job.source.model == DEMO:
-        return find_images(calibration_data.VALIDATION)
-    raise ImageSetError(
-        f"the drift of {job.source.name} is measured on images like those it will see: "
-        "pass --validation DIR, or --no-validate"
-    )
+def _held_out(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
+    """Part the calibration images into those to calibrate on and those held out."""
+    chosen = images and images.sample(job.calibration_size or convergence.MOST)
+    if chosen is None or not (job.recover or job.calibrator == calibrators.AUTO):
+        return chosen, None
+    return hold_out(chosen, "--recover" if job.recover else "--calibrator auto")
+
+
+def image_folders(source: ModelSource | None, given: Sources) -> tuple[Path | None, Path | None]:
+    """Return the calibration and the validation folder: those given, else the bundled ones for the demo, else None."""
+    is_demo = source is not None and source.file is None and source.model == DEMO
+    bundled = (calibration_data.CALIBRATION, calibration_data.VALIDATION) if is_demo else (None, None)
+    return given.calibration or bundled[0], given.validation or bundled[1]
+
+
+def manifest(*parts: ImageSet | None) -> str | None:
+    """Return one hash for the images of all parts of a set; None if there are none."""
+    given = [part for part in parts if part is not None]
+    if not given:
+        return None
+    return manifest_sha256(ImageSet(given[0].root, tuple(path for part in given for path in part.paths), None))

@@ -1,53 +1,105 @@
 """The whole journey, from a Keras network and two image folders to judged artifacts. Read this first.
 
-source --lower--> float .tflite --measure--> statistics --quantize--> model --package--> artifact
-                        |                                                                    |
-                        +----------- reference answers ----- compare, judge ---- answers ----+
+source --lower--> float .tflite --calibrate--> ranges, weights --quantize, correct--> model --package--> artifact
+                        |                                                                                   |
+                        +------------ reference predictions ---- compare, judge ---- predictions -----------+
+
+All schemes of a job share the first half, whose stages are cached; each goes through the second half by itself.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convert import building
-from convert.artifact import make_artifact
-from convert.building import Recipe
-from convert.cache.recall import StageCache
+import calibration_data
+from convert.audit.runtimes import refuse_newer
+from convert.cache.stage_cache import StageCache
+from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
 from convert.cache.store import open_cache
-from convert.errors import ConvertError
-from convert.job import Job, check
-from convert.preparation import Prepared, prepare
-from convert.quantization.evaluation import Score
-from convert.quantization.float_fallback import FloatFallback, search, segments
-from convert.quantization.quantize import head_begins
-from convert.quantization.schemes import SCHEMES
+from convert.drift.figures import Assessment, assess
+from convert.drift.models import open_model
+from convert.drift.predictions import Predictions, predict_all
+from convert.errors import ConvertError, SourceError
+from convert.images.conventions import input_spec
+from convert.images.dataset import find_images
+from convert.images.preprocessing_check import IMAGES
+from convert.job import Inputs, Job, check
+from convert.lowering.compared_images import images_to_compare
+from convert.lowering.float_model import FloatModel
+from convert.lowering.lower import LoweringRequest
+from convert.quantization import layer_comparison
+from convert.quantization.calibrate import Calibration, CalibrationOptions
+from convert.quantization.float_fallback import FloatFallback, find_fallbacks
+from convert.quantization.io_tensors import check_io_dtype
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.quantize_network import (
+    Recipe,
+    correct_head_bias,
+    matching_layers,
+    quantize_network,
+)
+from convert.quantization.schemes import SCHEMES, Scheme
 from convert.reporting import html
 from convert.reporting import outcome as report
+from convert.reporting.card import card_of
+from convert.reporting.files import SUFFIX, write_artifact
 from convert.reporting.outcome import FallbackRow, Outcome
 from convert.statistics.verdict import PASS
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from convert.tflite.graph import TfliteGraph
+from convert.tflite import artifact_writer
+from convert.tflite.artifact_writer import Package
+from convert.tflite.tensor_names import layer_name
+from edge_runtime.benchmark import measure as measure_speed
+
+TIMED_WARMUP, TIMED_RUNS = 2, 15
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all schemes of a job share.
+
+    Attributes:
+        job, inputs: what to convert.
+        network: in float.
+        float_layers: tensors whose operators `--keep-float` keeps in float.
+        calibration: what calibration gave; None if no scheme calibrates.
+        reference: predictions of the float network; None if drift is not measured.
+        timings_s: seconds of each stage.
+        scratch: a temporary folder.
+        cached: the stages whose results came from the cache.
+    """
+
+    job: Job
+    inputs: Inputs
+    network: FloatModel
+    float_layers: tuple[str, ...]
+    calibration: Calibration | None
+    reference: Predictions | None
+    timings_s: dict[str, float]
+    scratch: Path
+    cached: tuple[str, ...]
 
 
 def convert(job: Job, progress: Progress) -> list[Outcome]:
     """Convert a network with every scheme of the job, and judge the results.
 
     Raises:
-        EdgeError: a class of it; no artifact of an earlier run is lost, none is half-written.
+        EdgeError: something went wrong; no artifact of an earlier run is lost, none is half-written.
     """
     inputs = check(job)
     with _scratch_folder(job.output_dir) as scratch:
-        memory = StageCache(open_cache(progress.note) if job.use_cache else None, progress)
-        prepared = prepare(job, inputs, scratch, memory)
+        prepared = _prepare(job, inputs, scratch, progress)
         outcomes = []
         for scheme in job.schemes:
             progress.stage(f"quantizing: {scheme.name}")
-            float_layers = prepared.kept if scheme.keeps_layers else ()
-            outcome = make_artifact(prepared, Recipe(scheme, inputs.io[scheme.name], float_layers), progress)
+            float_layers = prepared.float_layers if scheme.keeps_layers else ()
+            outcome = _make_artifact(prepared, Recipe(scheme, inputs.io[scheme.name], float_layers), progress)
             recovered = _recover(prepared, outcome, progress) if job.recover else []
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         _write_pages(job, outcomes)
@@ -56,7 +108,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
 
 @contextmanager
 def _scratch_folder(output_dir: Path) -> Iterator[Path]:
-    """A folder beside the results, gone when the work is done, has failed or was interrupted."""
+    """Make a temporary folder beside the results; gone when the work is done, has failed or was interrupted."""
     with ExitStack() as stack:
         try:
             scratch = stack.enter_context(scratch_folder(output_dir))
@@ -65,45 +117,166 @@ def _scratch_folder(output_dir: Path) -> Iterator[Path]:
         yield scratch
 
 
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    """Put the seconds of a block into `timings`."""
+    start = time.perf_counter()
+    yield
+    timings[name] = round(time.perf_counter() - start, 3)
+
+
+def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prepared:
+    """Lower, calibrate and run the float network, or recall what these stages gave before."""
+    stages = StageCache(open_cache(progress.note) if job.use_cache else None, progress)
+    timings: dict[str, float] = {}
+    with _timed(timings, "lowering"):
+        network = _lower(job, inputs, scratch, stages)
+    name = job.source.name
+    for io in sorted(set(inputs.io.values())):
+        check_io_dtype(network.model, io, network.spec)
+    float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
+    images = inputs.validation or inputs.calibration
+    if images is not None and not job.source.is_ours:
+        stages.run(PreprocessingCheck(name, network, images.first(IMAGES)))
+    calibration = reference = None
+    with _timed(timings, "calibration"):
+        if inputs.calibration is not None:
+            options = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
+            calibration = stages.run(Calibrating(name, network, inputs.calibration, inputs.held_out, options))
+    with _timed(timings, "reference"):
+        if inputs.validation is not None:
+            reference = stages.run(FloatPredictions(name, network, inputs.validation, scratch))
+    recalled = tuple(stages.recalled)
+    return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled)
+
+
+def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
+    """Return what to lower, and a few images to compare the result with Keras on, the same for every scheme."""
+    images = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
+    return LoweringRequest(job.source, inputs.preprocessing, images_to_compare(images), scratch)
+
+
+def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
+    lowered = stages.run(Lowering(lowering_request(job, inputs, scratch)))
+    stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
+    labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
+    if len(labels) != lowered.classes:
+        raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
+    if inputs.validation is not None:
+        inputs.validation.class_indices(labels)
+    return FloatModel(lowered, input_spec(inputs.preprocessing, lowered.height, lowered.width), labels)
+
+
+def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
+    """Quantize as a recipe says, measure drift, judge it, and write artifact and report."""
+    spent = dict(prepared.timings_s)
+    calibration = prepared.calibration if recipe.scheme.calibrates else None
+    with _timed(spent, "quantization"):
+        quantized = _quantize(prepared, recipe)
+        package = _package(prepared, recipe, quantized)
+    with _timed(spent, "layers"):
+        layers = _compare_layers(prepared, recipe, quantized)
+    with _timed(spent, "drift"):
+        assessment = _assess(prepared, recipe, package, progress)
+    drift = None if assessment is None else assessment.drift
+    gate = None if assessment is None else assessment.gate
+    prepared.inputs.files.refuse_changes()
+    path, sha256 = write_artifact(prepared.job.output_dir, package, drift, gate)
+    outcome = Outcome(
+        recipe.scheme,
+        path,
+        path.stat().st_size,
+        sha256,
+        drift,
+        gate,
+        spent,
+        calibration=None if calibration is None else calibration.to_json(),
+        layers=[layer.to_json() for layer in layers],
+        float_layers=tuple(map(layer_name, recipe.float_layers)),
+        keras_sqnr_db=prepared.network.lowered.keras_sqnr_db,
+        latency_ms=_latency_ms(recipe.scheme, path),
+        compared=None if assessment is None else assessment.comparison,
+        cached=prepared.cached,
+    )
+    report.write_json(report.to_json(outcome), path)
+    return outcome
+
+
+def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
+    network, calibration = prepared.network, prepared.calibration
+    quantized = quantize_network(network, recipe, calibration)
+    if prepared.job.target_runtime is not None:
+        refuse_newer(quantized.model, prepared.job.target_runtime)
+    return correct_head_bias(quantized, network, recipe, calibration)
+
+
+def _package(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> Package:
+    """Add labels and card, as yet without a drift summary."""
+    build = prepared.job.recorded(prepared.inputs, recipe.io)
+    name, network = prepared.job.source.name, prepared.network
+    card = card_of(name, quantized, network, recipe, prepared.calibration, build)
+    return artifact_writer.package(quantized.model, network.labels, card)
+
+
+def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:
+    """Compare layer by layer, for schemes with integer activations whose kernels are fast enough."""
+    calibration, scheme = prepared.calibration, recipe.scheme
+    if calibration is None or not scheme.calibrates or scheme.slow_kernels:
+        return []
+    return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
+
+
+def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Assessment | None:
+    """Judge the artifact as it will be shipped, opened as a device opens it, against the float network.
+
+    Returns:
+        None if drift is not measured.
+    """
+    images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
+    if images is None or reference is None:
+        return None
+    few = images.first(scheme.validation_limit)
+    if len(few) < len(images):
+        progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
+    path = prepared.scratch / f"{scheme.name}{SUFFIX}"
+    artifact_writer.write(package, path)
+    with open_model(path) as candidate:
+        predictions = predict_all(candidate, few, progress, f"drift of {scheme.name}")
+    path.unlink()
+    return assess(reference.first(len(predictions.paths)), predictions, images, prepared.job.limits)
+
+
+def _latency_ms(scheme: Scheme, path: Path) -> float | None:
+    """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
+    if scheme.slow_kernels:
+        return None
+    speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
+    return round(speed.p50_ms, 3)
+
+
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
-    """Where int8 did not pass: the artifact with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == PASS:
+    """If int8 did not pass, make the artifact with the fewest layers in float that does, or the best there is."""
+    if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
     progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
-    io = prepared.inputs.io["int8"]
-    all_int8, *fallbacks = _fallbacks(prepared, io, progress)
-    steps = [_fallback_row(all_int8, outcome)]
+    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.inputs.io[outcome.scheme.name]
+    assert prepared.calibration is not None
+    all_int8, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
+    rows = [_fallback_row(all_int8, outcome)]
     recovered = outcome
-    for fallback in fallbacks:
-        recovered = make_artifact(prepared, Recipe(SCHEMES["mixed"], io, fallback.outputs), progress)
-        steps.append(_fallback_row(fallback, recovered))
+    for fallback in alternatives:
+        recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress)
+        rows.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
-        progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {steps[-1].verdict}")
-        if steps[-1].verdict == PASS:
+        progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")
+        if rows[-1].verdict == PASS:
             break
     if recovered is outcome:
         progress.note("no run of layers in float does better than int8")
         return []
-    recovered = replace(recovered, recovery=steps)
+    recovered = replace(recovered, recovery=rows)
     report.write_json(report.to_json(recovered), recovered.path)
     return [recovered]
-
-
-def _fallbacks(prepared: Prepared, io: str, progress: Progress) -> list[FloatFallback]:
-    """No layer in float, and what the search found, fewest layers first."""
-    calibration = prepared.calibration
-    assert calibration is not None
-    assert calibration.evaluator is not None
-    evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
-
-    def evaluate(float_layers: Sequence[str]) -> Score:
-        return evaluator.score(
-            building.apply(prepared.network, Recipe(SCHEMES["mixed"], io, tuple(float_layers)), calibration)
-        )
-
-    none = FloatFallback((), 0, evaluate(()))
-    found = search(segments(graph, head_begins(graph)), evaluate, progress)
-    return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
 
 
 def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
@@ -120,7 +293,7 @@ def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
 
 
 def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
-    """A page beside each artifact; each has the figures of the other schemes, too."""
+    """Write a page beside each artifact, with the figures of the other schemes, too."""
     reports = [report.to_json(outcome) for outcome in outcomes]
     for value, outcome in zip(reports, outcomes, strict=True):
         others = [other for other in reports if other is not value]

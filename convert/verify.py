@@ -1,4 +1,4 @@
-"""Is an artifact what its card says, are its inputs still what they were, and do they give it again, byte for byte?"""
+"""Check whether an artifact is what its card says, its inputs are unchanged, and they give it again, byte for byte."""
 
 from __future__ import annotations
 
@@ -6,65 +6,32 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import calibration_data
-from convert import provenance
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
-from convert.job import Job, read_labels
-from convert.keras_models import sources
-from convert.keras_models.sources import DEMO, ModelSource
+from convert.images.labels import read_labels
+from convert.job import Job, Sources, image_folders, manifest
+from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
 from convert.pipeline import convert
 from convert.quantization import convergence
-from convert.quantization.schemes import SCHEMES
-from convert.statistics.verdict import Limits
-from convert.system.machine import machine
+from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from edge_runtime import InputSpec
+from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
 from edge_runtime.hashing import file_sha256
 
 SAME, CHANGED, NOT_GIVEN, NOT_RECORDED = "same", "changed", "not given", "not recorded"
-DISTRIBUTIONS = {"tensorflow": ("tensorflow", "tensorflow-cpu")}
-"""Package of a card -> the distributions that may contain it, where it is not the one of the same name."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What an artifact is said to be made from; None for what was not given.
-
-    Attributes:
-        network: where the network comes from.
-        preprocessing: convention or file.
-        labels: text file.
-        calibration, validation: image folders.
-    """
-
-    network: ModelSource | None = None
-    preprocessing: str | None = None
-    labels: Path | None = None
-    calibration: Path | None = None
-    validation: Path | None = None
-
-    @property
-    def is_demo(self) -> bool:
-        """Whether the bundled images stand in for folders that were not given."""
-        return self.network is not None and self.network.file is None and self.network.model == DEMO
-
-    @property
-    def any_given(self) -> bool:
-        """Whether there is anything to compare beside the file itself."""
-        return any(value is not None for value in vars(self).values())
+TENSORFLOW = ("tensorflow", "tensorflow-cpu")
+"""Two distributions of the same package; a card calls both by the first name."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of an artifact: what its card says of it, and what is there now; None where one does not know."""
+    """One input of an artifact: what its card recorded, and what was found now; None if that is unknown."""
 
     name: str
     recorded: str | None
@@ -72,7 +39,7 @@ class Input:
 
     @property
     def state(self) -> str:
-        """`SAME`, `CHANGED`, or why that cannot be said."""
+        """Return `SAME`, `CHANGED`, or why neither can be said."""
         if self.found is None:
             return NOT_GIVEN
         if self.recorded is None:
@@ -82,13 +49,13 @@ class Input:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found out.
+    """What was found.
 
     Attributes:
-        artifact: whose checksums hold.
-        inputs: compared one by one; empty where nothing was given to compare with.
-        differences: parts of the rebuilt file that are not those of the artifact; None where it was not built again.
-        identical: whether the rebuilt file is the same, byte for byte; None where it was not built again.
+        artifact: its checksums hold.
+        inputs: compared one by one; empty if nothing was given to compare with.
+        differences: parts in which the rebuilt file differs from the artifact; None if it was not built again.
+        identical: whether the rebuilt file is the same, byte for byte; None if it was not built again.
     """
 
     artifact: Artifact
@@ -98,16 +65,16 @@ class Verification:
 
     @property
     def changed(self) -> list[str]:
-        """Names of the inputs that are no longer what they were."""
+        """Return the names of the inputs that have changed."""
         return [each.name for each in self.inputs if each.state == CHANGED]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against the artifact."""
+        """Return whether no input and no byte differs."""
         return not self.changed and self.identical is not False
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return everything as JSON values."""
         return {
             "artifact": str(self.artifact.path),
             "sha256": {**self.artifact.card.sha256, "file": file_sha256(self.artifact.path)},
@@ -119,12 +86,13 @@ class Verification:
         }
 
 
-def verify(path: Path, given: Sources, progress: Progress) -> Verification:
-    """Check an artifact's hashes, compare its inputs with what its card recorded, and build it again if none changed.
+def verify(path: Path, network: ModelSource | None, given: Sources, progress: Progress) -> Verification:
+    """Check an artifact's checksums, compare its inputs with its card, and build it again if none has changed.
 
     Args:
         path: of the artifact.
-        given: what it is said to be made from. Without a network, it is not built again.
+        network: what it is said to be made from; without it, the artifact is not built again.
+        given: what else it is said to be made from; what is not given is not compared.
         progress: told of each stage.
 
     Raises:
@@ -133,55 +101,25 @@ def verify(path: Path, given: Sources, progress: Progress) -> Verification:
         ConvertError: a source cannot be used.
     """
     artifact = open_artifact(path)
-    if not given.any_given:
+    if network is None and given == Sources():
         return Verification(artifact, [])
     if "build" not in artifact.card.source:
         raise SourceError(
             f"the card of {path} does not say how it was made, as those of earlier versions: convert it again"
         )
     progress.stage("comparing inputs")
-    compared = Verification(artifact, list(_inputs(artifact, given)))
-    if compared.changed or given.network is None:
+    compared = Verification(artifact, list(_inputs(artifact.card, network, given)))
+    if compared.changed or network is None:
         return compared
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        outcomes = convert(job(artifact, given, scratch), progress)
+        outcomes = convert(Job.from_card(artifact.card, network, given, scratch), progress)
         rebuilt = next(outcome.path for outcome in outcomes if outcome.scheme.name == artifact.card.scheme)
         identical = rebuilt.read_bytes() == path.read_bytes()
         return replace(compared, identical=identical, differences=differences(artifact, open_artifact(rebuilt)))
 
 
-def job(artifact: Artifact, given: Sources, output_dir: Path) -> Job:
-    """The conversion that an artifact came from, out of what is given and what its card recorded."""
-    card, build = artifact.card, artifact.card.source["build"]
-    network = given.network
-    assert network is not None
-    return Job(
-        source=replace(
-            network,
-            classes=network.classes or (build["classes"] if network.weights is not None else None),
-            input_size=network.input_size or build["input_size"],
-        ),
-        schemes=(SCHEMES["int8" if build["recover"] else card.scheme],),
-        preprocessing=given.preprocessing,
-        labels=given.labels,
-        calibration=given.calibration,
-        calibration_size=build["calibration_size"],
-        calibrator=build["calibrator"],
-        keep_float=build["keep_float"] if SCHEMES[card.scheme].keeps_layers else None,
-        recover=build["recover"],
-        validation=given.validation,
-        validation_size=build["validation_size"],
-        io=build["io"],
-        output_dir=output_dir,
-        limits=Limits(**build["limits"]),
-        validate=build["validation_manifest_sha256"] is not None,
-        thumbnails=False,
-        use_cache=False,  # what is recalled proves nothing
-    )
-
-
 def differences(ours: Artifact, theirs: Artifact) -> list[str]:
-    """Names of the parts and of the card's keys, as in "drift.sqnr_db", in which two artifacts differ."""
+    """Return the parts, and the keys of the card such as "drift.sqnr_db", in which two artifacts differ."""
     parts = [part for part in ("flatbuffer", "labels") if ours.card.sha256[part] != theirs.card.sha256[part]]
     return parts + [f"card: {key}" for key in _differing(_facts(ours), _facts(theirs)) if not key.startswith("sha256")]
 
@@ -200,40 +138,42 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any], above: str = "") ->
             yield f"{above}{key}"
 
 
-def _inputs(artifact: Artifact, given: Sources) -> Iterator[Input]:
-    """One for each input that the card knows, and that decides about a byte of the artifact."""
-    card, build = artifact.card, artifact.card.source["build"]
-    network = given.network
-    yield Input("weights", _short(card.source.get("weights_sha256")), _short(_weights(network)))
+def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator[Input]:
+    """Yield each input that the card knows and that decides about a byte of the artifact."""
+    build = card.source["build"]
+    yield _hash("weights", card.source.get("weights_sha256"), _weights(network))
     yield Input("name", card.name, None if network is None else network.name)
     for name in ("classes", "input_size"):
         if network is not None and getattr(network, name) is not None:
             yield Input(name.replace("_", " "), str(build[name]), str(getattr(network, name)))
-    yield _preprocessing(artifact, given)
-    yield Input("labels", _short(card.sha256["labels"]), _short(_labels(given.labels)))
-    if build["calibration_manifest_sha256"] is not None:
-        yield Input("calibration", _short(build["calibration_manifest_sha256"]), _short(_calibration(build, given)))
-    if build["validation_manifest_sha256"] is not None:
-        yield Input("validation", _short(build["validation_manifest_sha256"]), _short(_validation(build, given)))
+    yield _preprocessing(card, network, given)
+    yield _hash("labels", card.sha256["labels"], _labels(given.labels))
+    sizes = (build["calibration_size"] or convergence.MOST, build["validation_size"])
+    for name, folder, size in zip(("calibration", "validation"), image_folders(network, given), sizes, strict=True):
+        recorded = build[f"{name}_manifest_sha256"]
+        if recorded is not None:
+            yield _hash(name, recorded, None if folder is None else manifest(find_images(folder).sample(size)))
     for key, value in machine().items():
         yield Input(key.replace("_", " "), _text(build["machine"].get(key)), _text(value))
-    for package, version in card.versions.items():
-        yield Input(package, version, _installed(package))
+    for package, recorded in card.versions.items():
+        distributions = TENSORFLOW if package == TENSORFLOW[0] else (package,)
+        found = next(filter(None, map(version, distributions)), "not installed")
+        yield Input(package, recorded, found)
 
 
 def _weights(network: ModelSource | None) -> str | None:
-    """Of the demo or of a file; the weights that Keras downloads are compared when they are built from."""
+    """Hash the weights of the demo or of a file; those that Keras downloads are compared when they are built from."""
     if network is None:
         return None
     network.check()
-    path = network.file or (sources.DEMO_WEIGHTS if network.model == DEMO else None)
+    path = network.file or (DEMO_WEIGHTS if network.model == DEMO else None)
     return None if path is None else file_sha256(path)
 
 
-def _preprocessing(artifact: Artifact, given: Sources) -> Input:
-    """What differs of it, or its size where nothing does."""
-    ours = given.network is not None and given.network.is_ours
-    named, spec = given.preprocessing or ("tf" if ours else None), artifact.card.preprocessing
+def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> Input:
+    """Return the parts of the preprocessing that differ, or the size if none does."""
+    ours = network is not None and network.is_ours
+    named, spec = given.preprocessing or ("tf" if ours else None), card.preprocessing
     recorded = _complete(spec)
     if named is None:
         return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
@@ -243,8 +183,16 @@ def _preprocessing(artifact: Artifact, given: Sources) -> Input:
 
 
 def _complete(spec: InputSpec) -> dict[str, Any]:
-    """A specification with the key that a card leaves out where it says nothing new."""
+    """Return a specification with the key that a card leaves out if it has its default."""
     return {**spec.to_json(), "decode": spec.decode}
+
+
+def _spec(value: dict[str, Any], keys: list[str]) -> str:
+    return ", ".join(f"{key} {_triple(value[key])}" for key in keys)
+
+
+def _triple(value: Any) -> str:
+    return " ".join(map(str, dict.fromkeys(value))) if isinstance(value, list) else str(value)
 
 
 def _labels(path: Path | None) -> str | None:
@@ -253,37 +201,9 @@ def _labels(path: Path | None) -> str | None:
     return hashlib.sha256("".join(f"{label}\n" for label in read_labels(path)).encode()).hexdigest()
 
 
-def _calibration(build: dict[str, Any], given: Sources) -> str | None:
-    folder = given.calibration or (calibration_data.CALIBRATION if given.is_demo else None)
-    size = build["calibration_size"] or convergence.MOST
-    return None if folder is None else provenance.manifest(find_images(folder).sample(size))
-
-
-def _validation(build: dict[str, Any], given: Sources) -> str | None:
-    folder = given.validation or (calibration_data.VALIDATION if given.is_demo else None)
-    return None if folder is None else provenance.manifest(find_images(folder).sample(build["validation_size"]))
-
-
-def _installed(package: str) -> str:
-    for distribution in DISTRIBUTIONS.get(package, (package,)):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return "not installed"
-
-
-def _spec(value: dict[str, Any], keys: list[str]) -> str:
-    """Some of a specification, on a line."""
-    return ", ".join(f"{key} {_triple(value[key])}" for key in keys)
-
-
-def _triple(value: Any) -> str:
-    return " ".join(map(str, dict.fromkeys(value))) if isinstance(value, list) else str(value)
-
-
-def _short(sha256: str | None) -> str | None:
-    return None if sha256 is None else sha256[:16]
+def _hash(name: str, recorded: str | None, found: str | None) -> Input:
+    """Return an input that is compared by hash, of which the first digits are shown."""
+    return Input(name, recorded and recorded[:16], found and found[:16])
 
 
 def _text(value: object) -> str | None:

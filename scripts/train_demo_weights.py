@@ -46,6 +46,7 @@ def main(
     checkpoint: Path,
     output: Path,
 ) -> None:
+    """Train, store the weights and print their accuracy."""
     keras.utils.set_random_seed(1)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     train_images, train_labels = read_split(dataset, "train")
@@ -73,7 +74,7 @@ def main(
 
 
 def upscale(images: Array, size: int) -> Array:
-    """Grey uint8 (N, 28, 28) -> float32 (N, size, size, 3) in [-1, 1], bilinear with half-pixel centres."""
+    """Upscale grey uint8 (N, 28, 28) to float32 (N, size, size, 3) in [-1, 1], bilinear with half-pixel centres."""
     position = np.clip((np.arange(size) + 0.5) * images.shape[1] / size - 0.5, 0, images.shape[1] - 1)
     below = np.minimum(position.astype(int), images.shape[1] - 2)
     weights = np.zeros((size, images.shape[1]), np.float32)
@@ -84,7 +85,7 @@ def upscale(images: Array, size: int) -> Array:
 
 
 class Batches(keras.utils.PyDataset):
-    """The images in order, as they are."""
+    """Batches of the images in order."""
 
     def __init__(self, images: Array, labels: Array, size: int, batch_size: int) -> None:
         super().__init__(workers=1)
@@ -99,7 +100,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class ShuffledBatches(Batches):
-    """Images in random order, none repeated until all were seen."""
+    """Batches of images in random order, none repeated until all were seen."""
 
     def __init__(self, images: Array, labels: Array, size: int, batch_size: int, steps: int) -> None:
         super().__init__(images, labels, size, batch_size)
@@ -119,7 +120,7 @@ class ShuffledBatches(Batches):
 
 
 def prepare(model: Any, start: Path | None) -> None:
-    """Random kernels, frozen; quiet residual branches, or what an earlier run learned."""
+    """Set and freeze random kernels; start from quiet residual branches, or from the weights of an earlier run."""
     set_random_kernels(model)
     for name in unit_names(model):
         model.get_layer(f"{name}_conv").trainable = False
@@ -133,7 +134,7 @@ def prepare(model: Any, start: Path | None) -> None:
 
 
 def with_normalized_features(model: Any, sample: Batches | None) -> Any:
-    """`model` with a non-affine batch-normalization before its dense layer.
+    """Return `model` with a non-affine batch-normalization before its dense layer.
 
     With a `sample`, the normalization starts at the statistics of its images and the dense layer is
     changed to undo it: the function of `model` stays what it was.
@@ -172,7 +173,7 @@ def save(model: Any, output: Path) -> None:
 
 
 def evaluate(size: int, weights: Path, images: Array, labels: Array) -> None:
-    """Top-1 in float32 of what was stored, on the first 2,000 test images."""
+    """Print the top-1 accuracy, in float32, of the stored weights on the first 2,000 test images."""
     keras.mixed_precision.set_global_policy("float32")
     model = inception_resnet_v2((size, size, 3), CLASSES)
     set_random_kernels(model)

@@ -1,6 +1,6 @@
-"""What decides the result of a conversion besides its inputs: code, versions, processor, settings.
+"""What decides the result of a conversion beside its inputs: code, versions, processor and settings.
 
-Read without importing any of it, in milliseconds; two equal fingerprints stand for equal results, bit for bit.
+Nothing of it is imported, so that this takes milliseconds. Equal fingerprints stand for equal results, bit for bit.
 """
 
 from __future__ import annotations
@@ -8,18 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from convert.system.machine import machine
+from convert.system.machine import COMPUTING, machine, versions
 from edge_runtime.hashing import file_sha256
-
-PACKAGES = (
-    *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "litert-quantizer", "ai-edge-litert"),
-    *("flatbuffers", "ml-dtypes", "numpy", "scipy", "pillow"),
-)
-"""Distributions whose code computes something of an artifact; those that are not installed count as None."""
 
 OURS = ("convert", "edge_runtime")
 SETTINGS = (
@@ -30,10 +23,10 @@ SETTINGS = (
 
 
 def fingerprint() -> dict[str, Any]:
-    """All of it, as JSON values."""
+    """Return everything that decides about a result, as JSON values."""
     return {
         "python": sys.version,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": versions(COMPUTING),
         "irv2-edge": own_code(Path(__file__).parents[2]),
         "machine": machine(),
         "settings": {name: os.environ.get(name) for name in SETTINGS},
@@ -42,7 +35,7 @@ def fingerprint() -> dict[str, Any]:
 
 
 def own_code(root: Path) -> str:
-    """One hash for every file of our own packages below `root`: a version says nothing of an edit."""
+    """Hash every file of our own packages below `root`: a version says nothing about an edit."""
     digest = hashlib.sha256()
     for package in OURS:
         for path in sorted((root / package).rglob("*")):
@@ -51,14 +44,7 @@ def own_code(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _keras_settings() -> str | None:
-    """The file in which Keras looks up its backend and its default type."""
+    """Read the file in which Keras looks up its backend and its default type."""
     path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "keras.json"
     return path.read_text(errors="replace") if path.is_file() else None

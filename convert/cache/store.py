@@ -1,22 +1,20 @@
-"""A content-addressed store of slow intermediate results, in one folder of the user's.
+"""A store of slow intermediate results, found by what they depend on, in a folder of the user's.
 
-An entry is one file. Its first line has the checksum of the second, which is a JSON header with the size and the
-checksum of each part that follows. It gets its name by being renamed, so that it is there whole or not at all,
-whoever writes at the same time; one that is being read may be removed, since the system keeps what is open. Nothing
-in it is believed before its checksum holds. A folder that cannot be used makes work slower, never wrong: it is
-mentioned once.
+An entry is a folder of plain files: `meta.json`, the parts of the result, and `SHA256SUMS` (as `sha256sum` reads it).
+It gets its name by being renamed, so that it exists whole or not at all even when several processes write it at the
+same time, and it loses its name before it is removed. Nothing in it is used before its checksums hold. A folder that
+cannot be used makes work slower, never wrong; it is mentioned once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +23,14 @@ from typing import Any, BinaryIO
 import platformdirs
 
 from convert.errors import ConvertError
-from convert.system.temporary import partial_file, sweep
+from convert.system.temporary import discard, scratch_folder, sweep
 
-FORMAT = "irv2-edge cache 1"
 FOLDER_VARIABLE, SIZE_VARIABLE = "IRV2_CACHE_DIR", "IRV2_CACHE_GB"
 DEFAULT_GB = 4.0
 SUFFIX = ".entry"
-
-LONGEST_HEADER = 2**24
+META, CHECKSUMS = "meta.json", "SHA256SUMS"
 DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError)
-"""What reading a damaged or foreign file raises."""
+"""What reading a damaged or foreign entry raises."""
 
 
 @dataclass(frozen=True)
@@ -53,42 +49,44 @@ class Key:
 
     @property
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of kind and fields, the same whatever the order of the fields."""
+        """Return the SHA-256 of kind and fields in hexadecimal, whatever the order of the fields."""
         text = json.dumps([self.kind, self.fields], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Description:
-    """What the head of an entry's file says.
+class Entry:
+    """A result as it was stored.
 
     Attributes:
-        kind, of: as of its key.
+        kind, of: see `Key`.
         made: when, in seconds since 1970.
         values: small results, as JSON values.
+        parts: large results by the name of their file.
     """
 
     kind: str
     of: str
     made: float
     values: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Entry(Description):
-    """An entry whose checksums hold: its small values, and its large parts by name."""
-
-    parts: dict[str, bytes]
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An entry as a listing shows it; `used` is when it was last read or written, in seconds since 1970."""
+    """An entry in a listing.
+
+    Attributes:
+        path: of its folder.
+        bytes: size of its files.
+        used: when it was last read or written, in seconds since 1970.
+        entry: what it is, without its parts; None if it is damaged.
+    """
 
     path: Path
     bytes: int
     used: float
-    description: Description | None
+    entry: Entry | None
 
 
 @dataclass
@@ -97,8 +95,8 @@ class Cache:
 
     Attributes:
         folder: where they are; made when the first is written.
-        limit: bytes that all of them may take; the least recently used ones go first.
-        note: told, once, why the folder is not used; and of every damaged entry.
+        limit: bytes that all of them may take together; the least recently used ones are removed first.
+        note: told, once, why the folder is not used; and about every damaged entry.
         usable: False after the folder could not be written to.
     """
 
@@ -108,101 +106,103 @@ class Cache:
     usable: bool = True
 
     def load(self, key: Key) -> Entry | None:
-        """The entry of a key, or None. A damaged one is removed, and mentioned."""
+        """Return the entry of a key, or None if there is none. A damaged one is removed, and mentioned."""
         path = self._path(key)
-        try:
-            file = path.open("rb")
-        except OSError:  # none there, or no way to it, which `store` will mention
+        if not os.path.lexists(path):
             return None
         try:
-            with file:
-                entry = _read(file, key)
+            with contextlib.ExitStack() as stack:  # what is open stays readable, whoever removes it meanwhile
+                names = sorted(os.listdir(path))
+                entry = _read({name: stack.enter_context((path / name).open("rb")) for name in names}, key)
         except DAMAGED as error:
-            self.note(f"cache: what was kept of the {key.kind} is damaged ({error}), it is made again")
-            self._remove(path)
+            if os.path.lexists(path):
+                self.note(f"cache: what was kept of the {key.kind} is damaged ({error}), it is made again")
+                self._discard(path)
             return None
         with contextlib.suppress(OSError):  # a folder that can be read only
             os.utime(path)
         return entry
 
     def store(self, key: Key, values: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
-        """Keep a result, if there is room for it; without room or rights the first failure is mentioned."""
+        """Keep a result if there is room for it. Without room or rights, the first failure is mentioned."""
         if not self.usable:
             return
-        description = Description(key.kind, key.of, time.time(), dict(values))
-        head = _head(key, description, parts)
-        size = len(head) + sum(map(len, parts.values()))
+        path, files = self._path(key), _files(key, values, parts)
+        size = sum(map(len, files.values()))
         if size > self.limit:
-            self.note(f"cache: the {key.kind} takes {size / 1e9:.1f} GB, more than all the cache may: it is not kept")
+            self.note(f"cache: the {key.kind} takes {size / 1e9:.1f} GB, more than the whole cache may: it is not kept")
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._evict(self.limit - size, spared=None)
-            self._write(self._path(key), head, parts)
-            self._evict(self.limit, spared=self._path(key))
+            self._evict(self.limit - size)
+            self._write(path, files)
+            self._evict(self.limit, spared=path)
         except OSError as error:
             self.usable = False
             self.note(f"cache: {self.folder} cannot be written to ({error.strerror or error}): going on without it")
 
     def entries(self) -> list[Listed]:
-        """All entries, the most recently used one first."""
-        return sorted(map(_listed, self._files()), key=lambda entry: entry.used, reverse=True)
+        """Return all entries, the most recently used one first."""
+        found: list[Listed] = []
+        with contextlib.suppress(OSError):
+            for path in self.folder.glob(f"*{SUFFIX}"):
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    found.append(_listed(path))
+        return sorted(found, key=lambda each: each.used, reverse=True)
 
     def clear(self) -> int:
-        """Remove all entries, and what killed writers left; how many entries there were.
+        """Remove all entries, and what killed writers left; return how many entries there were.
 
         Raises:
             ConvertError: one cannot be removed.
         """
-        files = list(self._files())
+        entries = self.entries()
         try:
-            for path in files:
-                path.unlink(missing_ok=True)
+            for entry in entries:
+                discard(entry.path)
             if self.folder.is_dir():
                 sweep(self.folder)
         except OSError as error:
             raise ConvertError(f"cache {self.folder} cannot be cleared: {error}; remove it by hand") from error
-        return len(files)
+        return len(entries)
 
     def _path(self, key: Key) -> Path:
         return self.folder / f"{key.kind.replace(' ', '-')}-{key.digest}{SUFFIX}"
 
-    def _files(self) -> Iterator[Path]:
-        with contextlib.suppress(OSError):
-            yield from self.folder.glob(f"*{SUFFIX}")
+    def _write(self, path: Path, files: Mapping[str, bytes]) -> None:
+        """Write an entry unless another process was quicker.
 
-    def _remove(self, path: Path) -> None:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-    def _write(self, path: Path, head: bytes, parts: Mapping[str, bytes]) -> None:
-        """Beside its place, then renamed.
-
-        It is not flushed to the disk: what a power failure leaves has no right checksum, and is made again.
+        It is not flushed to the disk: the checksums of what a power failure leaves do not hold.
         """
-        with partial_file(path) as (partial, _):
-            with partial.open("wb") as file:
-                for data in (head, *parts.values()):
-                    file.write(data)
-            partial.replace(path)
+        with scratch_folder(self.folder) as scratch:
+            for name, data in files.items():
+                (scratch / name).write_bytes(data)
+            try:
+                scratch.rename(path)
+            except OSError:
+                if not path.exists():
+                    raise
 
-    def _evict(self, limit: int, spared: Path | None) -> None:
-        """Remove the entries that were not used for longest, until the rest takes no more than `limit` bytes."""
-        aged = sorted((status.st_mtime, status.st_size, path) for path, status in _statuses(self._files()))
-        total = sum(size for _, size, _ in aged)
-        for _, size, path in aged:
-            if total <= limit:
-                return
-            if path != spared:
-                self._remove(path)
-                total -= size
+    def _evict(self, limit: int, spared: Path | None = None) -> None:
+        """Remove the least recently used entries until the others take no more than `limit` bytes."""
+        entries = self.entries()
+        total = sum(entry.bytes for entry in entries)
+        while total > limit and entries:
+            oldest = entries.pop()
+            if oldest.path != spared:
+                self._discard(oldest.path)
+                total -= oldest.bytes
+
+    def _discard(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            discard(path)
 
 
 def open_cache(note: Callable[[str], object]) -> Cache | None:
-    """The user's cache; None, and a note why, where there is no place for one.
+    """Return the user's cache; None, with a note why, if there is no place for one.
 
     Raises:
-        ConvertError: the variable that bounds it is no number.
+        ConvertError: the variable that bounds it is not a number.
     """
     folder = place()
     if folder is None:
@@ -212,22 +212,22 @@ def open_cache(note: Callable[[str], object]) -> Cache | None:
 
 
 def place() -> Path | None:
-    """The cache's folder, which need not exist; None where nobody's home is known."""
+    """Return the cache's folder, which need not exist; None if no home folder is known."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return Path(chosen).absolute()
     try:
         folder = platformdirs.user_cache_path("irv2-edge", appauthor=False)
-    except RuntimeError:  # no home: platformdirs raises, or gives a relative path
+    except RuntimeError:  # no home: platformdirs raises, or returns a relative path
         return None
     return folder if folder.is_absolute() else None
 
 
 def limit() -> int:
-    """Bytes that the cache may take.
+    """Return how many bytes the cache may take.
 
     Raises:
-        ConvertError: the variable is no number.
+        ConvertError: the variable is not a number.
     """
     text = os.environ.get(SIZE_VARIABLE) or str(DEFAULT_GB)
     try:
@@ -235,60 +235,56 @@ def limit() -> int:
     except ValueError:
         gigabytes = math.nan
     if not 0 <= gigabytes < math.inf:
-        raise ConvertError(f"{SIZE_VARIABLE}={text} is no number of gigabytes: set it to one, such as {DEFAULT_GB:g}")
+        raise ConvertError(
+            f"{SIZE_VARIABLE}={text} is not a number of gigabytes: set it to one, such as {DEFAULT_GB:g}"
+        )
     return int(gigabytes * 1e9)
 
 
-def _head(key: Key, description: Description, parts: Mapping[str, bytes]) -> bytes:
-    """The two lines that an entry's file begins with."""
-    sizes = [{"name": n, "bytes": len(part), "sha256": hashlib.sha256(part).hexdigest()} for n, part in parts.items()]
-    header = json.dumps({"key": key.digest, "parts": sizes, **vars(description)}).encode()
-    return f"{FORMAT} {hashlib.sha256(header).hexdigest()}\n".encode() + header + b"\n"
+def _files(key: Key, values: Mapping[str, Any], parts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of an entry: name -> content."""
+    meta = {"key": key.digest, "kind": key.kind, "of": key.of, "made": time.time(), "values": values}
+    files = {META: json.dumps(meta).encode(), **parts}
+    return {**files, CHECKSUMS: _checksums(files)}
 
 
-def _read_header(file: BinaryIO) -> dict[str, Any]:
-    """The header, whose checksum holds; ValueError where it does not."""
-    first, header = file.readline(len(FORMAT) + 70), file.readline(LONGEST_HEADER).removesuffix(b"\n")
-    if first != f"{FORMAT} {hashlib.sha256(header).hexdigest()}\n".encode():
-        raise ValueError("the checksum of its header does not hold")
-    return dict(json.loads(header))
+def _checksums(files: Mapping[str, bytes]) -> bytes:
+    with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
+        digests = pool.map(lambda name: hashlib.sha256(files[name]).hexdigest(), sorted(files))
+        return "".join(f"{digest}  {name}\n" for digest, name in zip(digests, sorted(files), strict=True)).encode()
 
 
-def _description(header: Mapping[str, Any]) -> Description:
-    return Description(header["kind"], header["of"], header["made"], header["values"])
-
-
-def _read(file: BinaryIO, key: Key) -> Entry:
-    """The whole entry of a key; ValueError where something in it is not as it was written."""
-    header = _read_header(file)
-    if header["key"] != key.digest:
+def _read(opened: Mapping[str, BinaryIO], key: Key) -> Entry:
+    """Read the entry of a key from its files; ValueError if anything is not as it was written."""
+    with ThreadPoolExecutor() as pool:
+        files = dict(zip(opened, pool.map(lambda file: file.read(), opened.values()), strict=True))
+    if files.pop(CHECKSUMS) != _checksums(files):
+        raise ValueError("its checksums do not hold")
+    meta = json.loads(files.pop(META))
+    if meta.pop("key") != key.digest:
         raise ValueError("it is the entry of another key")
-    names, sizes, checksums = ([part[each] for part in header["parts"]] for each in ("name", "bytes", "sha256"))
-    starts = list(itertools.accumulate(sizes, initial=file.tell()))
-    if os.fstat(file.fileno()).st_size != starts[-1]:
-        raise ValueError("it is longer or shorter than it was")
-    with ThreadPoolExecutor() as pool:  # reading and hashing do not hold Python's lock
-        data = list(pool.map(lambda *part: _read_part(file, *part), names, sizes, checksums, starts))
-    return Entry(**vars(_description(header)), parts=dict(zip(names, data, strict=True)))
-
-
-def _read_part(file: BinaryIO, name: str, size: int, sha256: str, start: int) -> bytes:
-    data = os.pread(file.fileno(), size, start)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"the checksum of its {name} does not hold")
-    return data
+    return Entry(**meta, parts=files)
 
 
 def _listed(path: Path) -> Listed:
-    description = None
-    with contextlib.suppress(*DAMAGED), path.open("rb") as file:
-        description = _description(_read_header(file))
-    status = next((status for _, status in _statuses([path])), None)
-    return Listed(path, status.st_size if status else 0, status.st_mtime if status else 0.0, description)
+    status = path.stat()
+    files = list(path.iterdir()) if path.is_dir() else [path]
+    entry = None
+    with contextlib.suppress(*DAMAGED):
+        meta = (path / META).read_bytes()
+        if f"{hashlib.sha256(meta).hexdigest()}  {META}\n".encode() in (path / CHECKSUMS).read_bytes():
+            entry = Entry(**{name: value for name, value in json.loads(meta).items() if name != "key"})
+    return Listed(path, sum(file.stat().st_size for file in files), status.st_mtime, entry)
 
 
-def _statuses(paths: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, os.stat_result]]:
-    """Of the files that are still there."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            yield path, path.stat()
+UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+def ago(moment: float) -> str:
+    """Return how long ago a moment (seconds since 1970) was, in the largest unit that fits."""
+    seconds = int(time.time() - moment)
+    for length, unit in UNITS:
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

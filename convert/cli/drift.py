@@ -10,7 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.cli.options import limit_options, limits, one_line_errors
+from convert.cli.errors import one_line_errors
+from convert.cli.options import limit_options
 from convert.cli.progress import TerminalProgress
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
@@ -18,7 +19,7 @@ from convert.drift.run import DriftRequest, DriftRun, run, save_reference
 from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
-from convert.job import read_labels
+from convert.images.labels import read_labels
 from convert.reporting import ci
 from convert.reporting.outcome import as_text, exit_code, print_blame, print_drift
 from convert.statistics.verdict import Limits
@@ -52,18 +53,11 @@ class GateGroup(click.Group):
 class VerdictOptions:
     """The options of how a run is judged and shown, which `gate` and `merge` have in common."""
 
-    max_drop: float
-    min_agreement: float
-    max_top5_drop: float
+    limits: Limits
     as_json: bool
     junit: Path | None
     html: Path | None
     no_thumbnails: bool
-
-    @property
-    def limits(self) -> Limits:
-        """Return the limits of the gate."""
-        return limits(self.max_drop, self.min_agreement, self.max_top5_drop)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Console scripts of the host side: they name the extra to install when it is missing, and import nothing before."""
+"""Console scripts of the host side. They import little, and name the extra to install if a package is missing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from convert.cli.interrupts import interruptible
 
 
 def convert() -> None:
-    """`irv2-convert`."""
+    """Run `irv2-convert`."""
     _run("convert.cli.convert", "convert", "irv2-convert", "convert")
 
 
 def drift() -> None:
-    """`irv2-drift`."""
+    """Run `irv2-drift`."""
     _run("convert.cli.drift", "drift", "irv2-drift", "drift")
 
 
 def inspect() -> None:
-    """`irv2-inspect`, in a process of its own: it is what one opens files from elsewhere with."""
+    """Run `irv2-inspect` in a process of its own, since it opens files from anywhere."""
     from convert.cli.sandbox import run_limited
 
     program = "irv2-inspect"
@@ -34,7 +34,7 @@ def _run(module: str, command: str, program: str, extra: str) -> None:
 
 
 def _load(module: str, command: str, program: str, extra: str) -> Callable[[], object]:
-    """Import a command; what is returned runs it."""
+    """Import a command, and return a function that runs it."""
     try:
         main = getattr(importlib.import_module(module), command)
     except ModuleNotFoundError as error:

@@ -15,7 +15,7 @@ from rich.table import Table
 from convert.audit import runtimes
 from convert.audit.findings import ERROR, NOTE, WARNING, Finding
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
-from convert.cli.options import one_line_errors
+from convert.cli.errors import one_line_errors
 
 NOT_MET = 3
 MOST_PLACES_SHOWN = 3

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM as an exception, so that nothing is left behind, and its end as one line and an exit code.
+"""Ctrl-C and SIGTERM as an exception, so that cleanup runs, and then as one line and an exit code.
 
-Python's own answer to SIGTERM skips every `finally`; its KeyboardInterrupt is caught by libraries on the way.
+By default SIGTERM ends Python without running any `finally`, and libraries catch KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal asks this process to end; `code` is the exit code by which a shell knows it: 130 or 143."""
+    """A signal that asks this process to end; `code` is the exit code that shells use for it: 130 or 143."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -25,13 +25,13 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible(program: str) -> Iterator[None]:
-    """Let a signal unwind the block as `Interrupted`, and end the process."""
+    """Raise `Interrupted` in the block when a signal comes, and then end the process with one line."""
     for number in SIGNALS:
         signal.signal(number, _raise)
     try:
         yield
     except Interrupted as interrupted:
-        for number in SIGNALS:  # a second Ctrl-C would make a traceback of what is left to do
+        for number in SIGNALS:  # a second Ctrl-C during shutdown would print a traceback
             signal.signal(number, signal.SIG_IGN)
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(interrupted.code)

@@ -1,118 +1,150 @@
-"""What the commands share: one line for an error, what is converted, and the limits of the gate."""
+"""Options that several commands share, each group handed to its command as one typed value."""
 
 from __future__ import annotations
 
 import functools
-import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import Field
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import click
 
-from convert.images.conventions import CONVENTIONS
+from convert.job import Sources
+from convert.keras_models.sources import DEMO, ModelSource
 from convert.statistics.verdict import Limits
-from edge_runtime import EdgeError
-from edge_runtime.console import printable
+from convert.system.option import Option, options_of
 
+Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
+TYPES: dict[object, click.ParamType[Any]] = {int: COUNT, Path: FILE, str: click.STRING}
 
 
-def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--debug`, and turn our errors into one line and exit code 1."""
+class CountOrAuto(click.ParamType["int | None"]):
+    """A positive number, or "auto" for None."""
 
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(command)
-    def wrapped(*args: Any, debug: bool, **options: Any) -> Any:
-        try:
-            return command(*args, **options)
-        except BrokenPipeError:  # whoever read our output has gone: click knows what to do
-            raise
-        except (EdgeError, OSError) as error:
-            if debug:
-                traceback.print_exc()
-            message = printable(" ".join(str(error).split()))
-            click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
-            sys.exit(1)
+    name = "count"
 
-    return wrapped
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the number, or None."""
+        return None if value == "auto" else COUNT.convert(value, param, ctx)
 
 
-def source_options(default_model: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What says which network is converted, and with which images."""
-    options = (
-        click.option(
-            "--model",
-            default=default_model,
-            show_default=default_model is not None,
-            metavar="demo|imagenet|PATH",
-            help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
-        ),
-        click.option("--weights", type=FILE, metavar="FILE", help="Weights of the article's network, with --classes."),
-        click.option("--classes", type=COUNT, help="Number of classes of --weights."),
-        click.option("--labels", type=FILE, metavar="FILE", help="Text file with one label a line."),
-        click.option(
-            "--input-size",
-            type=COUNT,
-            metavar="N",
-            help="Height and width in pixels, where the network leaves it open.",
-        ),
-        click.option(
-            "--preprocessing",
-            metavar="|".join([*CONVENTIONS, "FILE"]),
-            help="How images were prepared in training; needed for a model or weights of your own.",
-        ),
-        click.option("--calibration", type=FILE, metavar="DIR", help="Images to measure activations on."),
-        click.option(
-            "--validation",
-            type=FILE,
-            metavar="DIR",
-            help="Other images, to measure drift on; class folders give labels.",
-        ),
-    )
+COUNT_OR_AUTO = CountOrAuto()
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
+
+def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """Add options to a command; its help lists them in this order."""
+    for each in reversed(options):
+        command = each(command)
+    return command
+
+
+def network_options(default_model: str | None) -> Callable[[Command], Command]:
+    """Hand the network to a command as `network: ModelSource`, or None if there is no default and none is given."""
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapped(
+            *args: Any,
+            model: str | None,
+            weights: Path | None,
+            classes: int | None,
+            input_size: int | None,
+            **others: Any,
+        ) -> Any:
+            network = None
+            if model is not None or weights is not None:
+                network = ModelSource(model or DEMO, weights, classes, input_size)
+            elif classes is not None or input_size is not None:
+                alone = "--classes" if classes is not None else "--input-size"
+                raise click.UsageError(f"{alone} goes with --model or --weights")
+            return command(*args, network=network, **others)
+
+        return with_options(
+            wrapped,
+            [
+                click.option(
+                    "--model",
+                    default=default_model,
+                    show_default=default_model is not None,
+                    metavar="demo|imagenet|PATH",
+                    help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+                ),
+                click.option(
+                    "--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes."
+                ),
+                click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights."),
+                click.option(
+                    "--input-size",
+                    type=COUNT,
+                    metavar="N",
+                    help="Height and width in pixels, if the network is flexible.",
+                ),
+            ],
+        )
 
     return add
 
 
-def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--max-drop`, `--max-top5-drop` and `--min-agreement`."""
-    for option in (
-        click.option(
-            "--min-agreement",
-            type=click.FloatRange(0, 100),
-            default=100 * Limits.min_agreement,
-            show_default=True,
-            metavar="%",
-            help="Least top-1 agreement with the float network.",
-        ),
-        click.option(
-            "--max-top5-drop",
-            type=click.FloatRange(-100, 100),
-            default=Limits.max_top5_drop_pp,
-            show_default=True,
-            metavar="PP",
-            help="Most top-5 accuracy to lose, where there are more than 5 classes.",
-        ),
-        click.option(
-            "--max-drop",
-            type=click.FloatRange(-100, 100),
-            default=Limits.max_drop_pp,
-            show_default=True,
-            metavar="PP",
-            help="Most top-1 accuracy to lose, in percentage points.",
-        ),
-    ):
-        command = option(command)
-    return command
+def limit_options(command: Command) -> Command:
+    """Hand the limits of the drift check to a command as `limits: Limits`."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, max_drop: float, max_top5_drop: float, min_agreement: float, **others: Any) -> Any:
+        return command(*args, limits=Limits(max_drop, min_agreement / 100, max_top5_drop), **others)
+
+    def limit(name: str, lowest: float, default: float, metavar: str, help: str) -> Callable[[Command], Command]:
+        kind = click.FloatRange(lowest, 100)
+        return click.option(name, type=kind, default=default, show_default=True, metavar=metavar, help=help)
+
+    top5 = "Largest drop of top-5 accuracy, if there are more than 5 classes."
+    return with_options(
+        wrapped,
+        [
+            limit(
+                "--max-drop", -100, Limits.max_drop_pp, "PP", "Largest drop of top-1 accuracy, in percentage points."
+            ),
+            limit("--max-top5-drop", -100, Limits.max_top5_drop_pp, "PP", top5),
+            limit(
+                "--min-agreement", 0, 100 * Limits.min_agreement, "%", "Least top-1 agreement with the float network."
+            ),
+        ],
+    )
 
 
-def limits(max_drop: float, min_agreement: float, max_top5_drop: float = Limits.max_top5_drop_pp) -> Limits:
-    """The limits as the options give them."""
-    return Limits(max_drop, min_agreement / 100, max_top5_drop)
+def field_options(kind: type[Sources]) -> Callable[[Command], Command]:
+    """Hand the options of `Job`, or of its `Sources` alone, to a command by the names of their fields."""
+    hints = get_type_hints(kind)
+
+    def add(command: Command) -> Command:
+        listed = options_of(kind).items()
+        return with_options(command, [_click_option(field, hints[field.name], option) for field, option in listed])
+
+    return add
+
+
+def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[Command], Command]:
+    """Return the option of a field, given its type; a flag turns a Boolean field into the opposite of its default."""
+    dashed = field.name.replace("_", "-")
+    if hint is bool:
+        name = option.name or (f"no-{dashed}" if field.default else dashed)
+        return click.option(
+            f"--{name}",
+            field.name,
+            is_flag=True,
+            help=option.help,
+            callback=lambda _, __, given: given != field.default,
+        )
+    plain = next(each for each in get_args(hint) or (hint,) if each is not NoneType)
+    return click.option(
+        f"--{option.name or dashed}",
+        field.name,
+        type=click.Choice(option.choices) if option.choices else COUNT_OR_AUTO if option.auto else TYPES[plain],
+        default=str(field.default) if option.auto else field.default,
+        show_default=field.default is not None,
+        metavar=option.metavar,
+        help=option.help,
+    )

@@ -1,4 +1,4 @@
-"""Progress bars for people; plain lines where standard error is no terminal."""
+"""Progress bars for people; plain lines if standard error is not a terminal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TerminalProgress:
         self._bars.stop()
 
     def stage(self, name: str) -> None:
-        """A stage of unknown length begins."""
+        """Show a stage of unknown length; see `Progress`."""
         self._begin(name, None)
 
     def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
@@ -66,7 +66,7 @@ class TerminalProgress:
             self._bars.advance(task)
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays; see `Progress`."""
         self._console.print(escape(printable(text)), highlight=False, soft_wrap=True)
 
     def _begin(self, name: str, total: int | None) -> TaskID:
@@ -79,8 +79,9 @@ class TerminalProgress:
 
 
 class RateColumn(ProgressColumn):
-    """Images a second."""
+    """Column of images per second."""
 
     def render(self, task: Task) -> Text:
+        """Return the rate of a task of known length."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f}/s" if speed and task.total else "")

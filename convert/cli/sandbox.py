@@ -1,7 +1,7 @@
-"""Runs a command in a process of its own, under limits, because it reads files from anywhere.
+"""Run a command in a child process with limits on time and memory, because it reads files from anywhere.
 
-Forked while nothing but the standard library is loaded; should the file kill its reader, or make it run or grow without
-end, what is left is one line and an exit code.
+The child is forked while nothing but the standard library is loaded. If the file crashes its reader, or makes it run or
+grow without end, the user sees one line and an exit code.
 """
 
 from __future__ import annotations
@@ -17,32 +17,34 @@ from typing import NoReturn
 STATM = Path("/proc/self/statm")
 SPARE_BYTES = 2**30
 BYTES_A_BYTE = 8
-"""Memory to read a file with: copies of it, weights as floats, and objects."""
+"""Memory per byte of the file: copies of it, weights as floats, and objects."""
 
 SPARE_SECONDS = 10
 SECONDS_A_MEGABYTE = 1
-ERROR = 1
 STOPPED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-"""Signals that somebody sends, and that say nothing about the file."""
+"""Signals that people send, which say nothing about the file."""
 
 
 def run_limited(program: str, load: Callable[[], Callable[[], object]], arguments: Sequence[str]) -> int:
-    """Exit code of a command that ran in a child process.
+    """Run a command in a child process, and return its exit code.
 
     Args:
         program: its name, for messages.
-        load: imports what it needs, unlimited, and returns what runs it, limited.
-        arguments: of the command line; limits grow with the largest file among them.
+        load: imports what the command needs, without limits, and returns the function that runs it within them.
+        arguments: of the command line; the limits grow with the largest file among them.
     """
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        _run_here(program, load(), largest_file(arguments))
-    return _explained(program, _wait(child))
+        _run_in_child(program, load(), largest_file(arguments))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code >= 0 else _explain(program, signal.Signals(-code))
 
 
 def limit(file_bytes: int) -> None:
-    """Limit this process, from now on, to the time and memory that a file of so many bytes may take to be read."""
+    """Limit this process, from now on, to the time and memory that reading a file of this size may take."""
     _lower(resource.RLIMIT_AS, _address_space() + SPARE_BYTES + BYTES_A_BYTE * file_bytes)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = SPARE_SECONDS + SECONDS_A_MEGABYTE * file_bytes // 10**6
@@ -51,11 +53,11 @@ def limit(file_bytes: int) -> None:
 
 
 def largest_file(arguments: Sequence[str]) -> int:
-    """Bytes of the largest file among the arguments; 0 where none is one."""
+    """Return the size in bytes of the largest file among the arguments; 0 if none is a file."""
     return max((os.path.getsize(name) for name in arguments if os.path.isfile(name)), default=0)
 
 
-def _run_here(program: str, run: Callable[[], object], file_bytes: int) -> NoReturn:
+def _run_in_child(program: str, run: Callable[[], object], file_bytes: int) -> NoReturn:
     limit(file_bytes)
     try:
         run()
@@ -72,22 +74,12 @@ def _lower(which: int, wanted: int) -> None:
 
 
 def _address_space() -> int:
-    """Bytes of address space that this process has taken; see proc(5)."""
+    """Return the bytes of address space that this process has taken; see proc(5)."""
     return int(STATM.read_text().split()[0]) * resource.getpagesize()
 
 
-def _wait(child: int) -> int:
-    """The child's exit code, or minus the signal that killed it; a signal to stop is for the child to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _explained(program: str, code: int) -> int:
-    """The exit code for a user, after a line about the file if it ended the child."""
-    if code >= 0:
-        return code
-    killer = signal.Signals(-code)
+def _explain(program: str, killer: signal.Signals) -> int:
+    """Return the exit code for a child that a signal ended, after a line about the file if that is to blame."""
     if killer in STOPPED:
         return 128 + killer
     reason = "takes too long to read" if killer == signal.SIGXCPU else f"ended the process that read it ({killer.name})"
@@ -97,4 +89,4 @@ def _explained(program: str, code: int) -> int:
 def _complain(program: str, what: str) -> int:
     advice = "it is damaged or made to do harm; get it again, from a source you trust"
     print(f"{program}: error: the file {what}: {advice}", file=sys.stderr)
-    return ERROR
+    return 1

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convert.cli.options import FILE, one_line_errors, source_options
-from convert.keras_models.sources import DEMO, ModelSource
+from convert.cli.errors import one_line_errors
+from convert.cli.options import FILE, field_options, network_options
+from convert.job import Sources
+from convert.keras_models.sources import ModelSource
 from convert.reporting.outcome import as_text
 from edge_runtime.console import printable
 
 if TYPE_CHECKING:  # it imports the whole pipeline
-    from convert.verify import Sources, Verification
+    from convert.verify import Verification
 
 DIFFERS = 3
 STYLES = {"same": "green", "changed": "bold red", "not given": "dim", "not recorded": "yellow"}
@@ -25,13 +27,14 @@ STYLES = {"same": "green", "changed": "bold red", "not given": "dim", "not recor
 
 @click.command()
 @click.argument("artifact", type=FILE)
-@source_options(default_model=None)
+@network_options(default_model=None)
+@field_options(Sources)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @one_line_errors
-def verify(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Check the hashes of ARTIFACT; with its sources, say which of them changed, or whether they give it again.
+def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources: Any) -> None:
+    """Check the checksums of ARTIFACT; given its sources, show which have changed, or build it again and compare.
 
-    All that its card recorded (calibrator, sizes, limits) is done as it was then.
+    What its card records (calibrator, sizes, limits) is taken from there.
 
     Exit code: 0 nothing differs, 1 an error or a damaged file, 2 wrong usage, 3 an input or a byte differs.
     """
@@ -39,7 +42,7 @@ def verify(artifact: Path, as_json: bool, **options: Any) -> None:
     from convert.verify import verify as run
 
     with TerminalProgress(Console(stderr=True)) as progress:
-        found = run(artifact, _sources(options), progress)
+        found = run(artifact, network, Sources(**sources), progress)
     if as_json:
         click.echo(as_text(found.to_json()))
     else:
@@ -47,20 +50,8 @@ def verify(artifact: Path, as_json: bool, **options: Any) -> None:
     sys.exit(0 if found.holds else DIFFERS)
 
 
-def _sources(options: dict[str, Any]) -> Sources:
-    from convert.verify import Sources
-
-    network = None
-    alone = next((name for name in ("classes", "input_size") if options[name] is not None), None)
-    if alone is not None and options["model"] is None and options["weights"] is None:
-        raise click.UsageError(f"--{alone.replace('_', '-')} goes with --model or --weights")
-    if options["model"] is not None or options["weights"] is not None:
-        network = ModelSource(options["model"] or DEMO, options["weights"], options["classes"], options["input_size"])
-    return Sources(network, options["preprocessing"], options["labels"], options["calibration"], options["validation"])
-
-
 def _show(console: Console, found: Verification) -> None:
-    """A line for each input, and what they come to."""
+    """Print a row for each input, and the conclusion."""
 
     def say(text: str) -> None:
         console.print(escape(printable(text)), highlight=False, soft_wrap=True)
@@ -81,7 +72,7 @@ def _conclusion(found: Verification) -> str:
     if found.changed:
         return f"changed: {', '.join(found.changed)}; not built again"
     if found.identical is None:
-        return "nothing that was given has changed; not built again: pass --model or --weights, too"
+        return "nothing that was given has changed; not built again: pass --model or --weights as well"
     if found.identical:
         return "built again: identical, byte for byte"
     return f"built again: differs in {', '.join(found.differences or ['the archive at its end'])}"

@@ -17,6 +17,7 @@ from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import ImageSet, PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
+from convert.lowering.compared_images import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite.interpreter import open_engine
@@ -24,7 +25,6 @@ from edge_runtime import Classifier, InputSpec
 from edge_runtime.artifact import has_card
 from edge_runtime.hashing import file_sha256
 
-COMPARED_WITH_KERAS = 8
 STORED_SUFFIX = ".npz"
 MOST_WORKERS = 4
 """Each interpreter has its own copy of the weights, in the layout that its kernels want."""
@@ -151,9 +151,10 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
         )
     source = ModelSource(str(path))
     source.check()
-    few = images.paths[:COMPARED_WITH_KERAS]
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        request = LoweringRequest(source, options.preprocessing, few, scratch / "reference.tflite")
-        lowered = lower(request, progress.stage)
-        with open_tflite(lowered.path, options) as model:
+        request = LoweringRequest(source, options.preprocessing, images_to_compare(images), scratch)
+        lowered = lower(request, progress)
+        written = scratch / "reference.tflite"
+        written.write_bytes(lowered.model)
+        with open_tflite(written, options) as model:
             yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)

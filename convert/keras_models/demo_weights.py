@@ -1,4 +1,4 @@
-"""The demo network's weights: random kernels made again from a seed, a trained remainder stored.
+"""Weights of the demo network: random kernels regenerated from a seed, and a stored trained remainder.
 
 Only the batch-normalizations and the dense layer are trained (Frankle, Schwab, Morcos 2021, "Training
 BatchNorm and Only BatchNorm", arXiv:2003.00152), so 59.6 M parameters fit a file of a megabyte.
@@ -21,14 +21,14 @@ LABELS = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-"""Classes of Fashion-MNIST, in the data set's order."""
+"""The classes of Fashion-MNIST, in the data set's order."""
 
 
 def random_kernels(shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.float32]]:
-    """One stream of uniform kernels, in [-1, 1) * sqrt(6 / fan_in).
+    """Yield uniform kernels in [-1, 1) * sqrt(6 / fan_in), all from one stream.
 
     Raw Philox bits are specified by the algorithm (Salmon et al. 2011, "Parallel random numbers: as
-    easy as 1, 2, 3"), so the kernels stay the same whatever a NumPy release does to its distributions.
+    easy as 1, 2, 3"), so the kernels stay the same even if a NumPy release changes its distributions.
 
     Args:
         shapes: (height, width, channels in, channels out) of each kernel, in the order of the stream.
@@ -45,7 +45,7 @@ def random_kernels(shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.flo
 
 
 def set_random_kernels(model: Any) -> None:
-    """Give every convolution of `model` its kernel of the stream, and zero biases."""
+    """Give every convolution of `model` its kernel from the stream, and zero biases."""
     convolutions = [model.get_layer(f"{name}_conv") for name in unit_names(model)]
     kernels = random_kernels([tuple(layer.kernel.shape) for layer in convolutions])
     for layer, kernel in zip(convolutions, kernels, strict=True):
@@ -53,7 +53,7 @@ def set_random_kernels(model: Any) -> None:
 
 
 def set_trained_parameters(model: Any, path: Path) -> None:
-    """Set batch-normalizations and dense layer of `model` from the file at `path`."""
+    """Set the batch-normalizations and the dense layer of `model` from the file at `path`."""
     with np.load(path, allow_pickle=False) as stored:
         for name in unit_names(model):
             values = [stored[f"{name}/{key}"].astype(np.float32) for key in BATCH_NORM_PARAMETERS]
@@ -63,13 +63,13 @@ def set_trained_parameters(model: Any, path: Path) -> None:
 
 
 def stored_size(path: Path) -> int:
-    """Height and width, in pixels, at which the weights in the file at `path` were trained."""
+    """Return the height and width, in pixels, at which the weights in the file at `path` were trained."""
     with np.load(path, allow_pickle=False) as stored:
         return int(stored["size"])
 
 
 def trained_parameters(model: Any) -> dict[str, npt.NDArray[np.float32]]:
-    """The arrays that `set_trained_parameters` reads back, by their name in the file."""
+    """Return the arrays that `set_trained_parameters` reads back, by their name in the file."""
     arrays: dict[str, npt.NDArray[np.float32]] = {}
     for name in unit_names(model):
         values = model.get_layer(f"{name}_bn").get_weights()

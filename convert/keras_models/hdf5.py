@@ -1,4 +1,4 @@
-"""Opening HDF5 files that come from elsewhere: what is read is inside the file, or nothing is read."""
+"""Open untrusted HDF5 files: whatever refers to data outside the file is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_hdf5(path: Path, content: BytesIO | None = None) -> Iterator[h5py.File]
         The open file, in which every path ends in the file itself.
 
     Raises:
-        SourceError: it is no HDF5 file, is damaged, or refers to data outside; also when reading inside the
+        SourceError: it is not an HDF5 file, is damaged, or refers to data outside; also when reading inside the
             `with` fails.
     """
     try:
@@ -36,18 +36,18 @@ def open_hdf5(path: Path, content: BytesIO | None = None) -> Iterator[h5py.File]
 
 
 def text(value: object) -> str:
-    """A string attribute, which h5py gives as bytes or str depending on how it was written."""
+    """Return a string attribute as str; h5py gives bytes or str, depending on how it was written."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error`, on one line and short enough for one."""
+    """Return the message of `error` on one line of at most 200 characters."""
     message = " ".join(str(error).split()) or type(error).__name__
     return message if len(message) <= 200 else message[:199] + "…"
 
 
 def _refuse_references_outside(file: h5py.File, path: Path) -> None:
-    """Links and data sets of HDF5 can name other files: a weights file could pull in any file of the user."""
+    """Refuse links and external data sets: with them, a weights file could pull in any file of the user."""
 
     def is_not_hard(name: bytes, info: h5py.h5l.LinkInfo) -> str | None:
         return None if info.type == h5py.h5l.TYPE_HARD else text(name)

@@ -19,6 +19,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from convert.keras_models.walk import calls
+
 Tensor = Any
 
 MINIMUM_INPUT_SIZE = 75
@@ -47,7 +49,7 @@ def inception_resnet_v2(
         class probabilities (N, classes).
 
     Raises:
-        ValueError: the input is too small, or there is no class to tell.
+        ValueError: the input is too small, or there are no classes.
     """
     height, width_px, _ = input_shape
     if min(height, width_px) < MINIMUM_INPUT_SIZE:
@@ -83,7 +85,7 @@ def conv_bn_relu(
     padding: str = "same",
     width: float = 1.0,
 ) -> Tensor:
-    """Convolution with bias, batch-normalization, ReLU: (N, h, w, c) -> (N, h', w', filters * width)."""
+    """Add a convolution with bias, batch-normalization and ReLU: (N, h, w, c) -> (N, h', w', filters * width)."""
     scaled = max(1, round(filters * width))
     x = layers.Conv2D(scaled, kernel_size, strides=strides, padding=padding, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
@@ -91,7 +93,7 @@ def conv_bn_relu(
 
 
 def stem(x: Tensor, *, width: float = 1.0) -> Tensor:
-    """The stem of Inception-v4: 299x299x3 -> 35x35x384."""
+    """Add the stem of Inception-v4: 299x299x3 -> 35x35x384."""
     x = conv_bn_relu(x, 32, 3, strides=2, padding="valid", name="stem_conv_bn_relu1", width=width)  # 149x149x32
     x = conv_bn_relu(x, 32, 3, padding="valid", name="stem_conv_bn_relu2", width=width)  # 147x147x32
     x = conv_bn_relu(x, 64, 3, name="stem_conv_bn_relu3", width=width)  # 147x147x64
@@ -114,7 +116,7 @@ def stem(x: Tensor, *, width: float = 1.0) -> Tensor:
 
 
 def inception_resnet_a(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
-    """Residual block A: 35x35x384 -> 35x35x384."""
+    """Add residual block A: 35x35x384 -> 35x35x384."""
     part1 = conv_bn_relu(x, 32, 1, name=f"{name}_part1_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(x, 32, 1, name=f"{name}_part2_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(part2, 32, 3, name=f"{name}_part2_conv_bn_relu2", width=width)
@@ -125,7 +127,7 @@ def inception_resnet_a(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
 
 
 def reduction_a(x: Tensor, *, width: float = 1.0) -> Tensor:
-    """Reduction A: 35x35x384 -> 17x17x1152."""
+    """Add reduction A: 35x35x384 -> 17x17x1152."""
     part1 = _max_pool(x, "reduction_A_part1_max_pool")
     part2 = conv_bn_relu(x, 384, 3, strides=2, padding="valid", name="reduction_A_part2_conv_bn_relu1", width=width)
     part3 = conv_bn_relu(x, 256, 1, name="reduction_A_part3_conv_bn_relu1", width=width)
@@ -135,7 +137,7 @@ def reduction_a(x: Tensor, *, width: float = 1.0) -> Tensor:
 
 
 def inception_resnet_b(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
-    """Residual block B: 17x17x1152 -> 17x17x1152; its 7x7 is factorised into 1x7 and 7x1."""
+    """Add residual block B: 17x17x1152 -> 17x17x1152; its 7x7 is factorised into 1x7 and 7x1."""
     part1 = conv_bn_relu(x, 192, 1, name=f"{name}_part1_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(x, 128, 1, name=f"{name}_part2_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(part2, 160, (1, 7), name=f"{name}_part2_conv_bn_relu2", width=width)
@@ -144,7 +146,7 @@ def inception_resnet_b(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
 
 
 def reduction_b(x: Tensor, *, width: float = 1.0) -> Tensor:
-    """Reduction B: 17x17x1152 -> 8x8x2144."""
+    """Add reduction B: 17x17x1152 -> 8x8x2144."""
     part1 = _max_pool(x, "reduction_B_part1_max_pool")
     part2 = conv_bn_relu(x, 256, 1, name="reduction_B_part2_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(part2, 384, 3, strides=2, padding="valid", name="reduction_B_part2_conv_bn_relu2", width=width)
@@ -157,7 +159,7 @@ def reduction_b(x: Tensor, *, width: float = 1.0) -> Tensor:
 
 
 def inception_resnet_c(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
-    """Residual block C: 8x8x2144 -> 8x8x2144; its 7x7 is factorised into 1x7 and 7x1."""
+    """Add residual block C: 8x8x2144 -> 8x8x2144; its 7x7 is factorised into 1x7 and 7x1."""
     part1 = conv_bn_relu(x, 192, 1, name=f"{name}_part1_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(x, 192, 1, name=f"{name}_part2_conv_bn_relu1", width=width)
     part2 = conv_bn_relu(part2, 224, (1, 7), name=f"{name}_part2_conv_bn_relu2", width=width)
@@ -166,30 +168,13 @@ def inception_resnet_c(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
 
 
 def unit_names(model: keras.Model) -> list[str]:
-    """Names of the convolution units in the order the article creates them.
-
-    `model.layers` sorts by depth, which mixes parallel branches; a walk that visits the inputs of every
-    layer first, in order, meets them as the code above writes them.
-    """
-    names: list[str] = []
-    seen: set[str] = set()
-    pending = [(model.output._keras_history.operation, False)]
-    while pending:
-        layer, inputs_visited = pending.pop()
-        if inputs_visited:
-            if isinstance(layer, layers.Conv2D):
-                names.append(layer.name.removesuffix("_conv"))
-        elif layer.name not in seen:
-            seen.add(layer.name)
-            pending.append((layer, True))
-            if not isinstance(layer, layers.InputLayer):
-                inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-                pending += [(tensor._keras_history.operation, False) for tensor in reversed(inputs)]
-    return names
+    """Return the names of the convolution units of `model`, in the order in which the code above creates them."""
+    operations = (call.operation for call in calls(model.output))
+    return [layer.name.removesuffix("_conv") for layer in operations if isinstance(layer, layers.Conv2D)]
 
 
 def _residual_sum(x: Tensor, parts: list[Tensor], name: str) -> Tensor:
-    """ReLU(x + conv_bn_relu(concatenated parts)), the 1x1 convolution back to the channels of `x`."""
+    """Add ReLU(x + conv_bn_relu(concatenated parts)); the 1x1 convolution restores the channels of `x`."""
     branch = layers.Concatenate(name=f"{name}_concat")(parts)
     branch = conv_bn_relu(branch, x.shape[-1], 1, name=f"{name}_conv_bn_relu")
     x = layers.Add(name=f"{name}_add")([x, branch])

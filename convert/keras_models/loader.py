@@ -1,11 +1,11 @@
-"""Where weights come from: the demo's, the published ImageNet ones, an article-trained file, or any Keras model."""
+"""Load a network: the demo, the published ImageNet one, the article's with a weights file, or any Keras model."""
 
 from __future__ import annotations
 
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from convert.keras_models import demo_weights, sources
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.inception_resnet_v2 import MINIMUM_INPUT_SIZE, inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
-from convert.keras_models.sources import DEMO, IMAGENET, ModelSource
+from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
 from convert.keras_models.weight_files import set_stored_weights
 from edge_runtime.hashing import file_sha256
 
@@ -25,7 +25,7 @@ ARTICLE = "inception_resnet_v2 (article)"
 DEFAULT_INPUT_SIZE = 299
 CONNECTION_TIMEOUT_S = 20
 
-# As in keras.applications.inception_resnet_v2 and keras.applications.imagenet_utils: origin and MD5.
+# URL and MD5, from keras.applications.inception_resnet_v2 and keras.applications.imagenet_utils.
 IMAGENET_WEIGHTS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/"
     "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
@@ -39,13 +39,13 @@ IMAGENET_CLASS_INDEX = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with its weights, and what is known of them.
+    """A network with its weights, and what is known about them.
 
     Attributes:
         model: preprocessed float32 images (N, height, width, 3) to probabilities (N, classes); it ends in a softmax.
         architecture: which network it is; the Keras model's name for a user's own.
         labels: a name for each class, all different, where they are known: demo and imagenet.
-        weights_sha256: hexadecimal SHA-256 of the file the weights came from.
+        weights_sha256: hexadecimal SHA-256 of the file that the weights came from.
     """
 
     model: keras.Model
@@ -58,7 +58,7 @@ def load(source: ModelSource) -> LoadedModel:
     """Load the network that `source` describes.
 
     Args:
-        source: where it comes from; `source.check()` is called first.
+        source: which network; it is checked first.
 
     Returns:
         The network, ready to be lowered.
@@ -68,31 +68,23 @@ def load(source: ModelSource) -> LoadedModel:
             the network cannot take.
     """
     source.check()
-    if source.weights is not None:
-        return _load_article(source.weights, source)
-    if source.model == DEMO:
-        return _load_demo(source)
-    if source.model == IMAGENET:
-        return _load_imagenet(source)
-    path = Path(source.model)
-    model = load_classifier(path, source.input_size)
-    return LoadedModel(model, model.name, None, file_sha256(path))
+    return LOADERS[source.origin](source)
 
 
 def _load_demo(source: ModelSource) -> LoadedModel:
     path = sources.DEMO_WEIGHTS
     if not path.exists():
-        raise SourceError(f"the demo's weights {path} are missing: install irv2-edge again")
+        raise SourceError(f"the demo's weights {path} are missing: reinstall irv2-edge")
     model = _article_network(source.input_size or demo_weights.stored_size(path), len(demo_weights.LABELS))
     demo_weights.set_random_kernels(model)
     demo_weights.set_trained_parameters(model, path)
     return LoadedModel(model, ARTICLE, demo_weights.LABELS, file_sha256(path))
 
 
-def _load_article(path: Path, source: ModelSource) -> LoadedModel:
-    classes = source.classes or 0
+def _load_weights_file(source: ModelSource) -> LoadedModel:
+    path, classes = Path(source.weights or ""), source.classes or 0
     if classes < 2:
-        raise SourceError(f"--classes {classes} is not a number of classes: a classifier tells at least 2 apart")
+        raise SourceError(f"--classes {classes} is too few: a classifier has at least 2")
     model = _article_network(source.input_size or DEFAULT_INPUT_SIZE, classes)
     set_stored_weights(model, path)
     return LoadedModel(model, ARTICLE, None, file_sha256(path))
@@ -108,9 +100,24 @@ def _load_imagenet(source: ModelSource) -> LoadedModel:
     _check_input_size(input_size)
     labels = _imagenet_labels(_downloaded(*IMAGENET_CLASS_INDEX))
     path = _downloaded(*IMAGENET_WEIGHTS)
-    # Keras takes "imagenet" at 299 pixels only, but its file at any size: there is a global average at the end.
+    # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
     model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(input_size, input_size, 3))
     return LoadedModel(model, "keras.applications InceptionResNetV2", labels, file_sha256(path))
+
+
+def _load_model_file(source: ModelSource) -> LoadedModel:
+    path = Path(source.model)
+    model = load_classifier(path, source.input_size)
+    return LoadedModel(model, model.name, None, file_sha256(path))
+
+
+LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {
+    DEMO: _load_demo,
+    IMAGENET: _load_imagenet,
+    WEIGHTS_FILE: _load_weights_file,
+    MODEL_FILE: _load_model_file,
+}
+"""Where a network can come from (see `ModelSource.origin`), and what loads it."""
 
 
 def _check_input_size(input_size: int) -> None:
@@ -121,21 +128,21 @@ def _check_input_size(input_size: int) -> None:
 
 
 def _downloaded(url: str, md5: str) -> Path:
-    """The file at `url`, from Keras' cache or the network, checked against its hash."""
+    """Return the file at `url`, from Keras' cache or the network, checked against its MD5."""
     name = url.rpartition("/")[2]
     try:
         with _connection_timeout(CONNECTION_TIMEOUT_S):
             return Path(keras.utils.get_file(name, url, cache_subdir="models", file_hash=md5))
-    except Exception as error:  # Keras raises plain Exception for a failed download
+    except Exception as error:  # Keras raises a plain Exception for a failed download
         raise SourceError(
-            f"--model imagenet: {name} could not be downloaded ({one_line(error)}): try again with a network, or pass "
-            "--model PATH or --weights FILE --classes N"
+            f"--model imagenet: {name} could not be downloaded ({one_line(error)}): check the network connection, or "
+            "pass --model PATH or --weights FILE --classes N"
         ) from error
 
 
 @contextmanager
 def _connection_timeout(seconds: float) -> Iterator[None]:
-    """Keras downloads without a timeout: a network that swallows packets would hold it for minutes."""
+    """Limit how long a connection may hang: Keras downloads without a timeout."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -145,10 +152,10 @@ def _connection_timeout(seconds: float) -> Iterator[None]:
 
 
 def _imagenet_labels(path: Path) -> tuple[str, ...]:
-    """The 1,000 names in the order of the network's classes.
+    """Return the 1,000 names in the order of the network's classes, all different.
 
-    Two pairs of classes share a name (crane the bird and the machine, two kinds of maillot): these get their WordNet
-    number added, since labels tell classes apart.
+    Two pairs of classes share a name (crane the bird and the machine, two kinds of maillot): their WordNet numbers are
+    added.
     """
     index = json.loads(path.read_text("utf-8"))
     entries = [index[str(number)] for number in range(len(index))]

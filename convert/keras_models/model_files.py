@@ -1,4 +1,4 @@
-"""Any Keras image classifier in a file -> float32 images to probabilities, at one size, ending in a softmax.
+"""Load any Keras image classifier: float32 images of one size to probabilities, ending in a softmax.
 
 The configuration in the file is read and checked before Keras makes a single object of it: a file can name classes
 and carry Python code, and the legacy `.h5` reader has run such code in more than one release of Keras.
@@ -19,6 +19,7 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line, open_hdf5, text
+from convert.keras_models.walk import final_activation
 
 MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
 MAXIMUM_EXPANSION = 100
@@ -26,17 +27,13 @@ KERAS_MODULES = {
     *("activations", "applications", "constraints", "dtype_policies", "engine", "initializers", "layers"),
     *("losses", "metrics", "models", "ops", "optimizers", "quantizers", "random", "regularizers"),
 }
-"""Where a configuration may take classes and functions from: the parts of Keras that networks are built of."""
+"""The parts of Keras that a configuration may take classes and functions from: those that networks are built of."""
 
 VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}
 """Class names under which Keras stores plain values."""
 
 CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 """Keras' own classes that run code or graphs out of the file."""
-
-PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
-LOGITS = (keras.layers.BatchNormalization, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-"""Layers without an activation that a network of logits can end in; Dense and Conv2D name theirs: linear."""
 
 
 def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
@@ -51,8 +48,8 @@ def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
         that ends in logits.
 
     Raises:
-        SourceError: the file is damaged or no Keras model, holds code or classes that are not Keras' own, is no
-            classifier of RGB images, or takes images of another size.
+        SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not
+            a classifier of RGB images, or takes images of another size.
     """
     _check_configuration(path)
     try:
@@ -69,16 +66,16 @@ def _check_configuration(path: Path) -> None:
     try:
         configuration = json.loads(_configuration(path))
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is damaged: its model configuration is no JSON ({one_line(error)})") from error
+        raise SourceError(f"{path} is damaged: its model configuration is not JSON ({one_line(error)})") from error
     if isinstance(configuration, dict):
-        # Never compiled here, so a loss of the user's own does no harm.
+        # The model is not compiled, so a custom loss does no harm.
         configuration = {key: value for key, value in configuration.items() if key != "compile_config"}
     for entry in _class_entries(configuration):
         _check_class(entry, path)
 
 
 def _configuration(path: Path) -> str:
-    """The model configuration in a file, as JSON; of a `.keras` file, the weights are checked for links as well."""
+    """Return the model configuration in a file, as JSON; check the weights of a `.keras` file for links as well."""
     if path.suffix.lower() != ".keras":
         with open_hdf5(path) as file:
             if "model_config" not in file.attrs:
@@ -90,7 +87,9 @@ def _configuration(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo("config.json").file_size > MAXIMUM_CONFIGURATION_BYTES:
-                raise SourceError(f"{path} is no Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B")
+                raise SourceError(
+                    f"{path} is not a Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B"
+                )
             if "model.weights.h5" in archive.namelist():
                 _check_expansion(archive.getinfo("model.weights.h5"), path)
                 with open_hdf5(path, io.BytesIO(archive.read("model.weights.h5"))):
@@ -103,16 +102,16 @@ def _configuration(path: Path) -> str:
 
 
 def _check_expansion(member: zipfile.ZipInfo, path: Path) -> None:
-    """Weights hardly compress: what would inflate a hundredfold is there to fill memory."""
+    """Refuse an archive member that inflates a hundredfold: weights hardly compress, so it is meant to fill memory."""
     if member.file_size > MAXIMUM_EXPANSION * path.stat().st_size:
         raise SourceError(
-            f"{path} is no Keras model: its {member.filename} claims {member.file_size:,} bytes, over "
+            f"{path} is not a Keras model: its {member.filename} claims {member.file_size:,} bytes, over "
             f"{MAXIMUM_EXPANSION} times the file; save it with model.save('NAME.keras')"
         )
 
 
 def _class_entries(node: Any) -> Iterator[dict[str, Any]]:
-    """All dictionaries of a configuration from which Keras would make an object."""
+    """Yield all dictionaries of a configuration from which Keras would make an object."""
     pending = [node]
     while pending:
         node = pending.pop()
@@ -150,7 +149,7 @@ def _is_keras_module(module: Any) -> bool:
 
 
 def _is_keras_name(name: str) -> bool:
-    """Legacy configurations name a class without its module."""
+    """Return whether Keras has a class of this name: legacy configurations leave out its module."""
     places = (keras.layers, keras.models, keras.initializers, keras.regularizers, keras.constraints)
     return (
         name in ("Functional", "DTypePolicy")
@@ -160,7 +159,7 @@ def _is_keras_name(name: str) -> bool:
 
 
 def _application_layers() -> dict[str, type]:
-    """Layer classes that `keras.applications` models define for themselves: CustomScaleLayer, LayerScale, ..."""
+    """Return the layer classes that `keras.applications` models define: CustomScaleLayer, LayerScale, ..."""
     builders = (keras.applications.InceptionResNetV2, keras.applications.ConvNeXtTiny)
     modules = [importlib.import_module(builder.__module__) for builder in builders]
     return {
@@ -184,21 +183,21 @@ def _check_classifier(model: keras.Model, path: Path) -> None:
         raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
     if taken[2] != 3:
         raise SourceError(
-            f"{path} takes images of {taken[2]} channels, shape {taken}: only RGB, (height, width, 3), is supported"
+            f"{path} takes images with {taken[2]} channels, shape {taken}: only RGB, (height, width, 3), is supported"
         )
     if len(given) != 1 or given[0] is None:
-        raise SourceError(f"{path} puts out shape {given}: a classifier puts out one number a class, (classes,)")
+        raise SourceError(f"{path} has outputs of shape {given}: a classifier has one number per class, (classes,)")
     if given[0] < 2:
-        raise SourceError(f"{path} puts out {given[0]} class: a classifier tells at least 2 apart")
+        raise SourceError(f"{path} has {given[0]} class: a classifier has at least 2")
 
 
 def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Path) -> keras.Model:
-    """The same model on float32 images of a fixed size, in single precision throughout."""
+    """Return the same model on float32 images of a fixed size, in single precision throughout."""
     batch, *size, _ = model.inputs[0].shape
     fixed = [side for side in size if side is not None]
     if input_size is not None and any(side != input_size for side in fixed):
         shown = "x".join("any" if side is None else str(side) for side in size)
-        raise SourceError(f"--input-size {input_size} differs from the {shown} that {path} takes: leave it out")
+        raise SourceError(f"--input-size {input_size} differs from {shown}, the input size of {path}: leave it out")
     if input_size is None and len(fixed) < 2:
         raise SourceError(f"{path} takes images of any size: pass --input-size N, the size it was trained at")
     is_float32 = model.inputs[0].dtype == model.outputs[0].dtype == "float32" and all(
@@ -218,16 +217,16 @@ def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Pat
         fixed_model.set_weights(model.get_weights())
         for layer in fixed_model._flatten_layers():
             if isinstance(layer, keras.layers.Normalization):
-                layer.finalize_state()  # it computes with constants made of its weights
+                layer.finalize_state()  # recompute the constants that it derives from its weights
     except Exception as error:  # the layers raise whatever the size leads to
         raise SourceError(f"{path} cannot take {height}x{width} images ({one_line(error)})") from error
     return fixed_model
 
 
 def _ending_in_softmax(model: keras.Model, path: Path) -> keras.Model:
-    """The same layers as a plain graph of one tensor to one tensor, the last of them a softmax."""
+    """Return the same layers as a plain graph of one tensor to one tensor that ends in a softmax."""
     output = model.outputs[0]
-    activation = _final_activation(output)
+    activation = final_activation(output)
     if activation not in ("softmax", "linear"):
         raise SourceError(
             f"{path} ends in {activation}: a classifier ends in a softmax or in logits; end it in "
@@ -236,23 +235,3 @@ def _ending_in_softmax(model: keras.Model, path: Path) -> keras.Model:
     if activation == "linear":
         output = keras.layers.Softmax(dtype="float32", name="probabilities")(output)
     return keras.Model(model.inputs[0], output, name=model.name)
-
-
-def _final_activation(tensor: Any) -> str:
-    """Name of the activation, or else of the layer, that made `tensor`; "linear" for logits."""
-    operation, node_index, tensor_index = tensor._keras_history
-    if isinstance(operation, keras.Model):
-        return _final_activation(operation.outputs[tensor_index])
-    activation = getattr(operation, "activation", None)
-    if isinstance(operation, PASS_THROUGH) or (
-        isinstance(operation, keras.layers.Activation) and activation is keras.activations.linear
-    ):
-        return _final_activation(operation._inbound_nodes[node_index].input_tensors[0])
-    if activation is not None:
-        return str(getattr(activation, "__name__", type(activation).__name__))
-    if isinstance(operation, LOGITS):
-        return "linear"
-    # The activation is a layer or an operation of its own. Anything else, such as the average of two softmaxes,
-    # may be probabilities already, and a second softmax would flatten them.
-    name = type(operation).__name__
-    return "softmax" if name == "Softmax" else name

@@ -1,4 +1,4 @@
-"""Where a network comes from, as data: checked here in milliseconds, loaded by `convert.keras_models.loader`."""
+"""Describe and check where a network comes from, in milliseconds; `convert.keras_models.loader` loads it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from convert.errors import SourceError
 
 DEMO = "demo"
 IMAGENET = "imagenet"
+WEIGHTS_FILE = "weights file"
+MODEL_FILE = "model file"
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_SUFFIXES = (".h5", ".hdf5")
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 NOT_TEXT = re.compile("[\ud800-\udfff]")
-"""Bytes of a file's name that are no UTF-8, as Python shows them; a card holds text."""
+"""Bytes of a file name that are not UTF-8, as Python represents them; a card holds text only."""
 
 
 @dataclass(frozen=True)
@@ -35,38 +37,45 @@ class ModelSource:
     input_size: int | None = None
 
     @property
+    def origin(self) -> str:
+        """Return which loader of `convert.keras_models.loader` reads it."""
+        if self.weights is not None:
+            return WEIGHTS_FILE
+        return self.model if self.model in (DEMO, IMAGENET) else MODEL_FILE
+
+    @property
     def is_ours(self) -> bool:
-        """Whether preprocessing and labels are known: the demo and the published ImageNet weights."""
-        return self.weights is None and self.model in (DEMO, IMAGENET)
+        """Return whether preprocessing and labels are known: those of the demo and the published ImageNet weights."""
+        return self.origin in (DEMO, IMAGENET)
 
     @property
     def file(self) -> Path | None:
-        """The user's file behind this source, if there is one."""
+        """Return the user's file behind this source, or None for the demo and ImageNet."""
         return self.weights or (None if self.is_ours else Path(self.model))
 
     @property
     def name(self) -> str:
-        """A short name for the artifact's file name."""
+        """Return a short name for the artifact's file name."""
         if self.file is None:
             return f"irv2-{self.model}"
         name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
         return NOT_TEXT.sub("_", name)
 
     def check(self) -> None:
-        """Refuse what cannot be loaded, before anything slow starts.
+        """Refuse a source that cannot be loaded, before anything slow starts.
 
         Raises:
-            SourceError: a file is missing or of a kind that cannot be read, or options do not go together.
+            SourceError: a file is missing or of a kind that cannot be read, or options contradict each other.
         """
         if self.weights is not None:
             if self.model != DEMO:
                 raise SourceError(
-                    f"--weights {self.weights} goes into the article's network, --model {self.model} is another: "
-                    "give one of the two"
+                    f"--weights {self.weights} is for the article's network, --model {self.model} is another network: "
+                    "pass only one of them"
                 )
             if self.classes is None:
                 raise SourceError(
-                    f"--weights {self.weights} needs --classes N: the file alone does not name its classes"
+                    f"--weights {self.weights} needs --classes N: the file does not tell its number of classes"
                 )
             _check_file(self.weights, WEIGHTS_SUFFIXES, "weights")
         elif not self.is_ours:

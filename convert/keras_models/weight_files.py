@@ -1,6 +1,6 @@
-"""Stored weights -> the layers of `architecture`: the layouts of Keras 3 and Keras 2, matched by name or order.
+"""Load stored weights into the article's network: layouts of Keras 3 and Keras 2, matched by name or order.
 
-Three kinds of file fit, each with layers as our builder makes them (a convolution and a batch-normalization) or as
+Three kinds of files fit, each with layers as our builder makes them (a convolution and a batch-normalization) or as
 the article's script does (one `Conv_Bn_Relu` layer that holds both):
 
     Keras 3, .weights.h5    /layers/conv__bn__relu_7/conv/vars/0      arrays by number, layers by class and number
@@ -34,7 +34,7 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """One layer in a file: its unit's name, if the file has names, and its arrays, not yet read."""
+    """A layer in a file: its unit's name, if the file has names, and its arrays, not yet read."""
 
     name: str | None
     arrays: dict[str, h5py.Dataset]
@@ -57,8 +57,8 @@ def set_stored_weights(model: keras.Model, path: Path) -> None:
         path: an HDF5 file in one of the layouts above.
 
     Raises:
-        SourceError: the file is damaged, of another layout or of another network; it names the first layer, in
-            network order, that does not fit.
+        SourceError: the file is damaged, of another layout or of another network; the message names the
+            first layer, in network order, that does not fit.
     """
     with open_hdf5(path) as file:
         stored = _stored_network(file, path)
@@ -101,27 +101,27 @@ def _stored_network(file: h5py.File, path: Path) -> StoredNetwork:
 
 
 def _numbered_layers(group: h5py.Group) -> StoredNetwork:
-    """Layers of a `.weights.h5`: groups CLASS_NUMBER/.../vars with arrays 0, 1, ..."""
+    """Return the layers of a `.weights.h5`: groups CLASS_NUMBER/.../vars with arrays 0, 1, ..."""
     network = StoredNetwork()
     for key in sorted(group, key=_class_and_number):
         if not isinstance(group[key], h5py.Group):
             continue
         layer = group[key]
         for part in [layer, *(layer[name] for name in layer if name != "vars")]:
-            # A layer's name is noted on its own `vars`, present even where it has no arrays itself.
+            # A layer's name is an attribute of its own `vars`, which exists even where it has no arrays itself.
             noted = layer["vars"].attrs.get("name") if "vars" in layer else None
             _add(network, None if noted is None else text(noted), _numbered_arrays(part))
     return network
 
 
 def _class_and_number(key: str) -> tuple[str, int]:
-    """`conv2d_12` -> (conv2d, 12); the first of a class has no number."""
+    """Split `conv2d_12` into (conv2d, 12); the first layer of a class has no number."""
     head, _, tail = key.rpartition("_")
     return (head, int(tail)) if head and tail.isdecimal() else (key, 0)
 
 
 def _numbered_arrays(part: object) -> dict[str, h5py.Dataset]:
-    """The arrays of a layer by their meaning, which their number and rank tell."""
+    """Return the arrays of a layer by their meaning, which follows from their number and rank."""
     variables = part.get("vars") if isinstance(part, h5py.Group) else None
     if not isinstance(variables, h5py.Group):
         return {}
@@ -131,7 +131,7 @@ def _numbered_arrays(part: object) -> dict[str, h5py.Dataset]:
 
 
 def _named_layers(group: h5py.Group) -> StoredNetwork:
-    """Layers of a Keras 2 `.h5`: attribute `layer_names`, and `weight_names` on each layer's group."""
+    """Return the layers of a Keras 2 `.h5`: attribute `layer_names`, and `weight_names` on each layer's group."""
     network = StoredNetwork()
     for name in _texts(group, "layer_names"):
         layer = group[name]
@@ -147,7 +147,7 @@ def _named_layers(group: h5py.Group) -> StoredNetwork:
 
 
 def _texts(group: h5py.Group, name: str) -> list[str]:
-    """A list in an attribute; one of more than 64 KB is in attributes `name0`, `name1`, ..."""
+    """Return the list in an attribute; one of more than 64 KB is split into attributes `name0`, `name1`, ..."""
     chunks = [name] if name in group.attrs else []
     while f"{name}{len(chunks)}" in group.attrs:
         chunks.append(f"{name}{len(chunks)}")
@@ -155,7 +155,7 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
 
 
 def _add(network: StoredNetwork, name: str | None, arrays: dict[str, h5py.Dataset]) -> None:
-    """File a layer under its kind; one without weights, like the counter of a dropout, under none."""
+    """File a layer under its kind; leave out one without weights, like the counter of a dropout."""
     if any(key in arrays for key in NORMALIZATION_ARRAYS):
         network.normalizations.append(StoredLayer(name and name.removesuffix("_bn"), arrays))
     elif "kernel" in arrays and arrays["kernel"].ndim == 4:
@@ -165,7 +165,7 @@ def _add(network: StoredNetwork, name: str | None, arrays: dict[str, h5py.Datase
 
 
 def _match(stored: list[StoredLayer], names: list[str], kind: str, path: Path) -> dict[str, StoredLayer]:
-    """Stored layers by unit name: by theirs where all are the article's, else by their place in `names`."""
+    """Return the stored layers by unit name: their own where all names are the article's, else by order of `names`."""
     by_name = {layer.name: layer for layer in stored}
     if len(stored) == len(names):
         if set(by_name) == set(names):
@@ -177,20 +177,20 @@ def _match(stored: list[StoredLayer], names: list[str], kind: str, path: Path) -
         extra = [f"{name} is not in the network" for name in by_name if name not in names]
         another += f" ({(missing + extra)[0]})"
     elif len(stored) < len(names):
-        another += f" (nothing is left for {names[len(stored)]})"
+        another += f" (none is left for {names[len(stored)]})"
     raise SourceError(f"{another}: if it is another network, pass the whole model as --model PATH")
 
 
 def _check_classes(dense: StoredLayer, model: keras.Model, path: Path) -> None:
     stored, asked = dense.arrays["kernel"].shape[-1], model.get_layer(DENSE).units
     if stored != asked:
-        raise SourceError(f"layer dense of {path} tells {stored} classes apart, not {asked}: pass --classes {stored}")
+        raise SourceError(f"layer dense of {path} has {stored} classes, not {asked}: pass --classes {stored}")
 
 
 def _read(
     stored: StoredLayer, keys: tuple[str, ...], target: keras.layers.Layer, path: Path
 ) -> list[npt.NDArray[np.float32]]:
-    """The arrays `keys` of a layer, checked before they are read: what a file declares may not fit in memory."""
+    """Return the arrays `keys` of a layer, checked before they are read: what a file declares may not fit in memory."""
     values = []
     for key in keys:
         array, expected = stored.arrays.get(key), tuple(getattr(target, key).shape)
@@ -208,7 +208,7 @@ def _read(
         value = array[()].astype(np.float32)
         if not np.isfinite(value).all():
             raise SourceError(
-                f"layer {target.name} of {path} has NaN or infinity in its {key}: training diverged, pass others"
+                f"layer {target.name} of {path} has NaN or infinity in its {key}: training diverged, pass other weights"
             )
         values.append(value)
     return values

@@ -1,4 +1,4 @@
-"""Batch-normalizations folded into the convolutions before them: the same function with fewer layers.
+"""Fold batch-normalizations into the convolutions before them: the same function with fewer layers.
 
 A batch-normalization at inference is y = gamma * (x - mean) / sqrt(variance + epsilon) + beta (Ioffe and
 Szegedy 2015, arXiv:1502.03167, section 3.1), affine per channel, so it moves exactly into the kernel and
@@ -13,26 +13,28 @@ import keras
 import numpy as np
 from keras import layers
 
+from convert.keras_models.walk import flat_layers
 from edge_runtime.arrays import Array
 
 FOLDABLE = (layers.Conv2D, layers.DepthwiseConv2D)
 
 
 class FoldedBatchNormalization(layers.Layer):  # type: ignore[misc]
-    """What is left in the graph of a folded batch-normalization: its call, and no arithmetic."""
+    """Stands in the graph in place of a folded batch-normalization, and computes nothing."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Return `inputs`."""
         return inputs
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
-    """A model with the outputs of `model` and no batch-normalization that follows a convolution.
+    """Return a model with the outputs of `model`, in which no batch-normalization follows a convolution.
 
     Args:
         model: a functional model, nested ones included; it is not changed.
 
     Returns:
-        A functional model with the same layer names. Batch-normalizations that cannot be folded stay.
+        A functional model with the same layer names; batch-normalizations that cannot be folded stay.
     """
     pairs = foldable_pairs(model)
     convolutions = {id(convolution): batch_norm for convolution, batch_norm in pairs}
@@ -47,20 +49,20 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         return type(layer).from_config(config)
 
     folded = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    for source, target in zip(_flat_layers(model), _flat_layers(folded), strict=True):
+    for source, target in zip(flat_layers(model), flat_layers(folded), strict=True):
         if id(source) in convolutions:
             target.set_weights(folded_weights(source, convolutions[id(source)]))
         elif id(source) not in folded_batch_norms and source.weights:
             target.set_weights(source.get_weights())
             if isinstance(target, layers.Normalization):
-                target.finalize_state()  # it computes with constants made of its weights
+                target.finalize_state()  # recompute the constants that it derives from its weights
     return folded
 
 
 def foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
-    """Convolutions with a linear output that only one batch-normalization reads, and that one."""
+    """Return pairs of a convolution with a linear output and the batch-normalization that alone reads it."""
     pairs = []
-    for layer in _flat_layers(model):
+    for layer in flat_layers(model):
         consumers = [node.operation for node in layer._outbound_nodes]
         if (
             type(layer) in FOLDABLE
@@ -76,17 +78,8 @@ def foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _flat_layers(model: keras.Model) -> list[Any]:
-    """All layers of `model`, those of nested models in place of the model they are in."""
-    return [
-        layer
-        for child in model.layers
-        for layer in (_flat_layers(child) if isinstance(child, keras.Model) else [child])
-    ]
-
-
 def folded_weights(convolution: Any, batch_norm: Any) -> list[Array]:
-    """Kernel and bias of `convolution` with `batch_norm` inside, computed in float64."""
+    """Return kernel and bias of `convolution` with `batch_norm` folded in, computed in float64."""
     variance = np.float64(batch_norm.moving_variance)
     mean = np.float64(batch_norm.moving_mean)
     factor = 1 / np.sqrt(variance + batch_norm.epsilon)

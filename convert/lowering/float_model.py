@@ -12,14 +12,18 @@ from edge_runtime import InputSpec
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A lowered network, how its images are prepared, and what its classes are called."""
+    """A lowered network, the preprocessing of its images, and the labels of its classes."""
 
     lowered: LoweredModel
-    model: bytes
     spec: InputSpec
     labels: tuple[str, ...]
 
+    @property
+    def model(self) -> bytes:
+        """Return the flatbuffer."""
+        return self.lowered.model
+
     @cached_property
     def sha256(self) -> str:
-        """Of the flatbuffer, hexadecimal."""
+        """Return the hexadecimal SHA-256 of the flatbuffer."""
         return hashlib.sha256(self.model).hexdigest()

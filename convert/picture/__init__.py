@@ -1,1 +1,1 @@
-"""The picture of a network that `irv2-convert describe` draws."""
+"""A picture of the network, and a table of its stages."""

@@ -1,8 +1,8 @@
-"""The network as a person draws it: one node a convolution unit, pool, concatenation or residual sum.
+"""The network as a person draws it: one node for a convolution unit, a pool, a concatenation or a residual sum.
 
 Keras counts more than eight hundred layers; a reader thinks in 242 convolution units. Batch-normalizations and
-activations are therefore counted with the layer they follow, and nodes are grouped into the blocks
-their names tell (`inception_resnet_A_1`), blocks into stages (`inception_resnet_A`).
+activations are therefore counted with the layer they follow, nodes are grouped into the blocks in their names
+(`inception_resnet_A_1`), and blocks into stages (`inception_resnet_A`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import keras
 from keras import layers
+
+from convert.keras_models.walk import calls
 
 CLASSIFIER = "classifier"
 _BLOCK_NAME = re.compile(r"(inception_resnet_[ABC]_\d+|reduction_[AB]|stem)_")
@@ -35,23 +36,39 @@ class Kind(StrEnum):
     DENSE = "dense"
 
 
+_KINDS = {
+    layers.InputLayer: Kind.IMAGE,
+    layers.Conv2D: Kind.CONVOLUTION,
+    layers.MaxPooling2D: Kind.MAX_POOL,
+    layers.Concatenate: Kind.CONCATENATION,
+    layers.Add: Kind.SUM,
+    layers.GlobalAveragePooling2D: Kind.AVERAGE_POOL,
+    layers.Dropout: Kind.DROPOUT,
+    layers.Dense: Kind.DENSE,
+}
+
+
 @dataclass(frozen=True)
 class Node:
-    """One operation with what follows it in place; a convolution unit carries the article's name.
+    """One operation, with the batch-normalization and activation that follow it.
 
-    `shape` is the output's, without the batch, and `channels_in` the channels of the first input.
-    `kernel`, `strides` and `padding` are those of convolutions and pools, else (1, 1), 1 and "same".
-    `macs` are the multiply-accumulates for one image.
+    Attributes:
+        name: that of the article, of a convolution unit.
+        kind: what it does.
+        layer: Keras' layer, without what follows it.
+        inputs: names of the nodes that it reads.
+        shape: of the output, without the batch.
+        kernel: height and width of a convolution or a pool, else (1, 1).
+        parameters: number of weights.
+        macs: multiply-accumulates for one image.
     """
 
     name: str
     kind: Kind
+    layer: Any
     inputs: tuple[str, ...]
-    channels_in: int
     shape: tuple[int, ...]
     kernel: tuple[int, int]
-    strides: int
-    padding: str
     parameters: int
     macs: int
 
@@ -65,105 +82,42 @@ class Block:
 
     @property
     def stage(self) -> str:
-        """`inception_resnet_A` for the block `inception_resnet_A_1`."""
+        """Return `inception_resnet_A` for the block `inception_resnet_A_1`."""
         return re.sub(r"_\d+$", "", self.name)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of what the block hands on, without the batch."""
-        return self.nodes[-1].shape
-
-    @property
-    def parameters(self) -> int:
-        return sum(node.parameters for node in self.nodes)
-
-    @property
-    def macs(self) -> int:
-        return sum(node.macs for node in self.nodes)
+    def is_repeated(self) -> bool:
+        """Return whether its name is numbered."""
+        return self.name != self.stage
 
 
 def read_blocks(model: keras.Model) -> list[Block]:
-    """Blocks of a model made by `convert.keras_models.inception_resnet_v2`, from the image to the probabilities."""
-    grouped = itertools.groupby(read_nodes(model), key=_block_name)
-    return [Block(name, tuple(nodes)) for name, nodes in grouped]
+    """Return the blocks of a model made by `inception_resnet_v2`, from the image to the probabilities."""
+    return [Block(name, tuple(nodes)) for name, nodes in itertools.groupby(read_nodes(model), key=_block_name)]
 
 
 def read_nodes(model: keras.Model) -> list[Node]:
-    """Nodes of the model, every node after its inputs, parallel branches in the order they were written."""
+    """Return the nodes of the model, every node after its inputs, parallel branches as the code writes them."""
     nodes: dict[str, Node] = {}
-    producer: dict[str, str] = {}  # layer name -> name of the node it is part of
-    for layer in layers_in_order(model):
-        inputs = tuple(producer[source.name] for source in input_layers(layer))
+    producer: dict[int, str] = {}  # id of Keras' tensor -> name of the node that computes it
+    for call in calls(model.output):
+        layer, inputs = call.operation, tuple(producer[id(tensor)] for tensor in call.input_tensors)
         if isinstance(layer, (layers.BatchNormalization, layers.Activation)):
-            node = nodes[inputs[0]]
-            node = replace(node, parameters=node.parameters + layer.count_params())
+            before = nodes[inputs[0]]
+            node = replace(before, parameters=before.parameters + layer.count_params())
         else:
-            node = _node(layer, inputs, channels_in=nodes[inputs[0]].shape[-1] if inputs else 0)
+            node = _node(layer, inputs)
         nodes[node.name] = node
-        producer[layer.name] = node.name
+        producer[id(call.outputs[0])] = node.name
     return list(nodes.values())
 
 
-def layers_in_order(model: keras.Model) -> Iterator[keras.Layer]:
-    """Every layer after its inputs, the inputs of a join in the order they were given.
-
-    `model.layers` sorts by depth, which mixes parallel branches.
-    """
-    seen: set[str] = set()
-    pending = [(model.output._keras_history.operation, False)]
-    while pending:
-        layer, inputs_visited = pending.pop()
-        if inputs_visited:
-            yield layer
-        elif layer.name not in seen:
-            seen.add(layer.name)
-            pending.append((layer, True))
-            pending += [(source, False) for source in reversed(input_layers(layer))]
-
-
-def input_layers(layer: Any) -> list[Any]:
-    """The layers whose outputs `layer` reads, in order."""
-    if isinstance(layer, layers.InputLayer):
-        return []
-    tensors = layer.input if isinstance(layer.input, list) else [layer.input]
-    return [tensor._keras_history.operation for tensor in tensors]
-
-
-_KINDS = {
-    layers.InputLayer: Kind.IMAGE,
-    layers.Conv2D: Kind.CONVOLUTION,
-    layers.MaxPooling2D: Kind.MAX_POOL,
-    layers.Concatenate: Kind.CONCATENATION,
-    layers.Add: Kind.SUM,
-    layers.GlobalAveragePooling2D: Kind.AVERAGE_POOL,
-    layers.Dropout: Kind.DROPOUT,
-    layers.Dense: Kind.DENSE,
-}
-
-
-def _node(layer: Any, inputs: tuple[str, ...], channels_in: int) -> Node:
-    kind = _KINDS[type(layer)]
-    shape = tuple(layer.output.shape[1:])
-    kernel: tuple[int, int] = (1, 1)
-    if kind is Kind.CONVOLUTION:
-        kernel = layer.kernel_size
-    elif kind is Kind.MAX_POOL:
-        kernel = layer.pool_size
-    macs = 0
-    if kind in (Kind.CONVOLUTION, Kind.DENSE):  # each kernel weight is used once for every output pixel
-        macs = math.prod(layer.kernel.shape) * math.prod(shape[:-1])
-    return Node(
-        name=layer.name.removesuffix("_conv"),
-        kind=kind,
-        inputs=inputs,
-        channels_in=channels_in,
-        shape=shape,
-        kernel=kernel,
-        strides=getattr(layer, "strides", (1, 1))[0],
-        padding=getattr(layer, "padding", "same"),
-        parameters=layer.count_params(),
-        macs=macs,
-    )
+def _node(layer: Any, inputs: tuple[str, ...]) -> Node:
+    kind, shape = _KINDS[type(layer)], tuple(layer.output.shape[1:])
+    kernel = getattr(layer, "kernel_size", getattr(layer, "pool_size", (1, 1)))
+    has_weights = kind in (Kind.CONVOLUTION, Kind.DENSE)  # each is used once for every output pixel
+    macs = math.prod(layer.kernel.shape) * math.prod(shape[:-1]) if has_weights else 0
+    return Node(layer.name.removesuffix("_conv"), kind, layer, inputs, shape, kernel, layer.count_params(), macs)
 
 
 def _block_name(node: Node) -> str:

@@ -1,9 +1,8 @@
 """Where everything goes in the picture of the network: pure geometry, in pixels, computed from its blocks.
 
-Inside a block the data flows down and parallel branches stand side by side: a node's row is its longest
-distance from the block's input, its lane tells it from its siblings. Blocks stand under each
-other in columns, columns side by side in one panel a stage, and a stage that happens once (a reduction,
-the classifier) below the repeated one it ends.
+Inside a block the data flows down and parallel branches stand side by side. Blocks stand under each other in columns,
+columns side by side in one panel per stage, and a stage that happens once (a reduction, the classifier) stands below
+the repeated one that it ends.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from convert.picture.graph import Block, Kind, Node
 
 Point = tuple[float, float]
 
 NODE_WIDTH = 118
+NODE_HEIGHTS = defaultdict(lambda: 42, {Kind.CONCATENATION: 20, Kind.SUM: 50})
 LANE = 132
 ROW_GAP = 22
 CARD_SIDE = 36
@@ -32,15 +32,13 @@ GROUP_GAP = 76
 HEADER_HEIGHT = 184
 HEADER_BESIDE_WIDTH = 300
 """A header stands beside its only card where this much is free, else above."""
-ASPECT = 1.6
-"""Width over height the picture should come near: that of a screen."""
+LEGEND_WIDTH = 440
+"""Least room in the leftmost panel, below which the legend stands."""
+CARDS_PER_SQUARED_ROW = 1.6
+"""Repeated blocks divided by the square of those in a column; gives the picture the shape of a screen."""
 
-_HEIGHTS = {Kind.CONCATENATION: 20, Kind.SUM: 50}
-_HEIGHT = 42
 
-
-@dataclass(frozen=True)
-class PlacedNode:
+class PlacedNode(NamedTuple):
     """A node; `x` is its centre and `y` its top, from the middle of the top of its card."""
 
     node: Node
@@ -50,122 +48,114 @@ class PlacedNode:
 
     @property
     def height(self) -> float:
-        return _HEIGHTS.get(self.node.kind, _HEIGHT)
+        """Return the height of its box."""
+        return NODE_HEIGHTS[self.node.kind]
 
 
-@dataclass(frozen=True)
-class Arrow:
-    """Corners from one node to the next, from the middle of the top of the card."""
+class Arrow(NamedTuple):
+    """The corners of a line from one node to the next, from the middle of the top of the card."""
 
-    corners: tuple[Point, ...]
+    corners: list[Point]
     is_residual: bool = False
 
 
-@dataclass(frozen=True)
-class BlockLayout:
-    """One block drawn: its nodes and arrows, and the size of the card that holds them."""
+class Card(NamedTuple):
+    """A block drawn: its nodes and arrows, its size, and where in the picture the middle of its top is."""
 
     block: Block
-    nodes: tuple[PlacedNode, ...]
-    arrows: tuple[Arrow, ...]
+    nodes: list[PlacedNode]
+    arrows: list[Arrow]
     width: float
     height: float
-
-
-@dataclass(frozen=True)
-class BlockBox:
-    """A block on the picture; `x` is the middle of its top."""
-
-    layout: BlockLayout
-    x: float
-    y: float
+    x: float = 0.0
+    y: float = 0.0
 
     @property
-    def exit(self) -> Point:
-        return self.x, self.y + self.layout.height
+    def bottom(self) -> float:
+        """Return where the arrow to the next card begins, below `x`."""
+        return self.y + self.height
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A stage on the picture: its cards, and room of `header_width` for its name at the top left."""
+class Panel(NamedTuple):
+    """A stage in the picture: its cards, and room of `header_width` for its name at the top left."""
 
     stage: str
-    cards: tuple[BlockBox, ...]
+    cards: list[Card]
     x: float
     y: float
     width: float
     height: float
     header_width: float
 
+    @property
+    def bottom(self) -> float:
+        """Return where it ends."""
+        return self.y + self.height
 
-@dataclass(frozen=True)
-class Picture:
-    """All panels, the spine that joins block to block, and the size of the whole."""
 
-    panels: tuple[Panel, ...]
-    spine: tuple[Arrow, ...]
+class Picture(NamedTuple):
+    """All panels, the corners of the arrows from block to block, and the size of the whole."""
+
+    panels: list[Panel]
+    spine: list[list[Point]]
     width: float
     height: float
 
 
-def lay_out(blocks: Sequence[Block], first_group_width: float = 0) -> Picture:
-    """Place all blocks, with as many in a column as brings the picture nearest to a screen's shape.
+def lay_out(blocks: Sequence[Block]) -> Picture:
+    """Place all blocks, as many in a column as give the picture about the shape of a screen."""
+    stages = [list(stage) for _, stage in itertools.groupby(map(draw_block, blocks), key=lambda card: card.block.stage)]
+    repeated = sum(block.is_repeated for block in blocks)
+    per_column = max(1, round(math.sqrt(repeated / CARDS_PER_SQUARED_ROW)))
+    groups: list[list[list[list[Card]]]] = []
+    for stage in stages:
+        if stage[0].block.is_repeated or not groups:
+            groups.append([])
+        groups[-1].append(_columns(stage, per_column))
+    panels: list[Panel] = []
+    x = 0.0
+    for group in groups:
+        width = max(*map(_width, group), 0 if panels else LEGEND_WIDTH) + 2 * PANEL_PADDING
+        above, y = None, 0.0
+        for columns in group:
+            panels.append(_panel(columns, (x, y), width, above))
+            above, y = panels[-1].cards[-1].x, y + panels[-1].height + PANEL_GAP
+        x += width + GROUP_GAP
+    return Picture(panels, _spine(panels), x - GROUP_GAP, max(panel.bottom for panel in panels))
 
-    `first_group_width` is the least width of the leftmost group of panels.
-    """
-    layouts = [lay_out_block(block) for block in blocks]
-    most = max(len(stage) for stage in _by_stage(layouts))
-    pictures = (_picture(layouts, per_column, first_group_width) for per_column in range(1, most + 1))
-    return min(pictures, key=lambda picture: abs(math.log(picture.width / picture.height / ASPECT)))
 
-
-def lay_out_block(block: Block) -> BlockLayout:
-    """Rows, lanes and arrows of one block."""
-    inside = {node.name for node in block.nodes}
-    rows: dict[str, int] = {}
-    for node in block.nodes:
-        rows[node.name] = 1 + max((rows[name] for name in node.inputs if name in inside), default=-1)
-    tops, bottom = _row_tops(block, rows)
-    centres = _lane_centres(block)
-    placed: dict[str, PlacedNode] = {}
-    for node in block.nodes:
-        width: float = NODE_WIDTH
-        if node.kind is Kind.CONCATENATION:
-            inputs = [centres[name] for name in node.inputs]
-            width += max(inputs) - min(inputs)
-        placed[node.name] = PlacedNode(node, centres[node.name], tops[rows[node.name]], width)
-    half_width = max(abs(centre) for centre in centres.values()) + NODE_WIDTH / 2 + CARD_SIDE
+def draw_block(block: Block) -> Card:
+    """Place the nodes of one block and the arrows between them; the card is not placed yet."""
+    placed = _placed_nodes(block)
+    half_width = max(abs(node.x) for node in placed.values()) + NODE_WIDTH / 2 + CARD_SIDE
     arrows = [arrow for node in placed.values() for arrow in _arrows(node, placed, half_width)]
-    arrows.append(Arrow(((0, bottom), (0, bottom + CARD_BOTTOM))))
-    return BlockLayout(block, tuple(placed.values()), tuple(arrows), 2 * half_width, bottom + CARD_BOTTOM)
+    bottom = max(node.y + node.height for node in placed.values())
+    arrows.append(Arrow([(0, bottom), (0, bottom + CARD_BOTTOM)]))
+    return Card(block, list(placed.values()), arrows, 2 * half_width, bottom + CARD_BOTTOM)
 
 
-def _row_tops(block: Block, rows: dict[str, int]) -> tuple[list[float], float]:
-    """Top of every row of nodes, and the bottom of the last."""
-    heights = [0.0] * (1 + max(rows.values()))
-    for node in block.nodes:
-        heights[rows[node.name]] = max(heights[rows[node.name]], _HEIGHTS.get(node.kind, _HEIGHT))
-    tops = [CARD_TOP + sum(heights[:row]) + row * ROW_GAP for row in range(len(heights))]
-    return tops, tops[-1] + heights[-1]
-
-
-def _lane_centres(block: Block) -> dict[str, float]:
-    """Branches from one source stand side by side around it; where branches join is the middle again."""
-    outside = ""
-    inside = {node.name for node in block.nodes}
+def _placed_nodes(block: Block) -> dict[str, PlacedNode]:
+    """Return each node below its inputs; branches from one source side by side around it, their join in the middle."""
     followers: dict[str, list[str]] = defaultdict(list)
     for node in block.nodes:
         if len(node.inputs) == 1:
-            followers[node.inputs[0] if node.inputs[0] in inside else outside].append(node.name)
-    centres = {node.name: 0.0 for node in block.nodes}
-    for source, siblings in followers.items():  # sources come in the order of the nodes: before their followers
-        for lane, name in enumerate(siblings):
-            centres[name] = centres.get(source, 0.0) + (lane - (len(siblings) - 1) / 2) * LANE
-    return centres
+            followers[node.inputs[0]].append(node.name)
+    placed: dict[str, PlacedNode] = {}
+    for node in block.nodes:
+        inputs = [placed[name] for name in node.inputs if name in placed]
+        x, width = 0.0, float(NODE_WIDTH)
+        if len(node.inputs) == 1:
+            siblings = followers[node.inputs[0]]
+            x = (inputs[0].x if inputs else 0.0) + (siblings.index(node.name) - (len(siblings) - 1) / 2) * LANE
+        elif node.kind is Kind.CONCATENATION:
+            width += max(each.x for each in inputs) - min(each.x for each in inputs)
+        y = max((each.y + each.height + ROW_GAP for each in inputs), default=CARD_TOP)
+        placed[node.name] = PlacedNode(node, x, y, width)
+    return placed
 
 
 def _arrows(target: PlacedNode, placed: dict[str, PlacedNode], half_width: float) -> list[Arrow]:
-    """One arrow for every input of `target`; the block's own input comes in at the middle of the top."""
+    """Return an arrow for every input of `target`; the block's own input comes in at the middle of the top."""
     arrows = []
     for name in target.node.inputs:
         source = placed.get(name)
@@ -173,106 +163,60 @@ def _arrows(target: PlacedNode, placed: dict[str, PlacedNode], half_width: float
         fork = y + ROW_GAP / 2 if source else CARD_TOP - ROW_GAP / 2
         if target.node.kind is Kind.SUM and source is None:
             lane, middle = half_width - CARD_SIDE / 2, target.y + 12
-            arrows.append(Arrow(((x, y), (x, fork), (lane, fork), (lane, middle), (target.x + 12, middle)), True))
+            corners = [(x, y), (x, fork), (lane, fork), (lane, middle), (target.x + 12, middle)]
         elif target.node.kind is Kind.CONCATENATION or x == target.x:
-            arrows.append(Arrow(((x, y), (x, target.y))))
+            corners = [(x, y), (x, target.y)]
         else:
-            arrows.append(Arrow(((x, y), (x, fork), (target.x, fork), (target.x, target.y))))
+            corners = [(x, y), (x, fork), (target.x, fork), (target.x, target.y)]
+        arrows.append(Arrow(corners, is_residual=len(corners) == 5))
     return arrows
 
 
-def _by_stage(layouts: Sequence[BlockLayout]) -> list[list[BlockLayout]]:
-    return [list(stage) for _, stage in itertools.groupby(layouts, key=lambda layout: layout.block.stage)]
-
-
-def _is_repeated(stage: Sequence[BlockLayout]) -> bool:
-    return stage[0].block.name != stage[0].block.stage
-
-
-def _picture(layouts: Sequence[BlockLayout], per_column: int, first_group_width: float) -> Picture:
-    groups: list[list[list[BlockLayout]]] = []
-    for stage in _by_stage(layouts):
-        if _is_repeated(stage) or not groups:
-            groups.append([])
-        groups[-1].append(stage)
-    panels: list[Panel] = []
-    x = 0.0
-    for group in groups:
-        least = 0.0 if panels else first_group_width
-        placed = _place_group(group, x, per_column, least)
-        panels += placed
-        x += placed[0].width + GROUP_GAP
-    height = max(panel.y + panel.height for panel in panels)
-    return Picture(tuple(panels), _spine(panels), x - GROUP_GAP, height)
-
-
-def _place_group(group: Sequence[list[BlockLayout]], x: float, per_column: int, least_width: float) -> list[Panel]:
-    """The panels of one group under each other, all as wide as the widest."""
-    columns = [_columns(stage, per_column) for stage in group]
-    width = max(least_width, *(_columns_width(stage) for stage in columns)) + 2 * PANEL_PADDING
-    panels: list[Panel] = []
-    y = 0.0
-    for stage in columns:
-        panel = _place_panel(stage, x, y, width, panels[-1].cards[-1].x if panels else None)
-        panels.append(panel)
-        y += panel.height + PANEL_GAP
-    return panels
-
-
-def _columns(stage: Sequence[BlockLayout], per_column: int) -> list[list[BlockLayout]]:
-    """The blocks of a stage in columns of equal length, the last one shorter where need be."""
+def _columns(stage: list[Card], per_column: int) -> list[list[Card]]:
+    """Split a stage into columns of equal length, the last one shorter where need be."""
     rows = math.ceil(len(stage) / math.ceil(len(stage) / per_column))
-    return [list(stage[start : start + rows]) for start in range(0, len(stage), rows)]
+    return [stage[start : start + rows] for start in range(0, len(stage), rows)]
 
 
-def _columns_width(columns: Sequence[Sequence[BlockLayout]]) -> float:
-    return sum(column[0].width for column in columns) + (len(columns) - 1) * COLUMN_GAP
+def _width(columns: list[list[Card]]) -> float:
+    return sum(column[0].width + COLUMN_GAP for column in columns) - COLUMN_GAP
 
 
-def _place_panel(
-    columns: Sequence[Sequence[BlockLayout]], x: float, y: float, width: float, above: float | None
-) -> Panel:
-    """A stage's cards; a single column stands below the card it follows, centred at `above`."""
-    room = width - 2 * PANEL_PADDING
-    used = _columns_width(columns)
-    left = x + PANEL_PADDING + (room - used) / 2
-    if above is not None:
-        left = min(max(above - used / 2, x + PANEL_PADDING), x + PANEL_PADDING + room - used)
-    free = left - x - 2 * PANEL_PADDING
-    header_beside = len(columns) == 1 and free >= HEADER_BESIDE_WIDTH
-    header_width = free if header_beside else room
-    if above is not None and not header_beside:  # the arrow from above comes in beside the header
-        header_width = left + used / 2 - x - 2 * PANEL_PADDING
-    top = y + (PANEL_PADDING if header_beside else HEADER_HEIGHT)
-    cards: list[BlockBox] = []
-    bottom = top
+def _panel(columns: list[list[Card]], corner: Point, width: float, above: float | None) -> Panel:
+    """Place a stage's cards: in the middle of the panel, or below the card that it follows, centred at `above`."""
+    (x, top), used = corner, _width(columns)
+    least = x + PANEL_PADDING
+    most = x + width - PANEL_PADDING - used
+    left = (least + most) / 2 if above is None else min(max(above - used / 2, least), most)
+    free = left - least - PANEL_PADDING
+    is_beside = len(columns) == 1 and free >= HEADER_BESIDE_WIDTH
+    header_width = free if is_beside else width - 2 * PANEL_PADDING
+    if above is not None and not is_beside:  # the arrow from above comes in beside the header
+        header_width = free + used / 2
+    cards = []
     for column in columns:
-        card_y = top
-        for layout in column:
-            cards.append(BlockBox(layout, left + column[0].width / 2, card_y))
-            bottom = max(bottom, card_y + layout.height)
-            card_y += layout.height + CARD_GAP
+        y = top + (PANEL_PADDING if is_beside else HEADER_HEIGHT)
+        for card in column:
+            cards.append(card._replace(x=left + card.width / 2, y=y))
+            y += card.height + CARD_GAP
         left += column[0].width + COLUMN_GAP
-    stage = columns[0][0].block.stage
-    height = bottom + PANEL_PADDING - y
-    return Panel(stage, tuple(cards), x, y, width, height, header_width)
+    height = max(card.bottom for card in cards) + PANEL_PADDING - top
+    return Panel(columns[0][0].block.stage, cards, x, top, width, height, header_width)
 
 
-def _spine(panels: Sequence[Panel]) -> tuple[Arrow, ...]:
-    """Arrows from block to block: down, or through the gap on the left of the next column and in from the top."""
+def _spine(panels: list[Panel]) -> list[list[Point]]:
+    """Return lines from block to block: down, or through the gap on the left of the next column and in from the top."""
     placed = [(card, panel) for panel in panels for card in panel.cards]
-    arrows = []
+    lines = []
     for (before, panel_before), (after, panel_after) in itertools.pairwise(placed):
-        (x, y), (to_x, to_y) = before.exit, (after.x, after.y)
-        half_gap = CARD_GAP / 2
-        if to_y > y:
-            fork = to_y - half_gap
-            corners = [(x, y), (x, fork), (to_x, fork), (to_x, to_y)]
+        x, y, above = before.x, before.bottom, after.y - CARD_GAP / 2
+        if after.y > y:
+            corners = [(x, y), (x, above)]
         else:
-            gutter = to_x - after.layout.width / 2 - COLUMN_GAP / 2
+            gutter = after.x - after.width / 2 - COLUMN_GAP / 2
             if panel_before.x != panel_after.x:
                 gutter = panel_after.x - GROUP_GAP / 2
-            below, above = y + half_gap, to_y - half_gap
-            corners = [(x, y), (x, below), (gutter, below), (gutter, above), (to_x, above), (to_x, to_y)]
-        arrows.append(Arrow(tuple(corners)))
-    return tuple(arrows)
+            below = y + CARD_GAP / 2
+            corners = [(x, y), (x, below), (gutter, below), (gutter, above)]
+        lines.append([*corners, (after.x, above), (after.x, after.y)])
+    return lines

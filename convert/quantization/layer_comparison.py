@@ -11,6 +11,7 @@ import numpy as np
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, run_over
+from convert.tflite.tensor_names import layer_name
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
@@ -79,15 +80,6 @@ class LayerError:
             "range_use": round((self.most - self.least) / steps, 4) if is_integer else None,
             "saturation": self.clipped / self.values if is_integer else None,
         }
-
-
-def layer_name(tensor: str) -> str:
-    """Return the name of the Keras layer that computes a tensor, from the name that TensorFlow gave the tensor.
-
-    "model_1/block_1/conv_1/Relu;model_1/..." gives "block_1/conv_1"; other names stay as they are.
-    """
-    parts = tensor.split(";", maxsplit=1)[0].split("/")
-    return "/".join(parts[1:-1]) if len(parts) > 2 else tensor.split(";", maxsplit=1)[0]
 
 
 def compare_layers(

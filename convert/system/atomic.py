@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that exist whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convert.errors import ConvertError
-from convert.system.temporary import partial_file
+from convert.system.temporary import scratch_folder
 
 
 def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a file beside `path`, flush it to the disk, then give it that name.
+    """Let `fill` write a file in a temporary folder beside `path`, flush it to the disk, then move it to `path`.
 
     Raises:
         ConvertError: it could not be written; nothing is left behind.
     """
     try:
-        with partial_file(path) as (partial, descriptor):
+        with scratch_folder(path.parent) as scratch:
+            partial = scratch / "partial"
             fill(partial)
-            os.fchmod(descriptor, 0o644)
-            os.fsync(descriptor)
+            with partial.open("rb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
             partial.replace(path)
     except OSError as error:
         raise ConvertError(

@@ -1,4 +1,4 @@
-"""What slow stages report while they work: one protocol, whoever listens."""
+"""How slow stages report their progress, whatever displays it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Temporary files and folders that belong to a living process, and those that a killed one has left behind.
+"""Temporary folders that go when their work is done, or with the next run if their process was killed.
 
-A process holds a lock (flock) on each of its own for as long as it lives: the kernel takes it away with the process,
-however that ends. What nobody holds is nobody's. Unlike process numbers, this holds between containers that share a
-folder, and after a restart.
+A process holds a lock (flock) on each of its folders for as long as it lives, and the kernel releases it however the
+process ends: a folder that nobody has locked is left over. Unlike process numbers, this also works between containers
+that share a folder, and after a restart.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}|\..*\.[0-9a-f]{8}\.irv2-partial", re.DOTALL)
+LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}")
 """Names that nobody else gives."""
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A folder in `parent` that is gone when the work is done, has failed or was interrupted.
+    """Make a folder in `parent`, and remove it when the block ends, fails or is interrupted.
+
+    What killed processes have left in `parent` is removed first.
 
     Raises:
         OSError: it cannot be made.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    path = parent / f".irv2-scratch-{secrets.token_hex(4)}"
-    with _owned(path, lambda: path.mkdir(mode=0o700)):
+    sweep(parent)
+    path, descriptor = _new_name(parent), None
+    try:  # named before it is made, so that it is removed whenever an interruption comes
+        while descriptor is None:
+            path.mkdir(mode=0o700, exist_ok=True)
+            descriptor = _locked(path)
         yield path
-
-
-@contextmanager
-def partial_file(path: Path) -> Iterator[tuple[Path, int]]:
-    """A new file beside `path`, and its descriptor; gone afterwards unless it was renamed.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.irv2-partial")
-    with _owned(partial, lambda: partial.touch(mode=0o600, exist_ok=False)) as descriptor:
-        yield partial, descriptor
+    finally:
+        try:
+            _remove(path)
+        finally:  # again, where a signal interrupts the first time
+            _remove(path)
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def sweep(parent: Path) -> None:
@@ -51,66 +51,53 @@ def sweep(parent: Path) -> None:
     for path in parent.iterdir():
         if LEFT_BEHIND.fullmatch(path.name):
             with suppress(OSError):
-                _remove_if_nobodys(path)
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove(path)
+                finally:
+                    os.close(descriptor)
 
 
-@contextmanager
-def _owned(path: Path, make: Callable[[], None]) -> Iterator[int]:
-    """Make a file or a folder and hold it, after a sweep; removed at the end.
+def discard(path: Path) -> None:
+    """Remove a file or folder, if it exists: at once for everybody who looks for it, then from the disk.
 
-    It has its name before it is made, so that it is found whenever an interruption comes.
+    Raises:
+        OSError: it cannot be renamed.
     """
-    sweep(path.parent)
-    descriptor = None
-    try:
-        while descriptor is None:
-            make()
-            descriptor = _held(path)
-        yield descriptor
-    finally:
-        try:
-            _remove(path)
-        finally:  # again, where a signal interrupts it
-            _remove(path)
-            if descriptor is not None:
-                os.close(descriptor)
+    gone = _new_name(path.parent)
+    with suppress(FileNotFoundError):
+        path.rename(gone)
+    _remove(gone)
 
 
-def _held(path: Path) -> int | None:
-    """A descriptor with a lock; None when another process has swept `path` away before it was locked."""
-    descriptor = None
+def _new_name(parent: Path) -> Path:
+    return parent / f".irv2-scratch-{secrets.token_hex(4)}"
+
+
+def _locked(path: Path) -> int | None:
+    """Return a locked descriptor of a folder, or None if another process has just swept it away.
+
+    On a disk without locks nothing is locked, and nothing is ever swept.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY)
-        _lock(descriptor)
-        if os.path.samestat(os.stat(path), os.fstat(descriptor)):
-            return descriptor
-    except (FileNotFoundError, BlockingIOError):
-        _remove(path)
-    if descriptor is not None:
-        os.close(descriptor)
-    return None
-
-
-def _lock(descriptor: int) -> None:
-    """Where the disk has no locks, none is held, and nothing is ever swept."""
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        swept = not path.exists()
     except BlockingIOError:
-        raise
+        swept = True
     except OSError:
-        return
-
-
-def _remove_if_nobodys(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove(path)
-    finally:
+        swept = False
+    if swept:
         os.close(descriptor)
+    return None if swept else descriptor
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or folder as far as that is possible."""
     with suppress(OSError):
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.job import Job, check, read_labels
+from convert.job import Job, Sources, check
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import SCHEMES
 from convert.statistics.verdict import Limits
+from edge_runtime import Card
 from tests.conftest import save_colour_pictures
+from tests.edge_runtime.tiny_model import tiny_artifact
 
 
 @pytest.fixture
@@ -106,35 +109,47 @@ def test_ends_are_checked_for_every_scheme(own: Job) -> None:
         check(replace(own, schemes=schemes, io="uint8"))
 
 
-def test_labels_are_lines(tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_bytes("T-shirt/top\r\n  Käfer \n\n猫\n".encode())
-    assert read_labels(path) == ("T-shirt/top", "Käfer", "猫")
+RECORDED = {
+    "classes", "input_size", "io", "calibrator", "calibration_size", "calibration_manifest_sha256", "validation_size",
+    "validation_manifest_sha256", "keep_float", "recover", "limits", "machine",
+}  # fmt: skip
 
 
-def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
-    """Notepad writes one."""
-    path = tmp_path / "labels.txt"
-    path.write_bytes(b"\xef\xbb\xbfcat\ndog\n")
-    assert read_labels(path) == ("cat", "dog")
+def card_of(job: Job, scheme: str) -> Card:
+    """A card with what it records of a job, after a journey through JSON."""
+    inputs = check(job)
+    build = json.loads(json.dumps(job.recorded(inputs, inputs.io[scheme])))
+    return replace(tiny_artifact().card, scheme=scheme, source={"build": build})
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty: write one label a line"),
-        (b" \n\n", "is empty"),
-        (b"cat\ndog\ncat\n", "has 'cat' twice"),
-        (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
-    ],
-)
-def test_label_files_that_cannot_serve_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=message):
-        read_labels(path)
+def test_a_card_records_what_decides_about_the_artifact_and_no_place(own: Job) -> None:
+    build = card_of(own, "int8").source["build"]
+    assert set(build) == RECORDED
+    assert str(own.calibration) not in json.dumps(build)
 
 
-def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"--labels .*nowhere\.txt cannot be read"):
-        read_labels(tmp_path / "nowhere.txt")
+def test_a_card_and_the_sources_give_the_job_again(own: Job, tmp_path: Path) -> None:
+    job = replace(
+        own, schemes=(SCHEMES["mixed"],), calibration_size=None, calibrator="mse", keep_float="^stem", io="int8",
+        validation_size=7, limits=Limits(max_drop_pp=3.0), output_dir=tmp_path, thumbnails=False, use_cache=False,
+    )  # fmt: skip
+    given = Sources(preprocessing="tf", calibration=own.calibration, validation=own.validation)
+    assert Job.from_card(card_of(job, "mixed"), own.source, given, tmp_path) == job
+
+
+def test_layers_kept_in_float_by_another_scheme_of_the_run_are_no_part_of_the_job(own: Job, tmp_path: Path) -> None:
+    job = replace(own, schemes=(SCHEMES["int8"], SCHEMES["mixed"]), keep_float="^stem")
+    assert Job.from_card(card_of(job, "int8"), own.source, Sources(), tmp_path).keep_float is None
+    assert Job.from_card(card_of(job, "mixed"), own.source, Sources(), tmp_path).keep_float == "^stem"
+
+
+def test_a_recovered_artifact_is_made_from_int8(own: Job, tmp_path: Path) -> None:
+    card = replace(card_of(replace(own, recover=True), "int8"), scheme="mixed")
+    again = Job.from_card(card, own.source, Sources(), tmp_path)
+    assert (again.schemes, again.recover) == ((SCHEMES["int8"],), True)
+
+
+def test_a_card_that_is_older_than_an_option_has_its_default(own: Job, tmp_path: Path) -> None:
+    card = card_of(replace(own, calibrator="mse"), "int8")
+    del card.source["build"]["calibrator"]
+    assert Job.from_card(card, own.source, Sources(), tmp_path).calibrator == Job.calibrator

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
-from convert.preparation import lowering_request
+from convert.pipeline import lowering_request
 from convert.quantization.schemes import SCHEMES
 
 

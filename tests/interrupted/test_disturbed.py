@@ -20,7 +20,6 @@ from PIL import Image
 from convert.cli.convert import convert
 from convert.errors import ImageSetError
 from convert.images.dataset import Snapshot, find_images
-from convert.system.temporary import partial_file, scratch_folder, sweep
 from tests.conftest import save_colour_pictures
 from tests.convert.drift.commands import gate
 from tests.edge_runtime.tiny_model import tiny_artifact
@@ -174,15 +173,3 @@ def test_a_picture_that_changes_meanwhile_is_named(change: str, tmp_path: Path) 
         path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ImageSetError, match=f"image {path} was changed or removed while it was used: run it again"):
         before.refuse_changes()
-
-
-def test_what_nobody_holds_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".irv2-scratch-0123abcd" / "below").mkdir(parents=True)
-    (tmp_path / ".x.tflite.0123abcd.irv2-partial").touch()
-    others = {".irv2-config", ".other.partial", "irv2-scratch-0123abcd"}
-    for name in others:
-        (tmp_path / name).touch()
-    with scratch_folder(tmp_path) as scratch, partial_file(tmp_path / "x.tflite") as (partial, _):
-        sweep(tmp_path)
-        assert {path.name for path in tmp_path.iterdir()} == {*others, scratch.name, partial.name}
-    assert {path.name for path in tmp_path.iterdir()} == others

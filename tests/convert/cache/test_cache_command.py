@@ -90,16 +90,17 @@ def test_other_schemes_and_options_share_what_they_can(arguments: list[object], 
 
 @pytest.mark.usefixtures("cold", "without_tensorflow")
 def test_without_the_cache_nothing_is_read_or_written(arguments: list[object], here: Path, tmp_path: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in here.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
     finished = run_command("irv2-convert", *arguments, "--no-cache", "--output-dir", tmp_path / "out")
     assert finished.code == 1
     assert "tensorflow was imported" in finished.err or "keras was imported" in finished.err
-    assert {path: path.stat().st_mtime_ns for path in here.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
 
 
 @pytest.mark.usefixtures("without_tensorflow")
 def test_a_damaged_entry_is_made_again(cold: Conversion, arguments: list[object], here: Path, tmp_path: Path) -> None:
-    (path,) = [path for path in here.glob("calibration-*") if b", 60 images" in path.read_bytes()[:100_000]]
+    (meta,) = [path for path in here.glob("calibration-*/meta.json") if ", 60 images" in path.read_text()]
+    path = meta.with_name("arrays.npz")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -143,5 +144,6 @@ def test_a_wrong_bound_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     finished = run_command("irv2-convert", "cache")
     assert finished.code == 1
     assert (
-        finished.err == "irv2-convert: error: IRV2_CACHE_GB=much is no number of gigabytes: set it to one, such as 4\n"
+        finished.err
+        == "irv2-convert: error: IRV2_CACHE_GB=much is not a number of gigabytes: set it to one, such as 4\n"
     )

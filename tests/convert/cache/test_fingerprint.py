@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import convert
-from convert.cache.fingerprint import PACKAGES, fingerprint, own_code
+from convert.cache.fingerprint import fingerprint, own_code
+from convert.system.machine import COMPUTING
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +31,7 @@ def test_a_library_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    assert fingerprint()["packages"] == dict.fromkeys(PACKAGES)
+    assert fingerprint()["packages"] == dict.fromkeys(COMPUTING)
 
 
 def test_it_imports_none_of_them() -> None:

@@ -7,31 +7,36 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from convert.cache import stages
-from convert.cache.recall import CachedStage, StageCache
+from convert.cache.stage_cache import Stage, StageCache
+from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
 from convert.cache.store import Cache, Key
 from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet, find_images
 from convert.keras_models.sources import ModelSource
 from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest
-from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
+from convert.quantization.calibrate import CalibrationOptions
 from convert.quantization.calibrators import AUTO
-from convert.system.progress import Progress
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
-
-NOWHERE = LoweredModel(Path("nowhere"), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
 
 
 @pytest.fixture(scope="module")
 def network() -> FloatModel:
-    return FloatModel(NOWHERE, residual_network(), SPEC, ("a", "b", "ç"))
+    lowered = LoweredModel(residual_network(), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
+    return FloatModel(lowered, SPEC, ("a", "b", "ç"))
+
+
+def changed(network: FloatModel) -> FloatModel:
+    """With another flatbuffer."""
+    return replace(network, lowered=replace(network.lowered, model=network.model + b"\0"))
 
 
 def noise(folder: Path, count: int, seed: int = 0) -> ImageSet:
@@ -55,13 +60,10 @@ def last_byte(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def never(progress: Progress) -> Any:
-    raise AssertionError("it was computed again")
-
-
-def recalled(step: CachedStage[Any], memory: StageCache) -> Any:
-    """What a step gives that must not be computed."""
-    return memory.of(replace(step, compute=never))
+def recalled(stage: Stage[Any], memory: StageCache) -> Any:
+    """The result of a stage that must not be computed."""
+    with patch.object(type(stage), "compute", side_effect=AssertionError("it was computed again")):
+        return memory.run(stage)
 
 
 @pytest.fixture
@@ -93,47 +95,41 @@ def assert_equal(one: Any, other: Any) -> None:
 @pytest.mark.parametrize(
     ("calibrator", "held_out", "until_enough"), [("minmax", 0, False), (AUTO, 10, False), ("mse", 4, True)]
 )
-def test_a_fit_comes_back_in_every_bit(
+def test_a_calibration_comes_back_in_every_bit(
     calibrator: str, held_out: int, until_enough: bool, network: FloatModel, tmp_path: Path, memory: StageCache
 ) -> None:
     images = noise(tmp_path / "images", 40)
-    request = CalibrationOptions(calibrator, until_enough)
+    options = CalibrationOptions(calibrator, until_enough)
     chosen, others = images.first(40 - held_out), images.last(held_out) if held_out else None
 
-    def compute(progress: Progress) -> Calibration:
-        return calibrate(network.model, network.spec, chosen, others, request, progress)
-
-    step = stages.calibration("mine", network, chosen, others, request, compute)
-    fitted = memory.of(step)
-    assert_equal(recalled(step, memory), fitted)
+    stage = Calibrating("mine", network, chosen, others, options)
+    calibration = memory.run(stage)
+    assert_equal(recalled(stage, memory), calibration)
 
 
-def fit_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
-    arguments: dict[str, Any] = {
-        "name": "mine", "network": network, "images": images, "held_out": None,
-        "request": CalibrationOptions(), "compute": never,
-    }  # fmt: skip
-    return stages.calibration(**{**arguments, **changes}).key().digest
+def calibration_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
+    arguments: dict[str, Any] = {"held_out": None, "options": CalibrationOptions()}
+    return Calibrating("mine", network, images, **{**arguments, **changes}).key().digest
 
 
-def test_what_a_fit_depends_on(network: FloatModel, tmp_path: Path) -> None:
+def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 4)
     order = replace(images, paths=images.paths[::-1])
     renamed = noise(tmp_path / "elsewhere", 4)
     keys = [
-        fit_key(network, images),
-        fit_key(replace(network, model=network.model + b"\0"), images),
-        fit_key(network, order),
-        fit_key(network, images.first(3)),
-        fit_key(network, images, held_out=images),
-        fit_key(network, images, request=CalibrationOptions("mse")),
-        fit_key(network, images, request=CalibrationOptions(until_enough=True)),
-        fit_key(replace(network, spec=replace(SPEC, resize="lanczos")), images),
+        calibration_key(network, images),
+        calibration_key(replace(network, model=network.model + b"\0"), images),
+        calibration_key(network, order),
+        calibration_key(network, images.first(3)),
+        calibration_key(network, images, held_out=images),
+        calibration_key(network, images, options=CalibrationOptions("mse")),
+        calibration_key(network, images, options=CalibrationOptions(until_enough=True)),
+        calibration_key(replace(network, spec=replace(SPEC, resize="lanczos")), images),
     ]
     assert len(set(keys)) == len(keys)
-    assert fit_key(network, renamed) == keys[0], "where the folder lies is no matter"
+    assert calibration_key(network, renamed) == keys[0], "where the folder lies is no matter"
     rewrite(images.paths[0], last_byte)
-    assert fit_key(network, images) not in keys
+    assert calibration_key(network, images) not in keys
 
 
 def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: StageCache) -> None:
@@ -142,13 +138,11 @@ def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path,
     rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
     answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
-    def step(images: ImageSet) -> CachedStage[Predictions]:
-        return stages.answers("mine", network, images, tmp_path, lambda progress: answers)
-
-    memory.of(step(images))
-    assert_equal(recalled(step(images), memory), answers)
+    with patch.object(FloatPredictions, "compute", return_value=answers):
+        memory.run(FloatPredictions("mine", network, images))
+    assert_equal(recalled(FloatPredictions("mine", network, images), memory), answers)
     moved = find_images(images.root.rename(tmp_path / "moved")).sample(None)
-    found = recalled(step(moved), memory)
+    found = recalled(FloatPredictions("mine", network, moved), memory)
     assert found.paths == tuple(path for path in moved.paths if path.name != "002.png")
     assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
 
@@ -157,11 +151,11 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 3)
 
     def digest(network: FloatModel = network, images: ImageSet = images) -> str:
-        return stages.answers("mine", network, images, tmp_path, never).key().digest
+        return FloatPredictions("mine", network, images).key().digest
 
     keys = [
         digest(),
-        digest(replace(network, model=network.model + b"\0")),
+        digest(changed(network)),
         digest(replace(network, labels=("b", "a", "ç"))),
         digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
         digest(images=images.first(2)),
@@ -175,9 +169,8 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
 def request_(tmp_path: Path) -> LoweringRequest:
     weights = tmp_path / "mine.weights.h5"
     weights.write_bytes(b"weights")
-    (tmp_path / "out").mkdir()
     images = noise(tmp_path / "images", 2).paths
-    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path / "out" / "float.tflite")
+    return LoweringRequest(ModelSource(weights=weights, classes=3), "tf", images, tmp_path)
 
 
 @pytest.mark.parametrize("labels", [None, ("a", "b", "ç")])
@@ -185,9 +178,10 @@ def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
     lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
-    memory.of(stages.lowering(request_, lambda progress: (lowered, b"TFL3" * 1000)))
-    elsewhere = replace(request_, output=tmp_path / "other.tflite")
-    found = recalled(stages.lowering(elsewhere, never), memory)
+    with patch.object(Lowering, "compute", return_value=(lowered, b"TFL3" * 1000)):
+        memory.run(Lowering(request_))
+    elsewhere = replace(request_, output=tmp_path / "elsewhere" / "float.tflite")
+    found = recalled(Lowering(elsewhere), memory)
     assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
 
 
@@ -198,7 +192,7 @@ def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Pa
     preprocessing.write_text('{"mean": [0, 0, 0]}')
 
     def digest(request: LoweringRequest) -> str:
-        return stages.lowering_key(request).digest
+        return Lowering(request).key().digest
 
     keys = [
         digest(request_),
@@ -230,10 +224,10 @@ def test_every_key_has_the_versions(
 
     def keys() -> list[Key]:
         return [
-            stages.lowering_key(request_),
-            stages.calibration("mine", network, images, None, CalibrationOptions(), never).key(),
-            stages.answers("mine", network, images, tmp_path, never).key(),
-            stages.plausibility("mine", network, images, never).key(),
+            Lowering(request_).key(),
+            Calibrating("mine", network, images, None, CalibrationOptions()).key(),
+            FloatPredictions("mine", network, images).key(),
+            PreprocessingCheck("mine", network, images).key(),
         ]
 
     before = keys()

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.cache import store as room
-from convert.cache.store import Cache, Key, open_cache, place
+from convert.cache.store import Cache, Key, ago, open_cache, place
 from convert.errors import ConvertError
-from convert.system.temporary import partial_file
+from convert.system.temporary import scratch_folder
 
 KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
 PARTS = {"model": b"the network" * 1000, "more": b"\0" * 500}
+FILES = ["SHA256SUMS", "meta.json", "model", "more"]
 VALUES = {"height": 75, "labels": ["red", "grün"]}
 GB = 10**9
 
@@ -45,9 +48,14 @@ def holds(cache: Cache, wanted: Key) -> bool:
     return any(wanted.digest in entry.path.name for entry in cache.entries())
 
 
-def only_file(cache: Cache) -> Path:
+def only_entry(cache: Cache) -> Path:
+    """The folder of the one entry, or of what is left of one."""
     (path,) = cache.folder.iterdir()
     return path
+
+
+def files_of(cache: Cache) -> list[Path]:
+    return [path for path in cache.folder.rglob("*") if path.is_file()]
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
@@ -82,25 +90,37 @@ def test_a_key_is_what_a_result_depends_on(cache: Cache, other: Key, same: bool)
     assert (cache.load(other) is not None) == same
 
 
-@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_no_flipped_bit_goes_unnoticed(position: float, bit: int) -> None:
+def test_it_is_plain_files_with_checksums(cache: Cache) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    folder = only_entry(cache)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert (folder / "model").read_bytes() == PARTS["model"]
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@given(name=st.sampled_from(FILES), position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed(name: str, position: float, bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         notes: list[str] = []
         cache = Cache(Path(folder), GB, notes.append)
         cache.store(KEY, VALUES, PARTS)
-        path = only_file(cache)
+        path = only_entry(cache) / name
         content = bytearray(path.read_bytes())
         content[int(position * len(content))] ^= 1 << bit
         path.write_bytes(content)
         assert cache.load(KEY) is None
-        assert not path.exists()
+        assert not path.parent.exists()
         assert [note.split(" (")[0] for note in notes] == ["cache: what was kept of the float network is damaged"]
 
 
-@pytest.mark.parametrize("length", [0, 10, 200, 5000, -1], ids=str)
-def test_a_truncated_entry_is_removed_and_made_again(cache: Cache, notes: list[str], length: int) -> None:
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("length", [0, 10, 100, -1], ids=str)
+def test_a_truncated_entry_is_removed_and_made_again(cache: Cache, notes: list[str], name: str, length: int) -> None:
     cache.store(KEY, VALUES, PARTS)
-    path = only_file(cache)
+    path = only_entry(cache) / name
     path.write_bytes(path.read_bytes()[:length])
     assert cache.load(KEY) is None
     assert len(notes) == 1
@@ -110,17 +130,27 @@ def test_a_truncated_entry_is_removed_and_made_again(cache: Cache, notes: list[s
     assert entry.parts == PARTS
 
 
-def test_an_entry_that_grew_is_damaged(cache: Cache, notes: list[str]) -> None:
+@pytest.mark.parametrize("name", [*FILES, "another"])
+def test_an_entry_that_grew_is_damaged(cache: Cache, notes: list[str], name: str) -> None:
     cache.store(KEY, VALUES, PARTS)
-    with only_file(cache).open("ab") as file:
+    with (only_entry(cache) / name).open("ab") as file:
         file.write(b"x")
     assert cache.load(KEY) is None
-    assert "longer or shorter than it was" in notes[0]
+    assert "its checksums do not hold" in notes[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_entry_that_lacks_a_file_is_damaged(cache: Cache, notes: list[str], name: str) -> None:
+    cache.store(KEY, VALUES, PARTS)
+    (only_entry(cache) / name).unlink()
+    assert cache.load(KEY) is None
+    assert len(notes) == 1
+    assert cache.entries() == []
 
 
 def test_a_removed_entry_is_none(cache: Cache, notes: list[str]) -> None:
     cache.store(KEY, VALUES, PARTS)
-    only_file(cache).unlink()
+    shutil.rmtree(only_entry(cache))
     assert cache.load(KEY) is None
     assert notes == []
 
@@ -128,9 +158,10 @@ def test_a_removed_entry_is_none(cache: Cache, notes: list[str]) -> None:
 def test_an_entry_under_another_s_name_is_refused(cache: Cache, notes: list[str]) -> None:
     """Its checksums hold, but it is the result of something else."""
     cache.store(key(1), VALUES, PARTS)
-    path = only_file(cache)
+    path = only_entry(cache)
     cache.store(key(2), VALUES, {"model": b"other"})
-    path.write_bytes(cache._path(key(2)).read_bytes())
+    shutil.rmtree(path)
+    shutil.copytree(cache._path(key(2)), path)
     assert cache.load(key(1)) is None
     assert "the entry of another key" in notes[0]
 
@@ -150,7 +181,7 @@ print("right", cache.usable)
     moment = time.time() + 3
     processes = [start(script, cache.folder, moment) for _ in range(2)]
     assert [process.communicate(timeout=120)[0] for process in processes] == ["right True\n"] * 2
-    assert only_file(cache).suffix == ".entry"
+    assert only_entry(cache).suffix == ".entry"
 
 
 KILLED = """
@@ -167,8 +198,8 @@ def test_a_killed_writer_leaves_no_entry_and_is_swept_up(cache: Cache) -> None:
     killed = start(KILLED, cache.folder)
     assert killed.communicate(timeout=60)[0] == ""
     assert killed.returncode == -signal.SIGXFSZ
-    left = only_file(cache)
-    assert left.stat().st_size == 2**20
+    left = only_entry(cache)
+    assert [path.stat().st_size for path in left.iterdir()][-1] <= 2**20
     assert cache.entries() == []
     assert cache.load(Key("float network", "mine", {})) is None
 
@@ -178,10 +209,10 @@ def test_a_killed_writer_leaves_no_entry_and_is_swept_up(cache: Cache) -> None:
 
 def test_a_writer_that_lives_is_left_alone(cache: Cache) -> None:
     cache.folder.mkdir()
-    with partial_file(cache.folder / "x.entry") as (partial, _):
+    with scratch_folder(cache.folder) as scratch:
         cache.store(KEY, VALUES, PARTS)
         cache.clear()
-        assert partial.exists()
+        assert scratch.exists()
 
 
 @pytest.fixture
@@ -201,11 +232,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_mentioned_once_and_left_as_it_was(small_disk: Path, notes: list[str]) -> None:
     cache = Cache(small_disk, GB, notes.append)
     cache.store(KEY, VALUES, PARTS)
-    before = only_file(cache)
+    before = only_entry(cache)
     for number in range(2):
         cache.store(key(number), VALUES, {"model": bytes(2**21)})
     assert notes == [f"cache: {small_disk} cannot be written to (No space left on device): going on without it"]
-    assert only_file(cache) == before
+    assert only_entry(cache) == before
     assert cache.load(KEY) is not None
 
 
@@ -237,7 +268,7 @@ def test_the_bound_holds_whatever_is_kept(sizes: list[int], bound: int) -> None:
         cache = Cache(Path(folder), bound)
         for number, size in enumerate(sizes):
             cache.store(key(number), {}, {"model": bytes(size)})
-            assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= bound
+            assert sum(path.stat().st_size for path in files_of(cache)) <= bound
             assert holds(cache, key(number)) or size + 1000 > bound, "what was kept last stays, where it fits at all"
 
 
@@ -247,16 +278,16 @@ def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path, notes: list[s
     cache.store(key(2), {}, {"model": bytes(20_000)})
     assert holds(cache, key(1))
     assert not holds(cache, key(2))
-    assert "more than all the cache may" in notes[0]
+    assert "more than the whole cache may" in notes[0]
 
 
 def test_clearing_does_not_disturb_who_is_reading(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.store(KEY, VALUES, PARTS)
     read = room._read
 
-    def cleared_meanwhile(file: object, key: Key) -> room.Entry:
+    def cleared_meanwhile(opened: Mapping[str, BinaryIO], key: Key) -> room.Entry:
         assert cache.clear() == 1
-        return read(file, key)  # type: ignore[arg-type]
+        return read(opened, key)
 
     monkeypatch.setattr(room, "_read", cleared_meanwhile)
     entry = cache.load(KEY)
@@ -269,11 +300,11 @@ def test_clearing_does_not_disturb_who_is_reading(cache: Cache, monkeypatch: pyt
 def test_a_listing_shows_damaged_entries_too(cache: Cache) -> None:
     cache.store(KEY, VALUES, PARTS)
     (cache.folder / "x.entry").write_bytes(b"rubbish")
-    described = {entry.bytes: entry.description for entry in cache.entries()}
-    assert described.pop(7) is None
-    (description,) = described.values()
-    assert description is not None
-    assert (description.kind, description.of) == ("float network", "mine")
+    listed = {each.bytes: each.entry for each in cache.entries()}
+    assert listed.pop(7) is None
+    (entry,) = listed.values()
+    assert entry is not None
+    assert (entry.kind, entry.of) == ("float network", "mine")
 
 
 def test_its_place_is_the_system_s_or_the_chosen_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -301,5 +332,22 @@ def test_its_bound_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> 
     assert room.limit() == GB // 2
     for wrong in ("much", "nan", "inf", "-1"):
         monkeypatch.setenv("IRV2_CACHE_GB", wrong)
-        with pytest.raises(ConvertError, match=f"IRV2_CACHE_GB={wrong} is no number of gigabytes"):
+        with pytest.raises(ConvertError, match=f"IRV2_CACHE_GB={wrong} is not a number of gigabytes"):
             room.limit()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "just now"),
+        (-5, "just now"),
+        (1, "1 second ago"),
+        (59, "59 seconds ago"),
+        (60, "1 minute ago"),
+        (3 * 3600 + 5, "3 hours ago"),
+        (86400, "1 day ago"),
+        (400 * 86400, "400 days ago"),
+    ],
+)
+def test_how_long_ago(seconds: float, words: str) -> None:
+    assert ago(time.time() - seconds - 0.1) == words

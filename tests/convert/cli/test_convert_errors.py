@@ -29,7 +29,7 @@ def refused(*arguments: object, code: int = 1) -> str:
         (["--quantize", "int4"], "scheme int4 is not offered: XNNPACK runs no convolution with int4 weights"),
         (["--quantize", "mixed"], "scheme mixed needs --keep-float REGEX"),
         (["--keep-float", "stem"], "--keep-float 'stem' goes with --quantize mixed"),
-        (["--quantize", "mixed", "--keep-float", "("], "--keep-float '(' is no regular expression"),
+        (["--quantize", "mixed", "--keep-float", "("], "--keep-float '(' is not a regular expression"),
         (["--target-runtime", "tflite-2"], "runtime 'tflite-2' is unknown: choose from tflite-runtime-2.7"),
         (
             ["--recover", "--quantize", "int8,mixed", "--keep-float", "stem"],

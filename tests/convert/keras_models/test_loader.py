@@ -51,7 +51,7 @@ def test_load_weights_at_too_small_a_size(saved: Path) -> None:
 
 def test_load_weights_of_one_class(saved: Path) -> None:
     message = error_of(lambda: loader.load(ModelSource(weights=saved, classes=1)))
-    assert message == "--classes 1 is not a number of classes: a classifier tells at least 2 apart"
+    assert message == "--classes 1 is too few: a classifier has at least 2"
 
 
 def test_load_checks_the_source_first(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_load_demo_at_another_size() -> None:
 def test_demo_weights_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sources, "DEMO_WEIGHTS", tmp_path / "absent.npz")
     message = error_of(lambda: loader.load(ModelSource()))
-    assert message == f"the demo's weights {tmp_path / 'absent.npz'} are missing: install irv2-edge again"
+    assert message == f"the demo's weights {tmp_path / 'absent.npz'} are missing: reinstall irv2-edge"
 
 
 # --- load: imagenet ----------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message.startswith(
         "--model imagenet: imagenet_class_index.json could not be downloaded (URL fetch failure on"
     )
-    assert message.endswith("): try again with a network, or pass --model PATH or --weights FILE --classes N")
+    assert message.endswith("): check the network connection, or pass --model PATH or --weights FILE --classes N")
 
 
 @pytest.mark.usefixtures("keras_home")

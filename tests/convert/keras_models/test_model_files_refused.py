@@ -180,27 +180,27 @@ def test_too_small_a_size_for_a_model_of_any_size(tmp_path: Path) -> None:
 def test_another_size_than_the_model_s(tmp_path: Path) -> None:
     path = save(classifier(), tmp_path / "mine.keras")
     message = error_of(lambda: load_path(path, input_size=16))
-    assert message == f"--input-size 16 differs from the 8x8 that {path} takes: leave it out"
+    assert message == f"--input-size 16 differs from 8x8, the input size of {path}: leave it out"
 
 
 def test_grey_models_are_refused(tmp_path: Path) -> None:
     path = save(classifier(channels=1), tmp_path / "grey.keras")
     assert error_of(lambda: load_path(path)) == (
-        f"{path} takes images of 1 channels, shape (8, 8, 1): only RGB, (height, width, 3), is supported"
+        f"{path} takes images with 1 channels, shape (8, 8, 1): only RGB, (height, width, 3), is supported"
     )
 
 
 def test_one_class_is_no_classifier(tmp_path: Path) -> None:
     path = save(classifier(classes=1), tmp_path / "one.keras")
     message = error_of(lambda: load_path(path))
-    assert message == f"{path} puts out 1 class: a classifier tells at least 2 apart"
+    assert message == f"{path} has 1 class: a classifier has at least 2"
 
 
 def test_a_feature_extractor_is_no_classifier(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     path = save(keras.Model(image, layers.Conv2D(4, 3)(image)), tmp_path / "features.keras")
     message = error_of(lambda: load_path(path))
-    assert message == f"{path} puts out shape (6, 6, 4): a classifier puts out one number a class, (classes,)"
+    assert message == f"{path} has outputs of shape (6, 6, 4): a classifier has one number per class, (classes,)"
 
 
 def test_a_model_of_vectors_is_no_image_classifier(tmp_path: Path) -> None:

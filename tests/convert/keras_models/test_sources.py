@@ -85,7 +85,7 @@ def test_weights_need_classes_and_exclude_another_model(tmp_path: Path) -> None:
     weights = empty(tmp_path, "a.weights.h5")
     with pytest.raises(SourceError, match="needs --classes N"):
         ModelSource(weights=weights).check()
-    with pytest.raises(SourceError, match=r"--model imagenet is another: give one of the two"):
+    with pytest.raises(SourceError, match=r"--model imagenet is another network: pass only one of them"):
         ModelSource("imagenet", weights=weights, classes=3).check()
     with pytest.raises(SourceError, match=r"must end in \.h5"):
         ModelSource(weights=empty(tmp_path, "a.keras"), classes=3).check()

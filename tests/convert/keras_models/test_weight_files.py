@@ -115,7 +115,7 @@ def array_path(file: h5py.File, unit: str, part: str) -> str:
 
 def test_wrong_class_count_names_both(saved: Path) -> None:
     message = error_of(lambda: set_stored_weights(our_network(classes=7), saved))
-    assert message == f"layer dense of {saved} tells 10 classes apart, not 7: pass --classes 10"
+    assert message == f"layer dense of {saved} has 10 classes, not 7: pass --classes 10"
 
 
 def test_wrong_shape_names_the_first_layer_and_both_shapes(saved: Path) -> None:
@@ -165,7 +165,7 @@ def test_layers_too_few_without_names(saved: Path, tmp_path: Path) -> None:
     old = without_noted_names(saved, tmp_path / "old.weights.h5")
     message = error_of(lambda: set_stored_weights(our_network(repeats=(3, 1, 1)), old))
     assert "convolutions, the article's network has" in message
-    assert "(nothing is left for reduction_B_" in message or "(nothing is left for inception_resnet_C_1" in message
+    assert "(none is left for reduction_B_" in message or "(none is left for inception_resnet_C_1" in message
 
 
 def test_missing_array_is_named(damaged: Path) -> None:

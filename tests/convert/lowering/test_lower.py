@@ -3,46 +3,74 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from convert import errors
-from convert.errors import ConvertError, LoweringError, SourceError
+from convert.errors import ImageSetError, LoweringError, MissingExtraError, SourceError
 from convert.images.conventions import input_spec
 from convert.keras_models.sources import ModelSource
-from convert.lowering.lower import LoweredModel, LoweringRequest, from_json, lower, to_json
+from convert.lowering.lower import LoweredModel, LoweringRequest, lower
+from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
+from edge_runtime import EdgeError, ImageError
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.hashing import file_sha256
 from edge_runtime.preprocess import load_pixels, normalize
 from tests.conftest import SIZE
 
-RESULT = (
-    '{"result": {"architecture": "tiny", "labels": ["a", "b"], "weights_sha256": "0", "height": 8, "width": 9, '
-    '"classes": 2, "keras_sqnr_db": 120.0, "versions": {"keras": "3"}}}'
-)
+LOWERED = LoweredModel(b"TFL3", "tiny", ("a", "b"), "0", 8, 9, 2, 120.0, {"keras": "3"})
+CONNECT = """
+import os, signal, sys, time
+from multiprocessing.connection import Connection
+from convert.errors import *
+from convert.lowering.lower import LoweredModel
+from edge_runtime import ImageError
+parent = Connection(int(sys.argv[1]))
+"""
+
+
+@dataclass
+class Stages(Silent):
+    """Keeps the names of stages."""
+
+    names: list[str] = field(default_factory=list)
+
+    def stage(self, name: str) -> None:
+        self.names.append(name)
+
+
+class Interrupted(Silent):
+    """Is interrupted at the first stage."""
+
+    def stage(self, name: str) -> None:
+        raise KeyboardInterrupt
 
 
 @pytest.fixture
 def request_of(tmp_path: Path) -> LoweringRequest:
-    return LoweringRequest(ModelSource("mine.keras"), "tf", (Path("a.png"),), tmp_path / "float.tflite")
+    return LoweringRequest(ModelSource("mine.keras"), "tf", (Path("a.png"),), tmp_path)
 
 
 def use_worker(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a shell script be the worker."""
+    """Let a Python script be the worker; it has a connection to its `parent`."""
+    (folder / "worker.py").write_text(CONNECT + script)
+    command = shlex.join([sys.executable, str(folder / "worker.py")])
     path = folder / "python"
-    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.write_text(f'#!/bin/sh\nexec {command} "$4"\n')
     path.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(path))
 
 
-def refused(request: LoweringRequest) -> ConvertError:
-    with pytest.raises(ConvertError) as caught:
-        lower(request, lambda stage: None)
+def refused(request: LoweringRequest) -> EdgeError:
+    with pytest.raises(EdgeError) as caught:
+        lower(request, Silent())
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -50,70 +78,61 @@ def refused(request: LoweringRequest) -> ConvertError:
 @pytest.mark.parametrize(
     "source",
     [
-        ModelSource(),
         ModelSource("imagenet", input_size=139),
         ModelSource("some where/mine.keras"),
         ModelSource(weights=Path("käfer.weights.h5"), classes=7, input_size=100),
     ],
 )
-def test_a_request_survives_the_trip(source: ModelSource) -> None:
-    request = LoweringRequest(source, "torch", (Path("a.png"), Path("b/猫.jpg")), Path("out/float.tflite"))
-    assert from_json(to_json(request)) == request
-
-
-def test_a_path_that_is_not_utf8_survives_the_trip() -> None:
-    path = Path(os.fsdecode(b"\xff.png"))
-    request = LoweringRequest(ModelSource(), "tf", (path,), Path("float.tflite"))
-    assert from_json(to_json(request)).images == (path,)
-
-
-def test_the_worker_is_given_the_request(
-    request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_worker(f"cat > {tmp_path}/asked; echo '{RESULT}'", tmp_path, monkeypatch)
-    lower(request_of, lambda stage: None)
-    assert from_json((tmp_path / "asked").read_text()) == request_of
+def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it was, in the one thing that it can answer: the architecture."""
+    images = (Path("a.png"), Path("b/猫.jpg"), Path(os.fsdecode(b"\xff.png")))
+    request = LoweringRequest(source, "torch", images, tmp_path)
+    script = "parent.send(LoweredModel(b'', repr(parent.recv()), None, '0', 8, 9, 2, 120.0, {}))"
+    use_worker(script, tmp_path, monkeypatch)
+    assert lower(request, Silent()).architecture == repr(request)
 
 
 def test_stages_and_the_result_are_passed_on(
     request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = """echo '{"stage": "one"}'; echo '{"stage": "two"}'"""
-    use_worker(f"cat > /dev/null; echo chatter >&2; {events}; echo '{RESULT}'", tmp_path, monkeypatch)
-    stages: list[str] = []
-    found = lower(request_of, stages.append)
-    assert stages == ["one", "two"]
-    assert found == LoweredModel(request_of.output, "tiny", ("a", "b"), "0", 8, 9, 2, 120.0, {"keras": "3"})
+    result = "LoweredModel(b'TFL3', 'tiny', ('a', 'b'), '0', 8, 9, 2, 120.0, {'keras': '3'})"
+    chatter = "print('chatter', flush=True); os.system('echo more; echo chatter >&2')"
+    use_worker(
+        f"parent.recv(); {chatter}; parent.send('one'); parent.send('two'); parent.send({result})",
+        tmp_path,
+        monkeypatch,
+    )
+    stages = Stages()
+    assert lower(request_of, stages) == LOWERED
+    assert stages.names == ["one", "two"]
+    assert (tmp_path / "lowering.log").read_text() == "chatter\nmore\nchatter\n"
 
 
-@pytest.mark.parametrize("name", ["SourceError", "LoweringError", "ImageSetError", "MissingExtraError"])
+@pytest.mark.parametrize("kind", [SourceError, LoweringError, ImageSetError, MissingExtraError, ImageError])
 def test_what_the_worker_refuses_is_refused_as_that(
-    name: str, request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[EdgeError], request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    event = f'{{"error": "{name}", "message": "mine.keras is no model"}}'
-    use_worker(f"cat > /dev/null; echo details >&2; echo '{event}'; exit 1", tmp_path, monkeypatch)
+    answer = f"parent.send({kind.__name__}('mine.keras is no model'))"
+    use_worker(f"parent.recv(); print('details', file=sys.stderr, flush=True); {answer}", tmp_path, monkeypatch)
     error = refused(request_of)
-    assert type(error) is getattr(errors, name)
+    assert type(error) is kind
     assert str(error) == "mine.keras is no model"
     assert error.__notes__ == ["details"], "what --debug shows"
 
 
-def test_errors_of_the_device_side_are_lowering_errors_here(
-    request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_worker("""cat > /dev/null; echo '{"error": "ImageError", "message": "m"}'""", tmp_path, monkeypatch)
-    assert type(refused(request_of)) is LoweringError
+WORDS = "os.write(2, b'first\\nAborted: last words\\n\\n'); "
 
 
 @pytest.mark.parametrize(
     ("script", "end"),
     [
-        ("cat > /dev/null; echo first >&2; echo 'Aborted: last words' >&2; echo >&2; exit 7", "exit code 7"),
-        ("cat > /dev/null; echo 'Aborted: last words' >&2; kill -9 $$", "killed, as happens when memory runs out"),
-        ("echo 'Aborted: last words' >&2; exit 3", "exit code 3"),
-        ("""cat > /dev/null; echo '{"stage": "x"}'; echo 'Aborted: last words' >&2""", "exit code 0"),
+        (f"parent.recv(); {WORDS} os._exit(7)", "exit code 7"),
+        (f"parent.recv(); {WORDS} os.kill(os.getpid(), 9)", "killed, as happens when memory runs out"),
+        (f"{WORDS} os._exit(3)", "exit code 3"),
+        (f"parent.recv(); parent.send('x'); {WORDS}", "exit code 0"),
+        (f"parent.recv(); os.write(parent.fileno(), b'\\0\\0\\1\\0half'); {WORDS} os._exit(1)", "exit code 1"),
     ],
-    ids=["dies", "is killed", "never reads", "forgets its result"],
+    ids=["dies", "is killed", "never reads", "forgets its result", "dies in the middle of a message"],
 )
 def test_the_last_words_of_a_worker_that_dies_are_told(
     script: str, end: str, request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,64 +147,95 @@ def test_the_last_words_of_a_worker_that_dies_are_told(
 def test_a_worker_that_dies_without_a_word(
     request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_worker("exit 1", tmp_path, monkeypatch)
-    assert "it said nothing" in str(refused(request_of))
+    use_worker("sys.exit(1)", tmp_path, monkeypatch)
+    assert "it printed nothing" in str(refused(request_of))
 
 
-def test_a_request_larger_than_a_pipe_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_larger_than_a_socket_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = tuple(Path("x" * 100 + str(i)) for i in range(5000))
-    use_worker("echo 'No module named convert' >&2; exit 1", tmp_path, monkeypatch)
-    request = LoweringRequest(ModelSource("mine.keras"), "tf", images, tmp_path / "float.tflite")
+    use_worker("sys.exit('No module named convert')", tmp_path, monkeypatch)
+    request = LoweringRequest(ModelSource("mine.keras"), "tf", images, tmp_path)
     assert "No module named convert" in str(refused(request))
 
 
 def test_no_worker_is_left_behind_by_an_interrupt(
     request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = f"""cat > /dev/null; echo $$ > {tmp_path}/pid; echo '{{"stage": "x"}}'; exec sleep 60"""
+    pid = tmp_path / "pid"
+    script = f"parent.recv(); open({str(pid)!r}, 'w').write(str(os.getpid())); parent.send('x'); time.sleep(60)"
     use_worker(script, tmp_path, monkeypatch)
-
-    def interrupt(stage: str) -> None:
-        raise KeyboardInterrupt
-
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        lower(request_of, interrupt)
+        lower(request_of, Interrupted())
     assert time.monotonic() - started < 30
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(int(pid.read_text()), 0)
+
+
+SCRIPT = """
+from pathlib import Path
+from convert.keras_models.sources import ModelSource
+from convert.lowering.lower import LoweringRequest, lower
+
+class Stopped(Exception): pass
+
+class Progress:
+    def stage(self, name):
+        print(name)
+        raise Stopped
+
+print("once")
+try:
+    lower(LoweringRequest(ModelSource("mine.keras"), "tf", (), Path("scratch")), Progress())
+except Stopped:
+    print(Path("scratch/lowering.log").read_text())
+"""
+"""As a user would write it: with no `if __name__ == "__main__"`."""
+
+
+@pytest.mark.parametrize("way", ["script", "-c", "standard input"])
+def test_it_works_from_any_program_in_any_folder(way: str, tmp_path: Path) -> None:
+    """The main module does not run again, and modules of the user's folder are not taken for those of ours."""
+    script = tmp_path / "elsewhere" / "convert_mine.py"
+    for folder in ("scratch", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    script.write_text(SCRIPT)
+    for name in ("numpy", "pickle", "socket", "convert", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    arguments = {"script": [str(script)], "-c": ["-P", "-c", SCRIPT], "standard input": ["-P", "-"]}[way]
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, input=SCRIPT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["once", "loading TensorFlow", ""]
 
 
 def test_a_real_worker_lowers_a_network(small_model: Path, validation_folder: Path, tmp_path: Path) -> None:
     images = tuple(sorted(validation_folder.glob("*/000.png")))
-    stages: list[str] = []
-    lowered = lower(LoweringRequest(ModelSource(str(small_model)), "tf", images, tmp_path / "f.tflite"), stages.append)
+    stages = Stages()
+    lowered = lower(LoweringRequest(ModelSource(str(small_model)), "tf", images, tmp_path), stages)
     assert (lowered.height, lowered.width, lowered.classes, lowered.labels) == (SIZE, SIZE, 3, None)
     assert lowered.keras_sqnr_db >= 100
     assert lowered.weights_sha256 == file_sha256(small_model)
     assert set(lowered.versions) == {"tensorflow", "keras"}
-    assert stages[0] == "loading TensorFlow"
-    assert len(stages) == len(set(stages)) == 4
-    graph = TfliteGraph(lowered.path.read_bytes())
+    assert stages.names[0] == "loading TensorFlow"
+    assert len(stages.names) == len(set(stages.names)) == 4
+    graph = TfliteGraph(lowered.model)
     inputs, outputs = graph.signatures()["serving_default"]
     assert (list(inputs), list(outputs)) == (["image"], ["probabilities"])
     assert graph.shape(graph.inputs[0]) == (1, SIZE, SIZE, 3)
     assert not [operator.name for operator in graph.operators if operator.name in ("MUL", "SUB", "RSQRT")], "folded"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.log", "f.tflite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lowering.log"]
 
 
 def test_a_real_worker_refuses_a_damaged_model(validation_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "broken.keras"
     path.write_bytes(b"no archive")
     images = tuple(validation_folder.glob("*/000.png"))
-    error = refused(LoweringRequest(ModelSource(str(path)), "tf", images, tmp_path / "float.tflite"))
+    error = refused(LoweringRequest(ModelSource(str(path)), "tf", images, tmp_path))
     assert isinstance(error, SourceError)
     assert "broken.keras" in str(error)
 
 
 def test_the_parent_never_imports_tensorflow() -> None:
-    import subprocess
-
     code = "import sys, convert.lowering.lower; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -199,14 +249,14 @@ def test_keras_own_topology_lowers_with_its_residual_scaling_folded(validation_f
     theirs = keras.applications.InceptionResNetV2(weights=None, input_shape=(75, 75, 3), classes=3)
     theirs.save(tmp_path / "theirs.keras")
     pictures = tuple(sorted(validation_folder.glob("*/*.png")))[:2]
-    request = LoweringRequest(ModelSource(str(tmp_path / "theirs.keras")), "tf", pictures, tmp_path / "float.tflite")
-    lowered = lower(request, lambda stage: None)
+    request = LoweringRequest(ModelSource(str(tmp_path / "theirs.keras")), "tf", pictures, tmp_path)
+    lowered = lower(request, Silent())
     assert lowered.keras_sqnr_db > 80
-    graph = TfliteGraph(lowered.path.read_bytes())
+    graph = TfliteGraph(lowered.model)
     assert {operator.name for operator in graph.operators} == {
         "CONV_2D", "CONCATENATION", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX",
     }  # fmt: skip
-    engine = Engine(lowered.path, choose_engine("litert"), None)
+    engine = Engine(lowered.model, choose_engine("litert"), None)
     spec = input_spec("tf", 75, 75)
     for picture in pictures:
         image = normalize(load_pixels(picture, spec), spec)[np.newaxis]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convert.quantization.layer_comparison import LayerError, compare_layers, layer_name
+from convert.quantization.layer_comparison import LayerError, compare_layers
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
@@ -32,19 +32,6 @@ def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
 @pytest.fixture(scope="module")
 def layers(model: bytes, images: list[Pixels], statistics: ActivationStatistics) -> list[LayerError]:
     return compare_layers(model, quantize(model, SCHEMES["int8"], "uint8", SPEC, statistics), SPEC, images)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "name"),
-    [
-        ("inception_1/stem_conv1_1/Relu;inception_1/stem_conv1_1/BiasAdd", "stem_conv1_1"),
-        ("model/block_1/conv/BiasAdd", "block_1/conv"),
-        ("dense_1/MatMul", "dense_1/MatMul"),
-        ("StatefulPartitionedCall_1:0", "StatefulPartitionedCall_1:0"),
-    ],
-)
-def test_a_layer_is_called_as_in_keras(tensor: str, name: str) -> None:
-    assert layer_name(tensor) == name
 
 
 def test_every_operator_of_the_float_network_has_its_row_in_order(layers: list[LayerError], model: bytes) -> None:

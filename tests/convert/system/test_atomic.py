@@ -32,7 +32,7 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path.write_bytes(b"old")
 
     def fill(partial: Path) -> None:
-        assert partial.parent == path.parent, "a rename across disks is no rename"
+        assert partial.parent.parent == path.parent, "a rename across disks is no rename"
         partial.write_bytes(b"new")
         assert path.read_bytes() == b"old"
 

@@ -17,6 +17,7 @@ from PIL import Image
 from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.worker import lower_here
+from convert.system.progress import Silent
 from convert.tflite.crop_kernels import crop_kernels, needed_taps
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
@@ -115,7 +116,7 @@ def test_lowering_crops_before_it_compares_with_keras(tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     pixels = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    source, output = ModelSource(str(tmp_path / "model.keras")), tmp_path / "float.tflite"
-    found = lower_here(LoweringRequest(source, "tf", (tmp_path / "a.png",), output), lambda stage: None)
-    assert kernel_sizes(output.read_bytes()) == [(5, 1)]
-    assert found["keras_sqnr_db"] > 100
+    source = ModelSource(str(tmp_path / "model.keras"))
+    found = lower_here(LoweringRequest(source, "tf", (tmp_path / "a.png",), tmp_path), Silent())
+    assert kernel_sizes(found.model) == [(5, 1)]
+    assert found.keras_sqnr_db > 100

@@ -1,0 +1,69 @@
+"""Compare a float `.tflite` with the Keras network that it was made from, by their logits on real images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from convert.errors import LoweringError
+from convert.keras_models.walk import before_softmax
+from convert.statistics.metrics import sqnr_db
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
+from edge_runtime.arrays import Array
+from edge_runtime.logits import centred
+
+MINIMUM_SQNR_DB = 80.0
+"""Below this the float model is another network: float32 rounding alone leaves well over 100 dB."""
+MAXIMUM_SQNR_DB = 999.0
+"""Reported for equal logits, since JSON has no infinity."""
+MINIMUM_SPREAD = 1e-3
+"""Standard deviation of the logits over the classes below which every answer is a coin toss."""
+
+
+def keras_logits(model: Any, images: Array) -> Array:
+    """Return what the softmax at the end of `model` reads.
+
+    Args:
+        model: a Keras model that ends in a softmax.
+        images: float32 (N, height, width, 3).
+
+    Returns:
+        float32 (N, classes).
+    """
+    until_logits = keras.Model(model.input, before_softmax(model.outputs[0]))
+    rows = [np.asarray(until_logits(image[np.newaxis], training=False)) for image in images]  # tracing takes seconds
+    return np.stack(rows).reshape(len(rows), -1).astype(np.float32)
+
+
+def tflite_logits(model: bytes, images: Array) -> Array:
+    """Return what the softmax at the end of a `.tflite` reads: float32 (N, classes) for (N, height, width, 3)."""
+    engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
+    rows = [engine.tensor(logits).reshape(-1) for _ in run_over(engine, images)]
+    return np.stack(rows).astype(np.float32)
+
+
+def checked_sqnr_db(expected: Array, found: Array) -> float:
+    """Return the SQNR in decibels of `found` against `expected` logits (N, classes), centred per image.
+
+    Raises:
+        LoweringError: it is below 80 dB, or the logits hardly vary: near-uniform outputs agree even where they are
+            wrong.
+    """
+    if not np.all(np.isfinite(expected)):
+        raise LoweringError("the Keras network outputs NaN or infinity for real images: its weights are broken")
+    spread = float(centred(expected).std())
+    if spread < MINIMUM_SPREAD:
+        raise LoweringError(
+            f"the network's logits vary by only {spread:.1e} over its classes, so its answers mean nothing: "
+            "check the weights and --preprocessing"
+        )
+    sqnr = sqnr_db(centred(expected), centred(found))
+    if not sqnr >= MINIMUM_SQNR_DB:
+        raise LoweringError(
+            f"float TFLite and Keras logits agree to {sqnr:.1f} dB only, at least {MINIMUM_SQNR_DB:.0f} dB are "
+            "required: a layer of this network is not lowered faithfully; please report it"
+        )
+    return min(sqnr, MAXIMUM_SQNR_DB)

@@ -1,0 +1,63 @@
+"""The card of an artifact: what it is, how it was made, and what the CPU answers to the probe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convert.audit.runtimes import oldest_runtime
+from convert.lowering.float_model import FloatModel
+from convert.quantization.calibrate import Calibration
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.quantize_network import Recipe
+from convert.system.machine import IN_CARDS, versions
+from convert.tflite.interpreter import open_engine
+from convert.tflite.tensor_names import layer_name
+from edge_runtime import Card
+from edge_runtime.probe import Probe
+from edge_runtime.tensors import answer_probe
+
+
+def card_of(
+    name: str,
+    quantized: QuantizedModel,
+    network: FloatModel,
+    recipe: Recipe,
+    calibration: Calibration | None,
+    build: dict[str, Any],
+) -> Card:
+    """Return the card of a quantized network, as yet without checksums and without a drift summary.
+
+    Args:
+        name: of the artifact.
+        quantized: the network in it.
+        network: in float.
+        recipe: how it was quantized.
+        calibration: what calibration gave, if the scheme calibrates.
+        build: `Job.recorded`.
+    """
+    image, probabilities = quantized.io_specs
+    lowered = network.lowered
+    return Card(
+        name=name,
+        architecture=lowered.architecture,
+        classes=len(network.labels),
+        scheme=recipe.scheme.name,
+        preprocessing=network.spec,
+        input=image,
+        output=probabilities,
+        sha256={},
+        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db, "build": build},
+        calibration=_calibration(recipe, calibration),
+        drift=None,
+        versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
+        minimum_runtime=oldest_runtime(quantized.model) or "unknown",
+        probe=Probe.from_probabilities(answer_probe(open_engine(quantized.model), network.spec, image)),
+    )
+
+
+def _calibration(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any] | None:
+    """Return a summary of the calibration, with the layers that were kept in float."""
+    if calibration is None or not recipe.scheme.calibrates:
+        return None
+    kept = {"float_layers": list(dict.fromkeys(map(layer_name, recipe.float_layers)))} if recipe.float_layers else {}
+    return {**calibration.summary(), **kept}
