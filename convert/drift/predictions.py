@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from convert.images.reader import refuse_unreadable
 from convert.system.progress import Progress
 from edge_runtime import ArtifactError, EngineError, InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
 
 Rows = Iterator[tuple[int, Array]]
 """Index of an image in its set, and its probabilities, float32 (classes,)."""
@@ -38,45 +39,35 @@ class Predictions:
         return replace(self, paths=self.paths[:count], probabilities=self.probabilities[:count])
 
 
-class Predictor(Protocol):
-    """A model that predicts images, or predictions that were stored."""
+@dataclass(frozen=True, kw_only=True)
+class Predictor(ABC):
+    """A model that predicts images, or predictions that were stored.
 
-    @property
-    def path(self) -> Path:
-        """Return the path of the file."""
+    Attributes:
+        path: of the file.
+        labels: one for each class.
+        spec: how images are prepared.
+        step: distance of neighbouring probabilities, see `Classifier.step`.
+        keras_sqnr_db: SQNR against the Keras network the model was lowered from, in dB; None if unknown.
+    """
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Return a label for each class."""
+    path: Path
+    labels: tuple[str, ...]
+    spec: InputSpec
+    step: float = 0.0
+    keras_sqnr_db: float | None = None
 
-    @property
-    def spec(self) -> InputSpec:
-        """Return how images are prepared."""
-
-    @property
-    def step(self) -> float:
-        """Return the distance of neighbouring probabilities, see `Classifier.step`."""
-
-    @property
     def file_sha256(self) -> str:
         """Return the SHA-256 of the model's whole file, which of an artifact includes the card."""
+        return file_sha256(self.path)
 
-    @property
-    def keras_sqnr_db(self) -> float | None:
-        """Return the SQNR against the Keras network the model was lowered from, in dB; None if unknown."""
-
+    @abstractmethod
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Yield the predictions in the order of the set; append a message to `skipped` for an unreadable image."""
 
 
 def predict_all(predictor: Predictor, images: ImageSet, progress: Progress, name: str) -> Predictions:
-    """Predict every readable image of a set, in its order.
-
-    Args:
-        predictor: the model.
-        images: the set.
-        progress: tracks the images.
-        name: of the stage.
+    """Predict every readable image of a set, in its order; `name` is that of the stage.
 
     Raises:
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
@@ -107,9 +98,6 @@ def predict_both(
         progress: tracks the images.
         name: of the stage.
         enough: called after each image with its index and both rows; ends the run by returning True.
-
-    Returns:
-        Predictions of the reference and of the candidate, for the same images.
 
     Raises:
         EngineError: a probability is NaN or infinite.

@@ -80,7 +80,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
     images = request.image_set()
     files = Snapshot.take(images)
     with open_models(request, images, progress) as (reference, candidate):
-        enough = EarlyStopping.for_models(reference, candidate, images, limits) if stop_early else None
+        enough = EarlyStopping(reference, candidate, images, limits) if stop_early else None
         expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)
         for predictions in (expected, predicted):
             refuse_too_few(predictions, images)
@@ -114,7 +114,7 @@ def run_identity(request: DriftRequest, reference: Predictor, candidate: Predict
 
 def _model(predictor: Predictor) -> dict[str, Any]:
     return {
-        "sha256": predictor.file_sha256,
+        "sha256": predictor.file_sha256(),
         "preprocessing": predictor.spec.to_json(),
         "labels": list(predictor.labels),
         "step": predictor.step,
@@ -212,4 +212,4 @@ def save_reference(
     with open_reference(reference, options, images, progress) as model:
         images.class_indices(model.labels)
         predictions = predict_all(model, images, progress, "reference")
-        return stored_predictions.save(path, predictions, images, model.spec, model.file_sha256, model.keras_sqnr_db)
+        return stored_predictions.save(path, predictions, images, model)

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from convert.drift.predictions import Predictions, Rows
+from convert.drift.predictions import Predictions, Predictor, Rows
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.system.atomic import write_atomically
-from edge_runtime import EdgeError, InputSpec, hashing
+from edge_runtime import EdgeError, InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
 
 FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
 """Version 2 is written if `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
@@ -33,33 +34,28 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, z
 """What NumPy, `zipfile` and the header's reader raise on damaged or foreign files."""
 
 
-@dataclass(frozen=True)
-class StoredPredictions:
-    """Predictions of a float network for a set of images; a `Predictor`.
+@dataclass(frozen=True, kw_only=True)
+class StoredPredictions(Predictor):
+    """Predictions of a float network for a set of images; `path` is that of the `.npz`.
 
     Attributes:
-        path: of the `.npz`.
-        labels: one for each class.
-        spec: how the network's images were prepared.
-        file_sha256: of the network's file, not of the `.npz`.
+        model_sha256: of the network's file.
         images: name relative to the folder -> SHA-256, in the order of `probabilities`.
         probabilities: float32 (images, classes).
         unreadable: names of the images that could not be read.
-        step, keras_sqnr_db: see `Predictor`.
     """
 
-    path: Path
-    labels: tuple[str, ...]
-    spec: InputSpec
-    file_sha256: str
+    model_sha256: str
     images: dict[str, str]
     probabilities: Array
-    unreadable: frozenset[str] = frozenset()
-    step: float = 0.0
-    keras_sqnr_db: float | None = None
+    unreadable: frozenset[str]
+
+    def file_sha256(self) -> str:
+        """Return the SHA-256 of the network's file."""
+        return self.model_sha256
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
-        """Yield the stored predictions in the order of the set; call `check_images` first. See `Predictor`."""
+        """Yield the stored predictions in the order of the set; call `check_images` first."""
         row_of = dict(zip(self.images, self.probabilities, strict=True))
         for index, path in enumerate(images.paths):
             name = _name(path, images.root)
@@ -90,7 +86,7 @@ class StoredPredictions:
                     f"reference {self.path} does not fit {images.root}: {name} is not among its {len(known)} images; "
                     "pass the folder, and the --images-size, it was saved with, or save it again"
                 )
-            if name in self.images and hashing.file_sha256(path) != self.images[name]:
+            if name in self.images and file_sha256(path) != self.images[name]:
                 raise SourceError(
                     f"reference {self.path} does not fit {images.root}: image {name} has changed since it was saved; "
                     "restore it, or save the reference again"
@@ -121,22 +117,14 @@ class StoredPredictions:
             )
 
 
-def save(
-    path: Path,
-    predictions: Predictions,
-    images: ImageSet,
-    spec: InputSpec,
-    file_sha256: str,
-    keras_sqnr_db: float | None = None,
-) -> StoredPredictions:
-    """Write predictions to `path`, replacing an existing file, and return what was stored.
+def save(path: Path, predictions: Predictions, images: ImageSet, network: Predictor) -> StoredPredictions:
+    """Write predictions of a float network to `path`, replacing an existing file, and return what was stored.
 
     Args:
         path: of the `.npz`.
-        predictions: of the float network, in the order of `images`.
-        images: the set, including images that could not be read.
-        spec: how they were prepared.
-        file_sha256, keras_sqnr_db: of the float network, see `Predictor`.
+        predictions: for those of `images` that could be read.
+        images: the set.
+        network: what predicted them.
 
     Raises:
         SourceError: `path` does not end in .npz.
@@ -147,14 +135,14 @@ def save(
     names = [_name(image, images.root) for image in predictions.paths]
     header = {
         "format": FORMAT,
-        "version": 1 if spec.decode == "full" else 2,
+        "version": 1 if network.spec.decode == "full" else 2,
         "labels": predictions.labels,
-        "preprocessing": spec.to_json(),
-        "model_sha256": file_sha256,
-        "images": {name: hashing.file_sha256(image) for name, image in zip(names, predictions.paths, strict=True)},
+        "preprocessing": network.spec.to_json(),
+        "model_sha256": network.file_sha256(),
+        "images": {name: file_sha256(image) for name, image in zip(names, predictions.paths, strict=True)},
         "unreadable": sorted({_name(image, images.root) for image in images.paths} - set(names)),
         "step": predictions.step,
-        "keras_sqnr_db": keras_sqnr_db,
+        "keras_sqnr_db": network.keras_sqnr_db,
     }
     header["checksum"] = _checksum(header, probabilities)
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -200,15 +188,15 @@ def load(path: Path) -> StoredPredictions:
         if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
             raise ValueError("a label or a checksum is not text")
         return StoredPredictions(
-            path,
-            tuple(header["labels"]),
-            InputSpec.from_json(header["preprocessing"]),
-            header["model_sha256"],
-            header["images"],
-            probabilities,
-            frozenset(header["unreadable"]),
-            header["step"],
-            header["keras_sqnr_db"],
+            path=path,
+            labels=tuple(header["labels"]),
+            spec=InputSpec.from_json(header["preprocessing"]),
+            step=header["step"],
+            keras_sqnr_db=header["keras_sqnr_db"],
+            model_sha256=header["model_sha256"],
+            images=header["images"],
+            probabilities=probabilities,
+            unreadable=frozenset(header["unreadable"]),
         )
     except SourceError:
         raise
