@@ -57,11 +57,7 @@ class Comparison:
 
     @cached_property
     def after(self) -> Array:
-        """Return the probabilities (N, classes) of the candidate, its classes in the order of the reference.
-
-        Raises:
-            ArtifactError: the two models do not have the same classes.
-        """
+        """Return the probabilities (N, classes) of the candidate, its classes in the order of the reference."""
         order = class_order(self.labels, self.candidate.labels)
         return np.ascontiguousarray(self.candidate.probabilities[:, order])
 
@@ -159,16 +155,9 @@ def by_class(comparison: Comparison) -> list[ClassChange]:
     classes = np.asarray(comparison.true_classes) if labelled else reference
     found = []
     for index in np.unique(classes).tolist():
-        here = classes == index
-        found.append(
-            ClassChange(
-                comparison.labels[index],
-                int(here.sum()),
-                int((reference == candidate)[here].sum()),
-                int((reference[here] == index).sum()) if labelled else None,
-                int((candidate[here] == index).sum()) if labelled else None,
-            )
-        )
+        was, is_now = (top1[classes == index] for top1 in (reference, candidate))
+        right = [int((top1 == index).sum()) if labelled else None for top1 in (was, is_now)]
+        found.append(ClassChange(comparison.labels[index], len(was), int((was == is_now).sum()), *right))
     return found
 
 

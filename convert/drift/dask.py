@@ -26,12 +26,6 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
     version of this package. Workers with different processors may round differently.
 
-    Args:
-        address: of the scheduler, such as tcp://host:8786.
-        request: what to compare.
-        limits: of the gate.
-        progress: tracks the images.
-
     Raises:
         MissingExtraError: dask.distributed is not installed.
         ConvertError: the scheduler cannot be reached, or workers died again and again.

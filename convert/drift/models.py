@@ -61,14 +61,8 @@ class ModelOptions:
 def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] | None = None) -> ModelPredictor:
     """Open a `.tflite` on this machine's CPU for many images.
 
-    Two interpreters of one thread each answer more images than one of two threads, to the same bits.
-
-    Args:
-        path: of an artifact, which is opened as a device opens it; or of another model, if `spec` is given.
-        spec, labels: preprocessing and labels of a model without a card.
-
-    Raises:
-        ArtifactError, EngineError: see `Classifier.open`.
+    An artifact is opened as a device opens it; `spec` and `labels` are for a model without a card. Two interpreters of
+    one thread each answer more images than one of two threads, to the same bits. Errors are those of `Classifier.open`.
     """
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     classifier = Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
@@ -84,12 +78,7 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
 
 
 def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
-    """Open an artifact, or a `.tflite` without a card as `options` describe it.
-
-    Raises:
-        SourceError: there is no card, and the options do not say how images are prepared.
-        ArtifactError, EngineError: see `Classifier.open`.
-    """
+    """Open an artifact, or a `.tflite` without a card as `options` describe it; `SourceError` if they do not."""
     if has_card(path) or not path.is_file():
         return open_model(path)
     if options.preprocessing is None:

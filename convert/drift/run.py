@@ -59,10 +59,6 @@ class DriftRequest:
         """Find the images, in a seeded shuffle."""
         return find_images(self.images).shuffled()[: self.images_size]
 
-    def reference_options(self) -> ModelOptions:
-        """Return the options of a reference without a card."""
-        return self.options.with_preprocessing(self.reference_preprocessing)
-
 
 @dataclass(frozen=True)
 class DriftRun:
@@ -128,7 +124,6 @@ def reported(
     """Return an assessment with its report.
 
     Args:
-        assessment: what was found.
         paths: see `DriftRequest.paths`.
         identity: see `run_identity`.
         steps: entries of the report's `blame`, beside those of the conversion.
@@ -168,9 +163,10 @@ def open_models(
     request: DriftRequest, images: ImageSet, progress: Progress
 ) -> Iterator[tuple[Predictor, ModelPredictor]]:
     """Open reference and candidate; an `EdgeError` says if they do not fit each other or the images to compare."""
+    reference_options = request.options.with_preprocessing(request.reference_preprocessing)
     with (
         open_tflite(request.candidate, request.options) as candidate,
-        open_reference(request.reference, request.reference_options(), images, progress) as reference,
+        open_reference(request.reference, reference_options, images, progress) as reference,
     ):
         if isinstance(reference, StoredPredictions):
             _check_stored(reference, request, candidate, images)

@@ -63,14 +63,9 @@ class StoredPredictions(Predictor):
                 yield index, row_of[name]
 
     def check_images(self, images: ImageSet, folder: ImageSet) -> None:
-        """Check that the predictions were made for these images.
+        """Raise `SourceError` if an image was not stored or has changed, or a stored one is missing from the folder.
 
-        Args:
-            images: the images to compare.
-            folder: the whole folder that they were taken from.
-
-        Raises:
-            SourceError: an image was not stored or has changed, or a stored one is missing from the folder.
+        `images` are those to compare, and `folder` is the whole folder that they were taken from.
         """
         known = self.images.keys() | self.unreadable
         there = {_name(path, folder.root) for path in folder.paths}
@@ -120,11 +115,7 @@ class StoredPredictions(Predictor):
 def save(path: Path, predictions: Predictions, images: ImageSet, network: Predictor) -> StoredPredictions:
     """Write predictions of a float network to `path`, replacing an existing file, and return what was stored.
 
-    Args:
-        path: of the `.npz`.
-        predictions: for those of `images` that could be read.
-        images: the set.
-        network: what predicted them.
+    `predictions` are those of `network` for the images of the set that could be read.
 
     Raises:
         SourceError: `path` does not end in .npz.
@@ -162,11 +153,7 @@ def check_name(path: Path) -> None:
 
 
 def load(path: Path) -> StoredPredictions:
-    """Read what `save` wrote.
-
-    Raises:
-        SourceError: the file is missing, damaged, of another format or version, or holds Python objects.
-    """
+    """Read what `save` wrote; a `SourceError` if it is missing, damaged, of another version, or not only plain arrays."""
     if not path.is_file():
         raise SourceError(f"reference {path} does not exist or is not a file: write it with --save-reference {path}")
     try:

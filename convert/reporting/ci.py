@@ -25,12 +25,7 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 def write_junit(path: Path, report: dict[str, Any]) -> None:
     """Write a test suite with a test case for each limit; an inconclusive one is a failure of its own type.
 
-    Args:
-        path: the XML file.
-        report: a report of `convert.drift.run`.
-
-    Raises:
-        ConvertError: it cannot be written; nothing is left behind.
+    The report is one of `convert.drift.run`. A file that cannot be written is a `ConvertError`.
     """
     cases = [_test_case(reason, report) for reason in report["gate"]["reasons"]]
     failures = sum(len(case) for case in cases)

@@ -70,11 +70,7 @@ def render(
 
 
 def write(page: str, path: Path) -> Path:
-    """Write a page, whole or not at all.
-
-    Raises:
-        ConvertError: it could not be written.
-    """
+    """Write a page, whole or not at all; a `ConvertError` if it cannot be written."""
     write_atomically(path, lambda partial: partial.write_text(page, "utf-8"))
     return path
 
