@@ -74,41 +74,6 @@ class Comparison:
         return changed[np.argsort(-self.before[changed].max(axis=1), kind="stable")]
 
 
-@dataclass(frozen=True)
-class ClassChange:
-    """One class: its images, how many keep their first class, how many each model gets right.
-
-    Without labels the images are those that the reference puts into the class, and `right_reference` and
-    `right_candidate` are None.
-    """
-
-    label: str
-    images: int
-    agreed: int
-    right_reference: int | None
-    right_candidate: int | None
-
-    @property
-    def gain(self) -> int:
-        """Return how many more images the candidate gets right; 0 without labels."""
-        return (self.right_candidate or 0) - (self.right_reference or 0)
-
-    @property
-    def badness(self) -> tuple[int, int]:
-        """Return a key to sort by: what the class lost, then how many first classes changed."""
-        return -self.gain, self.images - self.agreed
-
-    def to_json(self) -> dict[str, Any]:
-        """Return an entry of the report's `per_class`."""
-        return {
-            "label": self.label,
-            "images": self.images,
-            "agreement": self.agreed / self.images,
-            "top1_reference": None if self.right_reference is None else self.right_reference / self.images,
-            "top1_candidate": None if self.right_candidate is None else self.right_candidate / self.images,
-        }
-
-
 def flips(comparison: Comparison, most: int) -> list[dict[str, Any]]:
     """Return the first `most` images whose first class changed, those the reference was surest of first.
 
@@ -148,16 +113,26 @@ def confusion_matrix(comparison: Comparison) -> Array:
     return counts
 
 
-def by_class(comparison: Comparison) -> list[ClassChange]:
-    """Return every class that has images, in the order of the classes."""
+def by_class(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return every class that has images, in the order of the classes, as entries of the report's `per_class`.
+
+    Without labels the images of a class are those that the reference puts into it, and accuracies are None.
+    """
     reference, candidate = comparison.top1
     labelled = comparison.true_classes is not None
     classes = np.asarray(comparison.true_classes) if labelled else reference
     found = []
     for index in np.unique(classes).tolist():
-        was, is_now = (top1[classes == index] for top1 in (reference, candidate))
-        right = [int((top1 == index).sum()) if labelled else None for top1 in (was, is_now)]
-        found.append(ClassChange(comparison.labels[index], len(was), int((was == is_now).sum()), *right))
+        before, after = (top1[classes == index] for top1 in (reference, candidate))
+        found.append(
+            {
+                "label": comparison.labels[index],
+                "images": len(before),
+                "agreement": int((before == after).sum()) / len(before),
+                "top1_reference": int((before == index).sum()) / len(before) if labelled else None,
+                "top1_candidate": int((after == index).sum()) / len(before) if labelled else None,
+            }
+        )
     return found
 
 

@@ -13,12 +13,7 @@ from edge_runtime.arrays import Array
 
 
 class EarlyStopping:
-    """A sequential test over the images, for `predict_both`'s `enough`; `counts` are those of the images seen so far.
-
-    Raises:
-        ArtifactError: the two models do not have the same classes.
-        ImageSetError: a class folder matches no label.
-    """
+    """A sequential test, for `predict_both`'s `enough`; `counts` are those of the images seen so far."""
 
     def __init__(self, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> None:
         self.limits, self.order = limits, class_order(reference.labels, candidate.labels)

@@ -101,16 +101,10 @@ class Assessment:
 def assess(
     reference: Predictions, candidate: Predictions, images: ImageSet, limits: Limits, interval: str = FIXED
 ) -> Assessment:
-    """Compare the predictions of two models, measure the drift and judge it.
+    """Compare the predictions of two models for `images`, or for the same part of them; measure and judge the drift.
 
-    Args:
-        reference, candidate: predictions for `images`, or for the same part of them.
-        images: the set; class folders give labels.
-        interval: see `measure`.
-
-    Raises:
-        ArtifactError: the two do not have the same classes, or predicted different images.
-        ImageSetError: a class folder matches no label.
+    Class folders give labels; for `interval` see `measure`. Two models that do not have the same classes, or predicted
+    different images, are an `ArtifactError`.
     """
     comparison = Comparison(reference, candidate, true_classes(images, reference))
     drift = measure(comparison, interval)
@@ -120,9 +114,7 @@ def assess(
 def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
     """Measure how far the candidate's predictions are from the reference's.
 
-    Args:
-        comparison: the predictions; an `ArtifactError` says if the two do not have the same classes.
-        interval: "fixed", or "anytime" if the images seen decided when to stop.
+    `interval` is "fixed", or "anytime" if the images seen decided when to stop.
     """
     p, q, classes = comparison.before, comparison.after, comparison.true_classes
     same = metrics.agreement_top_k(p, q, 1)
@@ -145,7 +137,7 @@ def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
         kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
         max_abs_error=float(np.abs(p - q).max()),
         flips=flips(comparison, MOST_LISTED),
-        per_class=[each.to_json() for each in by_class(comparison)],
+        per_class=by_class(comparison),
         confusion=changed_pairs(comparison)[:MOST_LISTED],
     )
 

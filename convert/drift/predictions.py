@@ -44,9 +44,6 @@ class Predictor(ABC):
     """A model that predicts images, or predictions that were stored.
 
     Attributes:
-        path: of the file.
-        labels: one for each class.
-        spec: how images are prepared.
         step: distance of neighbouring probabilities, see `Classifier.step`.
         keras_sqnr_db: SQNR against the Keras network the model was lowered from, in dB; None if unknown.
     """
@@ -90,14 +87,8 @@ def predict_both(
 ) -> tuple[Predictions, Predictions]:
     """Let two models predict the same images in step; only images that both can read count.
 
-    How many could not be read is left to the caller to judge, see `refuse_too_few`.
-
-    Args:
-        reference, candidate: the two models.
-        images: the set, shuffled if `enough` is given.
-        progress: tracks the images.
-        name: of the stage.
-        enough: called after each image with its index and both rows; ends the run by returning True.
+    How many could not be read is left to the caller to judge, see `refuse_too_few`. `enough` is called after each image
+    with its index and both rows, and ends the run by returning True; the set is shuffled then.
 
     Raises:
         EngineError: a probability is NaN or infinite.
@@ -139,11 +130,7 @@ def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
 
 
 def true_classes(images: ImageSet, predictions: Predictions) -> list[int] | None:
-    """Return for each predicted image the index of its class among the model's labels, or None for a flat folder.
-
-    Raises:
-        ImageSetError: a class folder matches no label.
-    """
+    """Return for each predicted image the index of its class among the model's labels, or None for a flat folder."""
     classes = images.class_indices(predictions.labels)
     if classes is None:
         return None

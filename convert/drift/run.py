@@ -95,14 +95,13 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
 
 def run_identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
     """Return what all parts of one run have in common, on whatever machine they run, as JSON values."""
-    names = "\n".join(path.relative_to(images.root).as_posix() for path in images.paths)
     return {
         "candidate": {**_model(candidate), "bytes": request.candidate.stat().st_size},
         "reference": _model(reference),
         "images": {
             "count": len(images),
             "folders": images.folders is not None,
-            "names_sha256": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
+            "names_sha256": hashlib.sha256("\n".join(images.names).encode(errors="surrogateescape")).hexdigest(),
         },
         "version": metadata.version("irv2-edge"),
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,21 +70,21 @@ def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> di
             "pass its float .tflite, or answers stored with --save-reference"
         )
     images = request.image_set()
-    positions = share.positions(len(images))
+    names, positions = images.names, share.positions(len(images))
     part = images[positions.start : positions.stop]
     with open_models(request, part, progress) as (reference, candidate):
         images.class_indices(reference.labels)  # in every shard, not only in the one that has the images
         expected, predicted = predict_both(reference, candidate, part, progress, f"shard {share}")
         position_of = dict(zip(part.paths, positions, strict=True))
-        answered = [position_of[path] for path in predicted.paths]
+        answered = dict.fromkeys(position_of[path] for path in predicted.paths)
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "shard": [share.number, share.count],
             "run": run_identity(request, reference, candidate, images),
             "paths": request.paths,
-            "images": _named(answered, images),
-            "unreadable": _named(sorted(set(positions) - set(answered)), images),
+            "images": [(i, names[i]) for i in answered],
+            "unreadable": [(i, names[i]) for i in positions if i not in answered],
             "messages": list(predicted.skipped),
             "reference": _encoded(expected.probabilities),
             "candidate": _encoded(predicted.probabilities),
@@ -140,11 +139,6 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     refuse_too_few(predicted, ImageSet(root, (root,) * run["images"]["count"], None))
     assessment = assess(expected, predicted, images, limits)
     return reported(assessment, first["paths"], run)
-
-
-def _named(positions: Iterable[int], images: ImageSet) -> list[tuple[int, str]]:
-    """Return each position with the name of its image below the folder."""
-    return [(i, images.paths[i].relative_to(images.root).as_posix()) for i in positions]
 
 
 def _encoded(rows: Array) -> str:

@@ -57,8 +57,7 @@ class StoredPredictions(Predictor):
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Yield the stored predictions in the order of the set; call `check_images` first."""
         row_of = dict(zip(self.images, self.probabilities, strict=True))
-        for index, path in enumerate(images.paths):
-            name = _name(path, images.root)
+        for index, name in enumerate(images.names):
             if name in row_of:
                 yield index, row_of[name]
 
@@ -68,14 +67,12 @@ class StoredPredictions(Predictor):
         `images` are those to compare, and `folder` is the whole folder that they were taken from.
         """
         known = self.images.keys() | self.unreadable
-        there = {_name(path, folder.root) for path in folder.paths}
-        for name in sorted(known - there):
+        for name in sorted(known - set(folder.names)):
             raise SourceError(
                 f"reference {self.path} does not fit {folder.root}: its image {name} is missing there; "
                 "restore it, or save the reference again"
             )
-        for path in images.paths:
-            name = _name(path, images.root)
+        for name, path in zip(images.names, images.paths, strict=True):
             if name not in known:
                 raise SourceError(
                     f"reference {self.path} does not fit {images.root}: {name} is not among its {len(known)} images; "
@@ -115,23 +112,19 @@ class StoredPredictions(Predictor):
 def save(path: Path, predictions: Predictions, images: ImageSet, network: Predictor) -> StoredPredictions:
     """Write predictions of a float network to `path`, replacing an existing file, and return what was stored.
 
-    `predictions` are those of `network` for the images of the set that could be read.
-
-    Raises:
-        SourceError: `path` does not end in .npz.
-        ConvertError: the file cannot be written; nothing is left behind.
+    `predictions` are those of `network` for the images of the set that could be read. A file that cannot be written is
+    a `ConvertError`; nothing is left behind.
     """
-    check_name(path)
     probabilities = np.ascontiguousarray(predictions.probabilities, np.float32)
-    names = [_name(image, images.root) for image in predictions.paths]
+    predicted = ImageSet(images.root, predictions.paths, None)
     header = {
         "format": FORMAT,
         "version": 1 if network.spec.decode == "full" else 2,
         "labels": predictions.labels,
         "preprocessing": network.spec.to_json(),
         "model_sha256": network.file_sha256(),
-        "images": {name: file_sha256(image) for name, image in zip(names, predictions.paths, strict=True)},
-        "unreadable": sorted({_name(image, images.root) for image in images.paths} - set(names)),
+        "images": {name: file_sha256(image) for name, image in zip(predicted.names, predicted.paths, strict=True)},
+        "unreadable": sorted(set(images.names) - set(predicted.names)),
         "step": predictions.step,
         "keras_sqnr_db": network.keras_sqnr_db,
     }
@@ -153,7 +146,7 @@ def check_name(path: Path) -> None:
 
 
 def load(path: Path) -> StoredPredictions:
-    """Read what `save` wrote; a `SourceError` if it is missing, damaged, of another version, or not only plain arrays."""
+    """Read what `save` wrote; a `SourceError` if it is missing, damaged, of another version, or has Python objects."""
     if not path.is_file():
         raise SourceError(f"reference {path} does not exist or is not a file: write it with --save-reference {path}")
     try:
@@ -206,7 +199,3 @@ def _checksum(header: dict[str, Any], probabilities: Array) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(probabilities).tobytes())
     return digest.hexdigest()
-
-
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

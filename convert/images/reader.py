@@ -27,9 +27,7 @@ Result = TypeVar("Result")
 class PixelReader:
     """Decodes images in threads, a few ahead of the caller, and skips those that cannot be read.
 
-    Attributes:
-        spec: how images are prepared.
-        skipped: where a message for each image that cannot be read is added; see `refuse_unreadable`.
+    A message for each of the latter is added to `skipped`; see `refuse_unreadable`.
     """
 
     spec: InputSpec

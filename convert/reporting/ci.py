@@ -45,9 +45,8 @@ def write_junit(path: Path, report: dict[str, Any]) -> None:
 def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
     verdict, text = reason.split(": ", 1)
     name = " ".join(text.split()[:2])
-    case = ElementTree.Element(
-        "testcase", classname=f"drift.{printable(Path(report['artifact']['path']).name)}", name=name
-    )
+    artifact = printable(Path(report["artifact"]["path"]).name)
+    case = ElementTree.Element("testcase", classname=f"drift.{artifact}", name=name)
     if verdict != PASS:
         ElementTree.SubElement(case, "failure", type=verdict, message=text)
     return case

@@ -19,13 +19,9 @@ LIMITED = (
 
 @dataclass(frozen=True)
 class Gauge:
-    """A measured value, its interval and its limit.
+    """What was measured, and its limit as text; positions of the value, the interval's ends and the limit, 0 to 100.
 
-    Attributes:
-        name: what was measured.
-        limit: the limit as text.
-        value_at, low, high, limit_at: positions of the value, the interval's ends and the limit, 0 to 100.
-        more_is_better: whether values right of the limit are allowed, else those left of it.
+    If `more_is_better`, values right of the limit are allowed, else those left of it.
     """
 
     name: str

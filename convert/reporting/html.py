@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from convert.drift.comparison import Comparison, by_class, changed_pairs, confidences, confusion_matrix
+from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
 from convert.reporting import charts, formatting, sections
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.reporting.gauges import gauges
@@ -23,7 +23,6 @@ from convert.reporting.thumbnails import thumbnail
 from convert.system.atomic import write_atomically
 from edge_runtime.console import printable
 
-SUFFIX = ".report.html"
 FILTERS = (
     *("attribution_cells", "count", "decibel", "gain", "megabytes"),
     *("milliseconds", "percent", "points", "probability"),
@@ -77,7 +76,7 @@ def write(page: str, path: Path) -> Path:
 
 def beside(artifact: Path) -> Path:
     """Return the path of an artifact's page: `<artifact>.report.html`."""
-    return artifact.with_name(artifact.name + SUFFIX)
+    return artifact.with_name(f"{artifact.name}.report.html")
 
 
 def _template() -> jinja2.Template:
@@ -102,7 +101,8 @@ def _readable(value: object) -> object:
 def _measured(report: Report, comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
     """Return what the sections show that need the predictions of both networks."""
     pairs, few_classes = changed_pairs(comparison), len(comparison.labels) <= MOST_CLASSES
-    worst = sorted(by_class(comparison), key=lambda each: each.badness, reverse=True)
+    classes = [{**each, "gain": _gain(each)} for each in report["drift"]["per_class"]]
+    worst = sorted(classes, key=lambda each: (each["gain"], round(each["images"] * (each["agreement"] - 1))))
     return {
         "measured": comparison,
         "changed": len(comparison.changed),
@@ -127,6 +127,14 @@ def _shown(flip: Report, comparison: Comparison, thumbnails: bool) -> dict[str, 
         root = sections.common_folder(comparison.reference.paths)
         shown |= {"name": os.path.relpath(path, root), "picture": thumbnail(path)}
     return shown
+
+
+def _gain(of_class: Report) -> int:
+    """Return how many more images of a class the candidate gets right; 0 without labels."""
+    if of_class["top1_reference"] is None:
+        return 0
+    gain: int = round(of_class["images"] * (of_class["top1_candidate"] - of_class["top1_reference"]))
+    return gain
 
 
 def _scatter(comparison: Comparison, names: tuple[str, str]) -> Markup:

@@ -17,13 +17,7 @@ PRECISION = 0.02
 
 @dataclass(frozen=True)
 class Limits:
-    """What a gate allows.
-
-    Attributes:
-        max_drop_pp: largest drop of top-1 accuracy, percentage points.
-        min_agreement: smallest top-1 agreement, a fraction.
-        max_top5_drop_pp: largest drop of top-5 accuracy, percentage points.
-    """
+    """What a gate allows: drops of top-1 and top-5 accuracy in percentage points, top-1 agreement as a fraction."""
 
     max_drop_pp: float = 2.0
     min_agreement: float = 0.95
@@ -42,7 +36,6 @@ class PairedCounts:
     """Counts of reference and candidate on the same images: what a verdict rests on.
 
     Attributes:
-        images: number of images.
         agreed: images for which both predict the same class.
         top1: images that only one of them gets right; None without labels.
         top5: images whose class only one of them has in its top 5; None without labels or with at most 5 classes.

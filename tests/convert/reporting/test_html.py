@@ -251,6 +251,19 @@ def _report_of(truth: list[int], labels: list[str]) -> tuple[dict[str, Any], Com
     return report(compared), compared
 
 
+def test_classes_come_with_the_largest_loss_first() -> None:
+    """Ant loses one of three, bee loses one and gains one, dog gains one of one; by hand."""
+    compared = comparison([0, 0, 1, 2, 2, 3], [0, 1, 1, 3, 2, 2], [0, 0, 1, 3, 0, 1])
+    text = words(report(compared), compared)
+    ant, bee, dog = "ant 3 66.7% 33.3% -1 ", "bee 2 50.0% 50.0% 0 ", "dog 1 0.0% 100.0% +1 "
+    assert f"{ant}{bee}{dog}" in text
+
+
+def test_without_labels_classes_come_with_most_changes_first() -> None:
+    compared = comparison([0, 0, 1, 2, 2, 3], [0, 1, 1, 3, 3, 3])
+    assert "cat 2 0.0% ant 2 50.0% bee 1 100.0% dog 1 100.0% " in words(report(compared), compared)
+
+
 def test_nothing_comes_from_elsewhere() -> None:
     compared = comparison([0, 1, 2, 3], [0, 1, 2, 2])
     found = Parsed(page.render(everything(compared), compared, thumbnails=False))
