@@ -78,8 +78,8 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
     with open_models(request, images, progress) as (reference, candidate):
         enough = EarlyStopping(reference, candidate, images, limits) if stop_early else None
         expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)
-        for predictions in (expected, predicted):
-            refuse_too_few(predictions, images)
+        refuse_too_few(expected, images)
+        refuse_too_few(predicted, images)
         files.refuse_changes()
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
@@ -203,7 +203,8 @@ def save_reference(
     """
     if reference.suffix.lower() == STORED_SUFFIX:
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")
-    stored_predictions.check_name(path)
+    if path.suffix.lower() != STORED_SUFFIX:
+        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
     with open_reference(reference, options, images, progress) as model:
         images.class_indices(model.labels)
         predictions = predict_all(model, images, progress, "reference")

@@ -139,12 +139,6 @@ def save(path: Path, predictions: Predictions, images: ImageSet, network: Predic
     return load(path)
 
 
-def check_name(path: Path) -> None:
-    """Raise `SourceError` if `path` would not be recognized as stored predictions."""
-    if path.suffix.lower() != ".npz":
-        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
-
-
 def load(path: Path) -> StoredPredictions:
     """Read what `save` wrote; a `SourceError` if it is missing, damaged, of another version, or has Python objects."""
     if not path.is_file():

@@ -88,15 +88,12 @@ def key_figures(report: Report) -> list[Figure]:
     drift = report["drift"]
     if drift is None:
         return [size]
-    top5 = f"{percent(drift['agreement_top5'])} within the top 5"
-    agreement = percent(drift["agreement_top1"]), (percent_interval(drift["agreement_ci95"]), top5)
-    cosine, divergence = (
-        f"cosine similarity {drift['cosine_mean']:.4f}",
-        f"mean KL divergence {drift['kl_mean']:.4f} nats",
-    )
+    agreement = (percent_interval(drift["agreement_ci95"]), f"{percent(drift['agreement_top5'])} within the top 5")
+    cosine = f"cosine similarity {drift['cosine_mean']:.4f}"
+    divergence = f"mean KL divergence {drift['kl_mean']:.4f} nats"
     return [
         *_top_k(drift, 1),
-        Figure("Top-1 agreement", *agreement),
+        Figure("Top-1 agreement", percent(drift["agreement_top1"]), agreement),
         _changed(drift),
         *_top_k(drift, 5),
         Figure("SQNR of the logits", decibel(drift["sqnr_db"]), (cosine,)),
