@@ -21,7 +21,7 @@ from convert.images.labels import read_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
 from convert.quantization.hold_out import hold_out
-from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io
+from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
 from convert.system.option import option, options_of
@@ -32,7 +32,7 @@ from edge_runtime import Card
 class Sources:
     """What an artifact is made from, beside the network; None for what the network brings, or the bundled images."""
 
-    labels: Path | None = field(default=None, metadata=option("Text file with one label a line.", metavar="FILE"))
+    labels: Path | None = field(default=None, metadata=option("Text file with one label per line.", metavar="FILE"))
     preprocessing: str | None = field(
         default=None,
         metadata=option(
@@ -63,7 +63,7 @@ class Job(Sources):
     calibration_size: int | None = field(
         default=100,
         metadata=option(
-            "Most images to calibrate on; auto: until the ranges have converged.",
+            "Maximum number of calibration images; auto: until the ranges have converged.",
             metavar="N|auto",
             auto=True,
             recorded=True,
@@ -72,7 +72,7 @@ class Job(Sources):
     calibrator: str = field(
         default=calibrators.DEFAULT,
         metadata=option(
-            "How the range of each activation is chosen; auto: by what does best on held-out images.",
+            "How the range of each activation is chosen; auto: whichever does best on held-out images.",
             choices=(*calibrators.CALIBRATORS, calibrators.AUTO),
             recorded=True,
         ),
@@ -84,7 +84,7 @@ class Job(Sources):
         default=False, metadata=option("If int8 does not pass, find the fewest layers to keep in float.", recorded=True)
     )
     validation_size: int = field(
-        default=1000, metadata=option("Most images to measure drift on.", metavar="N", recorded=True)
+        default=1000, metadata=option("Maximum number of images to measure drift on.", metavar="N", recorded=True)
     )
     validate: bool = field(default=True, metadata=option("Do not measure drift."))
     thumbnails: bool = field(default=True, metadata=option("Leave images and folder names out of the HTML report."))
@@ -134,7 +134,8 @@ class Job(Sources):
             for each, option in options_of(cls).items()
             if option.recorded and each.name in build
         }
-        if not SCHEMES[card.scheme].keeps_layers:  # it was meant for another scheme of the same run
+        scheme = SCHEMES[card.scheme]
+        if not scheme.keeps_layers:  # it was meant for another scheme of the same run
             recorded["keep_float"] = None
         return cls(
             source=replace(
@@ -142,7 +143,7 @@ class Job(Sources):
                 classes=source.classes or (build["classes"] if source.weights is not None else None),
                 input_size=source.input_size or build["input_size"],
             ),
-            schemes=(SCHEMES["int8" if build["recover"] else card.scheme],),
+            schemes=(unrecovered(scheme) if build["recover"] else scheme,),
             limits=Limits(**build["limits"]),
             **vars(given),
             **recorded,
@@ -217,7 +218,7 @@ def _check_layers(job: Job) -> None:
     mixed = any(scheme.keeps_layers for scheme in job.schemes)
     if mixed and job.keep_float is None:
         raise QuantizationError("scheme mixed needs --keep-float REGEX: the layers that stay in float")
-    if job.recover and not (job.validate and any(scheme.name == "int8" for scheme in job.schemes)):
+    if job.recover and not (job.validate and any(scheme.fallback for scheme in job.schemes)):
         raise QuantizationError(
             "--recover needs --quantize int8 and a drift check: it looks for what gets int8 through"
         )

@@ -34,13 +34,12 @@ from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweringRequest
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
-from convert.quantization.float_fallback import FloatFallback
+from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.quantize_network import (
     Recipe,
     correct_head_bias,
-    fallbacks,
     matching_layers,
     quantize_network,
 )
@@ -221,17 +220,13 @@ def _package(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> P
 def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:
     """Compare layer by layer, for schemes with integer activations whose kernels are fast enough."""
     calibration, scheme = prepared.calibration, recipe.scheme
-    if calibration is None or not scheme.calibrates or scheme.validation_limit is not None:
+    if calibration is None or not scheme.calibrates or scheme.slow_kernels:
         return []
     return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
 
 
 def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Assessment | None:
-    """Judge the artifact as it will be shipped, opened as a device opens it, against the float network.
-
-    Returns:
-        None if drift is not measured.
-    """
+    """Judge the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
@@ -248,7 +243,7 @@ def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Prog
 
 def _latency_ms(scheme: Scheme, path: Path) -> float | None:
     """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
-    if scheme.validation_limit is not None:
+    if scheme.slow_kernels:
         return None
     speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
     return round(speed.p50_ms, 3)
@@ -256,16 +251,16 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
     """If int8 did not pass, make the artifact with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == PASS:
+    if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
     progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
-    io = prepared.inputs.io["int8"]
+    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.inputs.io[outcome.scheme.name]
     assert prepared.calibration is not None
-    all_int8, *alternatives = fallbacks(prepared.network, io, prepared.calibration, progress)
+    all_int8, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
     rows = [_fallback_row(all_int8, outcome)]
     recovered = outcome
     for fallback in alternatives:
-        recovered = _make_artifact(prepared, Recipe(SCHEMES["mixed"], io, fallback.outputs), progress)
+        recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress)
         rows.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")

@@ -32,7 +32,7 @@ def pack(value: Any, root: Path) -> tuple[Any, dict[str, bytes]]:
     """Return a value as JSON, and its large parts by the names of their files; `root` is left out of both.
 
     Raises:
-        TypeError: part of it is of a type that cannot be restored in every bit.
+        TypeError: it contains a type that cannot be restored in every bit.
     """
     packer = _Packer(root)
     tree = packer.tree(value, "result")

@@ -1,6 +1,6 @@
-"""What decides the result of a conversion beside its inputs: code, versions, processor and settings.
+"""What decides the result of a conversion besides its inputs: code, versions, processor and settings.
 
-Nothing of it is imported, so that this takes milliseconds. Equal fingerprints stand for equal results, bit for bit.
+No package is imported for it, so that it takes milliseconds. Equal fingerprints stand for equal results, bit for bit.
 """
 
 from __future__ import annotations

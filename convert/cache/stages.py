@@ -33,7 +33,7 @@ class Lowering:
         return self.request.scratch
 
     def key(self) -> Key:
-        """Return the contents of all inputs; neither the places nor the names of files are part of it.
+        """Return a key of the contents of all inputs, whatever the names and places of their files.
 
         Our own networks are pinned in our code, the downloaded one by its hash there, and so by the fingerprint.
         """

@@ -111,7 +111,7 @@ class Cache:
         if not os.path.lexists(path):
             return None
         try:
-            with contextlib.ExitStack() as stack:  # what is open stays readable, whoever removes it meanwhile
+            with contextlib.ExitStack() as stack:  # open files stay readable even if another process removes them
                 names = sorted(os.listdir(path))
                 entry = _read({name: stack.enter_context((path / name).open("rb")) for name in names}, key)
         except DAMAGED as error:

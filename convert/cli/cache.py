@@ -15,10 +15,10 @@ from edge_runtime.console import printable
 
 
 @click.command()
-@click.option("--clear", is_flag=True, help="Remove all of it.")
+@click.option("--clear", is_flag=True, help="Remove all entries.")
 @one_line_errors
 def cache(clear: bool) -> None:
-    """Show what conversions keep for later ones, with size and age; or remove it."""
+    """Show what conversions keep for later ones, with size and age, or remove it."""
     folder = place()
     if folder is None:
         raise ConvertError(f"there is no home folder, so there is no cache: {FOLDER_VARIABLE} names a place for one")

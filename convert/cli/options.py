@@ -63,28 +63,23 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
                 raise click.UsageError(f"{alone} goes with --model or --weights")
             return command(*args, network=network, **others)
 
-        return with_options(
-            wrapped,
-            [
-                click.option(
-                    "--model",
-                    default=default_model,
-                    show_default=default_model is not None,
-                    metavar="demo|imagenet|PATH",
-                    help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
-                ),
-                click.option(
-                    "--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes."
-                ),
-                click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights."),
-                click.option(
-                    "--input-size",
-                    type=COUNT,
-                    metavar="N",
-                    help="Height and width in pixels, if the network is flexible.",
-                ),
-            ],
+        options = (
+            click.option(
+                "--model",
+                default=default_model,
+                show_default=default_model is not None,
+                metavar="demo|imagenet|PATH",
+                help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+            ),
+            click.option(
+                "--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes."
+            ),
+            click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights."),
+            click.option(
+                "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, if the network is flexible."
+            ),
         )
+        return with_options(wrapped, options)
 
     return add
 
@@ -100,19 +95,15 @@ def limit_options(command: Command) -> Command:
         kind = click.FloatRange(lowest, 100)
         return click.option(name, type=kind, default=default, show_default=True, metavar=metavar, help=help)
 
+    top1 = "Largest drop of top-1 accuracy, in percentage points."
     top5 = "Largest drop of top-5 accuracy, if there are more than 5 classes."
-    return with_options(
-        wrapped,
-        [
-            limit(
-                "--max-drop", -100, Limits.max_drop_pp, "PP", "Largest drop of top-1 accuracy, in percentage points."
-            ),
-            limit("--max-top5-drop", -100, Limits.max_top5_drop_pp, "PP", top5),
-            limit(
-                "--min-agreement", 0, 100 * Limits.min_agreement, "%", "Least top-1 agreement with the float network."
-            ),
-        ],
+    agreement = "Least top-1 agreement with the float network."
+    options = (
+        limit("--max-drop", -100, Limits.max_drop_pp, "PP", top1),
+        limit("--max-top5-drop", -100, Limits.max_top5_drop_pp, "PP", top5),
+        limit("--min-agreement", 0, 100 * Limits.min_agreement, "%", agreement),
     )
+    return with_options(wrapped, options)
 
 
 def field_options(kind: type[Sources]) -> Callable[[Command], Command]:

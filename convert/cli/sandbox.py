@@ -66,10 +66,10 @@ def _run_in_child(program: str, run: Callable[[], object], file_bytes: int) -> N
     sys.exit(0)
 
 
-def _lower(which: int, wanted: int) -> None:
+def _lower(which: int, limit: int) -> None:
     """Set a soft limit, unless there is a stricter one already."""
     soft, hard = resource.getrlimit(which)
-    strictest = min(limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY)
+    strictest = min(each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY)
     resource.setrlimit(which, (strictest, hard))
 
 

@@ -21,9 +21,9 @@ from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.lowering.compared_images import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
+from convert.tflite.interpreter import open_engine
 from edge_runtime import Classifier, InputSpec
 from edge_runtime.artifact import has_card
-from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.hashing import file_sha256
 
 STORED_SUFFIX = ".npz"
@@ -111,7 +111,7 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
         return open_model(path)
     if options.preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
-    _, height, width, _ = Engine(path, choose_engine("litert"), None).input_shape
+    _, height, width, _ = open_engine(path).input_shape
     return open_model(path, input_spec(options.preprocessing, height, width), options.labels)
 
 

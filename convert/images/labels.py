@@ -21,5 +21,5 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise SourceError(f"--labels {path} is empty: write one label a line")
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
-        raise SourceError(f"--labels {path} has {twice!r} twice: labels tell classes apart")
+        raise SourceError(f"--labels {path} has {twice!r} twice: every class needs a label of its own")
     return labels

@@ -28,7 +28,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """A `Progress` that nobody watches."""
+    """A `Progress` that shows nothing."""
 
     def stage(self, name: str) -> None:
         """Do nothing."""

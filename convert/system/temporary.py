@@ -1,7 +1,7 @@
 """Temporary folders that go when their work is done, or with the next run if their process was killed.
 
 A process holds a lock (flock) on each of its folders for as long as it lives, and the kernel releases it however the
-process ends: a folder that nobody has locked is left over. Unlike process numbers, this also works between containers
+process ends: a folder that is not locked is left over. Unlike process numbers, this also works between containers
 that share a folder, and after a restart.
 """
 
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}")
-"""Names that nobody else gives."""
+"""Names that only this module gives."""
 
 
 @contextmanager

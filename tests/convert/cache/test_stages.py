@@ -118,7 +118,7 @@ def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> N
     renamed = noise(tmp_path / "elsewhere", 4)
     keys = [
         calibration_key(network, images),
-        calibration_key(replace(network, model=network.model + b"\0"), images),
+        calibration_key(changed(network), images),
         calibration_key(network, order),
         calibration_key(network, images[:3]),
         calibration_key(network, images, held_out=images),
@@ -139,10 +139,10 @@ def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path,
     answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
     with patch.object(FloatPredictions, "compute", return_value=answers):
-        memory.run(FloatPredictions("mine", network, images))
-    assert_equal(recalled(FloatPredictions("mine", network, images), memory), answers)
+        memory.run(FloatPredictions("mine", network, images, tmp_path))
+    assert_equal(recalled(FloatPredictions("mine", network, images, tmp_path), memory), answers)
     moved = find_images(images.root.rename(tmp_path / "moved")).shuffled()
-    found = recalled(FloatPredictions("mine", network, moved), memory)
+    found = recalled(FloatPredictions("mine", network, moved, tmp_path), memory)
     assert found.paths == tuple(path for path in moved.paths if path.name != "002.png")
     assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
 
@@ -151,7 +151,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 3)
 
     def digest(network: FloatModel = network, images: ImageSet = images) -> str:
-        return FloatPredictions("mine", network, images).key().digest
+        return FloatPredictions("mine", network, images, tmp_path).key().digest
 
     keys = [
         digest(),
@@ -177,12 +177,10 @@ def request_(tmp_path: Path) -> LoweringRequest:
 def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
-    lowered = LoweredModel(request_.output, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
-    with patch.object(Lowering, "compute", return_value=(lowered, b"TFL3" * 1000)):
+    lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
+    with patch.object(Lowering, "compute", return_value=lowered):
         memory.run(Lowering(request_))
-    elsewhere = replace(request_, output=tmp_path / "elsewhere" / "float.tflite")
-    found = recalled(Lowering(elsewhere), memory)
-    assert_equal(found, (replace(lowered, path=elsewhere.output), b"TFL3" * 1000))
+    assert_equal(recalled(Lowering(replace(request_, scratch=tmp_path / "elsewhere")), memory), lowered)
 
 
 def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Path) -> None:
@@ -226,7 +224,7 @@ def test_every_key_has_the_versions(
         return [
             Lowering(request_).key(),
             Calibrating("mine", network, images, None, CalibrationOptions()).key(),
-            FloatPredictions("mine", network, images).key(),
+            FloatPredictions("mine", network, images, tmp_path).key(),
             PreprocessingCheck("mine", network, images).key(),
         ]
 
