@@ -19,7 +19,9 @@ ALL_LABELS = tuple("abcdefg")
 class FakePredictor(Predictor):
     """Answers the classes it is told to, and cannot read some images; `asked` counts the images."""
 
-    def __init__(self, classes: Sequence[int], unreadable: Sequence[int] = (), labels: tuple[str, ...] = LABELS):
+    def __init__(
+        self, classes: Sequence[int], unreadable: Sequence[int] = (), labels: tuple[str, ...] = LABELS
+    ) -> None:
         super().__init__(path=Path("fake.tflite"), labels=labels, spec=SPEC)
         self.classes, self.unreadable, self.asked = classes, unreadable, 0
 
