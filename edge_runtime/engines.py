@@ -90,13 +90,12 @@ def import_interpreter(choice: EngineChoice) -> Any:
         ) from error
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How many of the network's operations a delegate took, and in how many partitions."""
+class Placement(NamedTuple):
+    """How many of the network's operations a delegate took, and in how many partitions; None if that is unknown."""
 
-    operations: int
-    delegated: int
-    partitions: int
+    operations: int | None = None
+    delegated: int | None = None
+    partitions: int | None = None
 
 
 class AnyEngine(Protocol):
@@ -106,7 +105,7 @@ class AnyEngine(Protocol):
         choice: the package that computes, and its version.
         input, output: the model's tensors, as the interpreter describes them.
         input_shape, output_shape: (1, height, width, channels) and (1, classes).
-        placement: what a delegate took; None if the package does not tell.
+        placement: what a delegate took.
         device: the hardware, in the driver's words; None if the engine does not know.
     """
 
@@ -115,7 +114,7 @@ class AnyEngine(Protocol):
     output: TensorSpec
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    placement: Placement | None
+    placement: Placement
     device: str | None
 
     def run(self, tensor: Array) -> Array:
@@ -173,11 +172,7 @@ class Engine:
         self.output, self.output_shape, self._output_index = answer
 
     def run(self, tensor: Array) -> Array:
-        """Return the output tensor for one input tensor, of the model's dtypes and shapes.
-
-        Raises:
-            EngineError: the interpreter fails.
-        """
+        """Return the output tensor for one input tensor; see `AnyEngine`."""
         try:
             self._interpreter.set_tensor(self._input_index, tensor)
             self._interpreter.invoke()
@@ -239,12 +234,12 @@ def model_argument(model: ModelFile) -> Iterator[dict[str, str | bytes]]:
             yield {"model_path": path}
 
 
-def _placement(interpreter: Any) -> Placement | None:
+def _placement(interpreter: Any) -> Placement:
     """Count the operations behind the DELEGATE nodes, which follow the network's own nodes; those stay listed."""
     try:
         nodes = interpreter._get_ops_details()
     except AttributeError:  # it is not part of the public interface
-        return None
+        return Placement()
     own = [node for node in nodes if node["op_name"] != DELEGATE]
     partitions = [node for node in nodes if node["op_name"] == DELEGATE]
     producer = {int(tensor): node["index"] for node in own for tensor in node["outputs"]}

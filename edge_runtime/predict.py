@@ -84,7 +84,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     ) as classifier:
         warn_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
-        recorder = Recorder(arguments.record, arguments.model, classifier) if arguments.record else None
+        recorder = Recorder(arguments.record, classifier) if arguments.record else None
         progress, failed = ProgressLine(len(images)), 0
         for image in images:
             answer = _classify(classifier, image, arguments.top_k or TOP_K, recorder)
@@ -114,7 +114,7 @@ def _classify(classifier: Classifier, image: str, top_k: int, recorder: Recorder
             recorder.add(image, probabilities)
     except EdgeError as error:
         return Answer(image, [], error=error)
-    return Answer(image, best, 1000 * (ready - start), 1000 * (done - ready))
+    return Answer(image, best, round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
 
 
 def _source(image: str) -> str | BinaryIO:
@@ -149,13 +149,9 @@ def _to_json(answer: Answer, receipt: dict[str, object]) -> dict[str, object]:
         "image": answer.image,
         "predictions": [asdict(prediction) for prediction in answer.predictions],
         "receipt": receipt,
-        "timings_ms": {"preprocess": _rounded(answer.preprocess_ms), "inference": _rounded(answer.inference_ms)},
+        "timings_ms": {"preprocess": answer.preprocess_ms, "inference": answer.inference_ms},
         "error": None if answer.error is None else str(answer.error),
     }
-
-
-def _rounded(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else round(milliseconds, 3)
 
 
 def _print_table(answer: Answer, width: int) -> None:

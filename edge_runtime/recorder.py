@@ -7,7 +7,6 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import ImageError
 from edge_runtime.hashing import file_sha256
@@ -23,24 +22,13 @@ class Recorder:
     `answers`, a list of {image, sha256, probabilities} with a float for each class, exact to the last bit.
     """
 
-    def __init__(self, path: str, model: str, classifier: Classifier) -> None:
-        """Record a classifier's answers.
-
-        Args:
-            path: of the file to write.
-            model: path of the model that the classifier was opened from.
-            classifier: the source of the answers.
-        """
+    def __init__(self, path: str, classifier: Classifier) -> None:
+        """Prepare to record the answers of `classifier` in the file at `path`."""
         self._path, self._classifier = path, classifier
-        self._flatbuffer_sha256 = flatbuffer_sha256(model, classifier.artifact)
         self._answers: list[dict[str, Any]] = []
 
     def add(self, image: str, probabilities: Probabilities) -> None:
-        """Keep one answer.
-
-        Args:
-            image: path of the image.
-            probabilities: float32 (classes,).
+        """Keep one answer: the path of an image, and its probabilities, float32 (classes,).
 
         Raises:
             ImageError: the image is gone.
@@ -49,8 +37,7 @@ class Recorder:
             sha256 = file_sha256(image)
         except OSError as error:
             raise ImageError(f"{image} cannot be recorded: {error.strerror or error}; pass a file") from error
-        row = [float(probability) for probability in probabilities]
-        self._answers.append({"image": image, "sha256": sha256, "probabilities": row})
+        self._answers.append({"image": image, "sha256": sha256, "probabilities": probabilities.tolist()})
 
     def write(self) -> None:
         """Write the file, replacing what is there.
@@ -61,7 +48,7 @@ class Recorder:
         value = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "model_sha256": self._flatbuffer_sha256,
+            "model_sha256": self._classifier.model.flatbuffer_sha256(),
             "labels": self._classifier.labels,
             "receipt": asdict(self._classifier.receipt),
             "answers": self._answers,
