@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+ModelFile = str | os.PathLike[str] | bytes
+"""The path of a `.tflite` file, which is mapped, or its content."""
+
 
 class Reader:
     """Reads the tables and vectors of a flatbuffer; each is named by its position.
@@ -80,7 +83,7 @@ class Reader:
 
 
 @contextmanager
-def content_of(model: str | os.PathLike[str] | bytes) -> Iterator[memoryview]:
+def content_of(model: ModelFile) -> Iterator[memoryview]:
     """Give access to the bytes of a model; a file is mapped."""
     if isinstance(model, bytes):
         yield memoryview(model)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from edge_runtime._flatbuffer import Reader, content_of
+from edge_runtime._flatbuffer import ModelFile, Reader, content_of
 from edge_runtime.errors import ArtifactError
 
 MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
@@ -34,11 +34,8 @@ FINEST_SUM = 2.0**-14
 """How much finer a sum's scale may be than its terms': int16 kernels shift terms by 15 bits, int8 kernels by 20."""
 
 
-def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
+def check_dataflow(model: ModelFile) -> None:
     """Check that every tensor is written once, before it is read, and that the kernels can compute with every scale.
-
-    Args:
-        model: path of a `.tflite` file, or its content.
 
     Raises:
         ArtifactError: one of these does not hold, or the bytes are not the flatbuffer of a model.
@@ -89,24 +86,23 @@ class _Graph:
 
 def _check_order(graph: _Graph) -> None:
     """Walk through the operators in order; raise `ValueError` at the first that does not fit."""
-    written = set(graph.inputs)
+    count, written = len(graph.tensors), set(graph.inputs)
+    given = {index for index, tensor in enumerate(graph.tensors) if tensor.given}
     for tensor in graph.inputs:
-        if not _is_tensor(graph, tensor) or graph.tensors[tensor].is_constant:
-            raise ValueError(
-                f"its input is tensor {tensor} of {len(graph.tensors)}, which is a constant or does not exist"
-            )
+        if not 0 <= tensor < count or graph.tensors[tensor].is_constant:
+            raise ValueError(f"its input is tensor {tensor} of {count}, which is a constant or does not exist")
     for number, operator in enumerate(graph.operators):
         for tensor in operator.inputs:
-            if tensor != NO_TENSOR and tensor not in written and not _is_given(graph, tensor):
+            if tensor != NO_TENSOR and tensor not in written and tensor not in given:
                 raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has written")
         for tensor in operator.outputs:
-            if not _is_tensor(graph, tensor):
-                raise ValueError(f"operator {number} writes tensor {tensor} of {len(graph.tensors)}")
+            if not 0 <= tensor < count:
+                raise ValueError(f"operator {number} writes tensor {tensor} of {count}")
             if tensor in written or graph.tensors[tensor].is_constant:
                 raise ValueError(f"operator {number} writes tensor {tensor}, which is a constant or already written")
             written.add(tensor)
     for tensor in graph.outputs:
-        if tensor not in written and not _is_given(graph, tensor):
+        if tensor not in written and tensor not in given:
             raise ValueError(f"its output, tensor {tensor}, is written by nothing")
 
 
@@ -127,14 +123,6 @@ def _check_scales(graph: _Graph, number: int, operator: _Operator) -> None:
         raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
     if is_sum and after and after[0] < FINEST_SUM * max(scale for tensor in read for scale in tensor.scales):
         raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
-
-
-def _is_tensor(graph: _Graph, number: int) -> bool:
-    return 0 <= number < len(graph.tensors)
-
-
-def _is_given(graph: _Graph, number: int) -> bool:
-    return _is_tensor(graph, number) and graph.tensors[number].given
 
 
 def _read_graph(reader: Reader, graph: int, buffers: list[bool], codes: list[int]) -> _Graph:

@@ -29,14 +29,7 @@ DAMAGED_ZIP = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struc
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact whose checksums match.
-
-    Attributes:
-        path: of the file.
-        card: its description of itself.
-        labels: one for each class.
-        flatbuffer_bytes: length of the flatbuffer in front of the zip.
-    """
+    """An artifact whose checksums match: its card, a label for each class, and the length of its flatbuffer."""
 
     path: Path
     card: Card
@@ -47,9 +40,7 @@ class Artifact:
 def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Artifact:
     """Read and verify the card, the labels and the checksums of the artifact at `path`.
 
-    Args:
-        path: the `.tflite` file.
-        sha256: expected hash of the whole file; a file cannot vouch for itself.
+    `sha256` is the expected hash of the whole file, in hexadecimal; a file cannot vouch for itself.
 
     Raises:
         ArtifactError: the file is missing, not a `.tflite`, without a card, damaged, or not the one expected.

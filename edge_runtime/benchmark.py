@@ -29,7 +29,6 @@ from edge_runtime.engines import AUTO, choose_engine, import_interpreter
 from edge_runtime.model import Model
 from edge_runtime.preprocess import load_pixels
 from edge_runtime.receipt import Receipt
-from edge_runtime.specs import InputSpec
 
 NAME = "irv2-benchmark"
 PHOTO_SIZE = (4000, 3000)
@@ -74,12 +73,6 @@ def measure(path: str, engine: str, threads: int, warmup: int, runs: int, delega
         p50, p90, p99 = (float(time) for time in np.percentile(times, (50, 90, 99), method="higher"))
         rate, resident = 1000 * runs / float(times.sum()), status_bytes("VmRSS")
         return Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident), classifier.model
-
-
-def measure_preprocessing(spec: InputSpec) -> float:
-    """Return the milliseconds, a median, from the bytes of a 12-megapixel JPEG to the network's pixels."""
-    photo = synthetic_photo()
-    return float(np.median([milliseconds(lambda: load_pixels(photo, spec)) for _ in range(PHOTO_RUNS)]))
 
 
 def synthetic_photo() -> bytes:
@@ -135,7 +128,9 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     speeds, model = [speed for speed, _ in measured], measured[0][1]
     report["inference"] = [asdict(speed) for speed in speeds]
     report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count too
-    report["preprocess_12mp_ms"] = measure_preprocessing(model.spec)
+    photo = synthetic_photo()
+    times = [milliseconds(lambda: load_pixels(photo, model.spec)) for _ in range(PHOTO_RUNS)]
+    report["preprocess_12mp_ms"] = float(np.median(times))
     report["saved"] = _save(model.flatbuffer_sha256(), speeds) if arguments.save else None
     for receipt in {speed.receipt.requested: speed.receipt for speed in speeds}.values():
         warn_about(NAME, receipt)

@@ -43,8 +43,7 @@ class Classifier:
         labels: one for each class.
         spec: how images are prepared.
         receipt: what actually runs.
-        model: the opened file.
-        artifact: the opened artifact; None for a foreign model.
+        model, artifact: what was opened; `artifact` is None for a foreign model.
         step: distance between neighbouring probabilities of a model with an integer output; 0.0 for floats.
         input_tensor: what the model's input holds, for `encode`.
     """
@@ -135,15 +134,11 @@ class Classifier:
         """Return the most probable classes of images, best first.
 
         Args:
-            images: one image (see `load_pixels` for what that can be) or a list of them.
-            top_k, threshold, allow, deny: see `best`.
-
-        Returns:
-            `list[Prediction]` for one image, a list of such lists for a list.
+            images: one image (see `load_pixels` for what that can be), or a list of them for a list of answers.
+            top_k, threshold, allow, deny: see `best`, also for errors.
 
         Raises:
             ImageError: an image cannot be read.
-            ValueError: see `best`.
         """
         selection = TopK(self.labels, top_k, threshold, allow, deny)
         rows = [selection.best(row) for row in self.probabilities(images)]
@@ -199,11 +194,10 @@ class Classifier:
             frames: read in a thread of its own; see `load_pixels` for what a frame can be.
             drop: whether frames that arrive during inference give way to the newest, so that answers never fall
                 behind a camera; `Frame.index` shows the gaps. If not, the iterator is held up.
-            top_k, threshold, allow, deny: see `best`.
+            top_k, threshold, allow, deny: see `best`, also for errors.
 
         Raises:
             ImageError: a frame cannot be read; what `frames` itself raises is raised too.
-            ValueError: see `best`.
         """
         selection = TopK(self.labels, top_k, threshold, allow, deny)
         numbered = enumerate(frames)

@@ -21,21 +21,20 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import utf8_path
 from edge_runtime._native_output import descriptors_redirected
 from edge_runtime.arrays import Array
 from edge_runtime.engines import (
     EngineChoice,
-    ModelFile,
     Placement,
-    first_line,
     import_interpreter,
     io_tensors,
     model_argument,
     refusals_reworded,
 )
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, first_line
 
 MODULE = "ai_edge_litert.compiled_model"
 SIGNATURE = 0
@@ -77,12 +76,7 @@ class CompiledEngine:
     placement = Placement()
 
     def __init__(self, model: ModelFile, choice: EngineChoice, accelerator: str) -> None:
-        """Compile a model.
-
-        Args:
-            model: path or content of the `.tflite` file.
-            choice: an installed LiteRT.
-            accelerator: "gpu" or "npu".
+        """Compile a model for a key of `ACCELERATORS`.
 
         Raises:
             ArtifactError: the model's operators do not fit together.

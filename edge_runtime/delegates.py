@@ -142,9 +142,7 @@ def open_engines(
     """Open an engine for each worker, on the requested delegate if it passes the probe, or else on the CPU.
 
     Args:
-        model: what to compute.
-        request: the delegate.
-        choice: the interpreter.
+        model, request, choice: what to compute, on which delegate, by which interpreter.
         threads: of each engine.
         workers: number of engines.
         strict: raise instead of falling back.
@@ -214,7 +212,7 @@ def _engine_factory(
         return lambda: CompiledEngine(model, choice, accelerator), None
     library = find_library(request)
     options = {key: value for key, value in request.options.items() if key != LIBRARY}
-    return lambda: Engine(model, choice, threads, Plugin(library, options)), library
+    return lambda: Engine(model, choice, threads, {"experimental_delegates": [Plugin(library, options)]}), library
 
 
 def find_library(request: DelegateRequest) -> Path:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import release_pages, utf8_path
 from edge_runtime._native_output import native_stderr_silenced
 from edge_runtime.arrays import Array
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, first_line
 from edge_runtime.specs import TensorSpec
 
 AUTO = "auto"
@@ -34,9 +35,6 @@ ENGINES = {
 
 DELEGATE = "DELEGATE"
 """The operator name of the node that replaces a partition handed to a delegate."""
-
-ModelFile = str | os.PathLike[str] | bytes
-"""The path of a `.tflite` file, which is mapped, or its content."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,12 @@ def choose_engine(name: str = AUTO) -> EngineChoice:
     """
     if name != AUTO and name not in ENGINES:
         raise EngineError(f"engine {name!r} is unknown: choose {AUTO}, {' or '.join(ENGINES)}")
-    for candidate in ENGINES if name == AUTO else [name]:
-        module, distribution = ENGINES[candidate]
+    candidates = ENGINES if name == AUTO else {name: ENGINES[name]}
+    for candidate, (module, distribution) in candidates.items():
         if importlib.util.find_spec(module.split(".")[0]) is not None:
             return EngineChoice(candidate, _version(distribution), module)
-    missing = [ENGINES[name][1]] if name != AUTO else [distribution for _, distribution in ENGINES.values()]
-    raise EngineError(f"engine {name} is not installed: pip install {' or '.join(missing)}")
+    missing = " or ".join(distribution for _, distribution in candidates.values())
+    raise EngineError(f"engine {name} is not installed: pip install {missing}")
 
 
 def _version(distribution: str) -> str:
@@ -135,7 +133,6 @@ class Engine:
         model: ModelFile,
         choice: EngineChoice,
         threads: int | None,
-        delegate: Any = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """Load a model.
@@ -144,8 +141,8 @@ class Engine:
             model: path or content of the `.tflite` file.
             choice: the interpreter to load it with.
             threads: None for one per core.
-            delegate: a `Plugin` that may take operations before XNNPACK does; None leaves all to the CPU.
-            options: further arguments for the interpreter's constructor.
+            options: further arguments for the interpreter's constructor; a `Plugin` among its
+                `experimental_delegates` may take operations before XNNPACK does.
 
         Raises:
             ArtifactError: the model's operators do not fit together.
@@ -157,12 +154,7 @@ class Engine:
         interpreter = import_interpreter(choice)
         check_dataflow(model)
         with native_stderr_silenced(), refusals_reworded(choice), model_argument(model) as where:
-            self._interpreter = interpreter(
-                **where,
-                **(options or {}),
-                num_threads=threads or os.cpu_count(),
-                experimental_delegates=None if delegate is None else [delegate],
-            )
+            self._interpreter = interpreter(**where, **(options or {}), num_threads=threads or os.cpu_count())
             self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is allocated
             self._interpreter.allocate_tensors()
             if not isinstance(model, bytes):
@@ -254,8 +246,3 @@ def _placement(interpreter: Any) -> Placement:
                 taken.add(node)
                 to_visit += inputs_of[node]
     return Placement(len(own), len(taken), len(partitions))
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the type of the error if it has no message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

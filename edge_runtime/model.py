@@ -15,13 +15,9 @@ from edge_runtime.specs import InputSpec, TensorSpec
 
 @dataclass(frozen=True)
 class Model:
-    """A `.tflite` file whose checksums match.
+    """A `.tflite` file whose checksums match, and how its images are prepared.
 
-    Attributes:
-        path: of the file.
-        artifact: the opened artifact; None for a foreign model.
-        spec: how images are prepared.
-        labels: one for each class; None if the caller of a foreign model named none.
+    `artifact` is None for a foreign model, `labels` is None if its caller named none.
     """
 
     path: Path

@@ -31,12 +31,7 @@ LEAST_PROBABILITY = 1e-30
 
 @dataclass(frozen=True)
 class Probe:
-    """The CPU's answer to the probe.
-
-    Attributes:
-        probabilities: one for each class, finite.
-        image: how the image is made; `IMAGE`.
-    """
+    """The CPU's answer to the probe: a finite probability for each class; and `IMAGE`, how the image is made."""
 
     probabilities: tuple[float, ...]
     image: str = IMAGE

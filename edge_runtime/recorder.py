@@ -16,14 +16,13 @@ FORMAT, FORMAT_VERSION = "irv2-edge recording", 1
 
 
 class Recorder:
-    """Collects answers and writes them all at once; an interrupted run writes nothing.
+    """Collects a classifier's answers and writes them all at once; an interrupted run writes nothing.
 
     The file is a JSON object: `format`, `version`, `model_sha256` (of the flatbuffer), `labels`, `receipt`, and
     `answers`, a list of {image, sha256, probabilities} with a float for each class, exact to the last bit.
     """
 
     def __init__(self, path: str, classifier: Classifier) -> None:
-        """Prepare to record the answers of `classifier` in the file at `path`."""
         self._path, self._classifier = path, classifier
         self._answers: list[dict[str, Any]] = []
 

@@ -13,12 +13,7 @@ from PIL import Image
 from edge_runtime.errors import ArtifactError
 from edge_runtime.jpeg_scaling import DECODINGS
 
-RESIZE_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+RESIZE_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 CHANNEL_ORDERS = ("RGB", "BGR")
 ENCODINGS = ("pixels", "normalized")
 READERS: dict[str, Callable[[Any], Any]] = {

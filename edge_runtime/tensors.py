@@ -54,18 +54,10 @@ def to_probabilities(output: Array, output_tensor: TensorSpec) -> Probabilities:
 
 
 def run(engine: AnyEngine, tensor: Array) -> Probabilities:
-    """Return an engine's probabilities, float32 (classes,), for one encoded image (height, width, 3).
-
-    Raises:
-        EngineError: the engine fails.
-    """
+    """Return an engine's probabilities, float32 (classes,), for an encoded image; raise `EngineError` if it fails."""
     return to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output)
 
 
 def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
-    """Return an engine's probabilities, float32 (classes,), for the probe.
-
-    Raises:
-        EngineError: the engine fails.
-    """
+    """Return an engine's probabilities, float32 (classes,), for the probe; raise `EngineError` if it fails."""
     return run(engine, encode(probe_pixels(spec.height, spec.width), spec, input_tensor))
