@@ -116,11 +116,7 @@ class AnyEngine(Protocol):
     device: str | None
 
     def run(self, tensor: Array) -> Array:
-        """Return the output tensor for one input tensor, of the dtypes and shapes above.
-
-        Raises:
-            EngineError: the engine fails.
-        """
+        """Return the output tensor for one input tensor, of the above dtypes and shapes, or raise `EngineError`."""
 
 
 class Engine:
@@ -182,11 +178,7 @@ class IoTensor(NamedTuple):
 
 
 def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
-    """Return a model's input and output as its interpreter describes them.
-
-    Raises:
-        EngineError: it has several of either.
-    """
+    """Return a model's input and output as its interpreter describes them; raise `EngineError` if it has several."""
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise EngineError(

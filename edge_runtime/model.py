@@ -34,19 +34,11 @@ class Model:
         return self.labels if self.labels is not None else tuple(map(str, range(engine.output_shape[-1])))
 
     def flatbuffer_sha256(self) -> str:
-        """Return the SHA-256 of the flatbuffer: from the card, or for a foreign model of the whole file.
-
-        Raises:
-            OSError: a foreign model's file cannot be read.
-        """
+        """Return the SHA-256 of the flatbuffer: from the card, or for a foreign model of the whole file."""
         return file_sha256(self.path) if self.artifact is None else self.artifact.card.sha256["flatbuffer"]
 
     def check_io_tensors(self, engine: AnyEngine) -> None:
-        """Check that an engine's tensors are what the card, or the caller, says they are.
-
-        Raises:
-            ArtifactError: a shape or a dtype differs.
-        """
+        """Raise `ArtifactError` if an engine's tensors are not what the card, or the caller, says they are."""
         spec, classes, dtype = self.spec, len(self.class_names(engine)), self.input_tensor(engine).dtype
         if engine.input_shape != (1, spec.height, spec.width, 3):
             raise ArtifactError(

@@ -38,11 +38,7 @@ class Probe:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Probe:
-        """Read the attributes of a probe from a card.
-
-        Raises:
-            ValueError, TypeError, KeyError: `value` is anything else.
-        """
+        """Read a probe from a card; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
         probabilities = tuple(map(float, value["probabilities"]))
         if value["image"] != IMAGE or not all(map(math.isfinite, probabilities)):
             raise ValueError(f"probe {value['image']!r}")

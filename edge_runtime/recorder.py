@@ -27,11 +27,7 @@ class Recorder:
         self._answers: list[dict[str, Any]] = []
 
     def add(self, image: str, probabilities: Probabilities) -> None:
-        """Keep one answer: the path of an image, and its probabilities, float32 (classes,).
-
-        Raises:
-            ImageError: the image is gone.
-        """
+        """Keep the probabilities, float32 (classes,), of the image at a path; raise `ImageError` if it is gone."""
         try:
             sha256 = file_sha256(image)
         except OSError as error:
@@ -39,11 +35,7 @@ class Recorder:
         self._answers.append({"image": image, "sha256": sha256, "probabilities": probabilities.tolist()})
 
     def write(self) -> None:
-        """Write the file, replacing what is there.
-
-        Raises:
-            OSError: it cannot be written; nothing is left behind.
-        """
+        """Write the file, replacing what is there; after an error nothing is left behind."""
         value = {
             "format": FORMAT,
             "version": FORMAT_VERSION,

@@ -82,11 +82,7 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> InputSpec:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ArtifactError: `value` is anything else.
-        """
+        """Read what `to_json` wrote; raise `ArtifactError` for anything else."""
         try:
             if value["exif"] != "transpose":
                 raise ArtifactError(f"preprocessing: EXIF rule {value['exif']!r} is not known to this version")
