@@ -235,10 +235,8 @@ def find_library(request: DelegateRequest) -> Path:
     for library in (Path(folder, name) for folder in SYSTEM_FOLDERS for name in names):
         if os.path.isfile(library):
             return library
-    missing = f"no {' or '.join(names)} in the system's library folders"
-    if kind is None:
-        raise DelegateError(f"{missing}: pass its path")
-    raise DelegateError(f"{missing}: {kind.advice}, or set {kind.variable} to the path of a plugin library")
+    advice = f"{kind.advice}, or set {kind.variable} to the path of a plugin library" if kind else "pass its path"
+    raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {advice}")
 
 
 def _receipt(

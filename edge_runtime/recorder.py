@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from edge_runtime.classifier import Classifier
@@ -44,11 +44,10 @@ class Recorder:
             "receipt": asdict(self._classifier.receipt),
             "answers": self._answers,
         }
-        partial = f"{self._path}.partial"
+        partial = Path(f"{self._path}.partial")
         try:
-            with open(partial, "w", encoding="utf-8") as file:
+            with partial.open("w", encoding="utf-8") as file:
                 json.dump(value, file, allow_nan=False)
-            os.replace(partial, self._path)
+            partial.replace(self._path)
         finally:
-            if os.path.exists(partial):
-                os.remove(partial)
+            partial.unlink(missing_ok=True)
