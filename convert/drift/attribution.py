@@ -22,9 +22,7 @@ from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.system.progress import Progress
 from edge_runtime import Classifier
-from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
-from edge_runtime.model import Model
 from edge_runtime.recorder import FORMAT, FORMAT_VERSION
 
 KERAS, FLOAT, CANDIDATE = "Keras", "float TFLite", "candidate"
@@ -50,8 +48,7 @@ def kernels(candidate: ModelPredictor, images: ImageSet, progress: Progress) -> 
     few, fast = images[:IMAGES_ON_REFERENCE_KERNELS], candidate.classifier
     optimized = predict_all(candidate, few, progress, "optimized kernels")
     engine = reference_kernels(candidate.path, choose_engine("litert"))
-    model = Model(candidate.path, fast.artifact, fast.spec, fast.labels)
-    with Classifier(model, [engine], replace(fast.receipt, workers=1)) as classifier:
+    with Classifier(fast.model, [engine], replace(fast.receipt, workers=1)) as classifier:
         exact = predict_all(replace(candidate, classifier=classifier), few, progress, "reference kernels")
     return _step(REFERENCE_KERNELS, OPTIMIZED_KERNELS, measure(Comparison(exact, optimized, None)))
 
@@ -103,7 +100,7 @@ def _recorded(path: Path, candidate: ModelPredictor) -> dict[str, list[float]]:
         raise SourceError(
             f"--recorded {path} cannot be read ({error!r}): write it with irv2-predict --record on the device"
         ) from error
-    if sha256 != flatbuffer_sha256(candidate.path, candidate.classifier.artifact) or labels != candidate.labels:
+    if sha256 != candidate.classifier.model.flatbuffer_sha256() or labels != candidate.labels:
         raise SourceError(
             f"--recorded {path} is of another model than {candidate.path}: record the candidate on the device"
         )

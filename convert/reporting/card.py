@@ -45,7 +45,7 @@ def card_of(
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.from_probabilities(answer_probe(open_engine(quantized.model), network.spec, image)),
+        probe=Probe(tuple(answer_probe(open_engine(quantized.model), network.spec, image).tolist())),
     )
 
 
