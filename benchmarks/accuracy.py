@@ -28,24 +28,24 @@ from convert.drift.figures import Drift, measure
 from convert.drift.predictions import Predictions, true_classes
 from convert.errors import QuantizationError
 from convert.images.conventions import input_spec
-from convert.images.dataset import ImageSet, PixelReader, find_images
+from convert.images.dataset import ImageSet, find_images
+from convert.images.reader import PixelReader
 from convert.keras_models.demo_weights import LABELS
 from convert.keras_models.sources import ModelSource
 from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweringRequest, lower
-from convert.quantization import float_fallback
-from convert.quantization.calibrate import Calibration, CalibrationOptions, fit
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
 from convert.quantization.calibrators import CALIBRATORS
+from convert.quantization.float_fallback import find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype, tensor_specs
-from convert.quantization.quantize import head_begins
 from convert.quantization.quantize_network import Recipe, correct_head_bias, quantize_network
 from convert.quantization.schemes import SCHEMES
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
-from edge_runtime.engines import Engine, choose_engine
+from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import dequantize, encode, quantize
-from environments import OPENVINO, OURS, Environment
+from environments import AI_EDGE, OPENVINO, OURS, Environment
 from keras_file import save_keras
 
 PEERS = Path(__file__).parent / "peers"
@@ -86,8 +86,8 @@ def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
 def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, progress: TerminalProgress) -> Task:
     """Lower the network once, and write what the peers read."""
     folder.mkdir(parents=True, exist_ok=True)
-    calibration = find_images(calibration_data.CALIBRATION).sample(100)
-    validation = find_images(calibration_data.VALIDATION).sample(images)
+    calibration = find_images(calibration_data.CALIBRATION).shuffled()[:100]
+    validation = find_images(calibration_data.VALIDATION).shuffled()[:images]
     lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
     (folder / "float.tflite").write_bytes(lowered.model)
     spec = input_spec(preprocessing, lowered.height, lowered.width)
@@ -102,34 +102,22 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
 def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Callable[[], Predictions]]]:
     """Every row of the table, and how it is computed."""
     yield "TFLiteConverter, documented int8 recipe", lambda: peer(task, "tflite_converter.py", OURS)
-    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", OURS)
+    yield "ai-edge-quantizer, default", lambda: peer(task, "ai_edge_quantizer_default.py", AI_EDGE)
     yield "OpenVINO + NNCF, default", lambda: peer(task, "nncf_default.py", OPENVINO)
     io = ends(task)
     network, everything = task.network, task.calibration
-    whole = fit(network.model, network.spec, everything, None, CalibrationOptions(), progress)
-    chosen, held_out = everything.first(len(everything) - HELD_OUT), everything.last(HELD_OUT)
-    fitted = fit(network.model, network.spec, chosen, held_out, CalibrationOptions(), progress)
+    whole = calibrate(network.model, network.spec, everything, None, CalibrationOptions(), progress)
+    chosen, held_out = everything[:-HELD_OUT], everything[-HELD_OUT:]
+    fitted = calibrate(network.model, network.spec, chosen, held_out, CalibrationOptions(), progress)
     observed = observe(whole.equalized, whole.pixels, task.network.spec)
     for name, calibrator in CALIBRATORS.items():
         ranges = {tensor: calibrator(seen) for tensor, seen in observed.items()}
         changed = replace(whole, statistics=whole.statistics.clipped(ranges))
         yield f"ours, int8, {name}", lambda changed=changed: ours(task, Recipe(SCHEMES["int8"], io), changed)
-    for fallback in fallbacks(task, fitted):
+    for fallback in find_fallbacks(fitted, SCHEMES["mixed"], io, progress)[1:]:
         recipe = Recipe(SCHEMES["mixed"], io, fallback.outputs)
         name = f"ours, {fallback.layers} of {weighted(task)} layers in float"
         yield name, lambda recipe=recipe: ours(task, recipe, whole)
-
-
-def fallbacks(task: Task, fitted: Calibration) -> list[float_fallback.FloatFallback]:
-    """What `--recover` would try, chosen on held-out calibration images."""
-    graph, evaluator = TfliteGraph(fitted.rounded), fitted.evaluator
-    assert evaluator is not None
-
-    def evaluate(float_layers: Sequence[str]) -> float_fallback.Score:
-        recipe = Recipe(SCHEMES["mixed"], ends(task), tuple(float_layers))
-        return evaluator.score(quantize_network(task.network, recipe, fitted))
-
-    return float_fallback.search(float_fallback.segments(graph, head_begins(graph)), evaluate)
 
 
 def ends(task: Task) -> str:
@@ -150,16 +138,13 @@ def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
     quantized = correct_head_bias(quantize_network(task.network, recipe, fitted), task.network, recipe, fitted)
     input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
-    engine = Engine(quantized.model, choose_engine("litert"), None)
-    return answers(
-        task, np.stack([engine.run(encode(p, task.network.spec, input_tensor)[np.newaxis])[0] for p in task.pixels])
-    )
+    tensors = (encode(pixels, task.network.spec, input_tensor) for pixels in task.pixels)
+    return answers(task, np.stack(list(run_over(open_engine(quantized.model), tensors))))
 
 
 def float_answers(task: Task) -> np.ndarray:
     """Of the lowered network."""
-    engine = Engine(task.network.model, choose_engine("litert"), None)
-    return np.stack([engine.run(image[np.newaxis])[0] for image in np.load(task.folder / "validation.npy")])
+    return np.stack(list(run_over(open_engine(task.network.model), np.load(task.folder / "validation.npy"))))
 
 
 def peer(task: Task, script: str, environment: Environment) -> Predictions:
@@ -179,7 +164,7 @@ def peer(task: Task, script: str, environment: Environment) -> Predictions:
 
 def ask(task: Task, model: bytes) -> Predictions:
     """Answers of a peer's `.tflite`, whatever the dtype of its ends."""
-    engine, (input_tensor, end) = Engine(model, choose_engine("litert"), None), tensor_specs(model, "normalized")
+    engine, (input_tensor, end) = open_engine(model), tensor_specs(model, "normalized")
     found = []
     for image in np.load(task.folder / "validation.npy", mmap_mode="r"):
         fed = (
@@ -207,7 +192,7 @@ def answers(task: Task, probabilities: np.ndarray, step: float = 0.0) -> Predict
 def print_table(task: Task, rows: dict[str, Drift]) -> None:
     """Markdown."""
     print(f"`{task.source.name}`, {len(task.calibration)} calibration and {len(task.validation)} validation images;")
-    print(f"{platform.machine()}; {OURS.versions()}; {OPENVINO.versions()}\n")
+    print(f"{platform.machine()}; {OURS.versions()}; {AI_EDGE.versions()}; {OPENVINO.versions()}\n")
     print("| | top-1 | agreement | 95 % interval | SQNR |\n|---|---|---|---|---|")
     for name, row in rows.items():
         low, high = row.agreement_ci95

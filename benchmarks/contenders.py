@@ -9,7 +9,7 @@ from pathlib import Path
 
 import calibration_data
 from comparison import Contender, last_json
-from environments import ONNXRUNTIME, OPENVINO, OURS, Environment
+from environments import AI_EDGE, ONNXRUNTIME, OPENVINO, OURS, Environment
 from groundwork import CACHE, FOLDER, PICTURE, PICTURED, STORED, empty_cache, furnish
 from processes import Usage
 
@@ -55,7 +55,7 @@ TABLE = (
     Peer(
         "TFLiteConverter and ai-edge-quantizer",
         "ai-edge",
-        OURS,
+        AI_EDGE,
         "ai_edge_quantizer_from_keras.py",
         "candidate.tflite",
         LITERT,

@@ -46,7 +46,12 @@ class Environment:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-OURS = Environment("ours", (), ("tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow"))
+OURS = Environment("ours", (), ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "pillow"))
+AI_EDGE = Environment(
+    "ai-edge-quantizer",
+    ("ai-edge-quantizer==0.10.*", "tensorflow", "pillow"),
+    ("ai-edge-quantizer", "ai-edge-litert", "tensorflow"),
+)
 OPENVINO = Environment("openvino", ("openvino", "nncf", "tensorflow", "pillow"), ("openvino", "nncf", "tensorflow"))
 ONNXRUNTIME = Environment(
     "onnxruntime",

@@ -38,7 +38,7 @@ def write_images(count: int) -> None:
 def calibration_images(count: int) -> ImageSet:
     """Of the bundled ones; of those for validation where there are not enough."""
     images = find_images(calibration_data.CALIBRATION)
-    return (images if count <= len(images) else find_images(calibration_data.VALIDATION)).sample(count)
+    return (images if count <= len(images) else find_images(calibration_data.VALIDATION)).shuffled()[:count]
 
 
 def furnish(folder: str, images: int) -> None:

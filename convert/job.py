@@ -21,7 +21,7 @@ from convert.images.labels import read_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
 from convert.quantization.hold_out import hold_out
-from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io
+from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
 from convert.system.option import option, options_of
@@ -116,8 +116,8 @@ class Job(Sources):
             "classes": self.source.classes,
             "input_size": self.source.input_size,
             "io": io,
-            "calibration_manifest_sha256": manifest(inputs.calibration, inputs.held_out),
-            "validation_manifest_sha256": manifest(inputs.validation),
+            "calibration_manifest_sha256": inputs.calibration and manifest_sha256(inputs.calibration, inputs.held_out),
+            "validation_manifest_sha256": inputs.validation and manifest_sha256(inputs.validation),
             "limits": asdict(self.limits),
             "machine": machine(),
         }
@@ -134,7 +134,8 @@ class Job(Sources):
             for each, option in options_of(cls).items()
             if option.recorded and each.name in build
         }
-        if not SCHEMES[card.scheme].keeps_layers:  # it was meant for another scheme of the same run
+        scheme = SCHEMES[card.scheme]
+        if not scheme.keeps_layers:  # it was meant for another scheme of the same run
             recorded["keep_float"] = None
         return cls(
             source=replace(
@@ -142,7 +143,7 @@ class Job(Sources):
                 classes=source.classes or (build["classes"] if source.weights is not None else None),
                 input_size=source.input_size or build["input_size"],
             ),
-            schemes=(SCHEMES["int8" if build["recover"] else card.scheme],),
+            schemes=(unrecovered(scheme) if build["recover"] else scheme,),
             limits=Limits(**build["limits"]),
             **vars(given),
             **recorded,
@@ -201,7 +202,7 @@ def check(job: Job) -> Inputs:
     if labels is not None and validation is not None:
         validation.class_indices(labels)
     seen, held_out = _held_out(job, calibration)
-    unseen = validation and validation.sample(job.validation_size)
+    unseen = validation and validation.shuffled()[: job.validation_size]
     return Inputs(
         seen,
         held_out,
@@ -209,7 +210,7 @@ def check(job: Job) -> Inputs:
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
-        Snapshot.of(seen, held_out, unseen),
+        Snapshot.take(seen, held_out, unseen),
     )
 
 
@@ -217,7 +218,7 @@ def _check_layers(job: Job) -> None:
     mixed = any(scheme.keeps_layers for scheme in job.schemes)
     if mixed and job.keep_float is None:
         raise QuantizationError("scheme mixed needs --keep-float REGEX: the layers that stay in float")
-    if job.recover and not (job.validate and any(scheme.name == "int8" for scheme in job.schemes)):
+    if job.recover and not (job.validate and any(scheme.fallback for scheme in job.schemes)):
         raise QuantizationError(
             "--recover needs --quantize int8 and a drift check: it looks for what gets int8 through"
         )
@@ -257,7 +258,7 @@ def _image_sets(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
 
 def _held_out(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
     """Part the calibration images into those to calibrate on and those held out."""
-    chosen = images and images.sample(job.calibration_size or convergence.MOST)
+    chosen = images and images.shuffled()[: job.calibration_size or convergence.MOST]
     if chosen is None or not (job.recover or job.calibrator == calibrators.AUTO):
         return chosen, None
     return hold_out(chosen, "--recover" if job.recover else "--calibrator auto")
@@ -268,11 +269,3 @@ def image_folders(source: ModelSource | None, given: Sources) -> tuple[Path | No
     is_demo = source is not None and source.file is None and source.model == DEMO
     bundled = (calibration_data.CALIBRATION, calibration_data.VALIDATION) if is_demo else (None, None)
     return given.calibration or bundled[0], given.validation or bundled[1]
-
-
-def manifest(*parts: ImageSet | None) -> str | None:
-    """Return one hash for the images of all parts of a set; None if there are none."""
-    given = [part for part in parts if part is not None]
-    if not given:
-        return None
-    return manifest_sha256(ImageSet(given[0].root, tuple(path for part in given for path in part.paths), None))

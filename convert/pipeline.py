@@ -34,19 +34,17 @@ from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweringRequest
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
-from convert.quantization.float_fallback import FloatFallback
+from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.quantize_network import (
     Recipe,
     correct_head_bias,
-    fallbacks,
     matching_layers,
     quantize_network,
 )
 from convert.quantization.schemes import SCHEMES, Scheme
-from convert.reporting import html
-from convert.reporting import outcome as report
+from convert.reporting import html, report_json
 from convert.reporting.card import card_of
 from convert.reporting.files import SUFFIX, write_artifact
 from convert.reporting.outcome import FallbackRow, Outcome
@@ -138,7 +136,7 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
     if images is not None and not job.source.is_ours:
-        stages.run(PreprocessingCheck(name, network, images.first(IMAGES)))
+        stages.run(PreprocessingCheck(name, network, images[:IMAGES]))
     calibration = reference = None
     with _timed(timings, "calibration"):
         if inputs.calibration is not None:
@@ -199,7 +197,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
     )
-    report.write_json(report.to_json(outcome), path)
+    report_json.write(report_json.to_json(outcome), path)
     return outcome
 
 
@@ -222,7 +220,7 @@ def _package(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> P
 def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:
     """Compare layer by layer, for schemes with integer activations whose kernels are fast enough."""
     calibration, scheme = prepared.calibration, recipe.scheme
-    if calibration is None or not scheme.calibrates or scheme.validation_limit is not None:
+    if calibration is None or not scheme.calibrates or scheme.slow_kernels:
         return []
     return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
 
@@ -232,7 +230,7 @@ def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Prog
     images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
-    few = images.first(scheme.validation_limit)
+    few = images[: scheme.validation_limit]
     if len(few) < len(images):
         progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
@@ -245,7 +243,7 @@ def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Prog
 
 def _latency_ms(scheme: Scheme, path: Path) -> float | None:
     """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
-    if scheme.validation_limit is not None:
+    if scheme.slow_kernels:
         return None
     speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
     return round(speed.p50_ms, 3)
@@ -253,16 +251,16 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
     """If int8 did not pass, make the artifact with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.name != "int8" or outcome.gate is None or outcome.gate.verdict == PASS:
+    if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
     progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
-    io = prepared.inputs.io["int8"]
+    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.inputs.io[outcome.scheme.name]
     assert prepared.calibration is not None
-    all_int8, *alternatives = fallbacks(prepared.network, io, prepared.calibration, progress)
+    all_int8, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
     rows = [_fallback_row(all_int8, outcome)]
     recovered = outcome
     for fallback in alternatives:
-        recovered = _make_artifact(prepared, Recipe(SCHEMES["mixed"], io, fallback.outputs), progress)
+        recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress)
         rows.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")
@@ -272,7 +270,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         progress.note("no run of layers in float does better than int8")
         return []
     recovered = replace(recovered, recovery=rows)
-    report.write_json(report.to_json(recovered), recovered.path)
+    report_json.write(report_json.to_json(recovered), recovered.path)
     return [recovered]
 
 
@@ -291,7 +289,7 @@ def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
 
 def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
     """Write a page beside each artifact, with the figures of the other schemes, too."""
-    reports = [report.to_json(outcome) for outcome in outcomes]
+    reports = [report_json.to_json(outcome) for outcome in outcomes]
     for value, outcome in zip(reports, outcomes, strict=True):
         others = [other for other in reports if other is not value]
         html.write(html.render(value, outcome.compared, others, job.thumbnails), html.beside(outcome.path))

@@ -11,9 +11,9 @@ from typing import Any
 
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
-from convert.images.dataset import find_images
+from convert.images.dataset import find_images, manifest_sha256
 from convert.images.labels import read_labels
-from convert.job import Job, Sources, image_folders, manifest
+from convert.job import Job, Sources, image_folders
 from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
 from convert.pipeline import convert
 from convert.quantization import convergence
@@ -152,7 +152,8 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
     for name, folder, size in zip(("calibration", "validation"), image_folders(network, given), sizes, strict=True):
         recorded = build[f"{name}_manifest_sha256"]
         if recorded is not None:
-            yield _hash(name, recorded, None if folder is None else manifest(find_images(folder).sample(size)))
+            images = None if folder is None else find_images(folder).shuffled()[:size]
+            yield _hash(name, recorded, None if images is None else manifest_sha256(images))
     for key, value in machine().items():
         yield Input(key.replace("_", " "), _text(build["machine"].get(key)), _text(value))
     for package, recorded in card.versions.items():

@@ -128,7 +128,7 @@ def model_with_constants_outside() -> bytes:
 
 
 class KernelModel:
-    """One operator with quantized weights, version 1 as ai-edge-quantizer leaves it, and its answer in float64."""
+    """One operator with quantized weights, version 1 as litert-quantizer leaves it, and its answer in float64."""
 
     def __init__(self, name: str, activation: str, weights: str, granularity: str) -> None:
         random, scales = np.random.default_rng(0), WEIGHT_SCALES[granularity]

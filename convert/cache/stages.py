@@ -11,8 +11,9 @@ from convert.cache.store import Key
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet, note_skipped
+from convert.images.dataset import ImageSet, manifest
 from convert.images.preprocessing_check import refuse_wrong_preprocessing
+from convert.images.reader import note_skipped
 from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweredModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
@@ -126,8 +127,3 @@ class Calibrating(_OnImages):
     def _more(self) -> dict[str, Any]:
         others = None if self.held_out is None else manifest(self.held_out)
         return {"held_out": others, "request": asdict(self.options)}
-
-
-def manifest(images: ImageSet) -> list[tuple[str, str]]:
-    """Return the name below the folder and the SHA-256 of each image, in order."""
-    return [(path.relative_to(images.root).as_posix(), file_sha256(path)) for path in images.paths]

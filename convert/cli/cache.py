@@ -10,6 +10,7 @@ from rich.table import Table
 from convert.cache.store import FOLDER_VARIABLE, Cache, Listed, ago, limit, place
 from convert.cli.errors import one_line_errors
 from convert.errors import ConvertError
+from convert.reporting.formatting import count, megabytes
 from edge_runtime.console import printable
 
 
@@ -36,10 +37,9 @@ def print_entries(console: Console, cache: Cache) -> None:
         for listed in entries:
             table.add_row(*_row(listed))
         console.print(table)
-    total = sum(listed.bytes for listed in entries)
     console.print(
-        f"{len(entries)} entries, {total / 1e6:.1f} MB of at most {cache.limit / 1e6:.0f} MB in "
-        f"{escape(printable(str(cache.folder)))}",
+        f"{count(len(entries))} entries, {megabytes(sum(listed.bytes for listed in entries))} "
+        f"of at most {megabytes(cache.limit)} in {escape(printable(str(cache.folder)))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -48,4 +48,4 @@ def print_entries(console: Console, cache: Cache) -> None:
 def _row(listed: Listed) -> tuple[str, ...]:
     entry = listed.entry
     kind, of, made = ("damaged", "", "") if entry is None else (entry.kind, entry.of, ago(entry.made))
-    return kind, escape(printable(of)), f"{listed.bytes / 1e6:.1f} MB", made, ago(listed.used)
+    return kind, escape(printable(of)), megabytes(listed.bytes), made, ago(listed.used)

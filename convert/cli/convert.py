@@ -15,15 +15,17 @@ from convert.cli.options import field_options, limit_options, network_options
 from convert.cli.verify import verify
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
-from convert.quantization.schemes import SCHEMES, parse_schemes
-from convert.reporting.outcome import as_text, exit_code, print_outcomes, to_json
+from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
+from convert.reporting.outcome import exit_code
+from convert.reporting.report_json import as_text, to_json
+from convert.reporting.terminal import print_outcomes
 from convert.statistics.verdict import Limits
 
 
 @click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
 @click.option(
     "--quantize",
-    default="int8",
+    default=DEFAULT.name,
     show_default=True,
     metavar="SCHEME[,SCHEME...]",
     help=f"How to quantize: {', '.join(SCHEMES)}.",

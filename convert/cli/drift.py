@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
-from convert.cli.options import limit_options
+from convert.cli.options import limit_options, output_options
 from convert.cli.progress import TerminalProgress
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
@@ -21,7 +21,9 @@ from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
 from convert.images.labels import read_labels
 from convert.reporting import ci
-from convert.reporting.outcome import as_text, exit_code, print_blame, print_drift
+from convert.reporting.outcome import exit_code
+from convert.reporting.report_json import as_text
+from convert.reporting.terminal import print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
 
@@ -141,7 +143,7 @@ def drift() -> None:
     help="Also measure what a device changes: the file that irv2-predict --record wrote there.",
 )
 @limit_options
-@ci.output_options
+@output_options
 @one_line_errors
 def gate(**options: Any) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
@@ -182,7 +184,7 @@ def _flag(option: str) -> str:
 
 
 def _save(path: Path, options: GateOptions, model_options: ModelOptions, progress: Progress) -> None:
-    images = find_images(options.images).sample(options.images_size)
+    images = find_images(options.images).shuffled()[: options.images_size]
     of_reference = model_options.with_preprocessing(options.reference_preprocessing)
     stored = save_reference(path, options.reference, of_reference, images, progress)
     progress.note(f"{path}: answers of {options.reference} to {len(stored.images)} images")
@@ -206,7 +208,7 @@ def _run(request: DriftRequest, options: GateOptions, progress: Progress) -> Dri
 @drift.command()
 @click.argument("shards", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @limit_options
-@ci.output_options
+@output_options
 @one_line_errors
 def merge(shards: tuple[Path, ...], **options: Any) -> None:
     """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have.
@@ -219,17 +221,16 @@ def merge(shards: tuple[Path, ...], **options: Any) -> None:
 
 def show(found: DriftRun, options: VerdictOptions) -> None:
     """Print and write what was found, and exit with the code of the verdict."""
-    report, assessment = found.report, found.assessment
+    report = found.report
     if options.html is not None:
         from convert.reporting import html
 
-        html.write(html.render(report, assessment.comparison, thumbnails=not options.no_thumbnails), options.html)
+        html.write(html.render(report, found.assessment.comparison, thumbnails=not options.no_thumbnails), options.html)
     if options.junit is not None:
         ci.write_junit(options.junit, report)
     ci.append_step_summary(report, lambda text: click.echo(text, err=True))
     if options.as_json:
         click.echo(as_text(report))
     else:
-        print_drift(Console(), assessment.drift, assessment.gate)
-        print_blame(Console(), report["blame"])
-    sys.exit(exit_code([assessment.gate]))
+        print_report(Console(), report)
+    sys.exit(exit_code([found.assessment.gate]))

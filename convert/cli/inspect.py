@@ -16,6 +16,7 @@ from convert.audit import runtimes
 from convert.audit.findings import ERROR, NOTE, WARNING, Finding
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
+from convert.reporting.formatting import count, megabytes, percent
 
 NOT_MET = 3
 MOST_PLACES_SHOWN = 3
@@ -93,7 +94,7 @@ def _short(name: str) -> str:
 
 def _facts(model: Path, file: InspectedFile) -> dict[str, str]:
     inspection = file.inspection
-    facts = {"file": f"{model}, {inspection.bytes:,} bytes", **_card_facts(file)}
+    facts = {"file": f"{model}, {megabytes(inspection.bytes)}", **_card_facts(file)}
     for name, end in inspection.ends.items():
         quantization = "" if end["scale"] is None else f", scale {end['scale']:.6g}, zero point {end['zero_point']}"
         facts[name] = f"{end['dtype']} {end['shape']}{quantization}"
@@ -127,8 +128,9 @@ def _oldest(runtime: str | None) -> str:
 
 
 def _drift(summary: dict[str, Any]) -> str:
-    return f"{summary['verdict']}: top-1 agreement {summary['agreement_top1']:.2%} on {summary['images']} images"
+    agreement = percent(summary["agreement_top1"])
+    return f"{summary['verdict']}: top-1 agreement {agreement} on {count(summary['images'])} images"
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} x {name}" for name, count in counts.items()) or "none"
+    return ", ".join(f"{count(number)} x {name}" for name, number in counts.items()) or "none"

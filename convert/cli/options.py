@@ -139,3 +139,16 @@ def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[
         metavar=option.metavar,
         help=option.help,
     )
+
+
+def output_options(command: Command) -> Command:
+    """Add `--json`, `--junit`, `--html` and `--no-thumbnails` to a command."""
+    return with_options(
+        command,
+        (
+            click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+            click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML."),
+            click.option("--html", type=FILE, metavar="FILE", help="Write the report as an HTML page."),
+            click.option("--no-thumbnails", is_flag=True, help="Leave images and folders out of the page."),
+        ),
+    )

@@ -82,7 +82,7 @@ def kernels(candidate: ModelPredictor, images: ImageSet, progress: Progress) -> 
         images: the set, of which the first few are used.
         progress: tracks the images.
     """
-    few, fast = images.first(IMAGES_ON_REFERENCE_KERNELS), candidate.classifier
+    few, fast = images[:IMAGES_ON_REFERENCE_KERNELS], candidate.classifier
     optimized = predict_all(candidate, few, progress, "optimized kernels")
     engine = reference_kernels(candidate.path, choose_engine("litert"))
     model = Model(candidate.path, fast.artifact, fast.spec, fast.labels)

@@ -11,7 +11,7 @@ from convert.drift.figures import TOP
 from convert.drift.predictions import Predictor, class_order
 from convert.images.dataset import ImageSet
 from convert.statistics.metrics import hits_top_k
-from convert.statistics.verdict import Change, Limits, PairedCounts, is_certain
+from convert.statistics.verdict import DiscordantPairs, Limits, PairedCounts, is_certain
 from edge_runtime.arrays import Array
 
 
@@ -40,7 +40,7 @@ class EarlyStopping:
             ImageSetError: a class folder matches no label.
         """
         classes = images.class_indices(reference.labels)
-        top1 = None if classes is None else Change(0, 0)
+        top1 = None if classes is None else DiscordantPairs(0, 0)
         top5 = top1 if len(reference.labels) > TOP else None
         return cls(limits, class_order(reference.labels, candidate.labels), classes, PairedCounts(0, 0, top1, top5))
 
@@ -56,7 +56,7 @@ class EarlyStopping:
         return is_certain(self.counts, self.limits)
 
 
-def _with_image(change: Change, p: Array, q: Array, true_class: int, k: int) -> Change:
+def _with_image(change: DiscordantPairs, p: Array, q: Array, true_class: int, k: int) -> DiscordantPairs:
     """Return `change` with one more image counted."""
     was, is_now = (bool(hits_top_k(row[np.newaxis], np.array([true_class]), k)[0]) for row in (p, q))
-    return Change(change.lost + (was and not is_now), change.gained + (is_now and not was))
+    return DiscordantPairs(change.lost + (was and not is_now), change.gained + (is_now and not was))

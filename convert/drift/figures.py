@@ -12,7 +12,7 @@ from convert.drift.comparison import Comparison, by_class, changed_pairs, flip_c
 from convert.drift.predictions import Predictions, true_classes
 from convert.images.dataset import ImageSet
 from convert.statistics import metrics
-from convert.statistics.verdict import FIXED, INTERVALS, Change, Gate, Limits, PairedCounts, judge_counts
+from convert.statistics.verdict import FIXED, INTERVALS, DiscordantPairs, Gate, Limits, PairedCounts, judge_counts
 from edge_runtime.arrays import Array
 from edge_runtime.logits import centred, log_probabilities
 
@@ -77,8 +77,8 @@ class Drift:
         agreed = self.images - self.flips_near_tie - self.flips_confident
         if self.top1_lost is None or self.top1_gained is None or self.top5_lost is None or self.top5_gained is None:
             return PairedCounts(self.images, agreed)
-        top5 = Change(self.top5_lost, self.top5_gained) if self.classes > TOP else None
-        return PairedCounts(self.images, agreed, Change(self.top1_lost, self.top1_gained), top5)
+        top5 = DiscordantPairs(self.top5_lost, self.top5_gained) if self.classes > TOP else None
+        return PairedCounts(self.images, agreed, DiscordantPairs(self.top1_lost, self.top1_gained), top5)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; an infinite SQNR (equal outputs) becomes None."""

@@ -15,14 +15,15 @@ from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.lowering.compared_images import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
+from convert.tflite.interpreter import open_engine
 from edge_runtime import Classifier, InputSpec
 from edge_runtime.artifact import has_card
-from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.hashing import file_sha256
 
 STORED_SUFFIX = ".npz"
@@ -60,8 +61,7 @@ class ModelPredictor:
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Predict as many images at once as there are workers, while the next ones are decoded; see `Predictor`."""
-        reader = PixelReader(self.spec, skipped, most_unreadable=1.0)  # left to `refuse_too_few`
-        return reader.run(images, self.classifier.run, self.classifier.receipt.workers)
+        return PixelReader(self.spec, skipped).run(images, self.classifier.run, self.classifier.receipt.workers)
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +111,7 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
         return open_model(path)
     if options.preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
-    _, height, width, _ = Engine(path, choose_engine("litert"), None).input_shape
+    _, height, width, _ = open_engine(path).input_shape
     return open_model(path, input_spec(options.preprocessing, height, width), options.labels)
 
 

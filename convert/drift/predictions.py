@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from convert.errors import ImageSetError
-from convert.images.dataset import ImageSet, refuse_unreadable
+from convert.images.dataset import ImageSet
+from convert.images.reader import refuse_unreadable
 from convert.system.progress import Progress
 from edge_runtime import ArtifactError, EngineError, InputSpec
 from edge_runtime.arrays import Array

@@ -19,7 +19,8 @@ from convert.drift.predictions import Predictor, class_order, predict_all, predi
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, note_skipped
+from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
+from convert.images.reader import note_skipped
 from convert.statistics.verdict import ANYTIME, FIXED, Limits
 from convert.system.machine import environment
 from convert.system.progress import Progress
@@ -57,7 +58,7 @@ class DriftRequest:
 
     def image_set(self) -> ImageSet:
         """Find the images, in a seeded shuffle."""
-        return find_images(self.images).sample(self.images_size)
+        return find_images(self.images).shuffled()[: self.images_size]
 
     def reference_options(self) -> ModelOptions:
         """Return the options of a reference without a card."""
@@ -85,7 +86,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         EdgeError: one of its classes, naming the file.
     """
     images = request.image_set()
-    files = Snapshot.of(images)
+    files = Snapshot.take(images)
     with open_models(request, images, progress) as (reference, candidate):
         enough = EarlyStopping.for_models(reference, candidate, images, limits) if stop_early else None
         expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)

@@ -88,7 +88,7 @@ def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> di
         )
     images = request.image_set()
     positions = share.positions(len(images))
-    part = images.part(positions)
+    part = images[positions.start : positions.stop]
     with open_models(request, part, progress) as (reference, candidate):
         images.class_indices(reference.labels)  # in every shard, not only in the one that has the images
         expected, predicted = predict_both(reference, candidate, part, progress, f"shard {share}")

@@ -1,4 +1,4 @@
-"""How a network's images were prepared where it was trained, as data: Keras' three conventions, or a file."""
+"""How the images of a network were preprocessed in training: Keras' three conventions, or a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Convention:
-    """real = (pixel - mean) / std in the given order of channels."""
+    """Normalization of pixels: (pixel - mean) / std, in this channel order."""
 
     mean: Triple
     std: Triple
@@ -30,19 +30,19 @@ CONVENTIONS = {
 """As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "none" feeds 0..255."""
 
 DECODE = "scaled"
-"""Of the conventions, which say nothing of large JPEGs; `benchmarks/RUNTIME.md` has what it costs and brings."""
+"""How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
 
 
 def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
-    """The specification of a network's images.
+    """Return how the images of a network are preprocessed.
 
     Args:
         preprocessing: a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's
-            `preprocessing`; height and width may be left out of it. Without `decode` it is "full", as in a card.
-        height, width: of the network's input, pixels.
+            `preprocessing`; it may omit height and width, and `decode`, which is then "full" as in a card.
+        height, width: size of the network's input, pixels.
 
     Raises:
-        SourceError: unknown convention, unreadable file, or a file for another size.
+        SourceError: the convention is unknown, or the file is unreadable or for another size.
     """
     if preprocessing in CONVENTIONS:
         convention = CONVENTIONS[preprocessing]

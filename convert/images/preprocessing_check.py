@@ -1,4 +1,4 @@
-"""Whether a float network sees its images the way it was trained to: wrong preprocessing raises no error anywhere."""
+"""Check that a float network gets its images the way it was trained on them: wrong preprocessing raises no error."""
 
 from __future__ import annotations
 
@@ -9,56 +9,63 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet, PixelReader
+from convert.images.dataset import ImageSet
+from convert.images.reader import PixelReader, refuse_unreadable
+from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
-from edge_runtime.engines import Engine, choose_engine
-from edge_runtime.preprocess import Pixels, normalize
+from edge_runtime.preprocess import normalize
 
 IMAGES = 40
 GOOD_ENOUGH = 0.5
-"""Part of the answers that are right with the given preprocessing: with as many, no other is tried."""
+"""Accuracy with the given preprocessing from which on no other is tried."""
 FAR_BETTER = 2.0
 FEWEST_RIGHT = 0.25
-"""Another way to prepare images is named when it has this many times the right answers, and at least this part."""
+"""Another preprocessing is suggested if it is this many times as accurate as the given one, and at least this much."""
 
 
 def refuse_wrong_preprocessing(
     float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None
 ) -> None:
-    """Compare the given preprocessing with the usual ones on a few labelled images; says nothing without labels.
+    """Compare the given preprocessing with the usual ones on the first `IMAGES` images.
+
+    Args:
+        float_model: a float `.tflite` of batch 1.
+        spec: the given preprocessing.
+        labels: names of the network's classes, in its order.
+        images: labelled by their folders; without labels that are the network's, nothing is checked.
 
     Raises:
-        SourceError: another way of preparing them gives far more right answers.
+        SourceError: another preprocessing makes the network far more accurate.
     """
     if images is None or not images.folders or not set(images.folders) <= set(labels):
         return
-    few = images.first(IMAGES)
-    reader = PixelReader(spec)
+    few, reader = images[:IMAGES], PixelReader(spec)
     read = list(reader.read(few))
-    pixels, classes = [p for _, p in read], [labels.index(few.folders[i]) for i, _ in read] if few.folders else []
-    engine = Engine(float_model, choose_engine("litert"), None)
+    refuse_unreadable(reader.skipped, few)
+    if not read:
+        return
+    classes = [labels.index(images.folders[i]) for i, _ in read]
+    engine = open_engine(float_model)
 
-    def right(tried: InputSpec) -> float:
-        turned = [p if tried.channel_order == spec.channel_order else p[..., ::-1] for p in pixels]
-        return float(np.mean([_first(engine, p, tried) == c for p, c in zip(turned, classes, strict=True)]))
+    def accuracy(tried: InputSpec) -> float:
+        step = 1 if tried.channel_order == spec.channel_order else -1
+        outputs = run_over(engine, (normalize(p[..., ::step], tried) for _, p in read))
+        return float(np.mean([np.argmax(output) == c for output, c in zip(outputs, classes, strict=True)]))
 
-    given = right(spec)
-    if given >= GOOD_ENOUGH or not pixels:
+    given = accuracy(spec)
+    if given >= GOOD_ENOUGH:
         return
     for name, other in _alternatives(spec):
-        found = right(other)
+        found = accuracy(other)
         if found >= max(FAR_BETTER * given, FEWEST_RIGHT):
             raise SourceError(
-                f"the float network is right on {given:.0%} of {len(pixels)} labelled images as they are prepared now, "
+                f"the float network is right on {given:.0%} of {len(read)} labelled images as they are prepared now, "
                 f"and on {found:.0%} with {name}: check --preprocessing"
             )
 
 
-def _first(engine: Engine, pixels: Pixels, spec: InputSpec) -> int:
-    return int(np.argmax(engine.run(normalize(pixels, spec)[np.newaxis])[0]))
-
-
 def _alternatives(spec: InputSpec) -> Iterator[tuple[str, InputSpec]]:
+    """Yield other preprocessings, each with the option or words that name it."""
     for name, convention in CONVENTIONS.items():
         yield (
             f"--preprocessing {name}",

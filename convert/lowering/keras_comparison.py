@@ -11,7 +11,7 @@ from convert.errors import LoweringError
 from convert.keras_models.walk import before_softmax
 from convert.statistics.metrics import sqnr_db
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine, logits_tensor
+from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime.arrays import Array
 from edge_runtime.logits import centred
 
@@ -41,10 +41,7 @@ def keras_logits(model: Any, images: Array) -> Array:
 def tflite_logits(model: bytes, images: Array) -> Array:
     """Return what the softmax at the end of a `.tflite` reads: float32 (N, classes) for (N, height, width, 3)."""
     engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
-    rows = []
-    for image in images:
-        engine.run(image[np.newaxis])
-        rows.append(engine.tensor(logits).reshape(-1))
+    rows = [engine.tensor(logits).reshape(-1) for _ in run_over(engine, images)]
     return np.stack(rows).astype(np.float32)
 
 

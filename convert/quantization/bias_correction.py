@@ -1,8 +1,8 @@
-"""What rounding shifts, shifted back: bias correction of quantized convolutions and of the float head.
+"""Bias correction of quantized convolutions and of the float head.
 
-Rounding changes weights by dW. Inputs of a convolution are mostly non-negative here, so dW does not cancel:
-it moves output channel o by sum_i dW[o, i] * E[x_i] (Nagel et al. 2019, "Data-Free Quantization Through
-Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2).
+Rounding changes weights by dW. The inputs of a convolution are mostly non-negative here, so its effect does not cancel:
+it shifts output channel o by sum_i dW[o, i] * E[x_i] (Nagel et al. 2019, "Data-Free Quantization Through Weight
+Equalization and Bias Correction", arXiv:1906.04721, section 4.2).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine, logits_tensor
+from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DENSE, DEPTHWISE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -22,11 +22,12 @@ from edge_runtime.tensors import encode
 
 
 def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
-    """Subtract from every int32 bias of `quantized` what rounding its weights adds on average.
+    """Subtract from every int32 bias of `quantized` what the rounding of its weights adds on average.
 
     Args:
-        quantized: the graph to change, made from `float_graph`: operators of a kind come in the same order.
-        means: mean of each float activation for each channel, by tensor name.
+        quantized: the graph to change.
+        float_graph: what it was made from, with its operators of each kind in the same order.
+        means: tensor name -> mean of every channel of the float activation, (channels,).
     """
     for kind in CLASSIFIER_KINDS:
         for operator, source in zip(quantized.named(kind), float_graph.named(kind), strict=True):
@@ -38,12 +39,12 @@ def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, me
 
 
 def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
-    """Mean change of each output channel, when weights change by `weight_error` and inputs average `mean`.
+    """Return the mean change of each output channel, (out,), caused by an error of the weights.
 
     Args:
         weight_error: (out, h, w, in) of a convolution, (1, h, w, channels) of a depthwise one, (out, in) of a
             fully connected layer.
-        mean: of the input, for each of its channels.
+        mean: of every channel of the input, (in,).
         kind: name of the operator.
     """
     if kind == DEPTHWISE:
@@ -58,16 +59,17 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
 def correct_head(
     model: bytes, spec: InputSpec, input_tensor: TensorSpec, images: Sequence[Pixels], float_logits: Array
 ) -> bytes:
-    """Add the mean error of the logits to the bias of the last fully connected layer, where it computes in float.
+    """Subtract the mean error of the logits from the bias of the last fully connected layer, if that computes in float.
 
     Args:
         model: a quantized `.tflite` that ends in a softmax.
-        spec, feed: how images are prepared and fed.
+        spec: how images are prepared.
+        input_tensor: what the model reads.
         images: uint8 pixels of the calibration images.
-        float_logits: the float network's (images, classes).
+        float_logits: the float network's, (images, classes).
 
     Returns:
-        The corrected model; `model` itself where there is no such bias.
+        The corrected model; `model` itself if there is no such bias.
     """
     graph = TfliteGraph(model)
     layers = graph.named(DENSE)
@@ -79,8 +81,8 @@ def correct_head(
         return model
     engine = RecordingEngine(model)
     error = np.zeros(float_logits.shape[1])
-    for pixels, expected in zip(images, float_logits, strict=True):
-        engine.run(encode(pixels, spec, input_tensor)[np.newaxis])
+    outputs = run_over(engine, (encode(pixels, spec, input_tensor) for pixels in images))
+    for expected, _ in zip(float_logits, outputs, strict=True):
         error += expected - engine.tensor(logits)[0]
     graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()

@@ -1,56 +1,59 @@
-"""Calibration images -> all that schemes with integer activations need: statistics, ranges, rounded weights.
+"""Calibration of a float network: its statistics on images, its equalized and rounded weights, its ranges.
 
-images --measure--> statistics --equalize--> --round weights--> --calibrator--> ranges
-   +---- held out ---------------------------------------------- judge alternatives
+images --collect statistics--> equalize channels --> round weights (GPTQ) --calibrator--> ranges
+   +---- held out ---------------------------------------------- choose the calibrator
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convert.images.dataset import ImageSet, PixelReader, manifest_sha256, note_skipped
+from convert.images.dataset import ImageSet, manifest_sha256
+from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import convergence
-from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
+from convert.quantization.calibrators import AUTO, CALIBRATORS
+from convert.quantization.calibrators import DEFAULT as DEFAULT_CALIBRATOR
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
 from convert.quantization.observer import ActivationObserver
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import DEFAULT as DEFAULT_SCHEME
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
+from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
 
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """How to fit.
+    """How to calibrate.
 
     Attributes:
         calibrator: key of `CALIBRATORS`, or "auto" for the one that does best on held-out images.
-        until_enough: whether to stop before the last image when ranges no longer grow.
+        until_enough: whether to stop before the last image if the ranges have converged.
     """
 
-    calibrator: str = DEFAULT
+    calibrator: str = DEFAULT_CALIBRATOR
     until_enough: bool = False
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration images tell of a float network.
+    """A float network prepared for quantization with integer activations.
 
     Attributes:
-        equalized: the float network with its channels evened out.
-        rounded: the same with its weights on int8 steps.
+        equalized: the network with equalized channels.
+        rounded: the same with its weights on their integer steps.
         statistics: of its activations; their extremes are the calibrator's.
-        pixels: of the images it was fitted to.
-        evaluator: held-out images; None where none were needed.
+        pixels: of the calibration images.
+        evaluator: of the held-out images; None if none were needed.
         calibrator: whose ranges these are.
-        tried: calibrator -> SQNR in decibel on the held-out images; empty where there was no choice.
-        manifest_sha256: of the images.
+        tried: calibrator -> SQNR in dB on the held-out images; empty if there was no choice.
+        manifest_sha256: of the calibration images.
     """
 
     equalized: bytes
@@ -62,8 +65,24 @@ class Calibration:
     tried: dict[str, float]
     manifest_sha256: str
 
+    def network(self, float_layers: Collection[str] = ()) -> bytes:
+        """Return the float `.tflite` to quantize: with rounded weights, but exact ones in layers that stay in float.
+
+        Args:
+            float_layers: names of the tensors that those layers compute.
+        """
+        if not float_layers:
+            return self.rounded
+        graph, exact = TfliteGraph(self.rounded), TfliteGraph(self.equalized)
+        for operator, source in zip(graph.operators, exact.operators, strict=True):
+            if graph.tensor_name(operator.outputs[0]) in float_layers:
+                for tensor, original in zip(operator.inputs[1:], source.inputs[1:], strict=True):
+                    if graph.is_constant(tensor):
+                        graph.set_constant(tensor, exact.constant(original))
+        return graph.to_bytes()
+
     def summary(self) -> dict[str, Any]:
-        """What goes into a card."""
+        """Return what goes into a card."""
         return {
             "manifest_sha256": self.manifest_sha256,
             "images": self.statistics.images,
@@ -71,7 +90,7 @@ class Calibration:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What goes into a report."""
+        """Return what goes into a report."""
         return {
             **self.summary(),
             "held_out": 0 if self.evaluator is None else len(self.evaluator.images),
@@ -89,82 +108,95 @@ def calibrate(
     request: CalibrationOptions,
     progress: Progress,
 ) -> Calibration:
-    """Fit a float network to calibration images.
+    """Calibrate a float network on images.
 
     Args:
         float_model: static batch 1, ending in a softmax.
         spec: how images are prepared.
-        images: to fit to.
-        held_out: others, to judge alternatives on; needed for the calibrator "auto".
-        request: how.
+        images: to calibrate on.
+        held_out: other images, to choose a calibrator on; needed for the calibrator "auto".
+        request: how to calibrate.
         progress: told of each stage.
 
     Raises:
         ImageSetError: more than a tenth of the images cannot be read.
         QuantizationError: an activation is not finite.
     """
-    evaluator = None if held_out is None else Evaluator.of(float_model, list(_pixels(held_out, spec, progress)), spec)
-    kept: list[Pixels] = []
-
-    def remembered() -> Iterator[Pixels]:
-        for pixels in progress.track(_pixels(images, spec, progress), "calibrating", len(images)):
-            kept.append(pixels)
-            yield pixels
-
-    enough = convergence.is_enough if request.until_enough else convergence.never
-    measured = collect_statistics(float_model, remembered(), spec, enough)
-    if len(kept) < len(images) and request.until_enough:
-        progress.note(f"ranges have converged after {len(kept)} images")
+    evaluator = None
+    if held_out is not None:
+        evaluator = Evaluator.from_float_model(float_model, list(_pixels(held_out, spec, progress)), spec)
+    measured, pixels = _collect(float_model, spec, images, request.until_enough, progress)
     equalized, statistics = equalize(float_model, measured)
-    rounded = round_weights(equalized, kept, spec, progress)
+    rounded = round_weights(equalized, pixels, spec, DEFAULT_SCHEME.weight_steps, progress)
+    calibrator: str = request.calibrator
     tried: dict[str, float] = {}
-    calibrator = request.calibrator
-    if calibrator != DEFAULT:
+    if calibrator != DEFAULT_CALIBRATOR:
         progress.stage("observing activations")
-        observed = observe(equalized, kept, spec)
+        observers = observe(equalized, pixels, spec)
         if calibrator == AUTO:
             assert evaluator is not None
-            scores = _try_calibrators(rounded, statistics, observed, evaluator, progress)
-            calibrator = choose(scores)
+            scores = _try_calibrators(rounded, statistics, observers, evaluator, progress)
+            calibrator = choose_calibrator(scores)
             tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
             progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(evaluator.images)} held-out images")
-        statistics = _calibrated(statistics, observed, calibrator)
-    used = images.first(len(kept)) if request.until_enough else images
-    return Calibration(equalized, rounded, statistics, kept, evaluator, calibrator, tried, manifest_sha256(used))
+        statistics = _with_ranges_of(calibrator, statistics, observers)
+    used = images[: len(pixels)] if request.until_enough else images
+    return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(used))
 
 
 def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[Pixels]:
+    """Read the images, and note those that cannot be read."""
     reader = PixelReader(spec)
     for _, pixels in reader.read(images):
         yield pixels
+    refuse_unreadable(reader.skipped, images)
     note_skipped(progress.note, reader.skipped, images)
 
 
-def choose(scores: dict[str, Score]) -> str:
-    """The calibrator with the best score; another than the default only where it is better than by chance."""
-    better = [name for name, score in scores.items() if score.is_better_than(scores[DEFAULT])]
-    return max(better, key=lambda name: scores[name].sqnr_db, default=DEFAULT)
+def _collect(
+    float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress
+) -> tuple[ActivationStatistics, list[Pixels]]:
+    """Collect statistics over the images, and return them with the pixels that were used."""
+    used: list[Pixels] = []
+
+    def remembered() -> Iterator[Pixels]:
+        for pixels in progress.track(_pixels(images, spec, progress), "calibrating", len(images)):
+            used.append(pixels)
+            yield pixels
+
+    has_enough = convergence.have_converged if until_enough else convergence.never
+    statistics = collect_statistics(float_model, remembered(), spec, has_enough)
+    if until_enough and len(used) < len(images):
+        progress.note(f"ranges have converged after {len(used)} images")
+    return statistics, used
+
+
+def choose_calibrator(scores: dict[str, Score]) -> str:
+    """Return the calibrator with the best score, but the default unless another is better than by chance."""
+    better = [name for name, score in scores.items() if score.is_better_than(scores[DEFAULT_CALIBRATOR])]
+    return max(better, key=lambda name: scores[name].sqnr_db, default=DEFAULT_CALIBRATOR)
 
 
 def _try_calibrators(
     rounded: bytes,
     statistics: ActivationStatistics,
-    observed: dict[str, ActivationObserver],
+    observers: dict[str, ActivationObserver],
     evaluator: Evaluator,
     progress: Progress,
 ) -> dict[str, Score]:
-    """How the int8 network does on held-out images with the ranges of each calibrator."""
+    """Return how the network does on held-out images with the ranges of each calibrator."""
     scores: dict[str, Score] = {}
     for name in progress.track(CALIBRATORS, "trying calibrators", len(CALIBRATORS)):
-        ranges = _calibrated(statistics, observed, name)
-        scores[name] = evaluator.score(quantize(rounded, SCHEMES["int8"], "float32", evaluator.spec, ranges))
+        ranges = _with_ranges_of(name, statistics, observers)
+        scores[name] = evaluator.score(quantize(rounded, DEFAULT_SCHEME, "float32", evaluator.spec, ranges))
     return scores
 
 
-def _calibrated(
-    statistics: ActivationStatistics, observed: dict[str, ActivationObserver], calibrator: str
+def _with_ranges_of(
+    calibrator: str, statistics: ActivationStatistics, observers: dict[str, ActivationObserver]
 ) -> ActivationStatistics:
-    return statistics.clipped({name: CALIBRATORS[calibrator](seen) for name, seen in observed.items()})
+    """Return the statistics, clipped to the ranges that a calibrator chooses."""
+    return statistics.clipped({name: CALIBRATORS[calibrator](observer) for name, observer in observers.items()})
 
 
 def _listed(tried: dict[str, float]) -> str:

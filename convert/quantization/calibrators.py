@@ -1,6 +1,6 @@
-"""What calibration images did to an activation -> the range that its integers cover.
+"""Calibrators: the observed values of an activation -> the range that its integers cover.
 
-real = scale * (q - zero_point), scale = (high - low) / levels: a narrow range rounds finely and clips what is
+real = scale * (q - zero_point), scale = (high - low) / levels: a narrow range rounds finely and clips the values
 outside, a wide one clips nothing and rounds coarsely. Each calibrator is a pure function that weighs the two.
 """
 
@@ -16,26 +16,26 @@ from edge_runtime.arrays import Array
 LEVELS = 255
 """Steps between the smallest and the largest of 256 integers."""
 OUTSIDE = 1e-4
-"""The part of the values that `percentile` leaves outside on each side."""
+"""The fraction of the values that `percentile` clips on each side."""
 FRACTIONS = np.linspace(0.02, 1, 50)
-"""The parts of the true range that `mean_squared_error` tries."""
+"""The fractions of the true range that `mean_squared_error` tries."""
 ENTROPY_STRIDE = 8
 """Bins between two ranges that `entropy` tries."""
 
 
 def min_max(observed: ActivationObserver) -> Range:
-    """The true range: nothing is clipped."""
+    """Return the true range, which clips nothing."""
     return observed.minimum, observed.maximum
 
 
 def moving_average(observed: ActivationObserver) -> Range:
-    """The range of a typical image: depends on the order of the images, and clips the extreme ones."""
+    """Return the range of a typical image, which depends on the order of the images and clips extreme ones."""
     low, high = observed.moving or (0.0, 0.0)
     return min(low, 0.0), max(high, 0.0)
 
 
 def percentile(observed: ActivationObserver) -> Range:
-    """All but `OUTSIDE` of the values on each side."""
+    """Return the range of all values except a fraction of `OUTSIDE` on each side."""
     counts = observed.histogram.counts
     below = np.cumsum(counts)
     outside = OUTSIDE * below[-1]
@@ -46,10 +46,10 @@ def percentile(observed: ActivationObserver) -> Range:
 
 
 def mean_squared_error(observed: ActivationObserver) -> Range:
-    """The range whose rounding and clipping together leave the smallest mean square error (Banner et al. 2019,
-    "Post training 4-bit quantization", arXiv:1810.05723, found by search instead of a model of the distribution).
+    """Return the range with the smallest mean squared error of rounding and clipping together.
 
-    The upper end is searched first, then the lower one.
+    Banner et al. 2019, "Post training 4-bit quantization", arXiv:1810.05723, by search instead of a model of the
+    distribution: first of the upper end, then of the lower one.
     """
     centres, counts = observed.histogram.centres, observed.histogram.counts
     seen = np.flatnonzero(counts)
@@ -62,7 +62,7 @@ def mean_squared_error(observed: ActivationObserver) -> Range:
 
 
 def rounding_error(values: Array, counts: Array, ends: Range) -> float:
-    """Sum of squared errors when values, each so many times, are rounded to `LEVELS` steps of a range with 0."""
+    """Return the sum of squared errors of values, each with its count, in `LEVELS` steps of a range around 0."""
     scale = (ends[1] - ends[0]) / LEVELS
     if scale <= 0:
         return float(np.sum(counts * values**2))
@@ -72,10 +72,10 @@ def rounding_error(values: Array, counts: Array, ends: Range) -> float:
 
 
 def entropy(observed: ActivationObserver) -> Range:
-    """The range within which rounded values are distributed most like the exact ones, by Kullback-Leibler divergence
-    (Migacz 2017, "8-bit inference with TensorRT", GTC; there for magnitudes, as here where a tensor has both signs).
+    """Return the range in which rounded values are distributed most like the exact ones.
 
-    Bin 0 is left out: where a ReLU made most values zero, it would be all that counts.
+    By Kullback-Leibler divergence: Migacz 2017, "8-bit inference with TensorRT", GTC; there for magnitudes, as here if
+    a tensor has both signs. Bin 0 is left out: after a ReLU it would outweigh all others.
     """
     counts = observed.histogram.counts
     positive, negative = counts[HALF:].astype(float), counts[:HALF][::-1].astype(float)
@@ -91,7 +91,7 @@ def entropy(observed: ActivationObserver) -> Range:
 
 
 def _divergence(counts: Array, length: int, levels: int) -> float:
-    """From the first `length` bins, with all beyond in the last, to the same as `levels` levels can tell them apart."""
+    """Return the divergence between the first `length` bins, clipped values in the last, and their `levels`."""
     exact = counts[:length].copy()
     level = np.arange(length) * levels // length
     filled = np.bincount(level, exact > 0, levels)
@@ -104,7 +104,7 @@ def _divergence(counts: Array, length: int, levels: int) -> float:
 
 
 def _within(observed: ActivationObserver, low: float, high: float) -> Range:
-    """A range that covers zero and goes no further than the values did."""
+    """Return the range, extended to zero and cut to the values observed."""
     return min(max(low, observed.minimum), 0.0), max(min(high, observed.maximum), 0.0)
 
 

@@ -1,7 +1,7 @@
-"""Whether there were enough calibration images: what the ranges do as images are added.
+"""Convergence of the activations' ranges as calibration images are added: were there enough images?
 
-They take `ActivationStatistics.extremes`, float32 (images, activations, 2): the smallest and the largest value of
-each activation in each image. The width of a range is that of the values seen, and of zero.
+The functions take `ActivationStatistics.extremes`, float32 (images, activations, 2): the smallest and the largest
+value of each activation in each image. A range spans the values seen and zero.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from edge_runtime.arrays import Array
 
 FEWEST = 16
-"""Fewer images than these are never enough."""
+"""Ranges of fewer images have never converged."""
 STILL_GROWING = 0.01
-"""Ranges that grew by less than this part, on average, while the images doubled, have converged."""
+"""Ranges have converged if the last doubling of the images widened them by less than this fraction, on average."""
 MOST = 1000
-"""`--calibration-size auto` looks at no more images than these."""
+"""The largest number of images that `--calibration-size auto` looks at."""
 
 
 def convergence(extremes: Array) -> list[dict[str, float]]:
-    """The mean part of their final ranges that activations have after 1, 2, 4, 8, ... and all images."""
+    """Return how wide ranges are after 1, 2, 4, 8, ... and all images, as the mean fraction of their final width."""
     final, total = _widths(extremes), len(extremes)
     counts = [*(2**k for k in range(total.bit_length()) if 2**k < total), total]
     return [
@@ -31,7 +31,7 @@ def convergence(extremes: Array) -> list[dict[str, float]]:
 
 
 def halves_differ(extremes: Array) -> float | None:
-    """How much the ranges of two disjoint halves of the images differ: the mean of |a - b| / larger over activations.
+    """Return how much the ranges of two disjoint halves of the images differ: the mean of |a - b| / max(a, b).
 
     None for a single image.
     """
@@ -41,11 +41,11 @@ def halves_differ(extremes: Array) -> float | None:
     return round(float(1 - _ratio(np.minimum(one, other), np.maximum(one, other)).mean()), 4)
 
 
-def is_enough(of_images: Sequence[Array]) -> bool:
-    """Whether ranges have all but stopped growing; looked at again only when the images have doubled.
+def have_converged(of_images: Sequence[Array]) -> bool:
+    """Return whether the ranges have converged; examined only when the number of images is a power of two.
 
     Args:
-        of_images: for each image so far its (activations, 2).
+        of_images: the extremes of each image so far, (activations, 2).
     """
     count = len(of_images)
     if count < FEWEST or count & (count - 1):
@@ -56,16 +56,16 @@ def is_enough(of_images: Sequence[Array]) -> bool:
 
 
 def never(of_images: Sequence[Array]) -> bool:
-    """Not before the last image."""
+    """Return False: go on to the last image."""
     return False
 
 
 def _widths(extremes: Array) -> Array:
-    """Of the range of each activation, float64 (activations,)."""
+    """Return the width of each activation's range, float64 (activations,)."""
     low, high = extremes[..., 0].min(axis=0), extremes[..., 1].max(axis=0)
     return np.asarray(np.maximum(high, 0).astype(np.float64) - np.minimum(low, 0))
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """1 where both are 0."""
+    """Return part / whole; 1 where both are 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 1.0)

@@ -1,4 +1,4 @@
-"""Float `.tflite` -> the same function, whose channels fill the int8 range of their tensor more evenly.
+"""Cross-layer equalization: the same function in float, whose channels fill the int8 range of their tensor more evenly.
 
 A tensor has one int8 scale, so a channel whose largest value is a quarter of the tensor's loses two bits. A positive
 factor of a channel passes through ReLU, pooling and concatenation, out of the kernel of one convolution and into that
@@ -23,11 +23,11 @@ from convert.tflite.operators import CLASSIFIER_KINDS, DEPTHWISE, POOLS, Operato
 from edge_runtime.arrays import Array
 
 INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
-"""How far channels are evened out: 0 not at all, 1 to the same maximum. A residual stream has one factor a channel for
+"""How far channels are equalized: 0 not at all, 1 to the same maximum. A residual stream has one factor per channel for
 all the blocks it runs through, which cannot be the best for each of them."""
 
 MOST_UNEVEN = 2.0**8
-"""Channels that stay further than this below the largest of their tensor are not evened out fully: almost dead ones."""
+"""Channels whose maximum is further than this below their tensor's are not equalized fully: they are almost dead."""
 
 EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
@@ -38,9 +38,9 @@ class Channels:
     """The channels of all activations, in groups that must share a factor.
 
     Attributes:
-        groups: for each tensor the group of each of its channels.
-        pinned: for each group whether its factor must stay 1.
-        in_stream: for each group whether it passes through a residual sum.
+        groups: tensor -> the group of each of its channels.
+        pinned: whether the factor of each group must stay 1.
+        in_stream: whether each group passes through a residual sum.
     """
 
     groups: dict[int, Array]
@@ -49,14 +49,14 @@ class Channels:
 
 
 def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
-    """Even out the channels of a float network.
+    """Equalize the channels of a float network.
 
     Args:
         float_model: static batch 1, channels last.
         statistics: of its activations.
 
     Returns:
-        A model that computes the same up to float rounding, and what its statistics are.
+        A model that computes the same up to float rounding, and its statistics.
     """
     graph = TfliteGraph(float_model)
     channels = group_channels(graph)
@@ -69,7 +69,7 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
 
 
 def group_channels(graph: TfliteGraph) -> Channels:
-    """Find the channels that must share a factor, and those that can have none."""
+    """Find the channels that must share a factor, and those whose factor must stay 1."""
     tensors = [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
     ends = np.cumsum([graph.shape(i)[-1] for i in tensors])
     numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(tensors, ends, strict=True)}
@@ -87,7 +87,7 @@ def group_channels(graph: TfliteGraph) -> Channels:
 
 
 def group_factors(graph: TfliteGraph, channels: Channels, statistics: ActivationStatistics) -> Array:
-    """The factor of each group, float64: its largest value to the power of minus the strength."""
+    """Return the factor of each group, float64: its largest value to the power of minus the strength."""
     peak = np.zeros(len(channels.pinned))
     for tensor, groups in channels.groups.items():
         name = graph.tensor_name(tensor)
@@ -99,7 +99,7 @@ def group_factors(graph: TfliteGraph, channels: Channels, statistics: Activation
 
 
 def _equal_channels(graph: TfliteGraph) -> Iterator[tuple[int, slice, int]]:
-    """(tensor, part of its channels, another tensor whose channels have the same factors)."""
+    """Yield (tensor, slice of its channels, another tensor whose channels have the same factors)."""
     for operator in graph.operators:
         if not _passes_through(graph, operator):
             continue
@@ -111,7 +111,7 @@ def _equal_channels(graph: TfliteGraph) -> Iterator[tuple[int, slice, int]]:
 
 
 def _pinned(graph: TfliteGraph) -> Iterator[int]:
-    """The ends of the graph, and the ends of operators that no factor passes."""
+    """Yield inputs and outputs of the graph, and of operators that no factor passes through."""
     yield from graph.inputs
     yield from graph.outputs
     for operator in graph.operators:
@@ -120,7 +120,7 @@ def _pinned(graph: TfliteGraph) -> Iterator[int]:
 
 
 def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
-    """Whether a factor of an input's channel becomes one of the output's, and nothing else changes."""
+    """Return whether a factor of an input channel becomes one of an output channel, and nothing else changes."""
     variable = operator.inputs[:1] if operator.name == "MEAN" else operator.inputs
     if operator.fused_activation not in EQUIVARIANT or not all(graph.is_activation(i) for i in variable):
         return False
@@ -135,7 +135,7 @@ def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
 
 
 def _is_scalable(graph: TfliteGraph, operator: Operator) -> bool:
-    """Whether factors of input and output fit into an operator's own weights."""
+    """Return whether factors of input and output can be absorbed by the operator's own weights."""
     if operator.name not in CLASSIFIER_KINDS or operator.fused_activation not in EQUIVARIANT:
         return False
     constants = [i for i in operator.inputs[1:] if i >= 0]
@@ -146,7 +146,7 @@ def _is_scalable(graph: TfliteGraph, operator: Operator) -> bool:
 
 
 def _scale_weights(graph: TfliteGraph, operator: Operator, factor_in: Array, factor_out: Array) -> None:
-    """Let an operator read an input that was multiplied by `factor_in`, and multiply its output by `factor_out`."""
+    """Make an operator take an input multiplied by `factor_in`, and give an output multiplied by `factor_out`."""
     weights = graph.constant(operator.weights).astype(np.float64)
     if operator.name == DEPTHWISE:
         scaled = weights * (factor_out / np.repeat(factor_in, len(factor_out) // len(factor_in)))

@@ -1,80 +1,79 @@
-"""How a quantized model does on images that it was not fitted to: what alternatives are chosen by."""
+"""Evaluation of a quantized model on held-out images, by which alternatives are chosen."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.quantization.quantize import QuantizedModel
 from convert.statistics import metrics
+from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
-from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.arrays import Array
 from edge_runtime.logits import centred, log_probabilities
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import dequantize, encode
+from edge_runtime.tensors import encode, to_probabilities
 
 MOST_DB = 60.0
-"""What equal answers count as, and better ones: where a network is certain, its probabilities show no difference."""
+"""The SQNR of equal outputs, and the largest: where a network is certain, its probabilities show no difference."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a quantized model did.
+    """How close a quantized model comes to the float network, and how fast it is.
 
     Attributes:
-        image_sqnr_db: float64 (images,): of the centred log-probabilities of each image against the float network's.
-            A sum over images would be that of the few worst ones.
-        milliseconds: median time of an image.
+        image_sqnr_db: SQNR in dB of each image's centred log-probabilities against the float network's, float64
+            (images,). One SQNR of all images together would be that of the few worst ones.
+        milliseconds: median time per image.
     """
 
-    image_sqnr_db: npt.NDArray[np.float64]
+    image_sqnr_db: Array
     milliseconds: float
 
     @property
     def sqnr_db(self) -> float:
-        """Mean over the images."""
+        """Return the mean over the images."""
         return float(self.image_sqnr_db.mean())
 
     def is_better_than(self, other: Score) -> bool:
-        """Whether the mean gain, image by image, is more than twice its standard error: better than by chance."""
+        """Return whether the mean gain per image exceeds twice its standard error: better than by chance."""
         gains = self.image_sqnr_db - other.image_sqnr_db
         return bool(gains.mean() > 2 * gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else False
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Images and what the float network answers: `probabilities` float32 (images, classes)."""
+    """Scores quantized models on held-out images, by what the float network answers.
+
+    Attributes:
+        images: uint8 pixels.
+        spec: how they are prepared.
+        probabilities: of the float network, float32 (images, classes).
+    """
 
     images: Sequence[Pixels]
     spec: InputSpec
-    probabilities: npt.NDArray[np.float32]
+    probabilities: Array
 
     @classmethod
-    def of(cls, float_model: bytes, images: Sequence[Pixels], spec: InputSpec) -> Evaluator:
-        """Ask the float network."""
-        engine = Engine(float_model, choose_engine("litert"), None)
-        answers = [engine.run(normalize(pixels, spec)[np.newaxis])[0] for pixels in images]
-        return cls(images, spec, np.stack(answers))
+    def from_float_model(cls, float_model: bytes, images: Sequence[Pixels], spec: InputSpec) -> Evaluator:
+        """Run a float `.tflite` of batch 1 over the images."""
+        outputs = run_over(open_engine(float_model), (normalize(pixels, spec) for pixels in images))
+        return cls(images, spec, np.stack(list(outputs)))
 
     def score(self, quantized: QuantizedModel) -> Score:
-        """Ask a quantized network the same."""
-        input_tensor, end = quantized.io_specs
-        engine = Engine(quantized.model, choose_engine("litert"), None)
-        answers: list[npt.NDArray[Any]] = []
-        seconds = []
-        for pixels in self.images:
-            fed = encode(pixels, self.spec, input_tensor)[np.newaxis]
-            start = time.perf_counter()
-            answers.append(engine.run(fed)[0])
-            seconds.append(time.perf_counter() - start)
-        probabilities, step = np.stack(answers), 0.0
-        if end.scale is not None and end.zero_point is not None:
-            probabilities, step = dequantize(probabilities, end.scale, end.zero_point), end.scale
+        """Run a quantized model over the images, and compare it with the float network."""
+        input_tensor, output_tensor = quantized.io_specs
+        tensors = [encode(pixels, self.spec, input_tensor) for pixels in self.images]
+        outputs, clock = [], [time.perf_counter()]
+        for output in run_over(open_engine(quantized.model), tensors):
+            clock.append(time.perf_counter())
+            outputs.append(output)
+        probabilities, step = to_probabilities(np.stack(outputs), output_tensor), output_tensor.scale or 0.0
         exact, rounded = (centred(log_probabilities(x, step)) for x in (self.probabilities, probabilities))
         per_image = [metrics.sqnr_db(*pair) for pair in zip(exact, rounded, strict=True)]
-        return Score(np.clip(per_image, -MOST_DB, MOST_DB), 1e3 * float(np.median(seconds)))
+        return Score(np.clip(per_image, -MOST_DB, MOST_DB), 1e3 * float(np.median(np.diff(clock))))

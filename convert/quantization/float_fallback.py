@@ -1,8 +1,8 @@
-"""Which few layers to leave in float when int8 loses too much: the sensitivity of runs of layers, coarse to fine.
+"""Sensitivity analysis: the few layers to leave in float when int8 loses too much.
 
 Noise enters where an activation is rounded, so between two layers; a single layer in float between quantized ones
-keeps the rounding on both of its sides and gains nothing. Therefore runs of neighbouring layers are tried, never
-single ones far apart: first runs as long as is allowed, everywhere; then ever shorter ones inside the best.
+keeps the rounding on both of its sides and gains nothing. So runs of neighbouring layers are tried, never single layers
+far apart: first the longest runs allowed, everywhere; then ever shorter ones inside the best.
 
     operators -> segments between single tensors -> runs of segments -> SQNR of each in float -> a few alternatives
 """
@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
+from convert.quantization.quantize import head_begins, quantize
+from convert.quantization.schemes import Scheme
 from convert.system.progress import Progress, Silent
 from convert.tflite.graph import TfliteGraph
 
 MOST_LAYERS = 0.10
-"""Part of the layers with weights that may be left in float."""
+"""Fraction of the layers with weights that may be left in float."""
 
 Evaluate = Callable[[Sequence[str]], Score]
 
@@ -42,7 +45,7 @@ class FloatFallback:
     Attributes:
         outputs: names of the tensors that their operators compute, in order of execution.
         layers: how many of them have weights.
-        score: of the network with these in float, on the images it was tried on.
+        score: of the network with these in float, on held-out images.
     """
 
     outputs: tuple[str, ...]
@@ -50,8 +53,32 @@ class FloatFallback:
     score: Score
 
 
+def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: Progress) -> list[FloatFallback]:
+    """Search for layers whose quantization costs most, on the held-out images.
+
+    Args:
+        calibration: with an evaluator.
+        scheme: one with `keeps_layers`, the `Scheme.fallback` of what did not pass.
+        io: dtype of the artifact's input.
+        progress: told of each run of layers that is tried.
+
+    Returns:
+        First the network with no layer in float, then what is better than that, fewest layers in float first.
+    """
+    evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
+    assert evaluator is not None
+
+    def evaluate(float_layers: Sequence[str]) -> Score:
+        network = calibration.network(float_layers)
+        return evaluator.score(quantize(network, scheme, io, evaluator.spec, calibration.statistics, float_layers))
+
+    none = FloatFallback((), 0, evaluate(()))
+    found = search(segments(graph, head_begins(graph)), evaluate, progress)
+    return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
+
+
 def segments(graph: TfliteGraph, until: int) -> list[Segment]:
-    """Cut the first `until` operators wherever a single activation is passed on: branches stay together."""
+    """Cut the first `until` operators wherever a single activation is alive, so that branches stay together."""
     operators = list(graph.operators)
     last_use = {i: k for k, operator in enumerate(operators) for i in operator.inputs if graph.is_activation(i)}
     found, members, alive = [], [], set(graph.inputs)
@@ -66,16 +93,15 @@ def segments(graph: TfliteGraph, until: int) -> list[Segment]:
 
 
 def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress | None = None) -> list[FloatFallback]:
-    """Alternatives from few layers in float to as many as allowed, each the best run of its length that was tried.
+    """Return alternatives from few layers in float to as many as allowed, each the best run tried of its length.
 
     Args:
-        parts: of the network that may be float.
-        evaluate: names of tensors whose operators stay in float -> how the network does. Slow, and asked once for
-            each run.
+        parts: of the network that may stay in float.
+        evaluate: score of the network with the operators of these tensors in float; slow, called once for each run.
         progress: told of each run that is tried.
 
     Returns:
-        Longer runs only where they are better than the shorter ones.
+        Longer runs only if they are better than the shorter ones.
     """
     listener = progress or Silent()
     total = sum(part.layers for part in parts)
@@ -103,7 +129,7 @@ def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress | No
 
 
 def runs_within(parts: Sequence[Segment], allowed: tuple[int, int], most: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the longest runs of at most `most` layers inside `allowed`, each half a run after the last."""
+    """Yield (start, stop) of the longest runs of at most `most` layers inside `allowed`, half a run apart."""
     first, end = allowed
     earliest = 0.0
     before = 0

@@ -23,5 +23,5 @@ def hold_out(images: ImageSet, reason: str) -> tuple[ImageSet, ImageSet]:
             f"{len(images)} calibration images of {images.root} are too few for {reason}, which holds some out: "
             f"give at least {FEWEST_TO_CHOOSE}"
         )
-    count = min(int(len(images) * HELD_OUT), MOST_HELD_OUT)
-    return images.first(len(images) - count), images.last(count)
+    seen = len(images) - min(int(len(images) * HELD_OUT), MOST_HELD_OUT)
+    return images[:seen], images[seen:]

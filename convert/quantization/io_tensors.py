@@ -1,8 +1,8 @@
-"""The two ends of a network: how pixels come in, and how probabilities come out.
+"""Input and output tensors: how pixels come in, and how probabilities come out.
 
 real = (pixel - mean) / std is what a network was trained on, real = scale * (q - zero_point) what its input tensor
-holds. They agree on every pixel when scale = 1 / std and zero_point = mean; but zero points are integers, and a mean of
-127.5 lies between two. Rounded as it is, every pixel is half a step off. So the step is made somewhere exact instead.
+holds. They agree on every pixel if scale = 1 / std and zero_point = mean; but zero points are integers, and a mean of
+127.5 lies between two: with either, every pixel is half a step off. So the half step goes into a bias, exactly.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from edge_runtime import InputSpec
 from edge_runtime.specs import TensorSpec
 
 MIDDLE_PIXEL = 128
-"""The uint8 value that is 0 as int8: with it the step from one to the other changes no bit but the sign's."""
+"""The uint8 value that is 0 as int8: with it as zero point, converting one to the other flips only the sign bit."""
 
 
 @dataclass(frozen=True)
 class Shifted:
-    """A float tensor whose values are pixels, and the range of them."""
+    """A float tensor whose values lie on the steps of pixels, and their range."""
 
     name: str
     range: tuple[float, float]
 
 
 def check_io_dtype(float_model: bytes, io: str, spec: InputSpec) -> None:
-    """Refuse integer ends that a network cannot have, before minutes are spent on it.
+    """Refuse an integer input that a network cannot have, before minutes are spent on it.
 
     Raises:
-        QuantizationError: as `feed_pixels`.
+        QuantizationError: see `feed_pixels`.
     """
     if io != "float32":
         feed_pixels(TfliteGraph(float_model), spec, io)
 
 
 def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
-    """Let the input tensor hold pixels instead of normalized values; exact, no arithmetic on the device.
+    """Make the input tensor hold pixels instead of normalized values: exact, without arithmetic on the device.
 
     real = (pixel - mean) / std needs zero point `mean`, an integer is taken instead, and the constant
     difference goes into the bias of the convolutions that read the input; they must not pad.
@@ -51,7 +51,7 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
         io: for the message.
 
     Returns:
-        The real values of pixels 0 and 255: range of the input tensor.
+        The real values of pixels 0 and 255: the range of the input tensor.
 
     Raises:
         QuantizationError: where padding or per-channel mean or std forbids it.
@@ -75,17 +75,17 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
 
 
 def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> Shifted | None:
-    """Let a float input be moved onto the steps of pixels before it is rounded to int8.
+    """Shift a float input onto the steps of pixels before it is rounded to int8.
 
-    An addition is put behind the input, and what it adds is taken off the biases of the first convolutions. Where they
-    pad, the border sees half a step of difference; without the addition every pixel would.
+    An addition is put behind the input, and what it adds is subtracted from the biases of the first convolutions. If
+    those pad, the border is half a step off; without the addition every pixel would be.
 
     Args:
-        graph: of the float model; changes where there is something to gain.
+        graph: of the float model; changed if there is something to gain.
         spec: preprocessing.
 
     Returns:
-        The moved tensor; None where pixels lie on the steps anyway, or no step serves all channels.
+        The shifted tensor; None if pixels lie on the steps anyway, or no step serves all channels.
     """
     if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
         return None
@@ -102,7 +102,7 @@ def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> Shifted | None:
 
 
 def _zero_pixel(mean: float) -> int:
-    """The pixel that stands for real 0."""
+    """Return the pixel that stands for real 0."""
     return MIDDLE_PIXEL if abs(mean - MIDDLE_PIXEL) <= 0.5 else int(np.clip(round(mean), 0, 255))
 
 
@@ -112,7 +112,7 @@ def _pixel_range(spec: InputSpec) -> tuple[float, float]:
 
 
 def _add_to_biases(graph: TfliteGraph, tensor: int, difference: float) -> None:
-    """Add to the biases of the convolutions that read `tensor` what its being `difference` smaller takes away."""
+    """Compensate in the biases of the convolutions that read `tensor` for its values being `difference` smaller."""
     for reader in graph.consumers(tensor):
         assert reader.bias is not None
         shift = difference * graph.constant(reader.weights).sum(axis=(1, 2, 3), dtype=np.float64)
@@ -120,7 +120,7 @@ def _add_to_biases(graph: TfliteGraph, tensor: int, difference: float) -> None:
 
 
 def tensor_specs(model: bytes, encoding: str) -> tuple[TensorSpec, TensorSpec]:
-    """Input and output of a packaged model, as its card describes them."""
+    """Return input and output of a packaged model as its card describes them."""
     graph = TfliteGraph(model)
     ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
     image, probabilities = (

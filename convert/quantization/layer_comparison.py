@@ -1,4 +1,4 @@
-"""Where along the depth of a network the signal is lost: every layer quantized beside the same layer in float."""
+"""Comparison of every quantized layer with the same layer in float: at what depth the signal is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine
+from convert.tflite.interpreter import RecordingEngine, run_over
 from convert.tflite.tensor_names import layer_name
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -18,20 +18,20 @@ from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import dequantize, encode
 
 MOST_IMAGES = 8
-"""Images a report looks at: a layer has thousands of values in each."""
+"""Images that a report is computed from: a layer has thousands of values in each."""
 
 
 @dataclass
 class LayerError:
-    """One layer of a quantized network on some images.
+    """The error of one layer of a quantized network, over some images.
 
     Attributes:
         name: see `layer_name`.
         operator: kind of the float operator.
         dtype: of its output in the quantized network.
-        signal, noise: sums of squares of the float output, and of the difference to it.
-        least, most: integers that its output takes.
-        clipped, values: how many float values are outside of what the integers cover, of how many.
+        signal, noise: sums of squares of the float output, and of its difference from the quantized one.
+        least, most: the smallest and the largest integer in its output.
+        clipped, values: the number of float values outside the range of the integers, and of all values.
     """
 
     name: str
@@ -44,13 +44,32 @@ class LayerError:
     clipped: int = 0
     values: int = 0
 
+    def add(self, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:
+        """Add one more image.
+
+        Args:
+            exact: the float output.
+            rounded: the quantized network's output, of the same shape.
+            affine: its scale and zero point; None if it is float.
+        """
+        exact = exact.astype(np.float64)
+        if affine is not None:
+            limits = np.iinfo(rounded.dtype)
+            self.least, self.most = min(self.least, int(rounded.min())), max(self.most, int(rounded.max()))
+            wanted = np.rint(exact / affine[0]) + affine[1]
+            self.clipped += int(np.sum((wanted < limits.min) | (wanted > limits.max)))
+            rounded = dequantize(rounded, *affine)
+        self.signal += float(np.sum(exact**2))
+        self.noise += float(np.sum((exact - rounded) ** 2))
+        self.values += exact.size
+
     @property
     def sqnr_db(self) -> float | None:
-        """Signal to noise, in decibel, of all that was lost up to here; None where nothing was, or nothing is there."""
+        """Return the SQNR in dB, of all the noise up to this layer; None if there is no noise or no signal."""
         return 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        """The layer's row in a report; `range_use` and `saturation` are fractions, None in float."""
+        """Return the layer's row in a report; `range_use` and `saturation` are fractions, None in float."""
         is_integer = self.dtype.startswith("int")
         steps = 2 ** int(self.dtype.removeprefix("int")) - 1 if is_integer else 1
         return {
@@ -66,43 +85,30 @@ class LayerError:
 def compare_layers(
     float_model: bytes, quantized: QuantizedModel, spec: InputSpec, images: Sequence[Pixels]
 ) -> list[LayerError]:
-    """Every layer of a quantized network that the float one has too, in the order of execution.
+    """Compare every layer of a quantized network that the float network has too, in the order of execution.
 
     Args:
-        float_model: what the quantized one was made from, with the same names of tensors.
-        quantized: the model, and how it is fed.
+        float_model: what the quantized model was made from, with the same tensor names.
+        quantized: the model, and what its input tensor holds.
         spec: preprocessing.
-        images: uint8 pixels; the first `MOST_IMAGES` are looked at.
+        images: uint8 pixels; the first `MOST_IMAGES` are used.
     """
     exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
     input_tensor, _ = quantized.io_specs
     pairs = _pairs(exact, rounded)
     layers = {i: LayerError(layer_name(exact.tensor_name(i)), kind, rounded.dtype(j)) for kind, i, j in pairs}
     float_engine, integer_engine = RecordingEngine(float_model), RecordingEngine(quantized.model)
-    for pixels in images[:MOST_IMAGES]:
-        float_engine.run(normalize(pixels, spec)[np.newaxis])
-        integer_engine.run(encode(pixels, spec, input_tensor)[np.newaxis])
+    few = images[:MOST_IMAGES]
+    in_float = run_over(float_engine, (normalize(pixels, spec) for pixels in few))
+    in_integers = run_over(integer_engine, (encode(pixels, spec, input_tensor) for pixels in few))
+    for _ in zip(in_float, in_integers, strict=True):
         for _, i, j in pairs:
-            _add(layers[i], float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
+            layers[i].add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
     return list(layers.values())
 
 
 def _pairs(exact: TfliteGraph, rounded: TfliteGraph) -> list[tuple[str, int, int]]:
-    """(kind, tensor of the float network, the same of the quantized one) of each operator's first output."""
+    """Return (kind, float tensor, quantized tensor) for the first output of each operator."""
     by_name = {rounded.tensor_name(i): i for i in range(rounded.tensor_count())}
     outputs = [(operator.name, operator.outputs[0]) for operator in exact.operators]
     return [(kind, i, by_name[exact.tensor_name(i)]) for kind, i in outputs if exact.tensor_name(i) in by_name]
-
-
-def _add(layer: LayerError, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:
-    """Count one more image into a layer."""
-    exact = exact.astype(np.float64)
-    if affine is not None:
-        limits = np.iinfo(rounded.dtype)
-        layer.least, layer.most = min(layer.least, int(rounded.min())), max(layer.most, int(rounded.max()))
-        wanted = np.rint(exact / affine[0]) + affine[1]
-        layer.clipped += int(np.sum((wanted < limits.min) | (wanted > limits.max)))
-        rounded = dequantize(rounded, *affine)
-    layer.signal += float(np.sum(exact**2))
-    layer.noise += float(np.sum((exact - rounded) ** 2))
-    layer.values += exact.size

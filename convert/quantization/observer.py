@@ -1,4 +1,8 @@
-"""What values an activation takes, in memory that does not grow with their number."""
+"""Observers of one activation: they take it in image by image, in memory that does not grow with the number of images.
+
+`ChannelObserver` keeps what equalization and bias correction need of each channel, `ActivationObserver` what
+calibrators need of the whole tensor.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,53 @@ HALF = 2048
 """Bins on each side of zero."""
 SMALLEST_LIMIT = 2.0**-100
 SMOOTHING = 0.95
-"""Weight of what was before in a moving average; TFLite's tools take the same."""
+"""Weight of the previous value in a moving average; TFLite's tools use the same."""
 MOST_VALUES = 2**16
-"""At most so many evenly spaced values of an activation are counted in an image."""
+"""An image's activation is counted at this many evenly spaced values at most."""
+
+
+class ChannelObserver:
+    """Extremes and mean of every channel of an activation.
+
+    Attributes:
+        minimum, maximum: float64 (channels,).
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.minimum: Array = np.full(channels, np.inf)
+        self.maximum: Array = np.full(channels, -np.inf)
+        self._sum: Array = np.zeros(channels)
+        self._images = 0
+
+    @property
+    def mean(self) -> Array:
+        """Return the mean over all images, float64 (channels,)."""
+        return self._sum / self._images
+
+    def add(self, values: Array) -> Range:
+        """Take in the activation of one more image.
+
+        Args:
+            values: float32 (..., channels).
+
+        Returns:
+            The smallest and the largest value of this image.
+        """
+        values = values.reshape(-1, len(self.minimum))
+        low, high = values.min(axis=0), values.max(axis=0)
+        np.minimum(self.minimum, low, out=self.minimum)
+        np.maximum(self.maximum, high, out=self.maximum)
+        self._sum += values.mean(axis=0, dtype=np.float64)
+        self._images += 1
+        return float(low.min()), float(high.max())
 
 
 @dataclass
 class Histogram:
     """Counts of values in equal bins on both sides of zero.
 
-    `limit` is a power of two and doubles when a value reaches it, each pair of bins becoming one. So two
-    histograms of parts of the values can be merged exactly, whatever each has seen.
+    `limit` is a power of two and doubles when a value reaches it; each pair of bins then becomes one. So the counts do
+    not depend on the order of the values.
 
     Attributes:
         limit: bins cover [-limit, limit).
@@ -36,12 +76,12 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """Return the width of a bin."""
         return self.limit / HALF
 
     @property
     def centres(self) -> Array:
-        """The middle of each bin, float64 (2 * HALF,)."""
+        """Return the middle of each bin, float64 (2 * HALF,)."""
         return (np.arange(-HALF, HALF) + 0.5) * self.width
 
     def add(self, values: Array) -> None:
@@ -51,16 +91,8 @@ class Histogram:
             bins = np.floor(values.reshape(-1) * np.float32(1 / self.width)).astype(np.int32) + HALF
             self.counts += np.bincount(bins, minlength=2 * HALF)
 
-    def merged(self, other: Histogram) -> Histogram:
-        """The histogram of the values of both."""
-        both = Histogram(self.limit, self.counts.copy())
-        both._grow(other.limit / 2)
-        wide = Histogram(other.limit, other.counts)
-        wide._grow(both.limit / 2)
-        both.counts += wide.counts
-        return both
-
     def _grow(self, largest: float) -> None:
+        """Double the limit until it exceeds `largest`."""
         if largest >= self.limit:
             limit = 2.0 ** float(np.frexp(largest)[1])
             bins = np.floor(np.arange(-HALF, HALF) * (self.limit / limit)).astype(int) + HALF
@@ -70,11 +102,11 @@ class Histogram:
 
 @dataclass
 class ActivationObserver:
-    """What was seen of one activation.
+    """Range and histogram of the values of a whole activation.
 
     Attributes:
-        minimum, maximum: of all values; 0 is always among them, as it is in every range.
-        moving: moving averages of the smallest and the largest value of an image; None before the first.
+        minimum, maximum: extremes of all values and of 0, which every range must contain.
+        moving: moving averages of the smallest and the largest value of an image; None before the first image.
         histogram: of the values.
     """
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from convert.errors import QuantizationError
 from convert.lowering.float_model import FloatModel
 from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrate import Calibration
-from convert.quantization.evaluation import Score
-from convert.quantization.float_fallback import FloatFallback, search, segments
-from convert.quantization.quantize import QuantizedModel, head_begins, quantize
-from convert.quantization.schemes import SCHEMES, Scheme
-from convert.system.progress import Progress
+from convert.quantization.quantize import QuantizedModel, quantize
+from convert.quantization.schemes import Scheme
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.tensor_names import layer_name
 
@@ -40,7 +36,7 @@ def quantize_network(network: FloatModel, recipe: Recipe, calibration: Calibrati
     """Quantize a float network; `calibration` is needed by schemes that calibrate."""
     if calibration is None or not recipe.scheme.calibrates:
         return quantize(network.model, recipe.scheme, recipe.io, network.spec, None)
-    model = _with_exact_weights(calibration, recipe.float_layers) if recipe.float_layers else calibration.rounded
+    model = calibration.network(recipe.float_layers)
     return quantize(model, recipe.scheme, recipe.io, network.spec, calibration.statistics, recipe.float_layers)
 
 
@@ -48,30 +44,11 @@ def correct_head_bias(
     quantized: QuantizedModel, network: FloatModel, recipe: Recipe, calibration: Calibration | None
 ) -> QuantizedModel:
     """Correct the bias of the head on the calibration images, where the kernels are fast enough to run them all."""
-    if calibration is None or not recipe.scheme.calibrates or recipe.scheme.validation_limit is not None:
+    if calibration is None or not recipe.scheme.calibrates or recipe.scheme.slow_kernels:
         return quantized
     input_tensor, _ = quantized.io_specs
     model = correct_head(quantized.model, network.spec, input_tensor, calibration.pixels, calibration.statistics.logits)
     return replace(quantized, model=model)
-
-
-def fallbacks(network: FloatModel, io: str, calibration: Calibration, progress: Progress) -> list[FloatFallback]:
-    """Search for layers to keep in float that do better than int8 on held-out images.
-
-    Returns:
-        First no layer in float; then what the search found, fewest layers first.
-    """
-    assert calibration.evaluator is not None
-    evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
-
-    def evaluate(float_layers: Sequence[str]) -> Score:
-        return evaluator.score(
-            quantize_network(network, Recipe(SCHEMES["mixed"], io, tuple(float_layers)), calibration)
-        )
-
-    none = FloatFallback((), 0, evaluate(()))
-    found = search(segments(graph, head_begins(graph)), evaluate, progress)
-    return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
 
 
 def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
@@ -89,14 +66,3 @@ def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
             f"--keep-float {pattern!r} matches no layer: the {len(names)} of this network are called {some}, ..."
         )
     return found
-
-
-def _with_exact_weights(calibration: Calibration, layers: tuple[str, ...]) -> bytes:
-    """Return the rounded network with the original weights in some layers: float needs no int8 steps."""
-    graph, exact = TfliteGraph(calibration.rounded), TfliteGraph(calibration.equalized)
-    for operator, source in zip(graph.operators, exact.operators, strict=True):
-        if graph.tensor_name(operator.outputs[0]) in layers:
-            for tensor, original in zip(operator.inputs[1:], source.inputs[1:], strict=True):
-                if graph.is_constant(tensor):
-                    graph.set_constant(tensor, exact.constant(original))
-    return graph.to_bytes()

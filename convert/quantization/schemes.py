@@ -1,67 +1,147 @@
 """The quantization schemes, as data.
 
-real = scale * (q - zero_point), with one scale a tensor for activations and one scale an output channel
-for weights (TensorFlow Lite 8-bit quantization specification).
+real = scale * (q - zero_point), with one scale per tensor for activations and one per output channel for weights
+(TensorFlow Lite 8-bit quantization specification).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from convert.errors import QuantizationError
+from convert.tflite.operators import CLASSIFIER_KINDS
+
+Rule = Mapping[str, Any]
+"""A rule of a recipe, in the JSON form of the quantizer; a later rule overrides an earlier one."""
+
+ALL = "*"
+INT8_STEPS = 127
+"""The largest int8 weight; -128 stays unused, so that weights are symmetric."""
+IMAGES_ON_SLOW_KERNELS = 4
+
+
+def rule(operation: str, config: Mapping[str, Any], algorithm: str = "min_max_uniform_quantize") -> Rule:
+    """Return the rule that quantizes all operators of a kind."""
+    return {"regex": ".*", "operation": operation, "algorithm_key": algorithm, "op_config": config}
+
+
+def keep_float(operation: str, regex: str = ".*") -> Rule:
+    """Return the rule that leaves operators in float whose output tensors match a regular expression."""
+    return {"regex": regex, "operation": operation, "algorithm_key": "no_quantize"}
+
+
+_INT8_WEIGHTS = {
+    "weight_tensor_config": {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"},
+    "compute_precision": "INTEGER",
+}
+_FLOAT16_WEIGHTS = {
+    "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+    "compute_precision": "FLOAT",
+    "explicit_dequantize": True,
+}
+
+
+def _activations(bits: int, symmetric: bool, dtype: str = "INT") -> dict[str, Any]:
+    """Return int8 weights, and activations of one scale and zero point per tensor."""
+    return {"activation_tensor_config": {"num_bits": bits, "symmetric": symmetric, "dtype": dtype}, **_INT8_WEIGHTS}
+
+
+FLOAT16 = tuple(rule(kind, _FLOAT16_WEIGHTS, "float_casting") for kind in CLASSIFIER_KINDS)
+DYNAMIC = (rule(ALL, _INT8_WEIGHTS),)
+INT8 = (rule(ALL, _activations(8, symmetric=False)),)
+INT16X8 = (rule(ALL, _activations(16, symmetric=True)),)
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How wide the numbers of a network become.
+    """How the numbers of a network are represented.
 
     Attributes:
         name: as given to `--quantize`.
         summary: one line for people.
-        weight_bits: 8, 16 (half precision) or 32 (float).
-        activation_bits: 8 or 16, integers fixed by calibration; None: float at run time.
-        io: what the ends of the artifact are unless `--io` says otherwise.
-        validation_limit: most images worth the time of its kernels; None for no limit.
-        keeps_layers: whether some layers stay in float.
+        recipe: the quantizer's rules for the whole network; empty to leave it as it is.
+        io: dtype of the artifact's input unless `--io` is given.
+        activation_bits: 8 or 16, integers whose ranges are calibrated; None: float at run time.
+        weight_steps: the largest integer weight of an output channel, if weights are integers: GPTQ rounds them if the
+            scheme calibrates, otherwise the quantizer does, to nearest.
+        float_head: whether pooling, dense layers and softmax at the end stay in float; runtimes up to TensorFlow 2.15
+            use one scale of dense weights for all channels, and an int8 softmax has ties.
+        keeps_layers: whether it takes `--keep-float`.
+        slow_kernels: whether it runs on reference kernels, which can take minutes per image.
+        fallback: name of the scheme that `--recover` leaves layers in float with; None: it has no recovery.
     """
 
     name: str
     summary: str
-    weight_bits: int
-    activation_bits: int | None
-    io: str
-    validation_limit: int | None = None
+    recipe: tuple[Rule, ...]
+    io: str = "float32"
+    activation_bits: int | None = None
+    weight_steps: int = INT8_STEPS
+    float_head: bool = False
     keeps_layers: bool = False
+    slow_kernels: bool = False
+    fallback: str | None = None
 
     @property
     def calibrates(self) -> bool:
-        """Whether ranges of activations have to be measured first."""
+        """Return whether the ranges of activations have to be measured first."""
         return self.activation_bits is not None
 
+    @property
+    def validation_limit(self) -> int | None:
+        """Return the largest number of images that drift is measured on; None for all."""
+        return IMAGES_ON_SLOW_KERNELS if self.slow_kernels else None
 
+
+_INT8 = Scheme(
+    "int8",
+    "int8 weights per channel, int8 activations, float head",
+    INT8,
+    io="uint8",
+    activation_bits=8,
+    float_head=True,
+)
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
-        Scheme("none", "float32, the reference", 32, None, "float32"),
-        Scheme("float16", "half-precision weights, computed in float", 16, None, "float32"),
-        Scheme("dynamic", "int8 weights, activations quantized at run time", 8, None, "float32"),
-        Scheme("int8", "int8 weights a channel, int8 activations, float head", 8, 8, "uint8"),
-        Scheme("mixed", "int8 but for the layers of --keep-float", 8, 8, "uint8", keeps_layers=True),
-        Scheme("int16x8", "int8 weights, int16 activations; reference kernels", 8, 16, "float32", 4),
+        Scheme("none", "float32, the reference", ()),
+        Scheme("float16", "half-precision weights, computed in float", FLOAT16),
+        Scheme("dynamic", "int8 weights, activations quantized at run time", DYNAMIC, float_head=True),
+        replace(_INT8, fallback="mixed"),
+        replace(_INT8, name="mixed", summary="int8 except for the layers of --keep-float", keeps_layers=True),
+        replace(
+            _INT8,
+            name="int16x8",
+            summary="int8 weights, int16 activations; reference kernels",
+            recipe=INT16X8,
+            io="float32",
+            activation_bits=16,
+            slow_kernels=True,
+        ),
     )
 }
+DEFAULT = SCHEMES["int8"]
+
+IO_RULES = {
+    "uint8": (keep_float("OUTPUT"), rule("INPUT", _activations(8, symmetric=False, dtype="UINT"))),
+    "int8": (),
+    "float32": (keep_float("OUTPUT"), keep_float("INPUT")),
+}
+"""`--io` -> the rules for input and output of a network with integer activations; without rules they are int8."""
+
+IO_CHOICES = tuple(IO_RULES)
 
 REFUSED = {
     "int4": "XNNPACK runs no convolution with int4 weights, and the kernels that do took 5 times as long as int8 on "
     "the demo network (67 ms against 14 ms) and agreed on few answers: use int8",
 }
-"""Schemes one may ask for that are not worth having, and why."""
-
-IO_CHOICES = ("uint8", "int8", "float32")
+"""Schemes that users ask for and that are not worth having, with the reason."""
 
 
 def parse_schemes(text: str) -> list[Scheme]:
-    """The schemes of a comma-separated list, in its order, each once.
+    """Return the schemes of a comma-separated list, in its order, each once.
 
     Raises:
         QuantizationError: a name is unknown, or the list is empty.
@@ -78,13 +158,18 @@ def parse_schemes(text: str) -> list[Scheme]:
 
 
 def check_io(scheme: Scheme, io: str | None) -> str:
-    """The ends of the artifact: `io`, or the scheme's own when it is None.
+    """Return the dtype of the artifact's input: `io`, or the scheme's own if it is None.
 
     Raises:
-        QuantizationError: a scheme that computes in float cannot have integer ends.
+        QuantizationError: integers are asked of a scheme without 8-bit activations.
     """
     if io is None:
         return scheme.io
     if io != "float32" and scheme.activation_bits != 8:
         raise QuantizationError(f"--io {io} needs 8-bit activations, scheme {scheme.name} has none: use --io float32")
     return io
+
+
+def unrecovered(scheme: Scheme) -> Scheme:
+    """Return the scheme that `--recover` falls back from to this one; the scheme itself if there is none."""
+    return next((other for other in SCHEMES.values() if other.fallback == scheme.name), scheme)

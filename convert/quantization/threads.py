@@ -1,4 +1,4 @@
-"""Many small pieces of linear algebra on all cores: a thread for each piece, none inside of it."""
+"""Threads for many small pieces of linear algebra: one per piece, none inside a piece."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from threadpoolctl import threadpool_limits
 
 @contextmanager
 def all_cores() -> Iterator[Executor]:
-    """One thread a core; a BLAS gets one each.
+    """Yield an executor with one thread per core, in each of which BLAS has one thread.
 
     Threads inside a BLAS wait for each other by spinning: for matrices of a few hundred rows, and on a machine that
-    does something else as well, that costs many times what it brings. Results are the same on any number of cores.
+    does something else as well, that costs many times what it gains. Results are the same on any number of cores.
     """
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         yield threads

@@ -1,1 +1,1 @@
-"""What was found, for machines and for people: JSON, terminal, one HTML page."""
+"""Reports of what was found: JSON, terminal tables, one HTML page, JUnit and step summaries."""

@@ -10,9 +10,9 @@ from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.quantize_network import Recipe
 from convert.system.machine import IN_CARDS, versions
+from convert.tflite.interpreter import open_engine
 from convert.tflite.tensor_names import layer_name
 from edge_runtime import Card
-from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import Probe
 from edge_runtime.tensors import answer_probe
 
@@ -51,9 +51,7 @@ def card_of(
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.from_probabilities(
-            answer_probe(Engine(quantized.model, choose_engine("litert"), None), network.spec, image)
-        ),
+        probe=Probe.from_probabilities(answer_probe(open_engine(quantized.model), network.spec, image)),
     )
 
 

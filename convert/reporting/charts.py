@@ -1,6 +1,7 @@
-"""Charts as inline SVG: drawn by matplotlib, coloured and set in the type of the page they stand in.
+"""Charts as inline SVG: drawn by matplotlib, with the colours and the font of the page around them.
 
-Colours are drawn as stand-ins and become the page's custom properties, so that a chart is light or dark as its page is.
+They are drawn in placeholder colours that become the page's custom properties, so that a chart is light or dark with
+its page.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ PROPERTIES = {
     REFERENCE: "var(--reference)",
     CANDIDATE: "var(--candidate)",
 }
-"""Stand-in colour -> the page's custom property."""
+"""Placeholder colour -> the page's custom property."""
 
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: it can be searched, and is set in the page's own font
+    "svg.fonttype": "none",  # text stays text: it can be searched, and uses the page's font
     "text.parse_math": False,  # a dollar sign is a dollar sign
     "font.size": 9.5,
     "text.color": INK,
@@ -48,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "savefig.transparent": True,
 }
 WIDTH = 4.5
-"""Inches; about a phone's width at 96 pixels each, so that letters keep their size there."""
+"""Inches; about the width of a phone at 96 pixels per inch, so that text keeps its size there."""
 
 MOST_POINTS = 1500
 SEED = 2016
@@ -60,15 +61,15 @@ def confidence_scatter(
     changed: npt.NDArray[np.bool_],
     description: str,
 ) -> Markup:
-    """What the reference gave its answer against what the candidate gives that class; changed answers stand out.
+    """Plot the probability of the reference's answer against the candidate's probability for the same class.
 
     Args:
         reference, candidate: probabilities (N,).
-        changed: whether the first class changed, (N,).
-        description: read out instead of the chart.
+        changed: whether the first class changed, bool (N,); these points stand out.
+        description: text for screen readers.
 
     Returns:
-        An SVG element; of many images a seeded sample is drawn, `MOST_POINTS` of each kind at most.
+        An SVG element; of many images a seeded sample is drawn, at most `MOST_POINTS` unchanged and changed each.
     """
     with rc_context(STYLE):
         figure, axes = _axes(height=WIDTH * 0.94)
@@ -86,18 +87,15 @@ def confidence_scatter(
             linewidths=0,
             label="answer changed",
         )
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="before: probability of its answer")
-        axes.set_ylabel("after: of the same class")
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="reference: probability of its answer")
+        axes.set_ylabel("candidate: probability of that class")
         axes.set_aspect("equal")
         axes.legend(loc="upper left", handletextpad=0.3, borderpad=0.2)
         return _svg(figure, "scatter", description)
 
 
 def depth_profile(sqnr_db: Sequence[float | None], description: str) -> Markup:
-    """SQNR after each layer, in the order of execution; None leaves a gap.
-
-    The five lowest are marked.
-    """
+    """Plot the SQNR after each layer, in execution order; None leaves a gap, and the five lowest are marked."""
     values = np.array([np.nan if value is None else value for value in sqnr_db], float)
     with rc_context(STYLE):
         figure, axes = _axes(height=WIDTH * 0.62)
@@ -105,24 +103,24 @@ def depth_profile(sqnr_db: Sequence[float | None], description: str) -> Markup:
         axes.plot(layers, values, color=REFERENCE, linewidth=1.1, marker=".", markersize=3)
         lowest = lowest_layers(sqnr_db)
         axes.scatter(layers[lowest], values[lowest], s=30, marker="D", color=CANDIDATE, linewidths=0, zorder=3)
-        axes.set(xlabel="layer, in the order of execution", ylabel="SQNR, dB")
+        axes.set(xlabel="layer, in execution order", ylabel="SQNR (dB)")
         axes.margins(x=0.02, y=0.08)
         return _svg(figure, "depth", description)
 
 
 def convergence(images: Sequence[int], range_ratio: Sequence[float], description: str) -> Markup:
-    """Ranges of the activations after so many calibration images, as a share of the final ones."""
+    """Plot activation ranges over the number of calibration images, as a fraction of the final ranges."""
     with rc_context(STYLE):
         figure, axes = _axes(height=WIDTH * 0.5)
         axes.axhline(1, color=MUTED, linewidth=0.8, dashes=(4, 3))
         axes.plot(images, range_ratio, color=REFERENCE, linewidth=1.4, marker="o", markersize=3.5)
-        axes.set(xlabel="calibration images", ylabel="share of the final range")
+        axes.set(xlabel="calibration images", ylabel="fraction of final range")
         axes.margins(x=0.03, y=0.12)
         return _svg(figure, "convergence", description)
 
 
 def lowest_layers(sqnr_db: Sequence[float | None], most: int = 5) -> list[int]:
-    """Indices of the layers with the lowest SQNR, the lowest first."""
+    """Return the indices of the layers with the lowest SQNR, the lowest first."""
     known = [i for i, value in enumerate(sqnr_db) if value is not None and np.isfinite(value)]
     return sorted(known, key=lambda i: float(sqnr_db[i] or 0))[:most]
 
@@ -139,7 +137,7 @@ def _sample(indices: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as an element of a page: no header, no ids but those it refers to, no style that could leak."""
+    """Return a figure as an element of a page: no header, only ids that it refers to, no style that could leak."""
     file = io.StringIO()
     with rc_context({"svg.hashsalt": name}):  # ids differ from chart to chart, not from run to run
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -148,6 +146,6 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"#(\w+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    for stand_in, colour in PROPERTIES.items():
-        text = text.replace(f": {stand_in}", f": {colour}")
+    for placeholder, colour in PROPERTIES.items():
+        text = text.replace(f": {placeholder}", f": {colour}")
     return Markup(text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(description), 1))

@@ -1,4 +1,4 @@
-"""The verdict where continuous integration shows it: JUnit XML, and the summary of a GitHub Actions step."""
+"""The verdict for continuous integration: JUnit XML, and the summary of a GitHub Actions step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import click
-
+from convert.reporting.formatting import count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.atomic import write_atomically
 from edge_runtime.console import printable
@@ -20,28 +19,15 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
 MOST_FLIPS_SHOWN = 10
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
-"""What Markdown, or GitHub, gives a meaning; "<" and "&" are left to `html.escape`."""
-
-
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--json`, `--junit`, `--html` and `--no-thumbnails`."""
-    file = click.Path(path_type=Path)
-    for option in (
-        click.option("--no-thumbnails", is_flag=True, help="Leave pictures and folders out of the page."),
-        click.option("--html", type=file, metavar="FILE", help="Write the report as an HTML page."),
-        click.option("--junit", type=file, metavar="FILE", help="Write JUnit XML."),
-        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    ):
-        command = option(command)
-    return command
+"""Characters that mean something in Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
 
 
 def write_junit(path: Path, report: dict[str, Any]) -> None:
-    """Write a test suite with a test case for each limit; what is not certain counts as failed, with its own type.
+    """Write a test suite with a test case for each limit; an inconclusive one is a failure of its own type.
 
     Args:
-        path: of the XML file.
-        report: as of `convert.drift.run`.
+        path: the XML file.
+        report: a report of `convert.drift.run`.
 
     Raises:
         ConvertError: it cannot be written; nothing is left behind.
@@ -73,9 +59,9 @@ def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
 
 
 def append_step_summary(report: dict[str, Any], complain: Callable[[str], object]) -> None:
-    """Append the verdict as Markdown to the summary of the step, where the environment names its file.
+    """Append the verdict as Markdown to the step's summary, if the environment names its file.
 
-    A summary that cannot be written is complained about; the verdict stands without it.
+    A summary that cannot be written is a warning, passed to `complain`; it does not change the verdict.
     """
     path = os.environ.get(STEP_SUMMARY)
     if not path:
@@ -88,7 +74,7 @@ def append_step_summary(report: dict[str, Any], complain: Callable[[str], object
 
 
 def step_summary(report: dict[str, Any]) -> str:
-    """The verdict, its reasons, the figures and the most confident flips, as Markdown; names are escaped."""
+    """Return the verdict, its reasons, the figures and the most confident flips as Markdown; names are escaped."""
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
     lines = [f"### {MARKS[gate['verdict']]} drift of {name}: {gate['verdict']}", ""]
@@ -97,36 +83,29 @@ def step_summary(report: dict[str, Any]) -> str:
     if flips:
         lines += ["", "| flipped image | reference | candidate |", "|---|---|---|"]
         lines += [
-            f"| {markdown(flip['image'])} | {_best(flip, 'reference')} | {_best(flip, 'candidate')} |" for flip in flips
+            f"| {' | '.join(map(markdown, (flip['image'], _answer(flip['reference']), _answer(flip['candidate']))))} |"
+            for flip in flips
         ]
     return "\n".join([*lines, "", ""])
 
 
 def markdown(text: str) -> str:
-    """`text` as Markdown shows it letter by letter: no link, no image, no tag, no mention, no cell of a table."""
+    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell."""
     return MARKDOWN.sub(r"\\\1", html.escape(printable(text)).replace("&#x27;", "'").replace("&quot;", '"'))
 
 
 def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
-    drift = report["drift"]
-    facts = [
+    return [
         ("artifact", report["artifact"]["path"]),
         ("sha256", report["artifact"]["sha256"]),
-        ("images", f"{drift['images']} of {report['sampling']['available']}"),
-        ("agreement", f"{drift['agreement_top1']:.2%}"),
-        ("flips", f"{drift['flips_near_tie']} near-ties, {drift['flips_confident']} confident"),
-        ("SQNR", "equal outputs" if drift["sqnr_db"] is None else f"{drift['sqnr_db']:.1f} dB"),
+        ("images", f"{count(report['drift']['images'])} of {count(report['sampling']['available'])}"),
+        *drift_rows(report["drift"]),
     ]
-    if drift["labelled"]:
-        facts.append(("top-1", f"{drift['top1_reference']:.2%} reference, {drift['top1_candidate']:.2%} candidate"))
-        facts.append(("top-5", f"{drift['top5_reference']:.2%} reference, {drift['top5_candidate']:.2%} candidate"))
-    return facts
-
-
-def _best(flip: dict[str, Any], side: str) -> str:
-    return f"{markdown(flip[side]['label'])} {flip[side]['probability']:.1%}"
 
 
 def _flip(flip: dict[str, Any]) -> str:
-    pair = " -> ".join(f"{flip[side]['label']} {flip[side]['probability']:.1%}" for side in ("reference", "candidate"))
-    return printable(f"{flip['image']}: {pair}")
+    return printable(f"{flip['image']}: {_answer(flip['reference'])} -> {_answer(flip['candidate'])}")
+
+
+def _answer(answer: dict[str, Any]) -> str:
+    return f"{answer['label']} {probability(answer['probability'])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from convert.drift.figures import Drift
-from convert.reporting import html, outcome
+from convert.reporting import html, report_json
 from convert.statistics.verdict import FAIL, PASS, Gate
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
@@ -23,9 +23,9 @@ def write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Ga
     path = failing if gate is not None and gate.verdict == FAIL else passing
     summary = None if drift is None or gate is None else {**drift.summary(), "verdict": gate.verdict}
     sha256 = artifact_writer.write(package.with_drift(summary), path)
-    stale = [outcome.beside(path), html.beside(path)]  # of the artifact before, should the run end here
+    stale = [report_json.beside(path), html.beside(path)]  # of the artifact before, should the run end here
     if gate is not None and gate.verdict == PASS:
-        stale += [failing, outcome.beside(failing), html.beside(failing)]
+        stale += [failing, report_json.beside(failing), html.beside(failing)]
     for old in stale:
         old.unlink(missing_ok=True)
     return path, sha256

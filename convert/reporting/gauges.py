@@ -1,13 +1,14 @@
-"""An interval against its limit, as a strip: where everything lies, in percent of the strip's width."""
+"""An interval and its limit as a strip: all positions in percent of the strip's width."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from convert.reporting.formatting import Report, percent, points
 
 MARGIN = 0.12
-"""Of what is shown, left free at both ends."""
+"""Fraction of the strip left free at both ends."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,9 @@ class Gauge:
 
     Attributes:
         name: what was measured.
-        limit: what is allowed, as text.
-        low, high, value_at, limit_at: places of the interval's ends, the value and the limit, 0 to 100.
-        more_is_better: whether what lies right of the limit is allowed, else what lies left of it.
+        limit: the limit as text.
+        low, high, value_at, limit_at: positions of the interval's ends, the value and the limit, 0 to 100.
+        more_is_better: whether values right of the limit are allowed, else those left of it.
     """
 
     name: str
@@ -32,38 +33,55 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Limited:
-    """What a gate may limit: its name, keys of value and interval in `drift` and of the limit, and how that reads."""
+    """A figure that a gate may limit.
+
+    Attributes:
+        name: what is measured.
+        value, interval: keys in a report's `drift`.
+        limit: key in a report's `gate.limits`.
+        text: the limit as text.
+        more_is_better: whether the limit is a lower one.
+    """
 
     name: str
     value: str
     interval: str
     limit: str
-    wanted: str
+    text: Callable[[float], str]
     more_is_better: bool
 
 
+def _at_least(fraction: float) -> str:
+    return f"at least {percent(fraction)}"
+
+
+def _at_most(drop_pp: float) -> str:
+    return f"at most {points(drop_pp)}"
+
+
 LIMITED = (
-    Limited("Top-1 agreement", "agreement_top1", "agreement_ci95", "min_agreement", "at least {:.2%}", True),
-    Limited("Top-1 drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp", "at most {:.2f} pp", False),
-    Limited("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp", "at most {:.2f} pp", False),
+    Limited("Top-1 agreement", "agreement_top1", "agreement_ci95", "min_agreement", _at_least, True),
+    Limited("Top-1 drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp", _at_most, False),
+    Limited("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp", _at_most, False),
 )
 
 
-def gauges(report: Mapping[str, Any]) -> list[Gauge]:
-    """One for each limit that the report's gate has and its drift has an interval for."""
+def gauges(report: Report) -> list[Gauge]:
+    """Return a gauge for each limit of the report's gate whose figure has an interval in its drift."""
     drift, limits = report.get("drift") or {}, (report.get("gate") or {}).get("limits") or {}
     found = []
     for limited in LIMITED:
         interval, limit = drift.get(limited.interval), limits.get(limited.limit)
         if interval is not None and limit is not None:
-            numbers = (drift[limited.value], *interval, limit)
-            found.append(_gauge(limited.name, limited.wanted.format(limit), numbers, limited.more_is_better))
+            value_at, low, high, limit_at = _places(drift[limited.value], *interval, limit)
+            found.append(
+                Gauge(limited.name, limited.text(limit), low, high, value_at, limit_at, limited.more_is_better)
+            )
     return found
 
 
-def _gauge(name: str, limit: str, numbers: tuple[float, ...], more_is_better: bool) -> Gauge:
-    """Of value, low, high and limit, in this order."""
+def _places(*numbers: float) -> list[float]:
+    """Return positions on a strip that just shows all numbers."""
     left, right = min(numbers), max(numbers)
     width = (right - left) or 1.0
-    value_at, low, high, limit_at = (round(100 * (MARGIN + (1 - 2 * MARGIN) * (x - left) / width), 2) for x in numbers)
-    return Gauge(name, limit, low, high, value_at, limit_at, more_is_better)
+    return [round(100 * (MARGIN + (1 - 2 * MARGIN) * (x - left) / width), 2) for x in numbers]

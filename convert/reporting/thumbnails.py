@@ -1,4 +1,4 @@
-"""Small copies of pictures that travel inside a page, without what a camera wrote beside the pixels."""
+"""Small copies of images that are embedded in a page, without their metadata."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image, ImageOps
 from edge_runtime.preprocess import FORMATS, MAX_PIXELS, to_rgb
 
 SIDE = 224
-"""Longest side, pixels: sharp at half of it on a dense display."""
+"""Longest side, pixels: shown at half of it, so that it is sharp on a dense display."""
 QUALITY = 82
 
 
 def thumbnail(path: Path) -> str | None:
-    """A picture as a `data:` URI of a WebP file, upright as its EXIF data say; None where it cannot be read.
+    """Return an image as the `data:` URI of a WebP file, rotated as its EXIF data says; None where it cannot be read.
 
-    A picture smaller than `SIDE` keeps its size. Place, date and camera stay behind.
+    An image smaller than `SIDE` keeps its size. Location, date and camera are left out.
     """
     try:
         with Image.open(path) as image:
@@ -26,7 +26,7 @@ def thumbnail(path: Path) -> str | None:
                 return None
             image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded at a fraction of its size
             upright = to_rgb(ImageOps.exif_transpose(image))
-    except Exception:  # on damaged files Pillow raises whatever it stumbles over; the page does without the picture
+    except Exception:  # on damaged files Pillow raises anything; the page does without the image
         return None
     upright.thumbnail((SIDE, SIDE))
     file = io.BytesIO()

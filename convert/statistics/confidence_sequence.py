@@ -1,4 +1,4 @@
-"""Intervals that hold at every image at once, so that a run may be watched and stopped when the verdict is certain.
+"""Intervals that hold after every image at once, so that a run may be watched and stopped at a certain verdict.
 
 A gambler bets, image after image, that a mean is larger than m. Where it is not, no strategy makes money, and by
 Ville's inequality the capital ever exceeds 1 / a with probability a at most, however often one looks. All m at which
@@ -19,7 +19,7 @@ truth in 5 % of runs at most, on a given side in 2.5 %. So a candidate beyond on
 fails in at most k times 2.5 % of runs: 7.5 % for agreement and the drops of top-1 and top-5 together.
 
 Images count as independent draws from what the device will see, in the order of a seeded shuffle. That the folder
-itself is finite, and drawn from without replacement, is not made use of: the statement is about the images to come,
+itself is finite, and drawn from without replacement, is not used: the statement is about images to come,
 not about the folder.
 """
 
@@ -33,25 +33,25 @@ import numpy as np
 from edge_runtime.arrays import Array
 
 LEVEL = 0.05
-"""Most runs in which an interval ever misses the truth."""
-WANTED = float(np.log(2 / LEVEL))
-"""The logarithm of the capital that excludes a mean, on one side."""
+"""Largest fraction of runs in which an interval ever misses the truth."""
+LOG_THRESHOLD = float(np.log(2 / LEVEL))
+"""Logarithm of the capital at which a mean is excluded, on one side."""
 BETS = np.sin(np.pi / 2 * (np.arange(64) + 0.5) / 64) ** 2
 """g of the mixture, equally likely: dense near 0, for means close to m, and near 1, for answers that never change."""
 LEAST_BOUND = 1e-12
-"""A bound that would be a smaller part of the average is 0."""
+"""A lower bound smaller than this fraction of the average is 0."""
 RATE_VALUES = (0.0, 1.0)
 DROP_VALUES = (0.0, 0.5, 1.0)
-"""A gained, unchanged and lost answer, -1, 0 and 1, as numbers within 0..1."""
+"""A gained, an unchanged and a lost answer: -1, 0 and 1, mapped into 0..1."""
 
 
 def log_capital(values: Sequence[float], counts: Array, mean: float) -> Array:
-    """Natural logarithm of the capital won by betting that the mean is larger than `mean`.
+    """Return the natural logarithm of the capital won by betting that the mean is larger than `mean`.
 
     Args:
-        values: what an image can be worth, within 0..1.
-        counts: (..., values): how often each came, in any number of runs.
-        mean: the hypothesis, in 0..1; under it, or with a smaller mean, the capital is not expected to grow.
+        values: the values that an image can have, within 0..1.
+        counts: how often each value came, (..., values) for any number of runs.
+        mean: the hypothesis, in 0..1; if the true mean is at most this, the capital is not expected to grow.
 
     Returns:
         float64 (...).
@@ -65,40 +65,40 @@ def log_capital(values: Sequence[float], counts: Array, mean: float) -> Array:
 
 @lru_cache(maxsize=128)
 def _log_factors(values: tuple[float, ...], mean: float) -> Array:
-    """float64 (values, bets): what each image does to the logarithm of each bet's capital; the limits come again."""
+    """Return what an image adds to the log capital of each bet, float64 (values, bets); cached, as limits recur."""
     return np.log1p(BETS * (np.asarray(values)[:, np.newaxis] / mean - 1))
 
 
 def as_counts(counts: Sequence[float]) -> Array:
-    """Counts of one run as `log_capital` takes them."""
+    """Return the counts of one run as an array for `log_capital`."""
     return np.asarray(counts, np.float64)
 
 
 def rate_interval(successes: float, trials: float) -> tuple[float, float]:
-    """The interval of a rate after `successes` of `trials` images; see the top of this file for its level."""
+    """Return the interval of a rate after `successes` of `trials` images; its level is derived above."""
     return _interval(RATE_VALUES, [trials - successes, successes])
 
 
 def drop_interval(lost: float, gained: float, trials: float) -> tuple[float, float]:
-    """The interval of a drop (lost - gained) / trials of paired answers; arguments as of `paired_drop_interval`."""
+    """Return the interval of a drop (lost - gained) / trials; arguments as in `metrics.paired_drop_interval`."""
     low, high = _interval(DROP_VALUES, [gained, trials - lost - gained, lost])
     return 2 * low - 1, 2 * high - 1
 
 
 def _interval(values: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
-    """By symmetry an upper bound is 1 less the lower bound of 1 - x."""
+    """Return lower and upper bound; by symmetry the upper one is 1 minus the lower bound of 1 - x."""
     return _lower_bound(values, counts), 1 - _lower_bound(values, counts[::-1])
 
 
 def _lower_bound(values: Sequence[float], counts: Sequence[float]) -> float:
-    """The least mean that is not excluded; at the average itself no bet wins anything, below it each wins more."""
+    """Return the smallest mean that is not excluded: at the average no bet wins, and below it each wins more."""
     from scipy.optimize import brentq
 
-    found = np.maximum(as_counts(counts), 0)  # scaled ones may be off by a rounding
-    average = float(np.average(values, weights=found))
+    clipped = np.maximum(as_counts(counts), 0)  # scaled counts may be negative by a rounding error
+    average = float(np.average(values, weights=clipped))
 
     def surplus(mean: float) -> float:
-        return float(log_capital(values, found, mean)) - WANTED
+        return float(log_capital(values, clipped, mean)) - LOG_THRESHOLD
 
     least = LEAST_BOUND * average
     return float(brentq(surplus, least, average, xtol=1e-12)) if average > 0 and surplus(least) > 0 else 0.0

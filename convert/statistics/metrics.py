@@ -1,4 +1,4 @@
-"""Pure functions of arrays: how far a candidate is from its reference, and how sure one can be of it."""
+"""Pure functions of arrays and counts: how far a candidate is from its reference, and 95% intervals of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from edge_runtime.arrays import Array
 from edge_runtime.logits import log_probabilities
 
 Z_95 = 1.959963984540054
-"""The two-sided 95 % quantile of the standard normal distribution."""
+"""Two-sided 95% quantile of the standard normal distribution."""
 BOOTSTRAP_RESAMPLES = 10_000
 CONFIDENCE_BINS = 15
 
 
 def sqnr_db(reference: Array, candidate: Array) -> float:
-    """Signal to quantization-noise ratio, 10 log10(sum r^2 / sum (r - c)^2), in decibel; inf when equal."""
+    """Return the signal-to-quantization-noise ratio, 10 log10(sum r^2 / sum (r - c)^2), in dB; inf when equal."""
     reference, candidate = np.asarray(reference, np.float64), np.asarray(candidate, np.float64)
     noise = float(np.sum((reference - candidate) ** 2))
     signal = float(np.sum(reference**2))
@@ -24,7 +24,7 @@ def sqnr_db(reference: Array, candidate: Array) -> float:
 
 
 def cosine(reference: Array, candidate: Array) -> Array:
-    """Cosine of the angle between the rows of two arrays (N, classes); 1 where both are zero."""
+    """Return the cosine similarity of the rows of two arrays (N, classes), (N,); 1 where a row is zero."""
     reference, candidate = np.asarray(reference, np.float64), np.asarray(candidate, np.float64)
     norms = np.linalg.norm(reference, axis=-1) * np.linalg.norm(candidate, axis=-1)
     dots = np.sum(reference * candidate, axis=-1)
@@ -32,31 +32,32 @@ def cosine(reference: Array, candidate: Array) -> Array:
 
 
 def kl_divergence(reference: Array, candidate: Array, step: float = 0.0) -> Array:
-    """Kullback-Leibler divergence, nats, of each row of two arrays of probabilities (N, classes)."""
+    """Return the Kullback-Leibler divergence in nats of each row of two arrays of probabilities (N, classes)."""
     p = np.asarray(reference, np.float64)
     return np.asarray(np.sum(p * (log_probabilities(reference, step) - log_probabilities(candidate, step)), axis=-1))
 
 
 def agreement_top_k(reference: Array, candidate: Array, k: int) -> Array:
-    """For each row whether the reference's first class is among the candidate's first `k`."""
+    """Return for each row (N, classes) whether the reference's first class is in the candidate's top `k`, bool (N,)."""
     best = np.argsort(-np.asarray(candidate), axis=-1, kind="stable")[:, :k]
     first = np.argmax(reference, axis=-1)
     return np.asarray(np.any(best == first[:, np.newaxis], axis=-1))
 
 
 def hits_top_k(probabilities: Array, classes: Array, k: int) -> Array:
-    """For each row (classes,) whether its true class is among its first `k`; the lower index first on a tie.
+    """Return for each row whether its true class is in its top `k`, bool (N,); on a tie the lower index comes first.
 
     Args:
         probabilities: (N, classes).
         classes: integers (N,), the index of the true class.
+        k: how many classes count.
     """
     best = np.argsort(-np.asarray(probabilities), axis=-1, kind="stable")[:, :k]
     return np.asarray(np.any(best == np.asarray(classes)[:, np.newaxis], axis=-1))
 
 
 def margin(probabilities: Array) -> Array:
-    """By how much the first class of each row (N, classes) leads the second, in 0..1; 1 where there is one class."""
+    """Return how far the first class of each row (N, classes) leads the second, in 0..1; 1 if there is one class."""
     if probabilities.shape[-1] < 2:
         return np.ones(len(probabilities))
     two = np.partition(np.asarray(probabilities, np.float64), -2, axis=-1)[:, -2:]
@@ -64,7 +65,7 @@ def margin(probabilities: Array) -> Array:
 
 
 def calibration_error(probabilities: Array, classes: Array) -> float:
-    """Expected calibration error in 0..1: how far confidence is from accuracy, averaged over the answers.
+    """Return the expected calibration error in 0..1: the mean gap between confidence and accuracy.
 
     Guo et al. 2017, "On calibration of modern neural networks" (arXiv:1706.04599), section 2, equation 3, with their
     15 bins of equal width, (k / 15, (k + 1) / 15], of the first class's probability.
@@ -81,7 +82,7 @@ def calibration_error(probabilities: Array, classes: Array) -> float:
 
 
 def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
-    """95 % score interval of a rate (Wilson 1927, JASA 22:209-212, in the form of Brown, Cai, DasGupta 2001)."""
+    """Return the 95% score interval of a rate (Wilson 1927, JASA 22:209-212, as in Brown, Cai, DasGupta 2001)."""
     rate, z2 = successes / trials, Z_95**2
     middle = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z_95 / (1 + z2 / trials) * float(np.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)))
@@ -89,15 +90,15 @@ def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
 
 
 def paired_drop_interval(lost: float, gained: float, trials: float) -> tuple[float, float]:
-    """95 % interval of a drop (lost - gained) / trials of paired answers.
+    """Return the 95% interval of a drop (lost - gained) / trials of paired answers.
 
     Adds half an answer to each cell of the two-by-two table before the normal approximation (Agresti and
     Min 2005, "Simple improved confidence intervals for comparing matched proportions", Statistics in
     Medicine 24:729-740), which keeps its level when few answers change.
 
     Args:
-        lost: answers right in the reference and wrong in the candidate.
-        gained: the other way round.
+        lost: answers that only the reference gets right.
+        gained: answers that only the candidate gets right.
         trials: all answers.
     """
     n, b, c = trials + 2, lost + 0.5, gained + 0.5
@@ -107,9 +108,9 @@ def paired_drop_interval(lost: float, gained: float, trials: float) -> tuple[flo
 
 
 def mcnemar_p_value(lost: int, gained: int) -> float:
-    """Two-sided exact p-value of "as many answers are lost as gained" (McNemar 1947, Psychometrika 12:153-157).
+    """Return the exact two-sided p-value of losing as many answers as gaining (McNemar 1947, Psychometrika 12:153-157).
 
-    Only the answers that changed count: of `lost + gained` each is a coin toss under the hypothesis.
+    Only answers that changed count: under the hypothesis each of the `lost + gained` is a fair coin toss.
     """
     from scipy.stats import binomtest
 
@@ -117,15 +118,15 @@ def mcnemar_p_value(lost: int, gained: int) -> float:
 
 
 def bootstrap_drop_interval(lost: int, gained: int, trials: int, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a drop (lost - gained) / trials (Efron 1979, Annals of Statistics 7:1-26).
+    """Return the 95% percentile bootstrap interval of a drop (Efron 1979, Annals of Statistics 7:1-26).
 
     Drawing answers with replacement is drawing the three counts from a multinomial distribution, so that 50,000
-    answers cost no more than 50. Where no answer changed every resample is the same and the interval is empty:
+    answers cost no more than 50. Where no answer changed, all resamples are equal and the interval has no width:
     `paired_drop_interval` keeps its level there, and is what the gate judges by.
 
     Args:
-        lost, gained, trials: as of `paired_drop_interval`.
-        seed: the same seed draws the same resamples.
+        lost, gained, trials: as in `paired_drop_interval`.
+        seed: of the random generator.
     """
     rates = np.array([lost, gained, trials - lost - gained]) / trials
     draws = np.random.default_rng(seed).multinomial(trials, rates, BOOTSTRAP_RESAMPLES)

@@ -1,4 +1,4 @@
-"""From counts to a verdict: pass, fail, or inconclusive, and then how many more images it would take."""
+"""Turn paired counts into a verdict: pass, fail or inconclusive, with how many more images would decide."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from convert.statistics import confidence_sequence, metrics
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 MOST_IMAGES_WORTH_NAMING = 10_000_000
 PRECISION = 0.02
-"""Of the number of images said to be enough."""
+"""Relative precision of the number of images said to be enough."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate may lose: of top-1 and of top-5 in percentage points; `min_agreement` is a fraction."""
+    """What a gate allows.
+
+    Attributes:
+        max_drop_pp: largest drop of top-1 accuracy, percentage points.
+        min_agreement: smallest top-1 agreement, a fraction.
+        max_top5_drop_pp: largest drop of top-5 accuracy, percentage points.
+    """
 
     max_drop_pp: float = 2.0
     min_agreement: float = 0.95
@@ -25,8 +31,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Change:
-    """Images that were right in the reference alone (`lost`), and in the candidate alone (`gained`)."""
+class DiscordantPairs:
+    """Images that only the reference gets right (`lost`), and those that only the candidate gets right (`gained`)."""
 
     lost: float
     gained: float
@@ -34,47 +40,47 @@ class Change:
 
 @dataclass(frozen=True)
 class PairedCounts:
-    """What a verdict rests on.
+    """Counts of reference and candidate on the same images: what a verdict rests on.
 
     Attributes:
-        images: all answered images.
-        agreed: those with the same first class on both sides.
-        top1: what changed of the true class's being the first; None without labels.
-        top5: what changed of its being among the first five; None without labels, or where there are five at most.
+        images: number of images.
+        agreed: images for which both predict the same class.
+        top1: images that only one of them gets right; None without labels.
+        top5: images whose class only one of them has in its top 5; None without labels or with at most 5 classes.
     """
 
     images: float
     agreed: float
-    top1: Change | None = None
-    top5: Change | None = None
+    top1: DiscordantPairs | None = None
+    top5: DiscordantPairs | None = None
 
     def scaled(self, images: float) -> PairedCounts:
-        """The same rates on another number of images."""
+        """Return counts with the same rates on another number of images."""
         factor = images / self.images
         top1, top5 = (
-            None if change is None else Change(factor * change.lost, factor * change.gained)
-            for change in (self.top1, self.top5)
+            None if pairs is None else DiscordantPairs(factor * pairs.lost, factor * pairs.gained)
+            for pairs in (self.top1, self.top5)
         )
         return PairedCounts(images, factor * self.agreed, top1, top5)
 
-    def drops(self, limits: Limits) -> list[Drop]:
-        """What may be lost, and how much of it."""
+    def limited_drops(self, limits: Limits) -> list[LimitedDrop]:
+        """Return the drops of accuracy that were counted, with their limits."""
         candidates = (("top-1", self.top1, limits.max_drop_pp), ("top-5", self.top5, limits.max_top5_drop_pp))
-        return [Drop(rank, change, limit) for rank, change, limit in candidates if change is not None]
+        return [LimitedDrop(rank, pairs, limit) for rank, pairs, limit in candidates if pairs is not None]
 
 
 @dataclass(frozen=True)
-class Drop:
-    """A change of the rank "top-1" or "top-5", and its limit in percentage points."""
+class LimitedDrop:
+    """A drop of the accuracy of a rank, "top-1" or "top-5", and its limit in percentage points."""
 
     rank: str
-    change: Change
+    pairs: DiscordantPairs
     limit_pp: float
 
 
 @dataclass(frozen=True)
-class Intervals:
-    """How sure one can be of a rate, and of a drop; both as in `convert.statistics.metrics`."""
+class IntervalMethod:
+    """How the 95% intervals of a rate and of a drop are computed; arguments as in `convert.statistics.metrics`."""
 
     rate: Callable[[float, float], tuple[float, float]]
     drop: Callable[[float, float, float], tuple[float, float]]
@@ -82,15 +88,15 @@ class Intervals:
 
 FIXED, ANYTIME = "fixed", "anytime"
 INTERVALS = {
-    FIXED: Intervals(metrics.wilson_interval, metrics.paired_drop_interval),
-    ANYTIME: Intervals(confidence_sequence.rate_interval, confidence_sequence.drop_interval),
+    FIXED: IntervalMethod(metrics.wilson_interval, metrics.paired_drop_interval),
+    ANYTIME: IntervalMethod(confidence_sequence.rate_interval, confidence_sequence.drop_interval),
 }
-"""For a number of images that was fixed before the first of them was seen; and for a run that may stop at any image."""
+"""For a number of images that was fixed in advance, and for a run that may stop after any image."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The judgement: `verdict` pass, fail or inconclusive, the limits, and a reason for each limit."""
+    """A judgement: its verdict (pass, fail or inconclusive), the limits, and a reason for each limit."""
 
     verdict: str
     limits: Limits
@@ -101,61 +107,61 @@ class Gate:
         return {"verdict": self.verdict, "limits": asdict(self.limits), "reasons": self.reasons}
 
 
-def judge_counts(tally: PairedCounts, limits: Limits, intervals: Intervals) -> Gate:
-    """Pass or fail only where the whole 95 % interval is on one side of the limit."""
-    judged = _judgements(tally, limits, intervals)
+def judge_counts(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> Gate:
+    """Judge counts: pass or fail only where the whole 95% interval is on one side of the limit."""
+    judged = _judgements(counts, limits, intervals)
     reasons = []
     for index, (side, text) in enumerate(judged):
-        hint = f"; {_more_images(tally, limits, intervals, index)}" if side == INCONCLUSIVE else ""
+        hint = f"; {_more_images(counts, limits, intervals, index)}" if side == INCONCLUSIVE else ""
         reasons.append(f"{side}: {text}{hint}")
     return Gate(worst([side for side, _ in judged]), limits, reasons)
 
 
-def is_certain(tally: PairedCounts, limits: Limits) -> bool:
-    """Whether a run that may stop at any image has its verdict.
+def is_certain(counts: PairedCounts, limits: Limits) -> bool:
+    """Return whether a run that may stop after any image has its verdict.
 
-    The capital at the limit tells nearly always that it has not, at a fraction of what the intervals cost.
+    While it has not, the capital at the limit says so nearly always, at a fraction of the cost of the intervals.
     """
     sides = [
         _anytime_side(
-            confidence_sequence.RATE_VALUES, [tally.images - tally.agreed, tally.agreed], limits.min_agreement
+            confidence_sequence.RATE_VALUES, [counts.images - counts.agreed, counts.agreed], limits.min_agreement
         )
     ]
-    for drop in tally.drops(limits):
-        change = drop.change
-        counts = [change.lost, tally.images - change.lost - change.gained, change.gained]
-        sides.append(_anytime_side(confidence_sequence.DROP_VALUES, counts, (1 - drop.limit_pp / 100) / 2))
+    for drop in counts.limited_drops(limits):
+        lost, gained = drop.pairs.lost, drop.pairs.gained
+        by_value = [lost, counts.images - lost - gained, gained]
+        sides.append(_anytime_side(confidence_sequence.DROP_VALUES, by_value, (1 - drop.limit_pp / 100) / 2))
     if worst(sides) == INCONCLUSIVE:
         return False
-    return judge_counts(tally, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
+    return judge_counts(counts, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
 
 
 def worst(verdicts: Sequence[str]) -> str:
-    """Fail before inconclusive before pass."""
+    """Return the worst verdict: fail before inconclusive before pass."""
     return next(verdict for verdict in (FAIL, INCONCLUSIVE, PASS) if verdict in verdicts)
 
 
-def _judgements(tally: PairedCounts, limits: Limits, intervals: Intervals) -> list[tuple[str, str]]:
-    """The side of each limit that the tally is on, and the figures behind it."""
-    drops = [_drop(tally, drop, intervals) for drop in tally.drops(limits)]
-    return [_agreement(tally, limits, intervals), *drops]
+def _judgements(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> list[tuple[str, str]]:
+    """Return for each limit the verdict and the figures behind it."""
+    drops = [_drop(counts, drop, intervals) for drop in counts.limited_drops(limits)]
+    return [_agreement(counts, limits, intervals), *drops]
 
 
-def _agreement(tally: PairedCounts, limits: Limits, intervals: Intervals) -> tuple[str, str]:
-    low, high = intervals.rate(tally.agreed, tally.images)
+def _agreement(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> tuple[str, str]:
+    low, high = intervals.rate(counts.agreed, counts.images)
     text = (
-        f"top-1 agreement {tally.agreed / tally.images:.2%} [{low:.2%}, {high:.2%}], "
-        f"at least {limits.min_agreement:.2%} wanted"
+        f"top-1 agreement {counts.agreed / counts.images:.2%} [{low:.2%}, {high:.2%}], "
+        f"at least {limits.min_agreement:.2%} required"
     )
     return _side(low >= limits.min_agreement, high < limits.min_agreement), text
 
 
-def _drop(tally: PairedCounts, drop: Drop, intervals: Intervals) -> tuple[str, str]:
-    lost, gained = drop.change.lost, drop.change.gained
-    low, high = (100 * end for end in intervals.drop(lost, gained, tally.images))
+def _drop(counts: PairedCounts, drop: LimitedDrop, intervals: IntervalMethod) -> tuple[str, str]:
+    lost, gained = drop.pairs.lost, drop.pairs.gained
+    low, high = (100 * end for end in intervals.drop(lost, gained, counts.images))
     text = (
-        f"{drop.rank} drop {100 * (lost - gained) / tally.images:.2f} pp [{low:.2f}, {high:.2f}], "
-        f"at most {drop.limit_pp:.2f} wanted"
+        f"{drop.rank} drop {100 * (lost - gained) / counts.images:z.2f} pp [{low:z.2f}, {high:z.2f}], "
+        f"at most {drop.limit_pp:z.2f} pp allowed"
     )
     return _side(high <= drop.limit_pp, low > drop.limit_pp), text
 
@@ -164,26 +170,26 @@ def _side(within: bool, beyond: bool) -> str:
     return PASS if within else FAIL if beyond else INCONCLUSIVE
 
 
-def _anytime_side(values: Sequence[float], counts: Sequence[float], limit: float) -> str:
-    """Pass where means up to `limit` are excluded, fail where those from there on are."""
-    above = confidence_sequence.log_capital(values, confidence_sequence.as_counts(counts), limit)
-    below = confidence_sequence.log_capital(values, confidence_sequence.as_counts(counts[::-1]), 1 - limit)
-    return _side(bool(above >= confidence_sequence.WANTED), bool(below >= confidence_sequence.WANTED))
+def _anytime_side(values: Sequence[float], by_value: Sequence[float], limit: float) -> str:
+    """Return pass where all means up to `limit` are excluded, and fail where all from there on are."""
+    above = confidence_sequence.log_capital(values, confidence_sequence.as_counts(by_value), limit)
+    below = confidence_sequence.log_capital(values, confidence_sequence.as_counts(by_value[::-1]), 1 - limit)
+    return _side(bool(above >= confidence_sequence.LOG_THRESHOLD), bool(below >= confidence_sequence.LOG_THRESHOLD))
 
 
-def _more_images(tally: PairedCounts, limits: Limits, intervals: Intervals, index: int) -> str:
-    """How many images more would decide, if the rates stay what they are; found by doubling, then by halving."""
+def _more_images(counts: PairedCounts, limits: Limits, intervals: IntervalMethod, index: int) -> str:
+    """Say how many more images would decide at the same rates, found by doubling and then by bisection."""
 
     def decided(n: float) -> bool:
-        return _judgements(tally.scaled(n), limits, intervals)[index][0] != INCONCLUSIVE
+        return _judgements(counts.scaled(n), limits, intervals)[index][0] != INCONCLUSIVE
 
-    enough = tally.images
+    enough = counts.images
     while not decided(enough):
         enough *= 2
         if enough > MOST_IMAGES_WORTH_NAMING:
-            return "the rate is on the limit, more images will hardly decide"
+            return "the rate is at the limit, more images are unlikely to decide"
     too_few = enough / 2
     while enough - too_few > max(1, enough * PRECISION):
         middle = (enough + too_few) / 2
         too_few, enough = (too_few, middle) if decided(middle) else (middle, enough)
-    return f"about {math.ceil(enough - tally.images):,} more images would decide"
+    return f"about {math.ceil(enough - counts.images):,} more images would decide"

@@ -15,11 +15,11 @@ MODEL_LINES, FEATURE_LINES = ("model name", "CPU part"), ("flags", "Features")
 ARITHMETIC = ("sse", "ssse", "avx", "amx", "fma", "f16c", "bmi", "asimd", "sve", "sme", "i8mm", "bf16", "fphp")
 """Prefixes of the processor features by which libraries choose their kernels; other features come with new kernels."""
 
-IN_CARDS = ("irv2-edge", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
+IN_CARDS = ("irv2-edge", "litert-quantizer", "ai-edge-litert", "flatbuffers", "numpy", "scipy", "pillow")
 """Packages whose versions a card lists, beside those of the process that lowers."""
-IN_REPORTS = ("irv2-edge", "ai-edge-litert", "ai-edge-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
+IN_REPORTS = ("irv2-edge", "ai-edge-litert", "litert-quantizer", "tensorflow", "tensorflow-cpu", "numpy", "pillow")
 COMPUTING = (
-    *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "ai-edge-quantizer", "ai-edge-litert"),
+    *("tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "litert-quantizer", "ai-edge-litert"),
     *("flatbuffers", "ml-dtypes", "numpy", "scipy", "pillow"),
 )
 """Packages whose code computes some part of an artifact."""

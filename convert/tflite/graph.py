@@ -222,7 +222,7 @@ class TfliteGraph:
         """Write the code of every kind of operator into the older of the schema's two fields as well.
 
         TensorFlow before 2.4 and the `tflite` package know no other field, and read an ADD where it is empty, as
-        ai-edge-quantizer leaves it. Codes too large for it are written as the schema's placeholder.
+        litert-quantizer leaves it. Codes too large for it are written as the schema's placeholder.
         """
         for code in self._model.operatorCodes or []:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)

@@ -1,7 +1,8 @@
-"""An interpreter whose intermediate tensors can be read: for calibration and for logits."""
+"""LiteRT on this machine: a model run over images, and an interpreter whose intermediate tensors can be read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,33 @@ from edge_runtime.arrays import Array
 from edge_runtime.engines import Engine, choose_engine
 
 
+def open_engine(model: Path | bytes) -> Engine:
+    """Return an engine that computes a model on one thread per core."""
+    return Engine(model, choose_engine("litert"), None)
+
+
+def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
+    """Run a model of batch 1 over its input tensors, one after the other.
+
+    Between two of them a `RecordingEngine` holds every tensor of the image it ran last: that is when observers look.
+
+    Args:
+        engine: the model.
+        tensors: one input tensor per image, without the batch axis.
+
+    Yields:
+        The output tensor of each image, without the batch axis.
+    """
+    for tensor in tensors:
+        yield engine.run(tensor[np.newaxis])[0]
+
+
 class RecordingEngine(Engine):
     """LiteRT that keeps every tensor after a run."""
 
-    def __init__(self, model: Path | bytes, threads: int | None = None) -> None:
+    def __init__(self, model: Path | bytes) -> None:
         options = {"experimental_preserve_all_tensors": True}
-        super().__init__(model, choose_engine("litert"), threads, options=options)
+        super().__init__(model, choose_engine("litert"), None, options=options)
 
     def tensor(self, index: int) -> Array:
         """Return a copy of a tensor of the last run."""

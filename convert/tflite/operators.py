@@ -20,7 +20,7 @@ CHANNEL_AXIS = {
 }
 """Kinds with weights, and the axis of the weight tensor along which their output channels lie.
 
-TensorFlow Lite 8-bit quantization specification; `TFL_OP_TO_WEIGHT_QUANTIZED_DIM` of ai-edge-quantizer.
+TensorFlow Lite 8-bit quantization specification; `TFL_OP_TO_WEIGHT_QUANTIZED_DIM` of litert-quantizer.
 """
 
 WEIGHTED = tuple(CHANNEL_AXIS)

@@ -12,7 +12,8 @@ from convert.drift.comparison import Comparison
 from convert.drift.figures import judge, measure
 from convert.drift.predictions import Predictions
 from convert.quantization.schemes import SCHEMES
-from convert.reporting.outcome import Outcome, to_json
+from convert.reporting.outcome import Outcome
+from convert.reporting.report_json import to_json
 from convert.statistics.verdict import Limits
 
 LABELS = ("ant", "bee", "cat", "dog")

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from ai_edge_quantizer import quantizer
 from keras import layers
+from litert_quantizer import quantizer
 
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
@@ -48,7 +48,7 @@ def residual_network() -> bytes:
 
 
 def plain_dynamic(float_model: bytes) -> bytes:
-    """int8 weights everywhere, as ai-edge-quantizer leaves them; our own scheme keeps the head in float."""
+    """int8 weights everywhere, as litert-quantizer leaves them; our own scheme keeps the head in float."""
     worker = quantizer.Quantizer(bytearray(float_model))
     worker.add_dynamic_config(".*", "*", 8)
     model = bytes(worker.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model)

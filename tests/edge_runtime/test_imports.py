@@ -11,7 +11,7 @@ import pytest
 import edge_runtime
 from tests.edge_runtime.commands import environment
 
-FORBIDDEN = {"tensorflow", "keras", "click", "rich", "convert", "ai_edge_litert", "tflite_runtime", "ai_edge_quantizer"}
+FORBIDDEN = {"tensorflow", "keras", "click", "rich", "convert", "ai_edge_litert", "tflite_runtime", "litert_quantizer"}
 
 
 def modules_after(statement: str) -> set[str]:

@@ -118,7 +118,7 @@ def test_tensorflow_1_quantized_to_uint8(int8: TfliteGraph, tmp_path: Path) -> N
 
 def with_float_tail(float_model: bytes, first: int) -> bytes:
     """Quantize a model to int8, except for its operators from position `first` on."""
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
     graph, statistics = TfliteGraph(float_model), collect_statistics(float_model, IMAGES, SPEC)
     ranges = {

@@ -122,7 +122,7 @@ def test_an_operator_without_inputs_is_no_damage(int8: TfliteGraph, tmp_path: Pa
 
 
 def test_weights_that_are_unpacked_at_run_time_are_no_integer_arithmetic(float_model: bytes, tmp_path: Path) -> None:
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
     worker = quantizer.Quantizer(bytearray(float_model))
     worker.add_weight_only_config(".*", "*", 8)

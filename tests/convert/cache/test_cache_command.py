@@ -132,7 +132,7 @@ def test_its_entries_are_shown_and_removed(here: Path) -> None:
     assert re.search(r"^float answers +colours, 240 images +0\.0 MB", shown.out, re.MULTILINE)
     count = len(list(here.iterdir()))
     assert f"{count} entries, " in shown.out
-    assert f"MB of at most 4000 MB in {here}\n" in shown.out
+    assert f"MB of at most 4,000.0 MB in {here}\n" in shown.out
     cleared = run_command("irv2-convert", "cache", "--clear")
     assert (cleared.code, cleared.out) == (0, f"removed {count} entries of {here}\n")
     assert list(here.iterdir()) == []

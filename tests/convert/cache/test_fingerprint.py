@@ -19,7 +19,7 @@ def test_it_is_the_same_twice() -> None:
     assert fingerprint() == fingerprint()
 
 
-@pytest.mark.parametrize("package", ["tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow"])
+@pytest.mark.parametrize("package", ["tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "pillow"])
 def test_another_version_of_a_library_is_another_fingerprint(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, version = fingerprint(), metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == package else version(name))
@@ -40,7 +40,7 @@ def test_it_imports_none_of_them() -> None:
 
     code = "import sys; from convert.cache.fingerprint import fingerprint; fingerprint(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"tensorflow", "keras", "ai_edge_quantizer", "ai_edge_litert"} & set(loaded)
+    assert not {"tensorflow", "keras", "litert_quantizer", "ai_edge_litert"} & set(loaded)
 
 
 @pytest.mark.parametrize("name", ["convert/quantization/gptq.py", "edge_runtime/preprocess.py"])

@@ -100,7 +100,7 @@ def test_a_calibration_comes_back_in_every_bit(
 ) -> None:
     images = noise(tmp_path / "images", 40)
     options = CalibrationOptions(calibrator, until_enough)
-    chosen, others = images.first(40 - held_out), images.last(held_out) if held_out else None
+    chosen, others = images[: 40 - held_out], images[40 - held_out :] if held_out else None
 
     stage = Calibrating("mine", network, chosen, others, options)
     calibration = memory.run(stage)
@@ -120,7 +120,7 @@ def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> N
         calibration_key(network, images),
         calibration_key(changed(network), images),
         calibration_key(network, order),
-        calibration_key(network, images.first(3)),
+        calibration_key(network, images[:3]),
         calibration_key(network, images, held_out=images),
         calibration_key(network, images, options=CalibrationOptions("mse")),
         calibration_key(network, images, options=CalibrationOptions(until_enough=True)),
@@ -133,7 +133,7 @@ def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> N
 
 
 def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: StageCache) -> None:
-    images = noise(tmp_path / "images", 5).sample(None)
+    images = noise(tmp_path / "images", 5).shuffled()
     readable = tuple(path for path in images.paths if path.name != "002.png")
     rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
     answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
@@ -141,7 +141,7 @@ def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path,
     with patch.object(FloatPredictions, "compute", return_value=answers):
         memory.run(FloatPredictions("mine", network, images, tmp_path))
     assert_equal(recalled(FloatPredictions("mine", network, images, tmp_path), memory), answers)
-    moved = find_images(images.root.rename(tmp_path / "moved")).sample(None)
+    moved = find_images(images.root.rename(tmp_path / "moved")).shuffled()
     found = recalled(FloatPredictions("mine", network, moved, tmp_path), memory)
     assert found.paths == tuple(path for path in moved.paths if path.name != "002.png")
     assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
@@ -158,7 +158,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
         digest(changed(network)),
         digest(replace(network, labels=("b", "a", "ç"))),
         digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
-        digest(images=images.first(2)),
+        digest(images=images[:2]),
     ]
     rewrite(images.paths[2], last_byte)
     keys.append(digest())

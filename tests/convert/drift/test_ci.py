@@ -22,7 +22,7 @@ def test_junit_has_a_case_for_each_limit(network: Path, worse: Path, images: Pat
     failures = list(suite.iter("failure"))
     assert suite.get("failures") == str(len(failures))
     assert failures[0].get("type") == "fail"
-    assert "at least 95.00% wanted" in str(failures[0].get("message"))
+    assert "at least 95.00% required" in str(failures[0].get("message"))
 
 
 def test_what_is_not_certain_is_no_success_in_junit(network: Path, images: Path, tmp_path: Path) -> None:

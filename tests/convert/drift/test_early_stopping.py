@@ -17,7 +17,7 @@ from convert.statistics.verdict import (
     INCONCLUSIVE,
     INTERVALS,
     PASS,
-    Change,
+    DiscordantPairs,
     Limits,
     PairedCounts,
     is_certain,
@@ -68,8 +68,8 @@ def test_certain_is_what_the_intervals_say(images: int, changed: float, lost: fl
         PairedCounts(
             images,
             images - round(changed * images),
-            Change(round(lost * images), round(gained * images)),
-            Change(round(gained * images), 0),
+            DiscordantPairs(round(lost * images), round(gained * images)),
+            DiscordantPairs(round(gained * images), 0),
         ),
     ):
         verdict = judge_counts(counts, Limits(), INTERVALS[ANYTIME]).verdict
@@ -79,7 +79,7 @@ def test_certain_is_what_the_intervals_say(images: int, changed: float, lost: fl
 @pytest.mark.parametrize("limits", [Limits(100, 1.0), Limits(-100, 0.0), Limits(100, 0.0)])
 def test_limits_at_their_ends(limits: Limits) -> None:
     """To agree always, to gain everything, and to do anything at all."""
-    equal = PairedCounts(50, 50, Change(0, 0))
+    equal = PairedCounts(50, 50, DiscordantPairs(0, 0))
     wanted = {(100, 1.0): INCONCLUSIVE, (-100, 0.0): FAIL, (100, 0.0): PASS}
     verdict = judge_counts(equal, limits, INTERVALS[ANYTIME]).verdict
     assert verdict == wanted[limits.max_drop_pp, limits.min_agreement]
@@ -93,7 +93,7 @@ def verdicts(lost: float, gained: float, limits: Limits, images: int, runs: int 
         drawn = random.choice(3, size=images, p=[lost, gained, 1 - lost - gained])
         totals = np.cumsum(drawn[:, np.newaxis] == np.arange(3), axis=0).tolist()
         for n, (b, c, agreed) in enumerate(totals, 1):
-            counts = PairedCounts(n, agreed, Change(b, c))
+            counts = PairedCounts(n, agreed, DiscordantPairs(b, c))
             if is_certain(counts, limits):
                 break
         found.append(judge_counts(counts, limits, INTERVALS[ANYTIME]).verdict)

@@ -190,9 +190,9 @@ def test_the_worst_of_the_two_verdicts_counts() -> None:
 def test_reasons_name_rate_interval_and_limit() -> None:
     agreement, drop = judge(measured(1000, wrong=10), Limits(2.0, 0.95)).reasons
     assert agreement.startswith("pass: top-1 agreement 99.00% [98.1")
-    assert agreement.endswith("at least 95.00% wanted")
+    assert agreement.endswith("at least 95.00% required")
     assert drop.startswith("pass: top-1 drop 1.00 pp [0.")
-    assert drop.endswith("at most 2.00 wanted")
+    assert drop.endswith("at most 2.00 pp allowed")
 
 
 @pytest.mark.parametrize("wrong", [10, 11, 12, 19, 20, 21])
@@ -213,7 +213,7 @@ def test_as_many_more_images_would_decide(wrong: int, limits: Limits) -> None:
 
 def test_a_rate_on_the_limit_promises_nothing() -> None:
     (reason,) = judge(measured(100, wrong=5, labelled=False), Limits(min_agreement=0.95)).reasons
-    assert reason.endswith("the rate is on the limit, more images will hardly decide")
+    assert reason.endswith("the rate is at the limit, more images are unlikely to decide")
 
 
 def test_integer_probabilities_are_judged_by_what_they_can_show() -> None:

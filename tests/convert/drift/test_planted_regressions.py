@@ -19,13 +19,14 @@ from ai_edge_litert import schema_py_generated as schema
 import calibration_data
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all, true_classes
-from convert.images.dataset import ImageSet, PixelReader, find_images
+from convert.images.dataset import ImageSet, find_images
+from convert.images.reader import PixelReader
 from convert.statistics.verdict import (
     ANYTIME,
     FAIL,
     INTERVALS,
     PASS,
-    Change,
+    DiscordantPairs,
     Limits,
     PairedCounts,
     is_certain,
@@ -57,7 +58,7 @@ class Fitted:
 
 @pytest.fixture(scope="module")
 def validation() -> ImageSet:
-    return find_images(calibration_data.VALIDATION).sample(None)
+    return find_images(calibration_data.VALIDATION).shuffled()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,7 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
     limits, verdicts = Limits(3.0, 0.95), []
     for totals in resampled(changes):
         for n, (agreed, lost, gained) in enumerate(totals.tolist(), 1):
-            counts = PairedCounts(n, agreed, Change(lost, gained))
+            counts = PairedCounts(n, agreed, DiscordantPairs(lost, gained))
             if is_certain(counts, limits):
                 break
         verdicts.append(judge_counts(counts, limits, INTERVALS[ANYTIME]).verdict)
@@ -221,7 +222,7 @@ def test_no_false_alarm_when_one_looks_at_every_image(changes: Array) -> None:
 def test_no_false_alarm_at_the_end(changes: Array) -> None:
     limits = Limits(3.0, 0.95)
     totals = [each[-1].tolist() for each in resampled(changes)]
-    ends = [PairedCounts(len(changes), agreed, Change(lost, gained)) for agreed, lost, gained in totals]
+    ends = [PairedCounts(len(changes), agreed, DiscordantPairs(lost, gained)) for agreed, lost, gained in totals]
     verdicts = [judge_counts(counts, limits, INTERVALS["fixed"]).verdict for counts in ends]
     assert verdicts.count(FAIL) <= 0.05 * RUNS
     assert verdicts.count(PASS) > 0.95 * RUNS

@@ -30,7 +30,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelPredictor]:
 
 
 def test_a_model_answers_in_the_order_of_the_set(tiny: ModelPredictor, tmp_path: Path) -> None:
-    images = find_images(save_colour_pictures(tmp_path / "pictures", 3, seed=4)).sample(None)
+    images = find_images(save_colour_pictures(tmp_path / "pictures", 3, seed=4)).shuffled()
     listener = Listener()
     found = predict_all(tiny, images, listener, "answering")
     assert found.paths == images.paths

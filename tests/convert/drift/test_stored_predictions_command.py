@@ -227,7 +227,7 @@ def test_no_tensorflow_is_needed(network: Path, reference: Path, images: Path) -
     code = (
         "import sys; from convert.cli.drift import drift\n"
         "try: drift(sys.argv[1:], standalone_mode=True)\n"
-        "finally: print({m for m in ('tensorflow', 'keras', 'ai_edge_quantizer') if m in sys.modules}, file=sys.stderr)"
+        "finally: print({m for m in ('tensorflow', 'keras', 'litert_quantizer') if m in sys.modules}, file=sys.stderr)"
     )
     done = run_command("python", "-c", code, network, "--reference", reference, "--images", images, "--max-drop", 5)
     assert (done.code, done.err.splitlines()[-1]) == (0, "set()")

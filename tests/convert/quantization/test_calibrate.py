@@ -1,4 +1,4 @@
-"""Fitting to calibration images: the unusual ones, and the choice of a calibrator."""
+"""Calibration: on unusual images, and the choice of a calibrator."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from convert.errors import QuantizationError
-from convert.images.dataset import ImageSet, find_images
-from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose
+from convert.images.dataset import ImageSet
+from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose_calibrator
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.io_tensors import tensor_specs
@@ -21,25 +20,10 @@ from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
+from tests.convert.pictures import black, noise, pictures
 
 
-def noise(random: np.random.Generator) -> np.ndarray:
-    return random.integers(0, 256, (16, 20, 3), np.uint8)
-
-
-def black(random: np.random.Generator) -> np.ndarray:
-    return np.zeros((16, 20, 3), np.uint8)
-
-
-def pictures(folder: Path, count: int, draw: Callable[[np.random.Generator], np.ndarray]) -> ImageSet:
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for i in range(count):
-        Image.fromarray(draw(random)).save(folder / f"{i:03}.png")
-    return find_images(folder)
-
-
-def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Calibration:
+def calibrated(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = None, **options: bool) -> Calibration:
     return calibrate(
         model or residual_network(), SPEC, images, None, CalibrationOptions(calibrator, **options), Listener()
     )
@@ -50,7 +34,7 @@ def fitted(images: ImageSet, calibrator: str = DEFAULT, model: bytes | None = No
 def test_one_image_or_only_black_ones_make_a_valid_model(
     calibrator: str, count: int, draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
 ) -> None:
-    found = fitted(pictures(tmp_path / "images", count, draw), calibrator)
+    found = calibrated(pictures(tmp_path / "images", count, draw), calibrator)
     quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
     graph = TfliteGraph(quantized.model)
     scales = np.concatenate([s for i in range(graph.tensor_count()) if (s := graph.scales(i)) is not None])
@@ -72,12 +56,12 @@ def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> No
     graph.set_constant(first.inputs[1], kernel)
     graph.set_constant(first.inputs[2], bias)
     images = pictures(tmp_path / "images", 8, noise)
-    found = fitted(images, model=graph.to_bytes())
+    found = calibrated(images, model=graph.to_bytes())
     quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
     scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
     assert scales is not None
     assert (scales > 0).all()
-    assert Evaluator.of(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
+    assert Evaluator.from_float_model(graph.to_bytes(), found.pixels, SPEC).score(quantized).sqnr_db > 10
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -88,21 +72,21 @@ def test_a_network_that_is_not_finite_is_refused(value: float, tmp_path: Path) -
     broken[0] = value
     graph.set_constant(bias, broken)
     with pytest.raises(QuantizationError, match="network or its preprocessing is broken"):
-        fitted(pictures(tmp_path / "images", 3, noise), model=graph.to_bytes())
+        calibrated(pictures(tmp_path / "images", 3, noise), model=graph.to_bytes())
 
 
 def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
     """The same picture again and again adds nothing after the sixteenth."""
     images = pictures(tmp_path / "images", 40, black)
-    found = fitted(images, until_enough=True)
+    found = calibrated(images, until_enough=True)
     assert found.statistics.images == len(found.pixels) == 16
-    assert fitted(images).statistics.images == 40
-    assert found.manifest_sha256 != fitted(images).manifest_sha256
+    assert calibrated(images).statistics.images == 40
+    assert found.manifest_sha256 != calibrated(images).manifest_sha256
 
 
 def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:
     images, progress = pictures(tmp_path / "images", 30, noise), Listener()
-    found = calibrate(residual_network(), SPEC, images.first(20), images.last(10), CalibrationOptions(AUTO), progress)
+    found = calibrate(residual_network(), SPEC, images[:20], images[-10:], CalibrationOptions(AUTO), progress)
     assert set(found.tried) == set(CALIBRATORS)
     assert found.calibrator in CALIBRATORS
     assert found.statistics.images == 20
@@ -117,5 +101,5 @@ def score(*image_sqnr_db: float) -> Score:
 
 def test_another_calibrator_is_chosen_only_where_it_is_better_than_by_chance() -> None:
     usual = score(20, 25, 30)
-    assert choose({DEFAULT: usual, "mse": score(20, 35, 22)}) == DEFAULT
-    assert choose({DEFAULT: usual, "mse": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "mse"
+    assert choose_calibrator({DEFAULT: usual, "mse": score(20, 35, 22)}) == DEFAULT
+    assert choose_calibrator({DEFAULT: usual, "mse": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "mse"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from convert.quantization.convergence import FEWEST, convergence, halves_differ, is_enough
+from convert.quantization.convergence import FEWEST, convergence, halves_differ, have_converged
 
 
 def extremes(*images: list[tuple[float, float]]) -> npt.NDArray[Any]:
@@ -43,7 +43,7 @@ def test_an_activation_that_is_always_zero_counts_as_converged() -> None:
 
 def test_enough_is_when_twice_the_images_add_nothing() -> None:
     still = extremes(*[[(0.0, 1.0)]] * 64)
-    assert not any(is_enough(still[:count]) for count in range(FEWEST))
-    assert is_enough(still[:FEWEST])
+    assert not any(have_converged(still[:count]) for count in range(FEWEST))
+    assert have_converged(still[:FEWEST])
     growing = extremes(*[[(0.0, 1.0 + i)] for i in range(64)])
-    assert not any(is_enough(growing[:count]) for count in range(1, 65))
+    assert not any(have_converged(growing[:count]) for count in range(1, 65))

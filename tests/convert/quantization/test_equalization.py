@@ -1,4 +1,4 @@
-"""Channels are evened out, and the network computes what it did."""
+"""Cross-layer equalization: channels come closer, and the network computes what it did."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def images() -> list[Pixels]:
 
 
 def test_the_float_network_equals_itself(model: bytes, images: list[Pixels]) -> None:
-    score = Evaluator.of(model, images, SPEC).score(QuantizedModel(model, "normalized"))
+    score = Evaluator.from_float_model(model, images, SPEC).score(QuantizedModel(model, "normalized"))
     assert score.image_sqnr_db.tolist() == [MOST_DB] * 9
     assert score.milliseconds > 0
 
@@ -32,7 +32,7 @@ def test_the_float_network_equals_itself(model: bytes, images: list[Pixels]) -> 
 @pytest.mark.parametrize("io", ["uint8", "int8", "float32"])
 def test_int8_is_measured_whatever_its_ends(io: str, model: bytes, images: list[Pixels]) -> None:
     quantized = quantize(model, SCHEMES["int8"], io, SPEC, collect_statistics(model, images, SPEC))
-    assert 5 < Evaluator.of(model, images, SPEC).score(quantized).sqnr_db < 60
+    assert 5 < Evaluator.from_float_model(model, images, SPEC).score(quantized).sqnr_db < 60
 
 
 def score(*image_sqnr_db: float) -> Score:

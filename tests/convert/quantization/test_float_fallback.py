@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convert.quantization.calibrate import CalibrationOptions, calibrate
 from convert.quantization.evaluation import Score
-from convert.quantization.float_fallback import MOST_LAYERS, Segment, runs_within, search, segments
+from convert.quantization.float_fallback import MOST_LAYERS, Segment, find_fallbacks, runs_within, search, segments
 from convert.quantization.quantize import head_begins
+from convert.quantization.schemes import SCHEMES
+from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
 from tests.convert.listeners import Listener
-from tests.convert.networks import residual_network
+from tests.convert.networks import SPEC, residual_network
+from tests.convert.pictures import noise, pictures
 
 
 def chain(*layers: int) -> list[Segment]:
@@ -95,3 +100,25 @@ def test_progress_reaches_its_end() -> None:
     assert len(listener.counts) == len(asked)
     assert sum(done == total for done, total in listener.counts) > 1, "a stage for each length of run"
     assert listener.counts[-1][0] == listener.counts[-1][1]
+
+
+def test_fallbacks_start_with_none_in_float_and_improve_on_it(tmp_path: Path) -> None:
+    images = pictures(tmp_path / "images", 12, noise)
+    calibration = calibrate(residual_network(), SPEC, images, images, CalibrationOptions(), Silent())
+    none, *found = find_fallbacks(calibration, SCHEMES["mixed"], "uint8", Silent())
+    assert (none.outputs, none.layers) == ((), 0)
+    assert [fallback.layers for fallback in found] == [1], "a tenth of its layers, and at least one"
+    assert all(fallback.score.sqnr_db > none.score.sqnr_db for fallback in found)
+
+
+def test_layers_in_float_keep_their_exact_weights(tmp_path: Path) -> None:
+    images = pictures(tmp_path / "images", 2, noise)
+    calibration = calibrate(residual_network(), SPEC, images, None, CalibrationOptions(), Silent())
+    equalized, rounded = TfliteGraph(calibration.equalized), TfliteGraph(calibration.rounded)
+    convolutions = equalized.named("CONV_2D")
+    kept = equalized.tensor_name(convolutions[1].outputs[0])
+    mixed = TfliteGraph(calibration.network([kept]))
+    for i, operator in enumerate(convolutions):
+        source = equalized if i == 1 else rounded
+        assert np.array_equal(mixed.constant(operator.weights), source.constant(operator.weights))
+    assert calibration.network() == calibration.rounded

@@ -12,12 +12,13 @@ import pytest
 import tensorflow as tf
 
 from convert.errors import QuantizationError
-from convert.quantization import gptq as rounding
-from convert.quantization.gptq import damped, gptq, patches, round_weights, second_moments, windows
+from convert.quantization import gptq as module
+from convert.quantization import second_moments
+from convert.quantization.gptq import damped, gptq, round_weights, rounded
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import INT8_STEPS, SCHEMES
+from convert.quantization.second_moments import SecondMoments, patches, windows
 from convert.quantization.statistics import collect_statistics
-from convert.quantization.threads import all_cores
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import InputSpec
@@ -72,13 +73,13 @@ def float_model() -> bytes:
 
 @pytest.fixture(scope="module")
 def rounded_model(float_model: bytes, images: list[Pixels]) -> bytes:
-    return round_weights(float_model, images, SPEC)
+    return round_weights(float_model, images, SPEC, INT8_STEPS)
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(40, 3), (16, 40), (8, 32), (8, 33), (64, 150)])
 def test_feedback_beats_nearest_rounding(outputs: int, inputs: int) -> None:
     weights, moments, scales = problem(outputs, inputs)
-    integers = gptq(weights, moments, scales)
+    integers = gptq(weights, moments, scales, INT8_STEPS)
     assert np.array_equal(integers, np.rint(integers))
     assert np.abs(integers).max() == 127
     ours = output_error(weights, integers, moments, scales).sum()
@@ -91,7 +92,10 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
     weights[:, 0], scales = 1, np.full(20, 1 / 127, np.float32)  # the peak, which has no choice
     down = np.floor(weights / scales[:, np.newaxis])
     ways = [output_error(weights, down + np.array((0, *up)), moments, scales) for up in product((0, 1), repeat=3)]
-    ours, best = output_error(weights, gptq(weights, moments, scales), moments, scales), np.min(ways, axis=0)
+    ours, best = (
+        output_error(weights, gptq(weights, moments, scales, INT8_STEPS), moments, scales),
+        np.min(ways, axis=0),
+    )
     diagonal = np.diag(np.linalg.cholesky(moments[::-1, ::-1])) ** 2
     assert np.all(ours <= scales**2 * diagonal.sum() / 4 * (1 + 1e-4)), "the bound of Babai's nearest plane"
     assert best.sum() <= ours.sum() * (1 + 1e-6)
@@ -100,27 +104,27 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
 
 def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:
     weights, moments, scales = problem(16, 70)
-    assert np.array_equal(gptq(weights, np.diag(np.diag(moments)), scales), nearest(weights, scales))
+    assert np.array_equal(gptq(weights, np.diag(np.diag(moments)), scales, INT8_STEPS), nearest(weights, scales))
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, moments, scales = problem(6, 50)
-    whole = gptq(weights, moments, scales)
-    monkeypatch.setattr(rounding, "BLOCK", 7)
-    assert np.array_equal(gptq(weights, moments, scales), whole)
+    whole = gptq(weights, moments, scales, INT8_STEPS)
+    monkeypatch.setattr(module, "BLOCK", 7)
+    assert np.array_equal(gptq(weights, moments, scales, INT8_STEPS), whole)
 
 
 def test_weights_on_the_grid_stay() -> None:
     weights, moments, _ = problem(16, 40)
-    once = rounding.rounded(weights.reshape(16, 2, 2, 10), moments)
-    assert np.array_equal(rounding.rounded(once, moments), once)
+    once = rounded(weights.reshape(16, 2, 2, 10), moments, INT8_STEPS)
+    assert np.array_equal(rounded(once, moments, INT8_STEPS), once)
     assert np.array_equal(np.abs(once).max(axis=(1, 2, 3)), np.abs(weights).max(axis=1))
 
 
 def test_empty_channels_and_inactive_inputs() -> None:
     weights = np.zeros((3, 1, 1, 4), np.float32)
     weights[1] = (0.1, -0.2, 0.3, 1.27)
-    result = rounding.rounded(weights, damped(np.zeros((4, 4), np.float32)))
+    result = rounded(weights, damped(np.zeros((4, 4), np.float32)), INT8_STEPS)
     assert np.allclose(result, weights, atol=1e-6)
     with pytest.raises(QuantizationError, match="not finite"):
         damped(np.full((4, 4), np.inf, np.float32))
@@ -142,16 +146,16 @@ def test_patches_times_weights_is_the_convolution(float_model: bytes, images: li
 def test_moments_are_means_of_products(
     float_model: bytes, images: list[Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounding, "POSITIONS", 10**6)
+    monkeypatch.setattr(second_moments, "POSITIONS", 10**6)
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
     window = list(windows(graph))[1]
-    rows = []
+    observer, rows = SecondMoments(window), []
     for pixels in images:
         engine.run(normalize(pixels, SPEC)[np.newaxis])
+        observer.add(engine.tensor(window.tensor)[0], seed=0)
         rows.append(patches(engine.tensor(window.tensor)[0], window, np.arange(np.prod(window.output))))
     expected = np.mean([row.T @ row / len(row) for row in rows], axis=0)
-    with all_cores() as cores:
-        found = second_moments(float_model, [window], images, SPEC, cores)[window]
+    found = observer.mean()
     assert np.allclose(np.triu(found), np.triu(expected), rtol=1e-4, atol=1e-6)
 
 
@@ -159,7 +163,7 @@ def test_a_thread_does_what_four_do(float_model: bytes, images: list[Pixels], mo
     results = []
     for cores in ({0}, {0, 1, 2, 3}):
         monkeypatch.setattr("os.sched_getaffinity", lambda process, cores=cores: cores)
-        results.append(round_weights(float_model, images, SPEC))
+        results.append(round_weights(float_model, images, SPEC, INT8_STEPS))
     assert results[0] == results[1]
 
 
@@ -189,17 +193,17 @@ def test_quantizer_finds_the_same_integers(float_model: bytes, rounded_model: by
 def test_several_passes_and_progress(
     float_model: bytes, rounded_model: bytes, images: list[Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounding, "MOST_MEMORY", 1)
-    monkeypatch.setattr(rounding, "POSITIONS", 10**6)
+    monkeypatch.setattr(module, "MOST_MEMORY", 1)
+    monkeypatch.setattr(second_moments, "POSITIONS", 10**6)
     listener = Listener()
-    several = round_weights(float_model, images, SPEC, listener)
-    assert several == round_weights(float_model, images, SPEC), "deterministic"
+    several = round_weights(float_model, images, SPEC, INT8_STEPS, listener)
+    assert several == round_weights(float_model, images, SPEC, INT8_STEPS), "deterministic"
     assert listener.counts == [(done, 52) for done in range(1, 53)]
-    monkeypatch.setattr(rounding, "MOST_MEMORY", 2**30)
-    assert several == round_weights(float_model, images, SPEC)
+    monkeypatch.setattr(module, "MOST_MEMORY", 2**30)
+    assert several == round_weights(float_model, images, SPEC, INT8_STEPS)
     assert len(several) == len(rounded_model)
 
 
 def test_no_image_is_refused(float_model: bytes) -> None:
     with pytest.raises(QuantizationError, match="--calibration"):
-        round_weights(float_model, [], SPEC)
+        round_weights(float_model, [], SPEC, INT8_STEPS)

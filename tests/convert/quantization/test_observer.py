@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from convert.quantization.observer import HALF, SMOOTHING, ActivationObserver, Histogram
+from convert.quantization.observer import HALF, SMOOTHING, ActivationObserver, ChannelObserver, Histogram
 
 Array = npt.NDArray[Any]
 VALUES = arrays(np.float32, st.integers(1, 40), elements=st.floats(-1000, 1000, width=32))
@@ -42,15 +42,11 @@ def test_a_grown_histogram_is_the_one_that_was_large_from_the_start() -> None:
 
 
 @given(first=VALUES, second=VALUES)
-def test_parts_merge_to_the_whole(first: Array, second: Array) -> None:
-    whole = histogram_of(first, second)
-    for merged in (
-        histogram_of(first).merged(histogram_of(second)),
-        histogram_of(second).merged(histogram_of(first)),
-    ):
-        assert merged.limit == whole.limit
-        assert np.array_equal(merged.counts, whole.counts)
-    assert whole.counts.sum() == first.size + second.size
+def test_the_order_of_the_parts_does_not_matter(first: Array, second: Array) -> None:
+    one, other = histogram_of(first, second), histogram_of(second, first)
+    assert one.limit == other.limit
+    assert np.array_equal(one.counts, other.counts)
+    assert one.counts.sum() == first.size + second.size
 
 
 @given(values=VALUES)
@@ -79,3 +75,13 @@ def test_a_moving_average_forgets_slowly() -> None:
         observed.add(np.array([low, 0, high], np.float32))
     assert observed.moving == pytest.approx((SMOOTHING * -1 + (1 - SMOOTHING) * -3, SMOOTHING * 2 + (1 - SMOOTHING)))
     assert (observed.minimum, observed.maximum) == (-3, 2)
+
+
+def test_channels_keep_their_own_extremes_and_means() -> None:
+    images = np.random.default_rng(0).normal(0, 3, (5, 4, 6, 3)).astype(np.float32)
+    observer = ChannelObserver(3)
+    assert [observer.add(image) for image in images] == [(image.min(), image.max()) for image in images]
+    channels = images.reshape(-1, 3)
+    assert np.array_equal(observer.minimum, channels.min(axis=0))
+    assert np.array_equal(observer.maximum, channels.max(axis=0))
+    assert np.allclose(observer.mean, channels.mean(axis=0), atol=1e-6)

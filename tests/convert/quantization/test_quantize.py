@@ -129,7 +129,7 @@ def test_schemes_without_calibration_stay_close_to_float(scheme: str, model: byt
 
 
 def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> None:
-    """A scale a channel is read as the first one for all by runtimes up to TensorFlow 2.15."""
+    """Runtimes up to TensorFlow 2.15 read one scale per channel as the first one for all."""
     graph = TfliteGraph(quantize(model, SCHEMES["dynamic"], "float32", SPEC, None).model)
     assert graph.dtype(graph.named("FULLY_CONNECTED")[0].inputs[1]) == "float32"
     first = graph.named("CONV_2D")[0].inputs[1]

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from convert.errors import QuantizationError
-from convert.quantization.schemes import IO_CHOICES, SCHEMES, check_io, parse_schemes
+from convert.quantization.schemes import IO_CHOICES, SCHEMES, check_io, parse_schemes, unrecovered
 
 
 def names(text: str) -> list[str]:
@@ -22,6 +22,26 @@ def test_the_contracted_schemes_are_there() -> None:
 
 def test_integer_activations_need_calibration() -> None:
     assert [name for name, scheme in SCHEMES.items() if scheme.calibrates] == ["int8", "mixed", "int16x8"]
+
+
+def test_one_calibration_serves_all_schemes_that_calibrate() -> None:
+    """They may be asked for together, and the weights are rounded once."""
+    assert {scheme.weight_steps for scheme in SCHEMES.values() if scheme.calibrates} == {127}
+
+
+def test_a_fallback_is_the_same_scheme_with_layers_in_float() -> None:
+    pairs = [(scheme, SCHEMES[scheme.fallback]) for scheme in SCHEMES.values() if scheme.fallback]
+    assert [(scheme.name, fallback.name) for scheme, fallback in pairs] == [("int8", "mixed")]
+    for scheme, fallback in pairs:
+        assert fallback.keeps_layers
+        assert fallback.recipe == scheme.recipe
+        assert unrecovered(fallback) == unrecovered(scheme) == scheme
+
+
+def test_schemes_on_slow_kernels_are_validated_on_few_images() -> None:
+    limits = {name: scheme.validation_limit for name, scheme in SCHEMES.items() if scheme.slow_kernels}
+    assert limits == {"int16x8": 4}
+    assert all(scheme.validation_limit is None for scheme in SCHEMES.values() if not scheme.slow_kernels)
 
 
 def test_lists_keep_their_order_and_name_each_once() -> None:
@@ -63,5 +83,5 @@ def test_integer_ends_need_8_bit_activations(io: str) -> None:
 
 def test_schemes_are_data_that_needs_no_tensorflow() -> None:
     code = "import sys, convert.quantization.schemes; "
-    code += "assert not {'tensorflow', 'keras', 'ai_edge_quantizer'} & set(sys.modules)"
+    code += "assert not {'tensorflow', 'keras', 'litert_quantizer'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,185 +1,140 @@
-"""Figures in words: what each says, and that what is missing is left out."""
+"""Figures as text: one text for one figure, wherever a user meets it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import io
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from convert.reporting import formatting
-from convert.reporting.formatting import VERDICTS, Figure
-from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
-from tests.convert.comparisons import comparison, report
-
-MEASURED = comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2)
-CONTRACTED = (
-    "top1_reference", "top1_candidate", "top1_drop_pp", "top1_drop_ci95_pp", "agreement_top1", "agreement_ci95",
-    "agreement_top5", "sqnr_db", "cosine_mean", "kl_mean", "max_abs_error",
-)  # fmt: skip
-
-
-def by_title(value: dict[str, Any]) -> dict[str, Figure]:
-    return {figure.title: figure for figure in formatting.key_figures(value, MEASURED)}
+from convert.drift import attribution
+from convert.drift.comparison import Comparison
+from convert.drift.figures import judge, measure
+from convert.quantization.schemes import SCHEMES
+from convert.reporting import ci, formatting, html
+from convert.reporting.outcome import Outcome
+from convert.reporting.terminal import print_outcomes, print_report
+from convert.statistics.verdict import Limits
+from tests.convert.comparisons import comparison
 
 
-def extended(**drift: Any) -> dict[str, Any]:
-    """The report of `MEASURED` with more figures in its drift."""
-    value = report(MEASURED)
-    return value | {"drift": value["drift"] | drift}
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (formatting.count(1200), "1,200"),
+        (formatting.percent(0.985), "98.50%"),
+        (formatting.percent(0.08, 1), "8.0%"),
+        (formatting.percent_interval((0.95678, 0.99489)), "[95.68%, 99.49%]"),
+        (formatting.probability(0.7), "70.0%"),
+        (formatting.points(-0.4), "-0.40 pp"),
+        (formatting.points(-0.0001), "0.00 pp"),
+        (formatting.points_interval((-2.43, 1.44)), "[-2.43, 1.44]"),
+        (formatting.decibel(24.97), "25.0 dB"),
+        (formatting.decibel(float("-inf")), "-inf dB"),
+        (formatting.megabytes(1_234_560_000), "1,234.6 MB"),
+        (formatting.milliseconds(17.14), "17.1 ms"),
+        (formatting.p_value(0.0625), "0.0625"),
+        (formatting.error(0.0434), "0.043"),
+        (formatting.flip_kinds(1, 1200), "1 near tie, 1,200 confident"),
+    ],
+)
+def test_a_figure_has_its_unit(text: str, expected: str) -> None:
+    assert text == expected
 
 
-def test_key_figures_are_those_of_the_report() -> None:
-    value = report(MEASURED)
-    found = by_title(value | {"drift": {key: value["drift"][key] for key in CONTRACTED}})
-    assert list(found) == [
-        "Top-1 accuracy", "Top-1 agreement", "Changed answers", "SQNR of the logits", "Largest error of a probability",
-        "Size",
-    ]  # fmt: skip
-    assert found["Top-1 accuracy"].value == "99.00% → 99.50%"
-    assert found["Top-1 accuracy"].notes == ("drop −0.50 pp [−2.43, 1.44]",)
-    assert found["Top-1 agreement"] == Figure(
-        "Top-1 agreement", "98.50%", ("[95.68%, 99.49%]", "100.00% within the top 5")
-    )
-    assert found["Changed answers"] == Figure("Changed answers", "3 of 200", ("1 lost, 2 gained, 0 still wrong",))
-    assert found["Size"] == Figure("Size", "59.6 MB")
+def test_only_differences_have_a_sign() -> None:
+    assert [formatting.gain(value) for value in (-1200, 0, 3)] == ["-1,200", "0", "+3"]
 
 
-def test_what_later_reports_know_is_shown() -> None:
-    value = extended(
-        top1_drop_p_value=0.0625, top1_drop_bootstrap95_pp=(-2.0, 1.0),
-        top5_reference=0.99, top5_candidate=0.98, top5_drop_pp=1.0, top5_drop_ci95_pp=None,
-        flips_near_tie=2, flips_confident=1, ece_reference=0.031, ece_candidate=0.0345,
-    )  # fmt: skip
-    found = by_title(value | {"latency_ms": 17.06})
-    assert found["Top-1 accuracy"].notes[1:] == ("bootstrap [−2.00, 1.00]", "exact McNemar p = 0.0625")
-    assert found["Top-5 accuracy"] == Figure("Top-5 accuracy", "99.00% → 98.00%", ("drop 1.00 pp",))
-    assert found["Changed answers"].notes[1] == "2 near ties, 1 confident"
-    assert found["Expected calibration error"].value == "3.10% → 3.45%"
-    assert found["Size"].notes == ("17.1 ms an image",)
+def test_what_is_missing_is_a_dash() -> None:
+    assert formatting.percent(None) == formatting.points(None) == formatting.milliseconds(None) == formatting.DASH
 
 
-@pytest.mark.parametrize("key", sorted(report(MEASURED)["drift"]))
-@pytest.mark.parametrize("missing", [True, False])
-def test_every_figure_may_be_missing_or_none(key: str, missing: bool) -> None:
-    value = extended(**{key: None})
-    if missing:
-        del value["drift"][key]
-    assert formatting.key_figures(value, MEASURED)[-1].title == "Size"
-    assert len(formatting.schemes(value, [value])) == 2
+@pytest.mark.parametrize("value", [None, float("inf")], ids=["as in a report", "as measured"])
+def test_an_infinite_sqnr_reads_equal_outputs(value: float | None) -> None:
+    assert formatting.decibel(value) == "equal outputs"
 
 
-def test_equal_outputs_have_an_infinite_sqnr() -> None:
-    assert formatting.decibel(report(comparison([0, 1], [0, 1]))["drift"]["sqnr_db"]) == "∞ dB"
+class Text(HTMLParser):
+    """The text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+        self.feed(page)
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
 
 
-def test_an_unmeasured_artifact_has_a_size() -> None:
-    value = report(None)
-    assert formatting.key_figures(value, None) == [Figure("Size", "59.6 MB")]
-    assert formatting.verdict(value) is VERDICTS[None]
-    assert formatting.reasons(value) == []
-    assert formatting.summary(value, None) == ["net.int8.tflite", "59.6 MB"]
-
-
-@pytest.mark.parametrize("verdict", [PASS, FAIL, INCONCLUSIVE])
-def test_reasons_begin_with_their_verdict(verdict: str) -> None:
-    value = {"gate": {"verdict": verdict, "reasons": [f"{verdict}: top-1: fell", "stopped early: sure", "no colon"]}}
-    assert formatting.verdict(value) is VERDICTS[verdict]
-    assert formatting.reasons(value) == [
-        (VERDICTS[verdict], "top-1: fell"),
-        (None, "stopped early: sure"),
-        (None, "no colon"),
-    ]
-
-
-def test_verdicts_are_told_apart_without_colour() -> None:
-    for seen in ("word", "tone", "icon", "headline"):
-        assert len({getattr(verdict, seen) for verdict in VERDICTS.values()}) == 4
-
-
-def test_facts_name_what_was_compared() -> None:
-    value = report(MEASURED, path="/home/anna/build/net.int8.tflite")
-    value["environment"]["versions"] = {"ai-edge-litert": "2.3.0", "numpy": "2.4.6"}
-    facts = dict(formatting.facts(value, MEASURED, folders=True))
-    assert facts["Artifact"] == "/home/anna/build/net.int8.tflite"
-    assert facts["SHA-256"] == "e" * 64
-    assert facts["Scheme"] == "int8"
-    assert facts["Images"] == "200 labelled images"
-    assert facts["Images from"] == str(Path("photos").absolute())
-    assert facts["Versions"] == "ai-edge-litert 2.3.0, numpy 2.4.6"
-    assert facts["Time taken"] == "lowering 24.1 s"
-    assert "Not readable" not in facts
-    assert facts["Measured on"].startswith("Python 3.")
-
-
-def test_facts_name_the_reference_and_the_kind_of_interval() -> None:
-    value = extended(interval="anytime") | {"reference": {"path": "/home/anna/ref.npz", "model_sha256": "f" * 64}}
-    facts = dict(formatting.facts(value, MEASURED, folders=True))
-    assert (facts["Reference"], facts["Its SHA-256"]) == ("/home/anna/ref.npz", "f" * 64)
-    assert "valid at every image" in facts["Intervals"]
-    assert dict(formatting.facts(value, MEASURED, folders=False))["Reference"] == "ref.npz"
-
-
-def test_without_folders_no_fact_has_a_path() -> None:
-    facts = formatting.facts(report(MEASURED, path="/home/anna/build/net.int8.tflite"), MEASURED, folders=False)
-    assert ("Artifact", "net.int8.tflite") in facts
-    assert not [value for _, value in facts if "/" in value]
-
-
-def test_schemes_come_smallest_first_and_this_one_is_marked() -> None:
-    this, large = report(MEASURED), report(None, scheme="none") | {"latency_ms": 137.2}
-    large["artifact"]["bytes"] = 228_832_308
-    rows = formatting.schemes(this, [large])
-    assert [(row.scheme, row.size, row.is_this) for row in rows] == [
-        ("int8", "59.6 MB", True),
-        ("none", "228.8 MB", False),
-    ]
-    assert (rows[0].top1, rows[0].drop, rows[0].agreement) == ("99.50%", "−0.50 pp", "98.50%")
-    assert (rows[1].latency, rows[1].top1, rows[1].sqnr, rows[1].verdict) == ("137.2 ms", "–", "–", VERDICTS[None])
-    assert formatting.schemes(this, []) == []
-
-
-def test_blame_has_a_line_for_each_step() -> None:
-    steps = [
-        {"from": "Keras", "to": "float TFLite", "sqnr_db": 121.3, "agreement": 1.0, "images": 8},
-        {"from": "host", "to": "device", "sqnr_db": None, "agreement": 1.0, "images": 1000},
-        {"from": "reference kernels", "to": "optimized kernels"},
-    ]
-    lines = [(step.name, step.sqnr, step.agreement, step.images) for step in formatting.blame({"blame": steps})]
-    assert lines == [
-        ("Keras → float TFLite", "121.3 dB", "100.00%", "8"),
-        ("host → device", "∞ dB", "100.00%", "1,000"),
-        ("reference kernels → optimized kernels", "–", "–", "–"),
-    ]
-    assert formatting.blame({}) == formatting.blame({"blame": None}) == []
-
-
-def test_attempts_say_what_each_costs_and_brings() -> None:
-    value = {
-        "recovery": [{"layers": 3, "bytes": 60_000_000, "milliseconds": 17.14, "sqnr_db": 24.8, "verdict": "pass"}]
+def drift_report(compared: Comparison) -> dict[str, Any]:
+    """What `irv2-drift` reports of two networks."""
+    drift = measure(compared)
+    return {
+        "artifact": {"path": "net.tflite", "bytes": 59_560_482, "sha256": "e" * 64},
+        "sampling": {"available": len(compared)},
+        "drift": drift.to_json(),
+        "gate": judge(drift, Limits()).to_json(),
+        "blame": attribution.to_json(attribution.conversion(None, drift)),
     }
-    (attempt,) = formatting.attempts(value)
-    assert (attempt.layers, attempt.size, attempt.latency) == ("3", "60.0 MB", "17.1 ms")
-    assert (attempt.sqnr, attempt.agreement, attempt.verdict) == ("24.8 dB", "–", VERDICTS[PASS])
-    assert formatting.attempts({}) == formatting.attempts({"recovery": None}) == []
 
 
-def test_signs_are_typographic() -> None:
-    assert [formatting.gain(value) for value in (-1200, 0, 3)] == ["−1,200", "0", "+3"]
-    assert formatting.points(-0.4) == "−0.40 pp"
-    assert formatting.percent(None) == formatting.points(None) == formatting.milliseconds(None) == "–"
+def shown(compared: Comparison, tmp_path: Path) -> dict[str, str]:
+    """Every place in which a user reads of a comparison -> what stands there."""
+    report = drift_report(compared)
+    drift = measure(compared)
+    outcome = Outcome(SCHEMES["int8"], Path("net.tflite"), 59_560_482, "e" * 64, drift, judge(drift, Limits()), {})
+    checked, converted = io.StringIO(), io.StringIO()
+    print_report(Console(file=checked, width=160), report)
+    print_outcomes(Console(file=converted, width=160), [outcome])
+    ci.write_junit(tmp_path / "drift.xml", report)
+    return {
+        "irv2-drift": checked.getvalue(),
+        "irv2-convert": converted.getvalue(),
+        "page": " ".join(" ".join(Text(html.render(report, compared)).pieces).split()),
+        "JUnit": (tmp_path / "drift.xml").read_text("utf-8"),
+        "step summary": ci.step_summary(report).replace("\\", ""),
+    }
 
 
-def test_a_run_that_stopped_early_says_of_how_many_images() -> None:
-    images = [
-        dict(formatting.facts(report(MEASURED) | {"sampling": {"available": n}}, MEASURED, folders=True))["Images"]
-        for n in (200, 1000)
-    ]
-    assert images == ["200 labelled images", "200 labelled images, of 1,000 in a seeded shuffle"]
+CHANGED = comparison([0] * 1000, [0] * 985 + [1] * 15, [0] * 990 + [1] * 10, sure=[0.9] * 990 + [0.3] * 10)
+EVERYWHERE = ("irv2-drift", "irv2-convert", "page", "JUnit", "step summary")
+WITH_REASONS = ("irv2-drift", "irv2-convert", "page", "step summary")
+"""JUnit has reasons for failures only."""
+AFTER_A_DRIFT_CHECK = ("irv2-drift", "page", "JUnit", "step summary")
 
 
-def test_images_that_could_not_be_read_are_counted() -> None:
-    compared = replace(MEASURED, candidate=replace(MEASURED.candidate, skipped=("a.png: damaged", "b.png: damaged")))
-    facts = dict(formatting.facts(report(MEASURED), compared, folders=True))
-    assert facts["Not readable"] == "2 more images, in no count"
+@pytest.mark.parametrize(
+    ("fact", "places"),
+    [
+        ("98.50%", EVERYWHERE),
+        ("[97.54%, 99.09%]", EVERYWHERE),
+        ("-0.50 pp", EVERYWHERE),
+        ("[-1.28, 0.28]", EVERYWHERE),
+        ("99.00%", EVERYWHERE),
+        ("99.50%", EVERYWHERE),
+        ("at least 95.00%", WITH_REASONS),
+        ("at most 2.00 pp", WITH_REASONS),
+        ("1,000", EVERYWHERE),
+        ("10 near ties, 5 confident", AFTER_A_DRIFT_CHECK),
+    ],
+)
+def test_one_fact_has_one_text(fact: str, places: tuple[str, ...], tmp_path: Path) -> None:
+    """Of 1,000 answers 15 changed; Wilson's interval of 0.985 and Agresti and Min's of the drop, by hand."""
+    texts = shown(CHANGED, tmp_path)
+    assert [place for place in places if fact not in texts[place]] == []
+
+
+def test_equal_outputs_read_the_same_everywhere(tmp_path: Path) -> None:
+    texts = shown(comparison([0, 1] * 10, [0, 1] * 10, [0, 1] * 10), tmp_path)
+    assert [place for place in EVERYWHERE if "equal outputs" not in texts[place]] == []
+    assert not [place for place in EVERYWHERE if "inf" in texts[place].split() or "∞" in texts[place]]
+
+
+def test_a_small_error_is_no_zero(tmp_path: Path) -> None:
+    texts = shown(comparison([0] * 20, [0] * 20, [0] * 20), tmp_path)
+    assert all("largest probability error" in texts[place].lower() for place in AFTER_A_DRIFT_CHECK)
+    assert formatting.error(0.00012) == "0.00012"

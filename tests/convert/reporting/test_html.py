@@ -24,10 +24,10 @@ from convert.reporting import html as page
 from tests.convert.comparisons import HOSTILE, LABELS, answers, comparison, everything, report
 
 HEADINGS = [
-    "Which answers changed", "The images that changed", "Class by class", "Confidence and depth",
-    "Layers with the lowest SQNR", "The schemes of this run", "What was tried",
+    "Changed answers", "Images with a changed answer", "Results by class", "Confidence and layers",
+    "Layers with the lowest SQNR", "Schemes in this run", "Float fallbacks",
     "Where the drift comes from", "What was compared",
-    "Words",
+    "Glossary",
 ]  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_every_section_has_its_place() -> None:
     assert found.headings == HEADINGS
     charts = [each["aria-label"] or "" for each in found.every("svg") if each.get("role") == "img"]
     assert [label.split(" ")[0] for label in charts] == ["Scatter", "Line", "Line"]
-    assert "lowest, 29.0 dB, in layer 12, block_11/add" in charts[1]
+    assert "lowest is 29.0 dB, in layer 12, block_11/add" in charts[1]
     assert {link["href"] for link in found.every("a")} == {
         f"#{section['id']}" for section in found.every("section") if "id" in section
     }
@@ -110,8 +110,8 @@ def test_every_section_has_its_place() -> None:
 def test_sections_without_figures_are_left_out() -> None:
     compared = comparison([0, 1], [0, 1])
     assert Parsed(page.render(report(compared) | {"blame": None}, compared)).headings == [
-        "Which answers changed", "Class by class", "Confidence and depth", "What was compared",
-        "Words",
+        "Changed answers", "Results by class", "Confidence and layers", "What was compared",
+        "Glossary",
     ]  # fmt: skip
     unmeasured = Parsed(page.render(report(None), None))
     assert unmeasured.headings == ["What was compared"]
@@ -143,7 +143,7 @@ def test_every_part_of_a_report_may_be_missing_or_none(key: str) -> None:
 def test_where_nothing_changed_there_is_no_matrix() -> None:
     compared = comparison([0, 1, 2], [0, 1, 2])
     html = page.render(report(compared), compared)
-    assert "None: int8 gives every image the class that float gives it." in html
+    assert "None: float and int8 predict the same class for every image." in html
     assert '<table class="matrix' not in html
 
 
@@ -160,6 +160,48 @@ def test_layers_and_steps_may_lack_figures() -> None:
     assert "Line chart" not in page.render(report(compared) | {"layers": [{"name": "a"}]}, compared)
 
 
+def words(value: dict[str, Any], compared: Comparison | None = None, others: Sequence[dict[str, Any]] = ()) -> str:
+    """The text of a page, with one space between words."""
+    return " ".join(Parsed(page.render(value, compared, others)).text.split())
+
+
+def test_a_scheme_has_a_row_and_this_one_is_marked() -> None:
+    this = report(comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2))
+    large = report(None, scheme="none") | {"latency_ms": 137.2}
+    large["artifact"]["bytes"] = 228_832_308
+    text = words(this, None, [large])
+    assert "int8 this page 59.6 MB – 99.50% -0.50 pp 98.50% " in text
+    assert "none 228.8 MB 137.2 ms – – – – Not measured" in text
+    assert "this page" not in words(this)
+
+
+def test_attribution_has_a_row_for_each_step() -> None:
+    steps = [
+        {"from": "Keras", "to": "float TFLite", "sqnr_db": 121.3, "agreement": 1.0, "images": 8},
+        {"from": "host", "to": "device", "sqnr_db": None, "agreement": 1.0, "images": 1000},
+        {"from": "reference kernels", "to": "optimized kernels"},
+    ]
+    text = words(report(None) | {"blame": steps})
+    assert "Keras → float TFLite 121.3 dB 100.00% 8 " in text
+    assert "host → device equal outputs 100.00% 1,000 " in text
+    assert "reference kernels → optimized kernels – – – " in text
+
+
+def test_a_float_fallback_shows_what_it_costs_and_gains() -> None:
+    tried = {"layers": 3, "bytes": 60_000_000, "milliseconds": 17.14, "sqnr_db": 24.8, "verdict": "pass"}
+    assert "3 with weights 60.0 MB 17.1 ms 24.8 dB – Pass" in words(report(None) | {"recovery": [tried]})
+
+
+@pytest.mark.parametrize("key", sorted(report(comparison([0, 1], [0, 1], [0, 1]))["drift"]))
+@pytest.mark.parametrize("missing", [True, False])
+def test_every_figure_of_a_scheme_may_be_missing_or_none(key: str, missing: bool) -> None:
+    value = report(comparison([0, 1], [0, 1], [0, 1]))
+    value["drift"][key] = None
+    if missing:
+        del value["drift"][key]
+    assert words(report(None), None, [value]).count("59.6 MB") == 4, "once above, once as a figure, twice in the table"
+
+
 def test_flips_show_picture_truth_and_both_top_three(tmp_path: Path) -> None:
     names = save_pictures(tmp_path / "bee", 2)
     compared = flipped(names, folder=tmp_path / "bee")
@@ -167,7 +209,7 @@ def test_flips_show_picture_truth_and_both_top_three(tmp_path: Path) -> None:
     pictures = found.every("img")
     assert [picture["alt"] for picture in pictures] == names
     assert all(str(picture["src"]).startswith("data:image/webp;base64,") for picture in pictures)
-    for shown in ("ant 70%", "bee 10%", "bee 70%", "ant 10%", "gained"):
+    for shown in ("ant 70.0%", "bee 10.0%", "bee 70.0%", "ant 10.0%", "gained"):
         assert shown in " ".join(found.text.split())
 
 
@@ -204,17 +246,17 @@ def test_without_thumbnails_no_picture_and_no_folder_is_told(tmp_path: Path) -> 
 def test_of_many_flips_some_are_shown_and_all_are_counted() -> None:
     compared = flipped([f"{i}.png" for i in range(1200)])
     text = Parsed(page.render(report(compared), compared, thumbnails=False)).text
-    assert f"{page.MOST_FLIPS} of 1,200 are shown." in text
+    assert f"Showing {page.MOST_FLIPS} of 1,200." in text
     assert text.count(".png") == page.MOST_FLIPS
 
 
 def test_of_many_classes_only_pairs_are_shown() -> None:
     few, many = ([f"class {i}" for i in range(n)] for n in (page.MOST_CLASSES, page.MOST_CLASSES + 1))
-    assert "Rows: class of float" in page.render(*_report_of(list(range(30)), few))
+    assert "Rows: class predicted by float" in page.render(*_report_of(list(range(30)), few))
     html = page.render(*_report_of([*range(31)], many))
-    assert "Rows: class of float" not in html
-    assert "and 19 other pairs" in html
-    assert "30 of 31 classes are shown." in html
+    assert "Rows: class predicted by float" not in html
+    assert "and 19 more pairs" in html
+    assert "Showing 30 of 31 classes." in html
 
 
 def _report_of(truth: list[int], labels: list[str]) -> tuple[dict[str, Any], Comparison]:

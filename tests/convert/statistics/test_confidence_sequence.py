@@ -24,7 +24,9 @@ def ever(values: tuple[float, ...], rates: list[float], mean: float) -> int:
     for _ in range(RUNS):
         drawn = random.choice(len(values), size=IMAGES, p=rates)
         counts = np.cumsum(drawn[:, np.newaxis] == np.arange(len(values)), axis=0)
-        excluded += bool(np.any(confidence_sequence.log_capital(values, counts, mean) >= confidence_sequence.WANTED))
+        excluded += bool(
+            np.any(confidence_sequence.log_capital(values, counts, mean) >= confidence_sequence.LOG_THRESHOLD)
+        )
     return excluded
 
 
@@ -96,7 +98,7 @@ def test_the_ends_are_where_the_gambler_is_rich_enough(trials: int, data: st.Dat
         if 0 < mean < 1:
             assert (
                 confidence_sequence.log_capital(confidence_sequence.RATE_VALUES, counts, mean)
-                >= confidence_sequence.WANTED
+                >= confidence_sequence.LOG_THRESHOLD
             ) == rich
 
 

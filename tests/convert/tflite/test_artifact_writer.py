@@ -81,7 +81,7 @@ def test_the_metadata_is_in_the_flatbuffer(tiny: Package) -> None:
 
 
 def test_operators_are_named_in_the_field_of_older_readers_too(tiny: Package) -> None:
-    """ai-edge-quantizer leaves it empty, which readers that know no other field take for ADD."""
+    """litert-quantizer leaves it empty, which readers that know no other field take for ADD."""
     content = flatbuffer_utils.read_model_from_bytearray(bytearray(tiny.flatbuffer))
     named = [code.builtinCode for code in content.operatorCodes]
     for code in content.operatorCodes:

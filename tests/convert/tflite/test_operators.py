@@ -1,4 +1,4 @@
-"""Kinds of operators and their weights, against ai-edge-quantizer's table and networks of every kind."""
+"""Kinds of operators and their weights, against litert-quantizer's table and networks of every kind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_quantizer import qtyping
-from ai_edge_quantizer.utils import tfl_flatbuffer_utils as upstream
 from keras import layers
+from litert_quantizer import qtyping
+from litert_quantizer.utils import tfl_flatbuffer_utils as upstream
 
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CHANNEL_AXIS, CLASSIFIER_KINDS, CONVOLUTIONS, DENSE, WEIGHTED, Operator
@@ -38,7 +38,7 @@ def the(graph: TfliteGraph, kind: str) -> Operator:
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
-def test_output_channels_lie_where_ai_edge_quantizer_has_them(kind: str) -> None:
+def test_output_channels_lie_where_the_quantizer_has_them(kind: str) -> None:
     name = qtyping.TFLOperationName(UPSTREAM_NAMES.get(kind, kind))
     assert upstream.TFL_OP_TO_WEIGHT_QUANTIZED_DIM[name] == CHANNEL_AXIS[kind]
 

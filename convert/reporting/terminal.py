@@ -1,0 +1,116 @@
+"""The tables that commands print: one column per artifact of a conversion, and the figures of a drift check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from convert.reporting.formatting import (
+    Report,
+    attribution_cells,
+    count,
+    decibel,
+    drift_rows,
+    megabytes,
+    milliseconds,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+)
+from convert.reporting.outcome import FallbackRow, Outcome
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
+from edge_runtime.console import printable
+
+VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
+MOST_PAIRS_SHOWN = 5
+
+
+def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Print a column for each artifact, the reasons for each verdict, and where the files are."""
+    columns = [_cells(outcome) for outcome in outcomes]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    for _ in outcomes:
+        table.add_column(overflow="fold")
+    for row in dict.fromkeys(row for column in columns for row in column):
+        table.add_row(row, *(column.get(row, "") for column in columns))
+    console.print(table)
+    for outcome in outcomes:
+        for reason in outcome.gate.reasons if outcome.gate else ():
+            console.print(f"{outcome.scheme.name}: {escape(reason)}", highlight=False, soft_wrap=True)
+    for outcome in outcomes:
+        if outcome.recovery:
+            console.print(_fallbacks(outcome.recovery))
+    for outcome in outcomes:
+        console.print(f"[bold]{escape(str(outcome.path))}[/]", highlight=False, soft_wrap=True)
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print the report of a drift check: the verdict first, then the figures behind it and where the drift is from."""
+    drift, gate = report["drift"], report["gate"]
+    console.print(f"{_styled(gate['verdict'])} on {count(drift['images'])} images", highlight=False)
+    for reason in gate["reasons"]:
+        console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, text in drift_rows(drift):
+        table.add_row(name, text)
+    for pair in drift["confusion"][:MOST_PAIRS_SHOWN]:
+        classes = f"{printable(pair['reference'])} -> {printable(pair['candidate'])}"
+        table.add_row("", escape(f"{count(pair['images'])} x {classes}"))
+    console.print(table)
+    console.print(_attribution(report["blame"]))
+
+
+def _attribution(steps: Sequence[Report]) -> Table:
+    """Return a row for each step from the Keras network to the device, see `convert.drift.attribution`."""
+    table = Table("step", "SQNR", "agreement", "images", box=None, pad_edge=False)
+    for step in steps:
+        table.add_row(f"{step['from']} -> {step['to']}", *attribution_cells(step))
+    return table
+
+
+def _fallbacks(rows: Sequence[FallbackRow]) -> Table:
+    """Return what layers in float cost and gain."""
+    names = ("layers in float", "size", "time per image", "held-out SQNR", "agreement", "verdict")
+    table = Table(*names, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            count(row.layers),
+            megabytes(row.bytes),
+            milliseconds(row.milliseconds),
+            decibel(row.sqnr_db),
+            percent(row.agreement),
+            _styled(row.verdict),
+        )
+    return table
+
+
+def _styled(verdict: str) -> str:
+    return f"[{VERDICT_STYLES[verdict]}]{verdict}[/]"
+
+
+def _cells(outcome: Outcome) -> dict[str, str]:
+    """Return the column of one artifact: row -> text."""
+    cells = {"scheme": outcome.scheme.name, "size": megabytes(outcome.bytes)}
+    drift = outcome.drift
+    if drift is not None and drift.top1_drop_ci95_pp is not None:
+        cells["top-1 float"] = percent(drift.top1_reference)
+        cells["top-1 quantized"] = percent(drift.top1_candidate)
+        cells["drop"] = f"{points(drift.top1_drop_pp)} {points_interval(drift.top1_drop_ci95_pp)}"
+    if drift is not None:
+        cells["agreement"] = f"{percent(drift.agreement_top1)} {percent_interval(drift.agreement_ci95)}"
+        cells["SQNR"] = decibel(drift.sqnr_db)
+        cells["images"] = count(drift.images)
+    if outcome.calibration is not None:
+        cells["calibration"] = f"{count(outcome.calibration['images'])} images, {outcome.calibration['calibrator']}"
+        if outcome.calibration["halves_differ"] is not None:
+            cells["split-half difference"] = percent(outcome.calibration["halves_differ"], 1)
+    measured = [layer for layer in outcome.layers if layer["sqnr_db"] is not None]
+    if measured:
+        weakest = min(measured, key=lambda layer: float(layer["sqnr_db"]))
+        cells["weakest layer"] = f"{escape(weakest['name'])}, {decibel(weakest['sqnr_db'])}"
+    return {**cells, "verdict": "not measured" if outcome.gate is None else _styled(outcome.gate.verdict)}

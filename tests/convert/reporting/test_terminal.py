@@ -1,0 +1,89 @@
+"""What commands print of conversions and of drift checks."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from convert.drift import attribution
+from convert.drift.figures import Drift, judge
+from convert.reporting.outcome import Outcome
+from convert.reporting.terminal import print_outcomes, print_report
+from convert.statistics.verdict import Limits
+from tests.convert.reporting.outcomes import measured, outcome
+
+
+def printed(*outcomes: Outcome) -> str:
+    text = io.StringIO()
+    print_outcomes(Console(file=text, width=160), outcomes)
+    return text.getvalue()
+
+
+def report_of(drift: Drift) -> dict[str, Any]:
+    """The parts of a drift report that are printed."""
+    steps = attribution.to_json(attribution.conversion(121.3, drift))
+    return {"drift": drift.to_json(), "gate": judge(drift, Limits()).to_json(), "blame": steps}
+
+
+def test_every_scheme_has_a_column() -> None:
+    text = printed(outcome("int8", measured(1)), outcome("float16", measured(0)), outcome("none"))
+    rows = {line.split("  ")[0].strip(): line for line in text.splitlines()}
+    assert all(name in rows["scheme"] for name in ("int8", "float16", "none"))
+    assert rows["size"].count("62.0 MB") == 3
+    assert "99.50%" in rows["top-1 quantized"]
+    assert "100.00%" in rows["top-1 quantized"]
+    assert rows["verdict"].split()[1:] == ["pass", "pass", "not", "measured"]
+
+
+def test_the_order_of_schemes_does_not_matter() -> None:
+    """The first one may not be measured, or without labels."""
+    printed(outcome("none"), outcome("int8", measured(1)))
+    text = printed(outcome("none"), outcome("int8", measured(1, labelled=False)))
+    assert "agreement" in text
+
+
+def test_names_are_printed_as_they_are() -> None:
+    """Rich reads square brackets as markup."""
+    assert "build/[red]net[/].int8.tflite" in printed(outcome(drift=measured()))
+
+
+def test_reasons_are_printed_in_one_line_each() -> None:
+    lines = printed(outcome(drift=measured(60))).splitlines()
+    assert [line for line in lines if line.startswith("int8: fail: top-1 agreement 70.00%")]
+    assert [line for line in lines if line.startswith("int8: fail: top-1 drop 30.00 pp")]
+
+
+def test_narrow_terminals_do_not_cut_figures() -> None:
+    text = io.StringIO()
+    outcomes = [outcome("int8", measured(1)), outcome("float16", measured(1)), outcome("dynamic", measured(1))]
+    print_outcomes(Console(file=text, width=80), outcomes)
+    assert "…" not in text.getvalue()
+    assert text.getvalue().split("int8: pass")[0].count("97.22%") == 3
+
+
+def test_drift_alone_begins_with_its_verdict() -> None:
+    text = io.StringIO()
+    drift = measured(3)
+    print_report(Console(file=text, width=120), report_of(drift))
+    first, *rest = text.getvalue().splitlines()
+    assert first == "inconclusive on 200 images"
+    assert any("100.00% reference, 98.50% candidate" in line for line in rest)
+    assert any(line.split() == ["flips", "3", "(0", "near", "ties,", "3", "confident)"] for line in rest)
+
+
+def test_flips_beyond_the_listed_ones_are_counted() -> None:
+    text = io.StringIO()
+    drift = measured(150)
+    print_report(Console(file=text, width=120), report_of(drift))
+    assert any(line.split()[:2] == ["flips", "150"] for line in text.getvalue().splitlines())
+
+
+def test_what_labels_tell_is_shown() -> None:
+    text = io.StringIO()
+    drift = measured(3)
+    print_report(Console(file=text, width=120), report_of(drift))
+    assert "0.25 (3 answers lost, 0 gained)" in text.getvalue(), "McNemar: 2 / 2^3"
+    assert "10.00% reference, 11.05% candidate" in text.getvalue()
+    assert "3 x cat -> dog" in text.getvalue()
