@@ -37,12 +37,7 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import (
-    Recipe,
-    correct_head_bias,
-    matching_layers,
-    quantize_network,
-)
+from convert.quantization.quantize_network import Recipe, correct_head_bias, matching_layers, quantize_network
 from convert.quantization.schemes import SCHEMES, Scheme
 from convert.reporting import html, report_json
 from convert.reporting.card import card_of
@@ -250,24 +245,24 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
 
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
-    """If int8 did not pass, make the artifact with the fewest layers in float that does, or the best there is."""
+    """If an artifact did not pass, make the one with the fewest layers in float that does, or the best there is."""
     if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
-    progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
+    progress.note(f"{outcome.scheme.name}: {outcome.gate.verdict}; looking for the layers that cost most")
     scheme, io = SCHEMES[outcome.scheme.fallback], prepared.inputs.io[outcome.scheme.name]
     assert prepared.calibration is not None
-    all_int8, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
-    rows = [_fallback_row(all_int8, outcome)]
+    unchanged, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
+    rows = [_fallback_row(unchanged, outcome)]
     recovered = outcome
     for fallback in alternatives:
         recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress)
         rows.append(_fallback_row(fallback, recovered))
-        gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
+        gained = fallback.score.sqnr_db - unchanged.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")
         if rows[-1].verdict == PASS:
             break
     if recovered is outcome:
-        progress.note("no run of layers in float does better than int8")
+        progress.note(f"no run of layers in float does better than {outcome.scheme.name}")
         return []
     recovered = replace(recovered, recovery=rows)
     report_json.write(report_json.to_json(recovered), recovered.path)

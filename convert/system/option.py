@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, fields
-from typing import Any
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,10 @@ class Option:
     recorded: bool = False
 
 
-def option(help: str, **more: Any) -> dict[str, Option]:
-    """Return the metadata of a field that is an option; `more` are attributes of `Option`."""
-    return {"option": Option(help, **more)}
+def option(default: T, help: str, **more: Any) -> T:
+    """Return a dataclass field that is an option; `more` are attributes of `Option`."""
+    made: T = field(default=default, metadata={"option": Option(help, **more)})
+    return made
 
 
 def options_of(kind: type[Any]) -> dict[Field[Any], Option]:
