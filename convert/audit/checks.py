@@ -79,7 +79,7 @@ def scales_huge(graph: ClassifiedGraph) -> Iterator[str]:
 def scale_counts_wrong(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors with several scales, but not one for each channel."""
     tensors = graph.tflite
-    for index in range(tensors.tensor_count()):
+    for index in tensors.tensors:
         scales, shape = tensors.scales(index), tensors.shape(index)
         if scales is not None and len(scales) > 1:
             axis = tensors.quantized_dimension(index)
@@ -91,7 +91,7 @@ def zero_points_invalid(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors with a zero point outside their dtype, or other than 0 where the kernels assume 0."""
     tensors = graph.tflite
     weights = {weights.tensor for _, weights in graph.weighted if weights.dtype == "int8"}
-    for index in range(tensors.tensor_count()):
+    for index in tensors.tensors:
         zero_points, dtype = tensors.zero_points(index), tensors.dtype(index)
         if zero_points is None or dtype not in LIMITS:
             continue
@@ -170,7 +170,7 @@ def constants_unfolded(graph: ClassifiedGraph) -> Iterator[str]:
 def shapes_dynamic(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors whose shape is known only at run time."""
     tensors = graph.tflite
-    return (tensors.tensor_name(i) for i in range(tensors.tensor_count()) if -1 in tensors.shape_signature(i))
+    return (tensors.tensor_name(i) for i in tensors.tensors if -1 in tensors.shape_signature(i))
 
 
 def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
@@ -181,7 +181,7 @@ def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
 def types_narrow(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors of less than a byte per element."""
     tensors = graph.tflite
-    return (tensors.tensor_name(i) for i in range(tensors.tensor_count()) if tensors.dtype(i) in NARROW)
+    return (tensors.tensor_name(i) for i in tensors.tensors if tensors.dtype(i) in NARROW)
 
 
 CHECKS: tuple[Callable[[ClassifiedGraph], Iterable[Finding]], ...] = (
@@ -230,7 +230,7 @@ REMEDIES = {
 
 def _scaled(graph: ClassifiedGraph) -> Iterator[tuple[str, Array]]:
     """Yield name and scales of each quantized tensor."""
-    for index in range(graph.tflite.tensor_count()):
+    for index in graph.tflite.tensors:
         scales = graph.tflite.scales(index)
         if scales is not None:
             yield graph.tflite.tensor_name(index), scales

@@ -74,7 +74,7 @@ def needs(graph: TfliteGraph) -> list[Need]:
         Need(custom, 1, f"{custom} (custom)") if name == "CUSTOM" else Need(name, version, f"{name} version {version}")
         for name, version, custom in graph.operator_kinds()
     ]
-    types = dict.fromkeys(graph.dtype(i) for i in range(graph.tensor_count()))
+    types = dict.fromkeys(graph.dtype(i) for i in graph.tensors)
     found += [Need(f"type-{dtype}", 1, f"tensors of type {dtype}") for dtype in types]
     found += _kernels(graph)
     if graph.had_constants_outside:

@@ -70,7 +70,7 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
 
 def group_channels(graph: TfliteGraph) -> Channels:
     """Find the channels that must share a factor, and those whose factor must stay 1."""
-    tensors = [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
+    tensors = [i for i in graph.tensors if graph.is_activation(i)]
     ends = np.cumsum([graph.shape(i)[-1] for i in tensors])
     numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(tensors, ends, strict=True)}
     count = int(ends[-1])

@@ -109,6 +109,6 @@ def compare_layers(
 
 def _pairs(exact: TfliteGraph, rounded: TfliteGraph) -> list[tuple[str, int, int]]:
     """Return (kind, float tensor, quantized tensor) for the first output of each operator."""
-    by_name = {rounded.tensor_name(i): i for i in range(rounded.tensor_count())}
+    by_name = {rounded.tensor_name(i): i for i in rounded.tensors}
     outputs = [(operator.name, operator.outputs[0]) for operator in exact.operators]
     return [(kind, i, by_name[exact.tensor_name(i)]) for kind, i in outputs if exact.tensor_name(i) in by_name]

@@ -111,7 +111,7 @@ def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> di
 
 
 def _activations(graph: TfliteGraph) -> list[int]:
-    return [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
+    return [i for i in graph.tensors if graph.is_activation(i)]
 
 
 def _refuse_infinite(observers: Mapping[str, ChannelObserver]) -> None:

@@ -14,15 +14,13 @@ def crop_kernels(float_model: bytes) -> bytes:
     """Crop the kernels of padded convolutions to the taps that read pixels.
 
     Args:
-        float_model: a float `.tflite` of static shapes.
-
-    Returns:
-        A model that computes the same with smaller kernels; `float_model` itself when every tap reads a pixel.
+        float_model: of static shapes; returned itself when every tap reads a pixel.
     """
     graph = TfliteGraph(float_model)
     found = [operator for operator in graph.operators if _is_croppable(graph, operator)]
     for convolution in found:
-        _crop(graph, convolution)
+        rows, columns = _needed(graph, convolution)
+        graph.replace_constant(convolution.weights, graph.constant(convolution.weights)[:, rows, columns])
     return graph.to_bytes() if found else float_model
 
 
@@ -36,14 +34,8 @@ def _is_croppable(graph: TfliteGraph, operator: Operator) -> bool:
     return (rows.stop - rows.start, columns.stop - columns.start) != graph.shape(weights)[1:3]
 
 
-def _crop(graph: TfliteGraph, operator: Operator) -> None:
-    """Crop a kernel (out, height, width, in), or (1, height, width, channels)."""
-    rows, columns = _needed(graph, operator)
-    graph.replace_constant(operator.weights, graph.constant(operator.weights)[:, rows, columns])
-
-
 def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
-    """Return the rows and the columns of a kernel that read pixels."""
+    """Return the rows and the columns that read pixels, of a kernel (out or 1, height, width, in or channels)."""
     source, kernel, result = (graph.shape(i) for i in (operator.inputs[0], operator.weights, operator.outputs[0]))
     rows, columns = (
         needed_taps(source[axis + 1], result[axis + 1], kernel[axis + 1], stride, dilation)
@@ -53,13 +45,12 @@ def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
 
 
 def needed_taps(size: int, outputs: int, taps: int, stride: int, dilation: int) -> slice:
-    """Return the shortest run of a kernel's taps, along one axis, that computes the same as all of them.
+    """Return the shortest run of a kernel's taps, along one axis padded as "SAME", that computes the same as all.
 
     Args:
-        size: pixels of the input.
-        outputs: pixels of the output.
+        size, outputs: pixels of the input and of the output.
         taps: size of the kernel.
-        stride, dilation: of the convolution, padded as TensorFlow's "SAME".
+        stride, dilation: of the convolution.
     """
     before = padding_before(size, outputs, taps, stride, dilation)
     corners = [output * stride - before for output in range(outputs)]

@@ -114,7 +114,7 @@ def test_an_operator_without_inputs_is_no_damage(int8: TfliteGraph, tmp_path: Pa
     made.name, made.type, made.shape = b"handle", schema.TensorType.RESOURCE, []
     int8._graph.tensors.append(made)
     int8._model.operatorCodes.append(code)
-    variable.opcodeIndex, variable.outputs = len(int8._model.operatorCodes) - 1, [int8.tensor_count() - 1]
+    variable.opcodeIndex, variable.outputs = len(int8._model.operatorCodes) - 1, [int8.tensors[-1]]
     int8._graph.operators.insert(0, variable)
     report = audit(int8.to_bytes(), tmp_path)
     assert report["verdict"]["kind"] == "int8"

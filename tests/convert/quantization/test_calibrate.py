@@ -37,7 +37,7 @@ def test_one_image_or_only_black_ones_make_a_valid_model(
     found = calibrated(pictures(tmp_path / "images", count, draw), calibrator)
     quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
     graph = TfliteGraph(quantized.model)
-    scales = np.concatenate([s for i in range(graph.tensor_count()) if (s := graph.scales(i)) is not None])
+    scales = np.concatenate([s for i in graph.tensors if (s := graph.scales(i)) is not None])
     assert np.isfinite(scales).all()
     assert (scales > 0).all()
     assert (scales < 1e6).all()

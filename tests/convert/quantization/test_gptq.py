@@ -173,7 +173,7 @@ def test_only_convolutions_change(float_model: bytes, rounded_model: bytes) -> N
     assert before.named("DEPTHWISE_CONV_2D")
     assert before.named("FULLY_CONNECTED")
     assert len(convolved) == 5
-    for i in filter(before.is_constant, range(before.tensor_count())):
+    for i in filter(before.is_constant, before.tensors):
         assert np.array_equal(before.constant(i), after.constant(i)) == (i not in convolved)
 
 

@@ -29,7 +29,7 @@ def applied(model: bytes, recipe: tuple[Rule, ...], span: tuple[float, float] = 
 
 def ranges(model: bytes, span: tuple[float, float]) -> Ranges:
     graph = TfliteGraph(model)
-    return {graph.tensor_name(i): span for i in range(graph.tensor_count()) if graph.is_activation(i)}
+    return {graph.tensor_name(i): span for i in graph.tensors if graph.is_activation(i)}
 
 
 def test_only_one_module_imports_the_quantizer() -> None:
@@ -97,7 +97,7 @@ def test_ranges_are_extended_to_zero_and_never_empty(model: bytes, span: tuple[f
 
 def test_half_precision_weights_are_computed_in_float(model: bytes) -> None:
     before, after = TfliteGraph(model), applied(model, FLOAT16)
-    halves = {after.tensor_name(i): i for i in range(after.tensor_count()) if after.dtype(i) == "float16"}
+    halves = {after.tensor_name(i): i for i in after.tensors if after.dtype(i) == "float16"}
     weights = [before.constant(operator.weights) for operator in before.named("CONV_2D")]
     found = [after.constant(i) for i in halves.values()]
     for values in weights:
