@@ -48,12 +48,11 @@ class Calibration:
     Attributes:
         equalized: the network with equalized channels.
         rounded: the same with its weights on their integer steps.
-        statistics: of its activations; their extremes are the calibrator's.
-        pixels: of the calibration images.
+        statistics: of its activations; their minimum and maximum are the calibrator's.
+        pixels, manifest_sha256: of the calibration images that were used.
         evaluator: of the held-out images; None if none were needed.
         calibrator: whose ranges these are.
         tried: calibrator -> SQNR in dB on the held-out images; empty if there was no choice.
-        manifest_sha256: of the calibration images.
     """
 
     equalized: bytes
@@ -66,10 +65,9 @@ class Calibration:
     manifest_sha256: str
 
     def network(self, float_layers: Collection[str] = ()) -> bytes:
-        """Return the float `.tflite` to quantize: with rounded weights, but exact ones in layers that stay in float.
+        """Return the float `.tflite` to quantize: with rounded weights, but exact ones in operators that stay in float.
 
-        Args:
-            float_layers: names of the tensors that those layers compute.
+        These are given by the names of the tensors that they compute.
         """
         if not float_layers:
             return self.rounded
@@ -114,7 +112,7 @@ def calibrate(
         float_model: static batch 1, ending in a softmax.
         spec: how images are prepared.
         images: to calibrate on.
-        held_out: other images, to choose a calibrator on; needed for the calibrator "auto".
+        held_out: other images, to judge alternatives by; needed for the calibrator "auto".
         request: how to calibrate.
         progress: told of each stage.
 
@@ -138,7 +136,8 @@ def calibrate(
             scores = _try_calibrators(rounded, statistics, observers, evaluator, progress)
             calibrator = choose_calibrator(scores)
             tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
-            progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(evaluator.images)} held-out images")
+            listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
+            progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
         statistics = _with_ranges_of(calibrator, statistics, observers)
     used = images[: len(pixels)] if request.until_enough else images
     return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(used))
@@ -164,8 +163,9 @@ def _collect(
             used.append(pixels)
             yield pixels
 
-    has_enough = convergence.have_converged if until_enough else convergence.never
-    statistics = collect_statistics(float_model, remembered(), spec, has_enough)
+    statistics = collect_statistics(
+        float_model, remembered(), spec, convergence.have_converged if until_enough else None
+    )
     if until_enough and len(used) < len(images):
         progress.note(f"ranges have converged after {len(used)} images")
     return statistics, used
@@ -197,7 +197,3 @@ def _with_ranges_of(
 ) -> ActivationStatistics:
     """Return the statistics, clipped to the ranges that a calibrator chooses."""
     return statistics.clipped({name: CALIBRATORS[calibrator](observer) for name, observer in observers.items()})
-
-
-def _listed(tried: dict[str, float]) -> str:
-    return ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())

@@ -49,11 +49,7 @@ class Channels:
 
 
 def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
-    """Equalize the channels of a float network.
-
-    Args:
-        float_model: static batch 1, channels last.
-        statistics: of its activations.
+    """Equalize the channels of a float network of static batch 1, given the statistics of its activations.
 
     Returns:
         A model that computes the same up to float rounding, and its statistics.
@@ -70,9 +66,8 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
 
 def group_channels(graph: TfliteGraph) -> Channels:
     """Find the channels that must share a factor, and those whose factor must stay 1."""
-    tensors = [i for i in graph.tensors if graph.is_activation(i)]
-    ends = np.cumsum([graph.shape(i)[-1] for i in tensors])
-    numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(tensors, ends, strict=True)}
+    ends = np.cumsum([graph.shape(i)[-1] for i in graph.activations])
+    numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(graph.activations, ends, strict=True)}
     count = int(ends[-1])
     pairs = [(numbers[a][part], numbers[b]) for a, part, b in _equal_channels(graph)]
     first, second = (np.concatenate([pair[side] for pair in pairs] or [np.zeros(0, int)]) for side in (0, 1))

@@ -16,7 +16,7 @@ from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
 from convert.quantization.quantize import head_begins, quantize
 from convert.quantization.schemes import Scheme
-from convert.system.progress import Progress, Silent
+from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
 
 MOST_LAYERS = 0.10
@@ -30,7 +30,7 @@ class Segment:
     """Successive operators with one tensor before and one after them.
 
     Attributes:
-        outputs: names of the tensors they compute.
+        outputs: names of the tensors that they compute.
         layers: how many of the operators have weights.
     """
 
@@ -40,13 +40,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class FloatFallback:
-    """Layers to leave in float.
-
-    Attributes:
-        outputs: names of the tensors that their operators compute, in order of execution.
-        layers: how many of them have weights.
-        score: of the network with these in float, on held-out images.
-    """
+    """Operators to leave in float, as in `Segment`, and the score of the network with these in float."""
 
     outputs: tuple[str, ...]
     layers: int
@@ -63,7 +57,7 @@ def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: 
         progress: told of each run of layers that is tried.
 
     Returns:
-        First the network with no layer in float, then what is better than that, fewest layers in float first.
+        First the network with no layer in float, then ever more layers, each time with a better score.
     """
     evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
     assert evaluator is not None
@@ -72,9 +66,11 @@ def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: 
         network = calibration.network(float_layers)
         return evaluator.score(quantize(network, scheme, io, evaluator.spec, calibration.statistics, float_layers))
 
-    none = FloatFallback((), 0, evaluate(()))
-    found = search(segments(graph, head_begins(graph)), evaluate, progress)
-    return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
+    improving = [FloatFallback((), 0, evaluate(()))]
+    for fallback in search(segments(graph, head_begins(graph)), evaluate, progress):
+        if fallback.score.sqnr_db > improving[-1].score.sqnr_db:
+            improving.append(fallback)
+    return improving
 
 
 def segments(graph: TfliteGraph, until: int) -> list[Segment]:
@@ -92,40 +88,27 @@ def segments(graph: TfliteGraph, until: int) -> list[Segment]:
     return found
 
 
-def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress | None = None) -> list[FloatFallback]:
+def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress) -> list[FloatFallback]:
     """Return alternatives from few layers in float to as many as allowed, each the best run tried of its length.
 
     Args:
         parts: of the network that may stay in float.
         evaluate: score of the network with the operators of these tensors in float; slow, called once for each run.
         progress: told of each run that is tried.
-
-    Returns:
-        Longer runs only if they are better than the shorter ones.
     """
-    listener = progress or Silent()
-    total = sum(part.layers for part in parts)
-    most = max(1, int(total * MOST_LAYERS))
+    most = max(1, int(sum(part.layers for part in parts) * MOST_LAYERS))
     known: dict[tuple[int, int], FloatFallback] = {}
-
-    def tried(runs: list[tuple[int, int]]) -> list[FloatFallback]:
-        new = [run for run in runs if run not in known]
-        for start, stop in listener.track(new, f"trying at most {most} layers in float", len(new)):
+    allowed, best = (0, len(parts)), []
+    while candidates := list(runs_within(parts, allowed, most)):
+        new = [run for run in candidates if run not in known]
+        for start, stop in progress.track(new, f"trying at most {most} layers in float", len(new)):
             outputs = tuple(name for part in parts[start:stop] for name in part.outputs)
             layers = sum(part.layers for part in parts[start:stop])
             known[start, stop] = FloatFallback(outputs, layers, evaluate(outputs))
-        return [known[run] for run in runs]
-
-    allowed, best = (0, len(parts)), []
-    while most >= 1:
-        candidates = list(runs_within(parts, allowed, most))
-        if not candidates:
-            break
-        results = tried(candidates)
-        chosen = max(range(len(results)), key=lambda i: results[i].score.sqnr_db)
-        best.append(results[chosen])
-        allowed, most = candidates[chosen], min(most, results[chosen].layers) // 2
-    return _better_than_shorter(best[::-1])
+        allowed = max(candidates, key=lambda run: known[run].score.sqnr_db)
+        best.append(known[allowed])
+        most = min(most, known[allowed].layers) // 2
+    return best[::-1]
 
 
 def runs_within(parts: Sequence[Segment], allowed: tuple[int, int], most: int) -> Iterator[tuple[int, int]]:
@@ -144,11 +127,3 @@ def runs_within(parts: Sequence[Segment], allowed: tuple[int, int], most: int) -
             if stop == end:
                 return
         before += parts[start].layers
-
-
-def _better_than_shorter(by_length: Sequence[FloatFallback]) -> list[FloatFallback]:
-    kept: list[FloatFallback] = []
-    for fallback in by_length:
-        if not kept or fallback.score.sqnr_db > kept[-1].score.sqnr_db:
-            kept.append(fallback)
-    return kept

@@ -10,16 +10,17 @@ scale = max|w| / steps for each output channel finds the same integers again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf
+from threadpoolctl import threadpool_limits
 
 from convert.errors import QuantizationError
 from convert.quantization.second_moments import SecondMoments, Window, windows
-from convert.quantization.threads import all_cores
-from convert.system.progress import Progress, Silent
+from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, run_over
 from convert.tflite.operators import Operator
@@ -44,13 +45,17 @@ LEAST_PEAK = 1e-9
 
 
 def round_weights(
-    float_model: bytes, images: Sequence[Pixels], spec: InputSpec, steps: int, progress: Progress | None = None
+    float_model: bytes, images: Sequence[Pixels], spec: InputSpec, steps: int, progress: Progress
 ) -> bytes:
     """Round the weights of all ungrouped CONV_2D to integer steps; they stay float32, everything else as it is.
 
+    Each window is a piece of work for one thread, in which BLAS has one thread. Threads inside a BLAS wait for each
+    other by spinning: for matrices of a few hundred rows, and on a machine that does something else as well, that costs
+    many times what it gains. Results are the same on any number of cores.
+
     Args:
-        float_model: a float `.tflite` of batch 1.
-        images: uint8 pixels as `load_pixels` returns them; the first `MOST_IMAGES` are used.
+        float_model: of batch 1.
+        images: the first `MOST_IMAGES` are used.
         spec: how they are normalized.
         steps: the largest integer weight of an output channel, `Scheme.weight_steps`.
         progress: told of each image of each pass over them, and of each window.
@@ -66,14 +71,15 @@ def round_weights(
     passes = list(_passes(readers))
 
     def rounding() -> Iterator[None]:
-        with all_cores() as cores:
+        threads = len(os.sched_getaffinity(0))
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as cores:
             for members in passes:
                 observers = [SecondMoments(window) for window in members]
                 tensors = (normalize(pixels, spec) for pixels in images)
                 yield from _observe(RecordingEngine(float_model), tensors, observers, cores)
                 yield from _round_readers(graph, readers, observers, steps, cores)
 
-    for _ in (progress or Silent()).track(rounding(), "rounding weights", len(images) * len(passes) + len(readers)):
+    for _ in progress.track(rounding(), "rounding weights", len(images) * len(passes) + len(readers)):
         pass
     return graph.to_bytes()
 
@@ -130,7 +136,7 @@ def _round_readers(
 
 
 def damped(moments: Array) -> Array:
-    """Return moments (K, K) with `DAMPING` added to the diagonal, in place; the identity if no input was ever active.
+    """Add `DAMPING` to the diagonal of moments (K, K), in place; return the identity if no input was ever active.
 
     Raises:
         QuantizationError: they are not finite.
@@ -147,7 +153,7 @@ def rounded(weights: Array, moments: Array, steps: int) -> Array:
 
     Args:
         weights: float32 (out, h, w, in).
-        moments: the upper triangle of a positive definite (K, K), K = h * w * in.
+        moments: positive definite (K, K), K = h * w * in; only its upper triangle is read.
         steps: the largest integer.
     """
     flat = weights.reshape(len(weights), -1)
@@ -167,7 +173,7 @@ def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
 
     Args:
         weights: float32 (out, K).
-        moments: positive definite (K, K); only its upper triangle is read.
+        moments: see `rounded`.
         scales: positive (out,); no weight exceeds `steps` of them.
         steps: the largest integer.
 

@@ -12,7 +12,7 @@ from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_specs
 from convert.quantization.quantizer_adapter import Ranges, apply_recipe
-from convert.quantization.schemes import ALL, IO_RULES, Rule, Scheme, keep_float
+from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Rule, Scheme, keep_float
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTIONS, DENSE
@@ -48,7 +48,7 @@ def quantize(
     Args:
         float_model: static batch 1, ending in a softmax.
         scheme: how its numbers are represented.
-        io: dtype of the input, "uint8", "int8" or "float32"; the output is int8 if that is, and float32 otherwise.
+        io: dtype of the input; the output is int8 if that is, and float32 otherwise.
         spec: preprocessing of the images.
         statistics: of the activations; needed by schemes that calibrate.
         float_layers: names of output tensors whose operators stay in float, if the scheme calibrates.
@@ -61,22 +61,20 @@ def quantize(
         return QuantizedModel(apply_recipe(float_model, _recipe(graph, scheme, io, ()), {}).to_bytes(), "normalized")
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
-    ranges, means = _ranges(graph, statistics), dict(statistics.mean)
-    in_float = list(float_layers)
-    encoding = "normalized" if io == "float32" else "pixels"
+    image, ranges, shifted = graph.tensor_name(graph.inputs[0]), _ranges(graph, statistics), {}
     if io != "float32":
-        ranges[graph.tensor_name(graph.inputs[0])] = feed_pixels(graph, spec, io)
-    elif scheme.activation_bits == 8 and (shifted := align_with_pixels(graph, spec)) is not None:
-        ranges[shifted.name], means[shifted.name] = shifted.range, means[graph.tensor_name(graph.inputs[0])]
-        in_float.append(shifted.name)
-    quantized = apply_recipe(graph.to_bytes(), _recipe(graph, scheme, io, in_float), ranges)
-    correct_weight_rounding(quantized, graph, means)
-    return QuantizedModel(quantized.to_bytes(), encoding)
+        ranges[image] = feed_pixels(graph, spec, io)
+    elif scheme.activation_bits == 8:
+        shifted = align_with_pixels(graph, spec)
+    recipe = _recipe(graph, scheme, io, (*float_layers, *shifted))
+    quantized = apply_recipe(graph.to_bytes(), recipe, ranges | shifted)
+    correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
+    return QuantizedModel(quantized.to_bytes(), "normalized" if io == "float32" else "pixels")
 
 
 def _recipe(graph: TfliteGraph, scheme: Scheme, io: str, float_layers: Collection[str]) -> list[Rule]:
     """Return the scheme's rules, those of the ends, and those that leave named outputs and the head in float."""
-    head = list(graph.operators)[head_begins(graph) :] if scheme.float_head and io != "int8" else []
+    head = list(graph.operators)[head_begins(graph) :] if scheme.float_head and io != INTEGERS_ONLY else []
     names = [*float_layers, *(graph.tensor_name(operator.outputs[0]) for operator in head)]
     ends = IO_RULES[io] if scheme.calibrates else ()
     return [*scheme.recipe, *ends, *(keep_float(ALL, f"^{re.escape(name)};?$") for name in names)]

@@ -24,15 +24,10 @@ Ranges = dict[str, tuple[float, float]]
 
 
 def apply_recipe(model: bytes, recipe: Sequence[Rule], ranges: Mapping[str, tuple[float, float]]) -> TfliteGraph:
-    """Quantize a float `.tflite` by the rules of a recipe.
+    """Quantize a float `.tflite` by the rules of a recipe, given the range of every activation.
 
     Weights get scale = max|w| / 127 per output channel and are rounded to nearest. Large constants come back behind the
     flatbuffer, where older runtimes and our zip do not expect them; the graph that is returned writes them inside.
-
-    Args:
-        model: the float flatbuffer.
-        recipe: rules in its JSON form; without any the model stays as it is.
-        ranges: of every activation that becomes an integer.
     """
     if not recipe:
         return TfliteGraph(model)

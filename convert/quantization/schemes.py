@@ -7,7 +7,7 @@ real = scale * (q - zero_point), with one scale per tensor for activations and o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from convert.errors import QuantizationError
@@ -95,38 +95,26 @@ class Scheme:
         return IMAGES_ON_SLOW_KERNELS if self.slow_kernels else None
 
 
-_INT8 = Scheme(
-    "int8",
-    "int8 weights per channel, int8 activations, float head",
-    INT8,
-    io="uint8",
-    activation_bits=8,
-    float_head=True,
-)
+_ON_8_BITS: dict[str, Any] = {"recipe": INT8, "io": "uint8", "activation_bits": 8, "float_head": True}
+_ON_16_BITS: dict[str, Any] = {"recipe": INT16X8, "activation_bits": 16, "float_head": True, "slow_kernels": True}
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme("none", "float32, the reference", ()),
         Scheme("float16", "half-precision weights, computed in float", FLOAT16),
         Scheme("dynamic", "int8 weights, activations quantized at run time", DYNAMIC, float_head=True),
-        replace(_INT8, fallback="mixed"),
-        replace(_INT8, name="mixed", summary="int8 except for the layers of --keep-float", keeps_layers=True),
-        replace(
-            _INT8,
-            name="int16x8",
-            summary="int8 weights, int16 activations; reference kernels",
-            recipe=INT16X8,
-            io="float32",
-            activation_bits=16,
-            slow_kernels=True,
-        ),
+        Scheme("int8", "int8 weights per channel, int8 activations, float head", **_ON_8_BITS, fallback="mixed"),
+        Scheme("mixed", "int8 except for the layers of --keep-float", **_ON_8_BITS, keeps_layers=True),
+        Scheme("int16x8", "int8 weights, int16 activations; reference kernels", **_ON_16_BITS),
     )
 }
 DEFAULT = SCHEMES["int8"]
 
+INTEGERS_ONLY = "int8"
+"""The `--io` for integer-only accelerators: the head computes in integers too."""
 IO_RULES = {
     "uint8": (keep_float("OUTPUT"), rule("INPUT", _activations(8, symmetric=False, dtype="UINT"))),
-    "int8": (),
+    INTEGERS_ONLY: (),
     "float32": (keep_float("OUTPUT"), keep_float("INPUT")),
 }
 """`--io` -> the rules for input and output of a network with integer activations; without rules they are int8."""
@@ -144,7 +132,7 @@ def parse_schemes(text: str) -> list[Scheme]:
     """Return the schemes of a comma-separated list, in its order, each once.
 
     Raises:
-        QuantizationError: a name is unknown, or the list is empty.
+        QuantizationError: a name is unknown, or there is none.
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:

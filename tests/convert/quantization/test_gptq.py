@@ -19,6 +19,7 @@ from convert.quantization.quantize import quantize
 from convert.quantization.schemes import INT8_STEPS, SCHEMES
 from convert.quantization.second_moments import SecondMoments, patches, windows
 from convert.quantization.statistics import collect_statistics
+from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import InputSpec
@@ -73,7 +74,7 @@ def float_model() -> bytes:
 
 @pytest.fixture(scope="module")
 def rounded_model(float_model: bytes, images: list[Pixels]) -> bytes:
-    return round_weights(float_model, images, SPEC, INT8_STEPS)
+    return round_weights(float_model, images, SPEC, INT8_STEPS, Silent())
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(40, 3), (16, 40), (8, 32), (8, 33), (64, 150)])
@@ -163,7 +164,7 @@ def test_a_thread_does_what_four_do(float_model: bytes, images: list[Pixels], mo
     results = []
     for cores in ({0}, {0, 1, 2, 3}):
         monkeypatch.setattr("os.sched_getaffinity", lambda process, cores=cores: cores)
-        results.append(round_weights(float_model, images, SPEC, INT8_STEPS))
+        results.append(round_weights(float_model, images, SPEC, INT8_STEPS, Silent()))
     assert results[0] == results[1]
 
 
@@ -197,13 +198,13 @@ def test_several_passes_and_progress(
     monkeypatch.setattr(second_moments, "POSITIONS", 10**6)
     listener = Listener()
     several = round_weights(float_model, images, SPEC, INT8_STEPS, listener)
-    assert several == round_weights(float_model, images, SPEC, INT8_STEPS), "deterministic"
+    assert several == round_weights(float_model, images, SPEC, INT8_STEPS, Silent()), "deterministic"
     assert listener.counts == [(done, 52) for done in range(1, 53)]
     monkeypatch.setattr(module, "MOST_MEMORY", 2**30)
-    assert several == round_weights(float_model, images, SPEC, INT8_STEPS)
+    assert several == round_weights(float_model, images, SPEC, INT8_STEPS, Silent())
     assert len(several) == len(rounded_model)
 
 
 def test_no_image_is_refused(float_model: bytes) -> None:
     with pytest.raises(QuantizationError, match="--calibration"):
-        round_weights(float_model, [], SPEC, INT8_STEPS)
+        round_weights(float_model, [], SPEC, INT8_STEPS, Silent())
