@@ -31,13 +31,12 @@ PROBED_ACTIVATIONS = ("float32", "int8", "int16")
 
 @dataclass(frozen=True)
 class Need:
-    """Something a runtime must have to run a model: a row of the table, and the least entry in it.
+    """Something a runtime must have to run a model: a row of the table, the least entry in it, and a text for users.
 
     Attributes:
         row: an operator ("CONV_2D"), a type of tensor ("type-int4"), "constants-outside", a custom operator's name, or
             what an operator with quantized weights computes ("CONV_2D:int8:int8:per-channel").
         version: of the operator; 1 for other needs.
-        text: for users.
     """
 
     row: str
@@ -59,10 +58,10 @@ def runtimes() -> tuple[str, ...]:
 
 
 def check_target(target: str) -> None:
-    """Check that a runtime is one of `runtimes()`.
+    """Refuse a runtime that is none of `runtimes()`.
 
     Raises:
-        QuantizationError: it is not; the message lists them.
+        QuantizationError: the message lists them.
     """
     if target not in _measured():
         raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(runtimes())}")
@@ -107,31 +106,21 @@ def oldest_with(wanted: Sequence[Need]) -> str | None:
 
 
 def oldest_runtime(model: bytes) -> str | None:
-    """Return the oldest runtime that can run a flatbuffer; None when none can.
-
-    Raises:
-        LoweringError: the bytes are not a TFLite model.
-    """
+    """Return the oldest runtime that can run a flatbuffer; None when none can."""
     return oldest_with(needs(TfliteGraph(model)))
 
 
 def overpromised(wanted: Sequence[Need], stated: str) -> list[str]:
     """Return the runtimes that a stated minimum version includes, but that do not meet all needs.
 
-    Args:
-        wanted: what `needs` returns.
-        stated: a version of TensorFlow, "2.9.0", as `min_runtime_version` has it; any other text includes none.
+    `stated` is a version of TensorFlow, "2.9.0", as `min_runtime_version` has it; any other text includes none.
     """
     least = _numbers(stated)
     return [name for name in runtimes() if least and _tensorflow(name) >= least and unmet(wanted, name)]
 
 
 def refuse_newer(model: bytes, target: str) -> None:
-    """Check that a runtime can run a flatbuffer.
-
-    Args:
-        model: the flatbuffer.
-        target: one of `runtimes()`.
+    """Refuse a runtime that cannot run a flatbuffer.
 
     Raises:
         QuantizationError: the runtime is unknown, or lacks what the message names.
@@ -139,14 +128,12 @@ def refuse_newer(model: bytes, target: str) -> None:
     """
     check_target(target)
     wanted = needs(TfliteGraph(model))
-    missing = unmet(wanted, target)
+    missing = [(need.text, oldest_with([need])) for need in unmet(wanted, target)]
     if missing:
+        lacks = ", ".join(text if first is None else f"{text} (since {first})" for text, first in missing)
         oldest = oldest_with(wanted)
         advice = "none that was measured can" if oldest is None else f"{oldest} is the oldest that can"
-        raise QuantizationError(
-            f"{target} cannot run this model, it lacks {', '.join(map(_with_first, missing))}: {advice}, "
-            "or choose another scheme"
-        )
+        raise QuantizationError(f"{target} cannot run this model, it lacks {lacks}: {advice}, or choose another scheme")
 
 
 def _tensorflow(runtime: str) -> tuple[int, ...]:
@@ -159,8 +146,3 @@ def _numbers(version: str) -> tuple[int, ...]:
     """Return the major and the minor number; () for a text that is not a version."""
     parts = version.split(".")[:2]
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
-
-
-def _with_first(need: Need) -> str:
-    first = oldest_with([need])
-    return need.text if first is None else f"{need.text} (since {first})"

@@ -21,6 +21,7 @@ from convert.quantization.gptq import round_weights
 from convert.quantization.observer import ActivationObserver
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import DEFAULT as DEFAULT_SCHEME
+from convert.quantization.schemes import Recipe
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
@@ -125,7 +126,7 @@ def calibrate(
         evaluator = Evaluator.from_float_model(float_model, list(_pixels(held_out, spec, progress)), spec)
     measured, pixels = _collect(float_model, spec, images, request.until_enough, progress)
     equalized, statistics = equalize(float_model, measured)
-    rounded = round_weights(equalized, pixels, spec, DEFAULT_SCHEME.weight_steps, progress)
+    rounded = round_weights(equalized, pixels, spec, progress)
     calibrator: str = request.calibrator
     tried: dict[str, float] = {}
     if calibrator != DEFAULT_CALIBRATOR:
@@ -188,7 +189,7 @@ def _try_calibrators(
     scores: dict[str, Score] = {}
     for name in progress.track(CALIBRATORS, "trying calibrators", len(CALIBRATORS)):
         ranges = _with_ranges_of(name, statistics, observers)
-        scores[name] = evaluator.score(quantize(rounded, DEFAULT_SCHEME, "float32", evaluator.spec, ranges))
+        scores[name] = evaluator.score(quantize(rounded, Recipe(DEFAULT_SCHEME, "float32"), evaluator.spec, ranges))
     return scores
 
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
 from convert.quantization.quantize import head_begins, quantize
-from convert.quantization.schemes import Scheme
+from convert.quantization.schemes import Recipe, Scheme
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
 
 MOST_LAYERS = 0.10
 """Fraction of the layers with weights that may be left in float."""
 
-Evaluate = Callable[[Sequence[str]], Score]
+Evaluate = Callable[[tuple[str, ...]], Score]
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: 
     evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
     assert evaluator is not None
 
-    def evaluate(float_layers: Sequence[str]) -> Score:
-        network = calibration.network(float_layers)
-        return evaluator.score(quantize(network, scheme, io, evaluator.spec, calibration.statistics, float_layers))
+    def evaluate(float_layers: tuple[str, ...]) -> Score:
+        recipe, network = Recipe(scheme, io, float_layers), calibration.network(float_layers)
+        return evaluator.score(quantize(network, recipe, evaluator.spec, calibration.statistics))
 
     improving = [FloatFallback((), 0, evaluate(()))]
     for fallback in search(segments(graph, head_begins(graph)), evaluate, progress):
@@ -75,12 +75,11 @@ def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: 
 
 def segments(graph: TfliteGraph, until: int) -> list[Segment]:
     """Cut the first `until` operators wherever a single activation is alive, so that branches stay together."""
-    operators = list(graph.operators)
-    last_use = {i: k for k, operator in enumerate(operators) for i in operator.inputs if graph.is_activation(i)}
     found, members, alive = [], [], set(graph.inputs)
-    for k, operator in enumerate(operators[:until]):
+    for operator in graph.operators[:until]:
         members.append(operator)
-        alive = {i for i in alive | set(operator.outputs) if last_use.get(i, -1) > k}
+        readers = {i: graph.consumers(i) for i in alive | set(operator.outputs)}
+        alive = {i for i in readers if readers[i] and readers[i][-1].position > operator.position}
         if len(alive) <= 1:
             outputs = tuple(graph.tensor_name(member.outputs[0]) for member in members)
             found.append(Segment(outputs, sum(member.has_weights for member in members)))

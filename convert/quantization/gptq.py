@@ -5,7 +5,7 @@ the images: GPTQ (Frantar et al. 2022, arXiv:2210.17323), computed as LDLQ (Chee
 arXiv:2307.13304, where both are shown to be the same), which takes one Cholesky factor and no inverse.
 
 Images -> second moments E[x x^T] of what each convolution reads -> integers -> weights. A quantizer that sets
-scale = max|w| / steps for each output channel finds the same integers again.
+scale = max|w| / 127 for each output channel finds the same integers again.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ MOST_MEMORY = 2**30
 BLOCK = 32
 """Columns between two matrix products of `gptq`."""
 
+STEPS = 127
+"""The largest int8 weight; -128 stays unused, so that weights are symmetric."""
+
 LEAST_PEAK = 1e-9
 """What the quantizer takes for max|w| if that is smaller."""
 
 
-def round_weights(
-    float_model: bytes, images: Sequence[Pixels], spec: InputSpec, steps: int, progress: Progress
-) -> bytes:
+def round_weights(float_model: bytes, images: Sequence[Pixels], spec: InputSpec, progress: Progress) -> bytes:
     """Round the weights of all ungrouped CONV_2D to integer steps; they stay float32, everything else as it is.
 
     Each window is a piece of work for one thread, in which BLAS has one thread. Threads inside a BLAS wait for each
@@ -57,7 +58,6 @@ def round_weights(
         float_model: of batch 1.
         images: the first `MOST_IMAGES` are used.
         spec: how they are normalized.
-        steps: the largest integer weight of an output channel, `Scheme.weight_steps`.
         progress: told of each image of each pass over them, and of each window.
 
     Raises:
@@ -77,7 +77,7 @@ def round_weights(
                 observers = [SecondMoments(window) for window in members]
                 tensors = (normalize(pixels, spec) for pixels in images)
                 yield from _observe(RecordingEngine(float_model), tensors, observers, cores)
-                yield from _round_readers(graph, readers, observers, steps, cores)
+                yield from _round_readers(graph, readers, observers, cores)
 
     for _ in progress.track(rounding(), "rounding weights", len(images) * len(passes) + len(readers)):
         pass
@@ -118,14 +118,13 @@ def _round_readers(
     graph: TfliteGraph,
     readers: Mapping[Window, Sequence[Operator]],
     observers: list[SecondMoments],
-    steps: int,
     cores: Executor,
 ) -> Iterator[None]:
     """Round the weights of the convolutions that read each window, all of one window together; yield after each."""
 
     def new_weights(observer: SecondMoments) -> Array:
         weights = [graph.constant(reader.weights) for reader in readers[observer.window]]
-        return rounded(np.concatenate(weights), damped(observer.mean()), steps)
+        return rounded(np.concatenate(weights), damped(observer.mean()))
 
     for observer, weights in zip(observers, cores.map(new_weights, observers), strict=True):
         tensors = [reader.weights for reader in readers[observer.window]]
@@ -148,24 +147,23 @@ def damped(moments: Array) -> Array:
     return moments
 
 
-def rounded(weights: Array, moments: Array, steps: int) -> Array:
-    """Return float32 multiples of max|w| / steps for each output channel; the largest magnitudes stay as they are.
+def rounded(weights: Array, moments: Array) -> Array:
+    """Return float32 multiples of max|w| / 127 for each output channel; the largest magnitudes stay as they are.
 
     Args:
         weights: float32 (out, h, w, in).
         moments: positive definite (K, K), K = h * w * in; only its upper triangle is read.
-        steps: the largest integer.
     """
     flat = weights.reshape(len(weights), -1)
     peaks = np.abs(flat).max(axis=1)
-    scales = np.maximum(peaks, np.float32(LEAST_PEAK)) / np.float32(steps)
-    values = gptq(flat, moments, scales, steps) * scales[:, np.newaxis]
+    scales = np.maximum(peaks, np.float32(LEAST_PEAK)) / np.float32(STEPS)
+    values = gptq(flat, moments, scales) * scales[:, np.newaxis]
     limits = peaks[:, np.newaxis]
     exact = np.where(np.abs(flat) == limits, flat, np.clip(values, -limits, limits))
     return np.asarray(exact.reshape(weights.shape), np.float32)
 
 
-def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
+def gptq(weights: Array, moments: Array, scales: Array) -> Array:
     """Return integers q that keep E[((w - scale * q) . x)^2] small for inputs x of given second moments.
 
     With moments (1 + U) D (1 + U)^T, U strictly upper triangular, column k becomes
@@ -174,11 +172,10 @@ def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
     Args:
         weights: float32 (out, K).
         moments: see `rounded`.
-        scales: positive (out,); no weight exceeds `steps` of them.
-        steps: the largest integer.
+        scales: positive (out,); no weight exceeds 127 of them.
 
     Returns:
-        float32 integers (out, K) from -steps to steps.
+        float32 integers (out, K) from -127 to 127.
     """
     exact = np.asarray((weights / scales[:, np.newaxis]).T, np.float32, order="C")
     is_free = (np.abs(weights) != np.abs(weights).max(axis=1, keepdims=True)).T.copy()
@@ -190,8 +187,8 @@ def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
         for i, target in enumerate(wanted):
             k = start + i
             np.rint(target, out=target)
-            np.minimum(target, steps, out=target)
-            np.maximum(target, -steps, out=target)
+            np.minimum(target, STEPS, out=target)
+            np.maximum(target, -STEPS, out=target)
             np.copyto(integers[k], target, where=is_free[k])
             np.subtract(exact[k], integers[k], out=errors[k])
             wanted[i + 1 :] += feedback[k + 1 : start + len(wanted), k, np.newaxis] * errors[k]

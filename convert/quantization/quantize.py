@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_specs
-from convert.quantization.quantizer_adapter import Ranges, apply_recipe
-from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Rule, Scheme, keep_float
+from convert.quantization.quantizer_adapter import Ranges, apply_rules
+from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTIONS, DENSE
@@ -36,48 +36,43 @@ class QuantizedModel:
 
 
 def quantize(
-    float_model: bytes,
-    scheme: Scheme,
-    io: str,
-    spec: InputSpec,
-    statistics: ActivationStatistics | None,
-    float_layers: Collection[str] = (),
+    float_model: bytes, recipe: Recipe, spec: InputSpec, statistics: ActivationStatistics | None
 ) -> QuantizedModel:
     """Quantize a float model.
 
     Args:
         float_model: static batch 1, ending in a softmax.
-        scheme: how its numbers are represented.
-        io: dtype of the input; the output is int8 if that is, and float32 otherwise.
+        recipe: how to quantize it.
         spec: preprocessing of the images.
         statistics: of the activations; needed by schemes that calibrate.
-        float_layers: names of output tensors whose operators stay in float, if the scheme calibrates.
 
     Raises:
         QuantizationError: statistics are missing, or this network cannot have an integer input.
     """
-    graph = TfliteGraph(float_model)
+    graph, scheme = TfliteGraph(float_model), recipe.scheme
     if not scheme.calibrates:
-        return QuantizedModel(apply_recipe(float_model, _recipe(graph, scheme, io, ()), {}).to_bytes(), "normalized")
+        return QuantizedModel(apply_rules(float_model, _rules(graph, recipe, ()), {}).to_bytes(), "normalized")
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
     image, ranges, shifted = graph.tensor_name(graph.inputs[0]), _ranges(graph, statistics), {}
-    if io != "float32":
-        ranges[image] = feed_pixels(graph, spec, io)
+    if recipe.io != "float32":
+        ranges[image] = feed_pixels(graph, spec, recipe.io)
     elif scheme.activation_bits == 8:
         shifted = align_with_pixels(graph, spec)
-    recipe = _recipe(graph, scheme, io, (*float_layers, *shifted))
-    quantized = apply_recipe(graph.to_bytes(), recipe, ranges | shifted)
+    rules = _rules(graph, recipe, (*recipe.float_layers, *shifted))
+    quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
-    return QuantizedModel(quantized.to_bytes(), "normalized" if io == "float32" else "pixels")
+    return QuantizedModel(quantized.to_bytes(), "normalized" if recipe.io == "float32" else "pixels")
 
 
-def _recipe(graph: TfliteGraph, scheme: Scheme, io: str, float_layers: Collection[str]) -> list[Rule]:
+def _rules(graph: TfliteGraph, recipe: Recipe, float_layers: Collection[str]) -> list[Rule]:
     """Return the scheme's rules, those of the ends, and those that leave named outputs and the head in float."""
-    head = list(graph.operators)[head_begins(graph) :] if scheme.float_head and io != INTEGERS_ONLY else []
+    scheme = recipe.scheme
+    has_float_head = scheme.float_head and recipe.io != INTEGERS_ONLY
+    head = graph.operators[head_begins(graph) :] if has_float_head else ()
     names = [*float_layers, *(graph.tensor_name(operator.outputs[0]) for operator in head)]
-    ends = IO_RULES[io] if scheme.calibrates else ()
-    return [*scheme.recipe, *ends, *(keep_float(ALL, f"^{re.escape(name)};?$") for name in names)]
+    ends = IO_RULES[recipe.io] if scheme.calibrates else ()
+    return [*scheme.rules, *ends, *(keep_float(ALL, f"^{re.escape(name)};?$") for name in names)]
 
 
 def residual_streams(graph: TfliteGraph) -> list[list[int]]:
@@ -115,6 +110,6 @@ def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
 
 def head_begins(graph: TfliteGraph) -> int:
     """Return the position of the head's first operator: the first pooling or dense one after the last convolution."""
-    operators = list(graph.operators)
-    last = max((i for i, operator in enumerate(operators) if operator.name in CONVOLUTIONS), default=-1)
-    return next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD_BEGINS), len(operators))
+    last = max((operator.position for operator in graph.operators if operator.name in CONVOLUTIONS), default=-1)
+    after = (operator.position for operator in graph.operators[last + 1 :] if operator.name in HEAD_BEGINS)
+    return next(after, len(graph.operators))

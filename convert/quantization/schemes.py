@@ -14,11 +14,9 @@ from convert.errors import QuantizationError
 from convert.tflite.operators import CLASSIFIER_KINDS
 
 Rule = Mapping[str, Any]
-"""A rule of a recipe, in the JSON form of the quantizer; a later rule overrides an earlier one."""
+"""A rule in the JSON form of the quantizer; a later rule overrides an earlier one."""
 
 ALL = "*"
-INT8_STEPS = 127
-"""The largest int8 weight; -128 stays unused, so that weights are symmetric."""
 IMAGES_ON_SLOW_KERNELS = 4
 
 
@@ -61,11 +59,9 @@ class Scheme:
     Attributes:
         name: as given to `--quantize`.
         summary: one line for people.
-        recipe: the quantizer's rules for the whole network; empty to leave it as it is.
+        rules: the quantizer's, for the whole network; empty to leave it as it is.
         io: dtype of the artifact's input unless `--io` is given.
         activation_bits: 8 or 16, integers whose ranges are calibrated; None: float at run time.
-        weight_steps: the largest integer weight of an output channel, if weights are integers: GPTQ rounds them if the
-            scheme calibrates, otherwise the quantizer does, to nearest.
         float_head: whether pooling, dense layers and softmax at the end stay in float; runtimes up to TensorFlow 2.15
             use one scale of dense weights for all channels, and an int8 softmax has ties.
         keeps_layers: whether it takes `--keep-float`.
@@ -75,10 +71,9 @@ class Scheme:
 
     name: str
     summary: str
-    recipe: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
     io: str = "float32"
     activation_bits: int | None = None
-    weight_steps: int = INT8_STEPS
     float_head: bool = False
     keeps_layers: bool = False
     slow_kernels: bool = False
@@ -95,8 +90,23 @@ class Scheme:
         return IMAGES_ON_SLOW_KERNELS if self.slow_kernels else None
 
 
-_ON_8_BITS: dict[str, Any] = {"recipe": INT8, "io": "uint8", "activation_bits": 8, "float_head": True}
-_ON_16_BITS: dict[str, Any] = {"recipe": INT16X8, "activation_bits": 16, "float_head": True, "slow_kernels": True}
+@dataclass(frozen=True)
+class Recipe:
+    """How to quantize a network.
+
+    Attributes:
+        scheme: the number formats.
+        io: dtype of the artifact's input; its output is int8 if that is, and float32 otherwise.
+        float_layers: names of the tensors whose operators stay in float, if the scheme calibrates.
+    """
+
+    scheme: Scheme
+    io: str
+    float_layers: tuple[str, ...] = ()
+
+
+_ON_8_BITS: dict[str, Any] = {"rules": INT8, "io": "uint8", "activation_bits": 8, "float_head": True}
+_ON_16_BITS: dict[str, Any] = {"rules": INT16X8, "activation_bits": 16, "float_head": True, "slow_kernels": True}
 SCHEMES = {
     scheme.name: scheme
     for scheme in (

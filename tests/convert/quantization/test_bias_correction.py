@@ -14,7 +14,7 @@ from keras import layers
 from convert.quantization.bias_correction import correct_head, correct_weight_rounding, output_shift
 from convert.quantization.io_tensors import tensor_specs
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
@@ -101,7 +101,7 @@ def statistics(float_model: bytes, images: list[Pixels]) -> ActivationStatistics
 
 @pytest.fixture(scope="module")
 def corrected(float_model: bytes, statistics: ActivationStatistics) -> bytes:
-    return quantize(float_model, SCHEMES["int8"], "uint8", SPEC, statistics).model
+    return quantize(float_model, Recipe(SCHEMES["int8"], "uint8"), SPEC, statistics).model
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def uncorrected(float_model: bytes, statistics: ActivationStatistics) -> bytes:
     """The same without bias correction."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("convert.quantization.quantize.correct_weight_rounding", lambda *_: None)
-        return quantize(float_model, SCHEMES["int8"], "uint8", SPEC, statistics).model
+        return quantize(float_model, Recipe(SCHEMES["int8"], "uint8"), SPEC, statistics).model
 
 
 def weighted(graph: TfliteGraph) -> list[Any]:
@@ -191,7 +191,7 @@ def test_the_head_loses_its_mean_error_and_keeps_its_weights(
 def test_an_integer_head_is_left_alone(
     float_model: bytes, statistics: ActivationStatistics, images: list[Pixels]
 ) -> None:
-    quantized = quantize(float_model, SCHEMES["int8"], "int8", SPEC, statistics)
+    quantized = quantize(float_model, Recipe(SCHEMES["int8"], "int8"), SPEC, statistics)
     input_tensor = tensor_specs(quantized.model, quantized.encoding)[0]
     assert correct_head(quantized.model, SPEC, input_tensor, images, statistics.logits) is quantized.model
 
@@ -208,7 +208,7 @@ def test_weights_that_need_no_rounding_move_no_bias(float_model: bytes, statisti
     """Float weights set to the dequantized ones: nothing to correct."""
     exact, quantized = (
         TfliteGraph(float_model),
-        TfliteGraph(quantize(float_model, SCHEMES["int8"], "float32", SPEC, statistics).model),
+        TfliteGraph(quantize(float_model, Recipe(SCHEMES["int8"], "float32"), SPEC, statistics).model),
     )
     for source, operator in zip(weighted(exact), weighted(quantized), strict=True):
         scales = quantized.scales(operator.inputs[1])

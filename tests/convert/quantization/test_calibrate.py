@@ -15,7 +15,7 @@ from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.io_tensors import tensor_specs
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from tests.convert.listeners import Listener
@@ -35,7 +35,7 @@ def test_one_image_or_only_black_ones_make_a_valid_model(
     calibrator: str, count: int, draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
 ) -> None:
     found = calibrated(pictures(tmp_path / "images", count, draw), calibrator)
-    quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
+    quantized = quantize(found.rounded, Recipe(SCHEMES["int8"], "uint8"), SPEC, found.statistics)
     graph = TfliteGraph(quantized.model)
     scales = np.concatenate([s for i in graph.tensors if (s := graph.scales(i)) is not None])
     assert np.isfinite(scales).all()
@@ -57,7 +57,7 @@ def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> No
     graph.set_constant(first.inputs[2], bias)
     images = pictures(tmp_path / "images", 8, noise)
     found = calibrated(images, model=graph.to_bytes())
-    quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
+    quantized = quantize(found.rounded, Recipe(SCHEMES["int8"], "uint8"), SPEC, found.statistics)
     scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
     assert scales is not None
     assert (scales > 0).all()

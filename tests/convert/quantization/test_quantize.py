@@ -13,7 +13,7 @@ from keras import layers
 from convert.errors import QuantizationError
 from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels, tensor_specs
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
@@ -40,7 +40,7 @@ def run(model: bytes, tensors: Array) -> Array:
 
 
 def quantized(model: bytes, images: list[Pixels], io: str) -> QuantizedModel:
-    return quantize(model, SCHEMES["int8"], io, SPEC, collect_statistics(model, images, SPEC))
+    return quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC))
 
 
 def test_a_stream_is_what_enters_a_sum_and_is_read_by_others(model: bytes) -> None:
@@ -118,19 +118,19 @@ def test_integer_ends_leave_nothing_in_float(model: bytes, images: list[Pixels])
 
 def test_a_scheme_that_calibrates_asks_for_images(model: bytes) -> None:
     with pytest.raises(QuantizationError, match="scheme int8 needs calibration images: pass --calibration"):
-        quantize(model, SCHEMES["int8"], "uint8", SPEC, None)
+        quantize(model, Recipe(SCHEMES["int8"], "uint8"), SPEC, None)
 
 
 @pytest.mark.parametrize("scheme", ["float16", "dynamic", "none"])
 def test_schemes_without_calibration_stay_close_to_float(scheme: str, model: bytes, images: list[Pixels]) -> None:
-    made = quantize(model, SCHEMES[scheme], "float32", SPEC, None)
+    made = quantize(model, Recipe(SCHEMES[scheme], "float32"), SPEC, None)
     tensors = normalize(np.stack(images), SPEC)
     assert np.mean(run(made.model, tensors).argmax(axis=1) == run(model, tensors).argmax(axis=1)) > 0.9
 
 
 def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> None:
     """Runtimes up to TensorFlow 2.15 read one scale per channel as the first one for all."""
-    graph = TfliteGraph(quantize(model, SCHEMES["dynamic"], "float32", SPEC, None).model)
+    graph = TfliteGraph(quantize(model, Recipe(SCHEMES["dynamic"], "float32"), SPEC, None).model)
     assert graph.dtype(graph.named("FULLY_CONNECTED")[0].inputs[1]) == "float32"
     first = graph.named("CONV_2D")[0].inputs[1]
     assert graph.dtype(first) == "int8"
@@ -139,8 +139,8 @@ def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> 
 
 def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: list[Pixels]) -> None:
     graph = TfliteGraph(model)
-    kept = [graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3)]
-    made = quantize(model, SCHEMES["mixed"], "uint8", SPEC, collect_statistics(model, images, SPEC), kept)
+    kept = tuple(graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3))
+    made = quantize(model, Recipe(SCHEMES["mixed"], "uint8", kept), SPEC, collect_statistics(model, images, SPEC))
     found = TfliteGraph(made.model)
     weights = [found.dtype(operator.inputs[1]) for operator in found.named("CONV_2D")]
     assert [i for i, dtype in enumerate(weights) if dtype == "float32"] == [2, 3]

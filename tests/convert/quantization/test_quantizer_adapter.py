@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import convert
-from convert.quantization.quantizer_adapter import Ranges, apply_recipe
+from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, DYNAMIC, FLOAT16, INT8, INT16X8, IO_RULES, Rule, keep_float
 from convert.tflite.graph import TfliteGraph
 from tests.convert.networks import residual_network
@@ -22,9 +22,9 @@ def model() -> bytes:
     return residual_network()
 
 
-def applied(model: bytes, recipe: tuple[Rule, ...], span: tuple[float, float] = RANGE) -> TfliteGraph:
+def applied(model: bytes, rules: tuple[Rule, ...], span: tuple[float, float] = RANGE) -> TfliteGraph:
     """The network quantized with one range for all of its activations."""
-    return apply_recipe(model, recipe, ranges(model, span))
+    return apply_rules(model, rules, ranges(model, span))
 
 
 def ranges(model: bytes, span: tuple[float, float]) -> Ranges:
@@ -43,13 +43,13 @@ def test_only_one_module_imports_the_quantizer() -> None:
     assert set(importing) == {"quantization/quantizer_adapter.py"}
 
 
-def test_an_empty_recipe_changes_nothing(model: bytes) -> None:
+def test_no_rule_changes_nothing(model: bytes) -> None:
     assert applied(model, ()).to_bytes() == TfliteGraph(model).to_bytes()
 
 
-@pytest.mark.parametrize("recipe", [INT8, INT16X8, DYNAMIC])
-def test_weights_are_rounded_to_nearest_on_127_steps_per_output_channel(model: bytes, recipe: tuple[Rule, ...]) -> None:
-    before, after = TfliteGraph(model), applied(model, recipe)
+@pytest.mark.parametrize("rules", [INT8, INT16X8, DYNAMIC])
+def test_weights_are_rounded_to_nearest_on_127_steps_per_output_channel(model: bytes, rules: tuple[Rule, ...]) -> None:
+    before, after = TfliteGraph(model), applied(model, rules)
     for source, operator in zip(before.named("CONV_2D"), after.named("CONV_2D"), strict=True):
         weights, scales = before.constant(source.weights), after.scales(operator.weights)
         peaks = np.abs(weights).max(axis=(1, 2, 3))
