@@ -97,15 +97,12 @@ def inspect_file(path: Path) -> InspectedFile:
 
 
 def inspect_model(model: bytes) -> Inspection:
-    """Inspect a flatbuffer.
-
-    Raises:
-        LoweringError: the bytes are not a TFLite model.
-    """
+    """Inspect a flatbuffer; raise `LoweringError` if it is no TFLite model."""
     tensors = TfliteGraph(model)
     graph, needs = ClassifiedGraph(tensors), runtimes.needs(tensors)
     ends = {"input": tensors.inputs, "output": tensors.outputs}
     outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
+    weights = (" ".join(filter(None, (op.label, stored.dtype, stored.granularity))) for op, stored in graph.weighted)
     return Inspection(
         format=FORMAT,
         verdict=verdict.judge(graph),
@@ -113,7 +110,7 @@ def inspect_model(model: bytes) -> Inspection:
         bytes=len(model),
         operators=dict(Counter(operator.label for operator in graph.operators).most_common()),
         compute=dict(Counter(dtype for _, dtype in outputs).most_common()),
-        weights=dict(Counter(_weights(*layer) for layer in graph.weighted).most_common()),
+        weights=dict(Counter(weights).most_common()),
         layers=[_layer(*layer) for layer in graph.weighted],
         float_runs=[_float_run(run) for run in graph.float_runs],
         float_operators=[f"{operator.name} {operator.output}" for operator, dtype in outputs if dtype in FLOATS],
@@ -170,10 +167,6 @@ def _overpromised(needs: list[runtimes.Need], stated: str) -> list[Finding]:
     remedy = f"run it on {first} or later, or choose another scheme; --target-runtime checks"
     where = tuple(need.text for need in runtimes.unmet(needs, false[-1]))
     return [Finding("runtime-overpromised", WARNING, what, remedy, where)]
-
-
-def _weights(operator: ClassifiedOperator, weights: StoredWeights) -> str:
-    return " ".join(filter(None, (operator.label, weights.dtype, weights.granularity)))
 
 
 def _layer(operator: ClassifiedOperator, weights: StoredWeights) -> dict[str, Any]:

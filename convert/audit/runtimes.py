@@ -45,26 +45,21 @@ class Need:
 
 
 @functools.cache
-def _measured() -> dict[str, dict[str, int]]:
-    """Return, for each runtime from the oldest on, the highest version of each row."""
+def measured() -> dict[str, dict[str, int]]:
+    """Return, for each runtime that was measured, oldest first, the highest version of each row."""
     text = resources.files("convert.audit").joinpath(TABLE).read_text()
     (_, *names), _releases, *rows = csv.reader(text.splitlines())
     return {name: {row: int(cells[i]) for row, *cells in rows} for i, name in enumerate(names)}
 
 
-def runtimes() -> tuple[str, ...]:
-    """Return the names of the runtimes that were measured, oldest first."""
-    return tuple(_measured())
-
-
 def check_target(target: str) -> None:
-    """Refuse a runtime that is none of `runtimes()`.
+    """Refuse a runtime that was not `measured`.
 
     Raises:
         QuantizationError: the message lists them.
     """
-    if target not in _measured():
-        raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(runtimes())}")
+    if target not in measured():
+        raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(measured())}")
 
 
 def needs(graph: TfliteGraph) -> list[Need]:
@@ -95,14 +90,14 @@ def _kernels(graph: TfliteGraph) -> Iterator[Need]:
 
 
 def unmet(wanted: Sequence[Need], runtime: str) -> list[Need]:
-    """Return the needs that one of `runtimes()` does not meet, in their order."""
-    has = _measured()[runtime]
+    """Return the needs that a runtime does not meet, in their order."""
+    has = measured()[runtime]
     return [need for need in wanted if has.get(need.row, 0) < need.version]
 
 
 def oldest_with(wanted: Sequence[Need]) -> str | None:
     """Return the oldest runtime that meets all needs; None when none does."""
-    return next((name for name in runtimes() if not unmet(wanted, name)), None)
+    return next((name for name in measured() if not unmet(wanted, name)), None)
 
 
 def oldest_runtime(model: bytes) -> str | None:
@@ -116,7 +111,7 @@ def overpromised(wanted: Sequence[Need], stated: str) -> list[str]:
     `stated` is a version of TensorFlow, "2.9.0", as `min_runtime_version` has it; any other text includes none.
     """
     least = _numbers(stated)
-    return [name for name in runtimes() if least and _tensorflow(name) >= least and unmet(wanted, name)]
+    return [name for name in measured() if least and _tensorflow(name) >= least and unmet(wanted, name)]
 
 
 def refuse_newer(model: bytes, target: str) -> None:

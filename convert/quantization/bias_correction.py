@@ -24,10 +24,7 @@ from edge_runtime.tensors import encode
 def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
     """Subtract from every int32 bias of `quantized` what the rounding of its weights adds on average.
 
-    Args:
-        quantized: made from `float_graph`, with its operators of each kind in the same order.
-        float_graph: with exact weights.
-        means: tensor name -> mean of every channel of the float activation, (channels,).
+    `means` holds the mean of every channel, (channels,), of each activation of the float graph, by tensor name.
     """
     for kind in CLASSIFIER_KINDS:
         for operator, source in zip(quantized.named(kind), float_graph.named(kind), strict=True):
@@ -46,8 +43,7 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
     """Return the mean change of each output channel, (out,), caused by an error of an operator's weights.
 
     Args:
-        weight_error: (out, h, w, in) of a convolution, (1, h, w, channels) of a depthwise one, (out, in) of a
-            fully connected layer.
+        weight_error: (out, h, w, in) of CONV_2D, (1, h, w, channels) of DEPTHWISE_CONV_2D, else (out, in).
         mean: of every channel of the input, (in,).
         kind: of operator.
     """
@@ -67,8 +63,7 @@ def correct_head(
 
     Args:
         model: a quantized `.tflite` that ends in a softmax; returned itself if there is no such bias.
-        spec: how images are prepared.
-        input_tensor: what the model reads.
+        spec, input_tensor: how images are prepared and fed.
         images: of the calibration.
         float_logits: the float network's, (images, classes).
     """

@@ -12,16 +12,13 @@ from typing import Any
 
 from convert.images.dataset import ImageSet, manifest_sha256
 from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
-from convert.quantization import convergence
+from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.calibrators import AUTO, CALIBRATORS
-from convert.quantization.calibrators import DEFAULT as DEFAULT_CALIBRATOR
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
 from convert.quantization.observer import ActivationObserver
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import DEFAULT as DEFAULT_SCHEME
-from convert.quantization.schemes import Recipe
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
@@ -38,7 +35,7 @@ class CalibrationOptions:
         until_enough: whether to stop before the last image if the ranges have converged.
     """
 
-    calibrator: str = DEFAULT_CALIBRATOR
+    calibrator: str = calibrators.DEFAULT
     until_enough: bool = False
 
 
@@ -82,11 +79,8 @@ class Calibration:
 
     def summary(self) -> dict[str, Any]:
         """Return what goes into a card."""
-        return {
-            "manifest_sha256": self.manifest_sha256,
-            "images": self.statistics.images,
-            "calibrator": self.calibrator,
-        }
+        images = {"manifest_sha256": self.manifest_sha256, "images": self.statistics.images}
+        return {**images, "calibrator": self.calibrator}
 
     def to_json(self) -> dict[str, Any]:
         """Return what goes into a report."""
@@ -107,15 +101,9 @@ def calibrate(
     request: CalibrationOptions,
     progress: Progress,
 ) -> Calibration:
-    """Calibrate a float network on images.
+    """Calibrate a float network of static batch 1, ending in a softmax, on images prepared as `spec` says.
 
-    Args:
-        float_model: static batch 1, ending in a softmax.
-        spec: how images are prepared.
-        images: to calibrate on.
-        held_out: other images, to judge alternatives by; needed for the calibrator "auto".
-        request: how to calibrate.
-        progress: told of each stage.
+    Others are held out to judge alternatives by; the calibrator "auto" needs some.
 
     Raises:
         ImageSetError: more than a tenth of the images cannot be read.
@@ -127,9 +115,8 @@ def calibrate(
     measured, pixels = _collect(float_model, spec, images, request.until_enough, progress)
     equalized, statistics = equalize(float_model, measured)
     rounded = round_weights(equalized, pixels, spec, progress)
-    calibrator: str = request.calibrator
-    tried: dict[str, float] = {}
-    if calibrator != DEFAULT_CALIBRATOR:
+    calibrator, tried = request.calibrator, dict[str, float]()
+    if calibrator != calibrators.DEFAULT:
         progress.stage("observing activations")
         observers = observe(equalized, pixels, spec)
         if calibrator == AUTO:
@@ -156,7 +143,7 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[P
 def _collect(
     float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress
 ) -> tuple[ActivationStatistics, list[Pixels]]:
-    """Collect statistics over the images, and return them with the pixels that were used."""
+    """Return the statistics over the images, and the pixels that were used."""
     used: list[Pixels] = []
 
     def remembered() -> Iterator[Pixels]:
@@ -164,9 +151,8 @@ def _collect(
             used.append(pixels)
             yield pixels
 
-    statistics = collect_statistics(
-        float_model, remembered(), spec, convergence.have_converged if until_enough else None
-    )
+    has_enough = convergence.have_converged if until_enough else None
+    statistics = collect_statistics(float_model, remembered(), spec, has_enough)
     if until_enough and len(used) < len(images):
         progress.note(f"ranges have converged after {len(used)} images")
     return statistics, used
@@ -174,8 +160,8 @@ def _collect(
 
 def choose_calibrator(scores: dict[str, Score]) -> str:
     """Return the calibrator with the best score, but the default unless another is better than by chance."""
-    better = [name for name, score in scores.items() if score.is_better_than(scores[DEFAULT_CALIBRATOR])]
-    return max(better, key=lambda name: scores[name].sqnr_db, default=DEFAULT_CALIBRATOR)
+    better = [name for name, score in scores.items() if score.is_better_than(scores[calibrators.DEFAULT])]
+    return max(better, key=lambda name: scores[name].sqnr_db, default=calibrators.DEFAULT)
 
 
 def _try_calibrators(
@@ -186,10 +172,10 @@ def _try_calibrators(
     progress: Progress,
 ) -> dict[str, Score]:
     """Return how the network does on held-out images with the ranges of each calibrator."""
-    scores: dict[str, Score] = {}
+    scores, recipe = dict[str, Score](), schemes.Recipe(schemes.DEFAULT, "float32")
     for name in progress.track(CALIBRATORS, "trying calibrators", len(CALIBRATORS)):
         ranges = _with_ranges_of(name, statistics, observers)
-        scores[name] = evaluator.score(quantize(rounded, Recipe(DEFAULT_SCHEME, "float32"), evaluator.spec, ranges))
+        scores[name] = evaluator.score(quantize(rounded, recipe, evaluator.spec, ranges))
     return scores
 
 

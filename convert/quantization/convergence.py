@@ -39,11 +39,7 @@ def halves_differ(extremes: Array) -> float | None:
 
 
 def have_converged(of_images: Sequence[Array]) -> bool:
-    """Return whether the ranges have converged; False unless the number of images is a power of two.
-
-    Args:
-        of_images: the extremes of each image so far, (activations, 2).
-    """
+    """Return whether the ranges of the images so far have converged; False unless their number is a power of two."""
     count = len(of_images)
     if count < FEWEST or count & (count - 1):
         return False

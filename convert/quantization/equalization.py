@@ -25,10 +25,8 @@ from edge_runtime.arrays import Array
 INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
 """How far channels are equalized: 0 not at all, 1 to the same maximum. A residual stream has one factor per channel for
 all the blocks it runs through, which cannot be the best for each of them."""
-
 MOST_UNEVEN = 2.0**8
 """Channels whose maximum is further than this below their tensor's are not equalized fully: they are almost dead."""
-
 EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
 

@@ -39,22 +39,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class FloatFallback:
-    """Operators to leave in float, as in `Segment`, and the score of the network with these in float."""
+class FloatFallback(Segment):
+    """Operators to leave in float, and the score of the network with these in float."""
 
-    outputs: tuple[str, ...]
-    layers: int
     score: Score
 
 
 def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: Progress) -> list[FloatFallback]:
-    """Search for layers whose quantization costs most, on the held-out images.
+    """Search for layers whose quantization costs most, on the held-out images of a calibration.
 
-    Args:
-        calibration: with an evaluator.
-        scheme: one with `keeps_layers`, the `Scheme.fallback` of what did not pass.
-        io: dtype of the artifact's input.
-        progress: told of each run of layers that is tried.
+    `scheme` has `keeps_layers`: it is the `Scheme.fallback` of what did not pass.
 
     Returns:
         First the network with no layer in float, then ever more layers, each time with a better score.
@@ -90,10 +84,7 @@ def segments(graph: TfliteGraph, until: int) -> list[Segment]:
 def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress) -> list[FloatFallback]:
     """Return alternatives from few layers in float to as many as allowed, each the best run tried of its length.
 
-    Args:
-        parts: of the network that may stay in float.
-        evaluate: score of the network with the operators of these tensors in float; slow, called once for each run.
-        progress: told of each run that is tried.
+    `evaluate` scores the network with the operators of some tensors in float; slow, it is called once for each run.
     """
     most = max(1, int(sum(part.layers for part in parts) * MOST_LAYERS))
     known: dict[tuple[int, int], FloatFallback] = {}

@@ -30,19 +30,14 @@ from edge_runtime.preprocess import Pixels, normalize
 
 MOST_IMAGES = 50
 """The largest number of images used: on the demo network 25, 50 and 100 gave the same within 0.6 dB."""
-
 DAMPING = 0.01
 """Fraction of the mean square of the inputs that is added to the diagonal; 0.001 to 0.1 gave the same within 0.6 dB."""
-
 MOST_MEMORY = 2**30
 """Bytes of moments held at once; what does not fit is left to another pass over the images."""
-
 BLOCK = 32
 """Columns between two matrix products of `gptq`."""
-
 STEPS = 127
 """The largest int8 weight; -128 stays unused, so that weights are symmetric."""
-
 LEAST_PEAK = 1e-9
 """What the quantizer takes for max|w| if that is smaller."""
 
@@ -50,15 +45,10 @@ LEAST_PEAK = 1e-9
 def round_weights(float_model: bytes, images: Sequence[Pixels], spec: InputSpec, progress: Progress) -> bytes:
     """Round the weights of all ungrouped CONV_2D to integer steps; they stay float32, everything else as it is.
 
-    Each window is a piece of work for one thread, in which BLAS has one thread. Threads inside a BLAS wait for each
-    other by spinning: for matrices of a few hundred rows, and on a machine that does something else as well, that costs
-    many times what it gains. Results are the same on any number of cores.
-
-    Args:
-        float_model: of batch 1.
-        images: the first `MOST_IMAGES` are used.
-        spec: how they are normalized.
-        progress: told of each image of each pass over them, and of each window.
+    Second moments are those of the first `MOST_IMAGES`. Each window is a piece of work for one thread, in which BLAS
+    has one thread. Threads inside a BLAS wait for each other by spinning: for matrices of a few hundred rows, and on a
+    machine that does something else as well, that costs many times what it gains. Results are the same on any number
+    of cores.
 
     Raises:
         QuantizationError: there is no image, or an activation is not finite.

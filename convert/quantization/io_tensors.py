@@ -7,15 +7,12 @@ holds. They agree on every pixel if scale = 1 / std and zero_point = mean; but z
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTION, Operator
 from edge_runtime import InputSpec
-from edge_runtime.specs import TensorSpec
 
 MIDDLE_PIXEL = 128
 """The uint8 value that is 0 as int8: with it as zero point, converting one to the other flips only the sign bit."""
@@ -36,11 +33,6 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
 
     An integer is taken as zero point instead of the mean, and the constant difference goes into the bias of the
     convolutions that read the input; they must not pad.
-
-    Args:
-        graph: of the float model; the biases of its first convolutions change.
-        spec: preprocessing; one mean and one std for all channels.
-        io: for the message.
 
     Returns:
         The real values of pixels 0 and 255: the range of the input tensor.
@@ -72,10 +64,6 @@ def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> dict[str, tuple[fl
 
     An addition is put behind the input, and what it adds is subtracted from the biases of the first convolutions. If
     those pad, the border is half a step off; without the addition every pixel would be.
-
-    Args:
-        graph: of the float model; changed if there is something to gain.
-        spec: preprocessing.
 
     Returns:
         Name and range of the shifted tensor; empty if pixels lie on the steps anyway, or no step serves all channels.
@@ -111,13 +99,3 @@ def _add_to_biases(graph: TfliteGraph, readers: list[Operator], difference: floa
         assert reader.bias is not None
         shift = difference * graph.constant(reader.weights).sum(axis=(1, 2, 3), dtype=np.float64)
         graph.set_constant(reader.bias, (graph.constant(reader.bias) + shift).astype(np.float32))
-
-
-def tensor_specs(model: bytes, encoding: str) -> tuple[TensorSpec, TensorSpec]:
-    """Return input and output of a packaged model as its card describes them."""
-    graph = TfliteGraph(model)
-    ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
-    image, probabilities = (
-        TensorSpec(name, graph.dtype(i), *(graph.quantization(i) or ())) for name, i in ends.items()
-    )
-    return replace(image, encoding=encoding), probabilities

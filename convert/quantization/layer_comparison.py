@@ -80,11 +80,7 @@ def compare_layers(
 ) -> list[LayerError]:
     """Compare every layer of a quantized network that the float network has too, in the order of execution.
 
-    Args:
-        float_model: what the quantized model was made from, with the same tensor names.
-        quantized: the model, and what its input tensor holds.
-        spec: preprocessing.
-        images: the first `MOST_IMAGES` are used.
+    Both have the same tensor names. The first `MOST_IMAGES` of the images are used.
     """
     exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
     input_tensor, _ = quantized.io_specs

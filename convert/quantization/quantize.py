@@ -6,11 +6,11 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
-from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_specs
+from convert.quantization.io_tensors import align_with_pixels, feed_pixels
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
 from convert.quantization.statistics import ActivationStatistics
@@ -32,19 +32,18 @@ class QuantizedModel:
     @functools.cached_property
     def io_specs(self) -> tuple[TensorSpec, TensorSpec]:
         """Return input and output as a card describes them."""
-        return tensor_specs(self.model, self.encoding)
+        graph = TfliteGraph(self.model)
+        ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
+        image, probabilities = (
+            TensorSpec(name, graph.dtype(i), *(graph.quantization(i) or ())) for name, i in ends.items()
+        )
+        return replace(image, encoding=self.encoding), probabilities
 
 
 def quantize(
     float_model: bytes, recipe: Recipe, spec: InputSpec, statistics: ActivationStatistics | None
 ) -> QuantizedModel:
-    """Quantize a float model.
-
-    Args:
-        float_model: static batch 1, ending in a softmax.
-        recipe: how to quantize it.
-        spec: preprocessing of the images.
-        statistics: of the activations; needed by schemes that calibrate.
+    """Quantize a float model of static batch 1, ending in a softmax; schemes that calibrate need statistics.
 
     Raises:
         QuantizationError: statistics are missing, or this network cannot have an integer input.
@@ -95,8 +94,7 @@ def residual_streams(graph: TfliteGraph) -> list[list[int]]:
 def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
     """Return the range of every activation; all sums of one residual stream share theirs.
 
-    With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds only once
-    what the branch adds.
+    With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds a branch only once.
     """
     ranges = {
         name: (float(low.min()), float(statistics.maximum[name].max())) for name, low in statistics.minimum.items()

@@ -17,7 +17,6 @@ from edge_runtime.arrays import Array
 
 POSITIONS = 64
 """The largest number of random positions that are read in an image."""
-
 ROWS_AT_ONCE = 256
 """Rows gathered before they are added to the moments."""
 
@@ -104,10 +103,7 @@ class SecondMoments:
 def patches(image: Array, window: Window, positions: Array) -> Array:
     """Return what a window reads at some positions (im2col), (n, K) in the order of weights (out, h, w, in).
 
-    Args:
-        image: the window's tensor, (height, width, channels).
-        window: where to read.
-        positions: integers (n,): row * columns + column of the output.
+    `image` is the window's tensor (height, width, channels), a position row * columns + column of the output.
     """
     taps, inside = [], []
     for i, first in enumerate(np.divmod(positions, window.output[1])):

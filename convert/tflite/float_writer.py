@@ -37,13 +37,10 @@ class FloatWriter:
         """Add a float32 or int32 tensor that holds `values`, and return its index."""
         return schema.add_constant(self._model, name, values)
 
-    def set_values(self, index: int, values: Array) -> None:
-        """Replace the values of a constant."""
-        self._buffer(index).data = schema.as_bytes(values)
-
-    def values(self, index: int) -> Array:
-        """Return the values of a float32 constant."""
-        return schema.from_bytes(self._buffer(index).data, "float32", self._graph.tensors[index].shape)
+    def scale(self, index: int, factor: float) -> None:
+        """Multiply the values of a float32 constant."""
+        buffer = self._model.buffers[self._graph.tensors[index].buffer]
+        buffer.data = schema.as_bytes(buffer.data.view(np.float32) * np.float32(factor))
 
     def operator(self, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
         """Add an operator and return it; options not given keep the schema's defaults, and can still be changed."""
@@ -66,6 +63,3 @@ class FloatWriter:
         self._model.signatureDefs = [signature]
         schema.set_metadata(self._model, "min_runtime_version", MINIMUM_RUNTIME.ljust(16, b"\0"))
         return schema.to_flatbuffer(self._model)
-
-    def _buffer(self, index: int) -> Any:
-        return self._model.buffers[self._graph.tensors[index].buffer]

@@ -35,8 +35,7 @@ class Operator:
 
     Attributes:
         position: in execution order, from 0.
-        name: of its kind in the schema ("CONV_2D"); "CUSTOM" for an operator that is not in the schema.
-        version: of the kind.
+        name, version: of its kind in the schema ("CONV_2D"); "CUSTOM" for an operator that is not in the schema.
         custom: name of a custom operator ("FlexErf"), else "".
         inputs, outputs: tensor indices; -1 stands for an optional input that is left out.
         options: table of the schema, in its object interface; None where the kind has none.

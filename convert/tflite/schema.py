@@ -85,13 +85,9 @@ def add_constant(model: Any, name: str, values: Array) -> int:
 
 
 def new_operator(model: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
-    """Make an operator in version 1, without adding it to a subgraph.
+    """Make an operator of a kind in `OPTIONS`, version 1, without adding it to a subgraph of the model.
 
-    Args:
-        model: gets the operator's code if it has none yet.
-        kind: key of `OPTIONS`.
-        inputs, output: tensor indices.
-        options: fields of the operator's table that differ from the schema's defaults.
+    `options` are the fields of its table that differ from the schema's defaults.
     """
     code = _operator_code(model, getattr(SCHEMA.BuiltinOperator, kind))
     ends = {"inputs": np.array(inputs, np.int32), "outputs": np.array([output], np.int32)}

@@ -13,7 +13,6 @@ from convert.images.dataset import ImageSet
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose_calibrator
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
-from convert.quantization.io_tensors import tensor_specs
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.tflite.graph import TfliteGraph
@@ -41,7 +40,7 @@ def test_one_image_or_only_black_ones_make_a_valid_model(
     assert np.isfinite(scales).all()
     assert (scales > 0).all()
     assert (scales < 1e6).all()
-    input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
+    input_tensor, _ = quantized.io_specs
     probabilities = Engine(quantized.model, choose_engine("litert"), 1).run(
         np.zeros((1, 16, 20, 3), input_tensor.dtype)
     )

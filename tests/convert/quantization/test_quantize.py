@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from convert.errors import QuantizationError
-from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels, tensor_specs
+from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
@@ -62,7 +62,7 @@ def test_all_sums_of_a_stream_have_one_scale_and_zero_point(model: bytes, images
 def test_pixels_are_fed_as_they_are(io: str, low: int, high: int, model: bytes, images: list[Pixels]) -> None:
     """Zero point 128 in place of 127.5: the half step went into the bias, and nothing is lost."""
     made = quantized(model, images, io)
-    image, _ = tensor_specs(made.model, made.encoding)
+    image, _ = made.io_specs
     assert (image.dtype, image.encoding) == (io, "pixels")
     assert image.scale == pytest.approx(1 / 127.5)
     assert image.zero_point == low + 128
