@@ -100,7 +100,7 @@ def test_without_the_cache_nothing_is_read_or_written(arguments: list[object], h
 @pytest.mark.usefixtures("without_tensorflow")
 def test_a_damaged_entry_is_made_again(cold: Conversion, arguments: list[object], here: Path, tmp_path: Path) -> None:
     (meta,) = [path for path in here.glob("calibration-*/meta.json") if ", 60 images" in path.read_text()]
-    path = meta.with_name("arrays.npz")
+    path = meta.with_name("uint8.npy")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

@@ -213,10 +213,10 @@ def refused_files(tmp_path: Path) -> Path:
     ("options", "expected"),
     [
         (["--model", "code.keras"], "has a Lambda layer, which is code in the file"),
-        (["--model", "grey.keras"], "takes images of 1 channels"),
+        (["--model", "grey.keras"], "1): only RGB, (height, width, 3), is supported"),
         (["--weights", "small.weights.h5", "--classes", "10"], "the article's network has 242"),
         (["--weights", "small.weights.h5", "--classes", "10", "--input-size", "60"], "--input-size 60 is too small"),
-        (["--weights", "small.weights.h5", "--classes", "1"], "--classes 1 is not a number of classes"),
+        (["--weights", "small.weights.h5", "--classes", "1"], "--classes 1 is too few: a classifier has at least 2"),
     ],
 )
 def test_what_cannot_be_loaded_is_named_by_the_worker(
