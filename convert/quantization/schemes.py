@@ -119,7 +119,6 @@ SCHEMES = {
     )
 }
 DEFAULT = SCHEMES["int8"]
-
 INTEGERS_ONLY = "int8"
 """The `--io` for integer-only accelerators: the head computes in integers too."""
 IO_RULES = {
@@ -128,9 +127,7 @@ IO_RULES = {
     "float32": (keep_float("OUTPUT"), keep_float("INPUT")),
 }
 """`--io` -> the rules for input and output of a network with integer activations; without rules they are int8."""
-
 IO_CHOICES = tuple(IO_RULES)
-
 REFUSED = {
     "int4": "XNNPACK runs no convolution with int4 weights, and the kernels that do took 5 times as long as int8 on "
     "the demo network (67 ms against 14 ms) and agreed on few answers: use int8",

@@ -60,13 +60,9 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
 def _window(graph: TfliteGraph, operator: Operator) -> Window:
     _, *kernel, channels = graph.shape(operator.weights)
     size, output = graph.shape(operator.inputs[0])[1:3], graph.shape(operator.outputs[0])[1:3]
-    stride, dilation = operator.strides, operator.dilations
-    rows, columns = (
-        0 if operator.is_unpadded else padding_before(size[i], output[i], kernel[i], stride[i], dilation[i])
-        for i in (0, 1)
-    )
-    shapes = (kernel[0], kernel[1]), stride, dilation, (rows, columns), (output[0], output[1])
-    return Window(operator.inputs[0], channels, *shapes)
+    steps = operator.strides, operator.dilations
+    rows, columns = (0, 0) if operator.is_unpadded else map(padding_before, size, output, kernel, *steps)
+    return Window(operator.inputs[0], channels, (kernel[0], kernel[1]), *steps, (rows, columns), (output[0], output[1]))
 
 
 class SecondMoments:

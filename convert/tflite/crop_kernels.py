@@ -7,7 +7,7 @@ kernel read nothing but padding. They are cropped where the padding of the small
 from __future__ import annotations
 
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_before
+from convert.tflite.operators import CONVOLUTION, DEPTHWISE, padding_before
 
 
 def crop_kernels(float_model: bytes) -> bytes:
@@ -16,32 +16,20 @@ def crop_kernels(float_model: bytes) -> bytes:
     Args:
         float_model: of static shapes; returned itself when every tap reads a pixel.
     """
-    graph = TfliteGraph(float_model)
-    found = [operator for operator in graph.operators if _is_croppable(graph, operator)]
-    for convolution in found:
-        rows, columns = _needed(graph, convolution)
-        graph.replace_constant(convolution.weights, graph.constant(convolution.weights)[:, rows, columns])
-    return graph.to_bytes() if found else float_model
-
-
-def _is_croppable(graph: TfliteGraph, operator: Operator) -> bool:
-    if operator.name not in (CONVOLUTION, DEPTHWISE) or operator.is_unpadded:
-        return False
-    weights = operator.weights
-    if not graph.is_constant(weights) or len(graph.consumers(weights)) > 1:
-        return False
-    rows, columns = _needed(graph, operator)
-    return (rows.stop - rows.start, columns.stop - columns.start) != graph.shape(weights)[1:3]
-
-
-def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
-    """Return the rows and the columns that read pixels, of a kernel (out or 1, height, width, in or channels)."""
-    source, kernel, result = (graph.shape(i) for i in (operator.inputs[0], operator.weights, operator.outputs[0]))
-    rows, columns = (
-        needed_taps(source[axis + 1], result[axis + 1], kernel[axis + 1], stride, dilation)
-        for axis, (stride, dilation) in enumerate(zip(operator.strides, operator.dilations, strict=True))
-    )
-    return rows, columns
+    graph, changed = TfliteGraph(float_model), False
+    for operator in graph.operators:
+        if operator.name not in (CONVOLUTION, DEPTHWISE) or operator.is_unpadded:
+            continue
+        tensors = (operator.inputs[0], operator.outputs[0], operator.weights)
+        if graph.is_constant(operator.weights) and len(graph.consumers(operator.weights)) == 1:
+            sizes = (graph.shape(tensor)[1:3] for tensor in tensors)
+            rows, columns = map(needed_taps, *sizes, operator.strides, operator.dilations)
+            kernel = graph.constant(operator.weights)  # (out or 1, height, width, in or channels)
+            cropped = kernel[:, rows, columns]
+            if cropped.shape != kernel.shape:
+                graph.replace_constant(operator.weights, cropped)
+                changed = True
+    return graph.to_bytes() if changed else float_model
 
 
 def needed_taps(size: int, outputs: int, taps: int, stride: int, dilation: int) -> slice:
