@@ -111,8 +111,8 @@ def calibrate(
     """
     evaluator = None
     if held_out is not None:
-        evaluator = Evaluator.from_float_model(float_model, list(_pixels(held_out, spec, progress)), spec)
-    measured, pixels = _collect(float_model, spec, images, request.until_enough, progress)
+        evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
+    measured, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)
     equalized, statistics = equalize(float_model, measured)
     rounded = round_weights(equalized, pixels, spec, progress)
     calibrator, tried = request.calibrator, dict[str, float]()
@@ -127,35 +127,40 @@ def calibrate(
             listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
             progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
         statistics = _with_ranges_of(calibrator, statistics, observers)
-    used = images[: len(pixels)] if request.until_enough else images
-    return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(used))
+    return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(read))
 
 
-def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[Pixels]:
+def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> list[Pixels]:
     """Read the images, and note those that cannot be read."""
     reader = PixelReader(spec)
-    for _, pixels in reader.read(images):
-        yield pixels
+    found = [pixels for _, pixels in reader.read(images)]
     refuse_unreadable(reader.skipped, images)
     note_skipped(progress.note, reader.skipped, images)
+    return found
 
 
 def _collect(
     float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress
-) -> tuple[ActivationStatistics, list[Pixels]]:
-    """Return the statistics over the images, and the pixels that were used."""
-    used: list[Pixels] = []
+) -> tuple[ActivationStatistics, list[Pixels], ImageSet]:
+    """Return the statistics over the images, their pixels, and the images that were read, some perhaps in vain."""
+    reader, used, read = PixelReader(spec), list[Pixels](), 0
 
     def remembered() -> Iterator[Pixels]:
-        for pixels in progress.track(_pixels(images, spec, progress), "calibrating", len(images)):
+        nonlocal read
+        for index, pixels in progress.track(reader.read(images), "calibrating", len(images)):
             used.append(pixels)
+            read = index + 1
             yield pixels
+        read = len(images)
+        refuse_unreadable(reader.skipped, images)  # before anyone complains that there are no pixels
 
     has_enough = convergence.have_converged if until_enough else None
     statistics = collect_statistics(float_model, remembered(), spec, has_enough)
-    if until_enough and len(used) < len(images):
+    refuse_unreadable(reader.skipped, images[:read])
+    note_skipped(progress.note, reader.skipped, images[:read])
+    if read < len(images):
         progress.note(f"ranges have converged after {len(used)} images")
-    return statistics, used
+    return statistics, used, images[:read]
 
 
 def choose_calibrator(scores: dict[str, Score]) -> str:

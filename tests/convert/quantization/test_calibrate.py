@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from convert.errors import QuantizationError
-from convert.images.dataset import ImageSet
+from convert.images.dataset import ImageSet, manifest_sha256
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose_calibrator
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
@@ -81,6 +81,20 @@ def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
     assert found.statistics.images == len(found.pixels) == 16
     assert calibrated(images).statistics.images == 40
     assert found.manifest_sha256 != calibrated(images).manifest_sha256
+
+
+@pytest.mark.parametrize(("count", "used", "read"), [(40, 16, 17), (12, 11, 12)])
+def test_an_unreadable_image_is_named_and_is_no_sign_of_convergence(
+    count: int, used: int, read: int, tmp_path: Path
+) -> None:
+    images, progress = pictures(tmp_path / "images", count, black), Listener()
+    images.paths[3].write_bytes(b"no image")
+    options = CalibrationOptions(until_enough=True)
+    found = calibrate(residual_network(), SPEC, images, None, options, progress)
+    assert found.statistics.images == len(found.pixels) == used
+    assert found.manifest_sha256 == manifest_sha256(images[:read])
+    assert any(note.startswith("skipped: ") for note in progress.notes)
+    assert any("converged" in note for note in progress.notes) == (read < count)
 
 
 def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:
