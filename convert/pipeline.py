@@ -37,8 +37,8 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import Recipe, correct_head_bias, matching_layers, quantize_network
-from convert.quantization.schemes import SCHEMES, Scheme
+from convert.quantization.quantize_network import correct_head_bias, matching_layers, quantize_network
+from convert.quantization.schemes import SCHEMES, Recipe, Scheme
 from convert.reporting import html, report_json
 from convert.reporting.card import card_of
 from convert.reporting.files import SUFFIX, write_artifact

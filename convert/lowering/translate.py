@@ -147,7 +147,7 @@ def _scaled_sum(call: LayerCall) -> Computed:
     if branch.kind != "CONV_2D" or not branch.can_activate or not call.is_only_reader(1):
         raise UntranslatableError
     for constant in branch.operator.inputs[1:]:
-        writer.set_values(constant, writer.values(constant) * np.float32(call.layer.scale))
+        writer.scale(constant, call.layer.scale)
     return _sum(call)
 
 

@@ -8,7 +8,7 @@ from convert.audit.runtimes import oldest_runtime
 from convert.lowering.float_model import FloatModel
 from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import Recipe
+from convert.quantization.schemes import Recipe
 from convert.system.machine import IN_CARDS, versions
 from convert.tflite.interpreter import open_engine
 from convert.tflite.tensor_names import layer_name
