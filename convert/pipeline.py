@@ -37,12 +37,7 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import (
-    Recipe,
-    correct_head_bias,
-    matching_layers,
-    quantize_network,
-)
+from convert.quantization.quantize_network import Recipe, correct_head_bias, matching_layers, quantize_network
 from convert.quantization.schemes import SCHEMES, Scheme
 from convert.reporting import html, report_json
 from convert.reporting.card import card_of
@@ -64,12 +59,9 @@ class Prepared:
     """What all schemes of a job share.
 
     Attributes:
-        job, inputs: what to convert.
-        network: in float.
         float_layers: tensors whose operators `--keep-float` keeps in float.
-        calibration: what calibration gave; None if no scheme calibrates.
+        calibration: None if no scheme calibrates.
         reference: predictions of the float network; None if drift is not measured.
-        timings_s: seconds of each stage.
         scratch: a temporary folder.
         cached: the stages whose results came from the cache.
     """
@@ -92,7 +84,13 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
         EdgeError: something went wrong; no artifact of an earlier run is lost, none is half-written.
     """
     inputs = check(job)
-    with _scratch_folder(job.output_dir) as scratch:
+    with ExitStack() as stack:  # the scratch folder is gone when the work is done, has failed or was interrupted
+        try:
+            scratch = stack.enter_context(scratch_folder(job.output_dir))
+        except OSError as error:
+            raise ConvertError(
+                f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}"
+            ) from error
         prepared = _prepare(job, inputs, scratch, progress)
         outcomes = []
         for scheme in job.schemes:
@@ -103,17 +101,6 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         _write_pages(job, outcomes)
         return outcomes
-
-
-@contextmanager
-def _scratch_folder(output_dir: Path) -> Iterator[Path]:
-    """Make a temporary folder beside the results; gone when the work is done, has failed or was interrupted."""
-    with ExitStack() as stack:
-        try:
-            scratch = stack.enter_context(scratch_folder(output_dir))
-        except OSError as error:
-            raise ConvertError(f"--output-dir {output_dir} cannot be written to: {error.strerror or error}") from error
-        yield scratch
 
 
 @contextmanager
@@ -172,7 +159,9 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with _timed(spent, "quantization"):
         quantized = _quantize(prepared, recipe)
-        package = _package(prepared, recipe, quantized)
+        name, build = prepared.job.source.name, prepared.job.recorded(prepared.inputs, recipe.io)
+        card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
+        package = artifact_writer.package(quantized.model, prepared.network.labels, card)
     with _timed(spent, "layers"):
         layers = _compare_layers(prepared, recipe, quantized)
     with _timed(spent, "drift"):
@@ -207,14 +196,6 @@ def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
     if prepared.job.target_runtime is not None:
         refuse_newer(quantized.model, prepared.job.target_runtime)
     return correct_head_bias(quantized, network, recipe, calibration)
-
-
-def _package(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> Package:
-    """Add labels and card, as yet without a drift summary."""
-    build = prepared.job.recorded(prepared.inputs, recipe.io)
-    name, network = prepared.job.source.name, prepared.network
-    card = card_of(name, quantized, network, recipe, prepared.calibration, build)
-    return artifact_writer.package(quantized.model, network.labels, card)
 
 
 def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:

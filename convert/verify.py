@@ -155,7 +155,8 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
             images = None if folder is None else find_images(folder).shuffled()[:size]
             yield _hash(name, recorded, None if images is None else manifest_sha256(images))
     for key, value in machine().items():
-        yield Input(key.replace("_", " "), _text(build["machine"].get(key)), _text(value))
+        recorded = build["machine"].get(key)
+        yield Input(key.replace("_", " "), None if recorded is None else str(recorded), str(value))
     for package, recorded in card.versions.items():
         distributions = TENSORFLOW if package == TENSORFLOW[0] else (package,)
         found = next(filter(None, map(version, distributions)), "not installed")
@@ -205,7 +206,3 @@ def _labels(path: Path | None) -> str | None:
 def _hash(name: str, recorded: str | None, found: str | None) -> Input:
     """Return an input that is compared by hash, of which the first digits are shown."""
     return Input(name, recorded and recorded[:16], found and found[:16])
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -11,10 +11,9 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
-from convert.job import Sources
+from convert.job import Option, Sources, options_of
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.statistics.verdict import Limits
-from convert.system.option import Option, options_of
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)

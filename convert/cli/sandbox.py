@@ -23,6 +23,7 @@ SPARE_SECONDS = 10
 SECONDS_A_MEGABYTE = 1
 STOPPED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 """Signals that people send, which say nothing about the file."""
+AWAITED = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def run_limited(program: str, load: Callable[[], Callable[[], object]], arguments: Sequence[str]) -> int:
@@ -34,12 +35,17 @@ def run_limited(program: str, load: Callable[[], Callable[[], object]], argument
         arguments: of the command line; the limits grow with the largest file among them.
     """
     sys.stdout.flush()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)  # they wait for `sigwait`, however early they come
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
         _run_in_child(program, load(), largest_file(arguments))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if signal.sigwait(AWAITED) == signal.SIGTERM:
+            os.kill(child, signal.SIGTERM)
+    code = os.waitstatus_to_exitcode(ended[1])
     return code if code >= 0 else _explain(program, signal.Signals(-code))
 
 

@@ -81,7 +81,7 @@ def test_changed_content_is_another_input(memory: StageCache, doubling: Doubling
 def test_a_damaged_entry_is_computed_again(memory: StageCache, doubling: Doubling) -> None:
     memory.run(doubling)
     assert memory.cache is not None
-    (path,) = memory.cache.folder.glob("*/meta.json")
+    (path,) = memory.cache.folder.glob("*/result.json")
     path.write_bytes(path.read_bytes().replace(b"42", b"43"))
     assert memory.run(doubling) == 42
     assert memory.run(doubling) == 42
