@@ -19,7 +19,7 @@ from pathlib import Path
 import calibration_data
 from convert.audit.runtimes import refuse_newer
 from convert.cache.stage_cache import StageCache
-from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
+from convert.cache.stages import calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
 from convert.drift.figures import Assessment, assess
 from convert.drift.models import open_model
@@ -123,15 +123,15 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
     if images is not None and not job.source.is_ours:
-        stages.run(PreprocessingCheck(name, network, images[:IMAGES]))
+        stages.run(preprocessing_check(name, network, images[:IMAGES]))
     calibration = reference = None
     with _timed(timings, "calibration"):
         if inputs.calibration is not None:
             options = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
-            calibration = stages.run(Calibrating(name, network, inputs.calibration, inputs.held_out, options))
+            calibration = stages.run(calibrating(name, network, inputs.calibration, inputs.held_out, options))
     with _timed(timings, "reference"):
         if inputs.validation is not None:
-            reference = stages.run(FloatPredictions(name, network, inputs.validation, scratch))
+            reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
     recalled = tuple(stages.recalled)
     return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled)
 
@@ -143,7 +143,7 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
 
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
-    lowered = stages.run(Lowering(lowering_request(job, inputs, scratch)))
+    lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from convert.cache.codec import pack, unpack
 from convert.cache.store import Cache, Key, ago
 from convert.system.progress import Progress
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-class Stage(Protocol[T_co]):
-    """A stage whose result can be kept."""
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """A stage whose result can be kept.
 
-    @property
-    def root(self) -> Path:
-        """Return the folder that its result and its notes may name, and that may lie elsewhere the next time."""
+    Attributes:
+        root: the folder that its result and its notes may name, and that may lie elsewhere the next time.
+        key: returns what its result depends on, as it is now; raises OSError if that cannot be read.
+        compute: does the work.
+    """
 
-    def key(self) -> Key:
-        """Return what its result depends on, as it is now; raise OSError if that cannot be read."""
-
-    def compute(self, progress: Progress) -> T_co:
-        """Do the work."""
+    root: Path
+    key: Callable[[], Key]
+    compute: Callable[[Progress], T]
 
 
 @dataclass

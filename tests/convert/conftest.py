@@ -18,13 +18,20 @@ def arguments(
     ]  # fmt: skip
 
 
-@pytest.fixture
-def lowered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network of three classes in place of what would be lowered, which takes seconds."""
-    from convert.cache import stages
-    from convert.lowering.lower import LoweredModel
+@pytest.fixture(scope="session")
+def network_of_three_classes() -> bytes:
+    """A tiny float `.tflite`."""
     from tests.convert.networks import residual_network
 
-    lowered = LoweredModel(residual_network(classes=3), "tiny", None, "12ab", 16, 20, 3, 120.0, {})
+    return residual_network(classes=3)
+
+
+@pytest.fixture
+def lowered_at_once(network_of_three_classes: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny network in place of what would be lowered, which takes seconds."""
+    from convert.cache import stages
+    from convert.lowering.lower import LoweredModel
+
+    lowered = LoweredModel(network_of_three_classes, "tiny", None, "12ab", 16, 20, 3, 120.0, {})
     monkeypatch.setattr(stages, "lower", lambda request, progress: lowered)
     monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "cache"))  # nobody else should recall it

@@ -195,24 +195,26 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, calibration
     assert not any((tmp_path / "out").iterdir())
 
 
-@pytest.fixture
-def refused_files(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def refused_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of Keras files that cannot become a classifier of pictures."""
     import keras
     from keras import layers
 
     from tests.convert.article import SMALL, article_model
 
+    folder = tmp_path_factory.mktemp("refused")
+
     def save(name: str, channels: int, middle: keras.Layer) -> None:
         image = keras.Input((16, 16, channels))
         x = layers.GlobalAveragePooling2D()(middle(image))
-        keras.Model(image, layers.Dense(3, activation="softmax")(x)).save(tmp_path / name)
+        keras.Model(image, layers.Dense(3, activation="softmax")(x)).save(folder / name)
 
     save("code.keras", 3, layers.Lambda(lambda x: x + 1))
     save("grey.keras", 1, layers.Conv2D(2, 3))
-    article_model(**SMALL).save_weights(tmp_path / "small.weights.h5")
-    (tmp_path / "broken.keras").write_bytes(b"no archive")
-    return tmp_path
+    article_model(**SMALL).save_weights(folder / "small.weights.h5")
+    (folder / "broken.keras").write_bytes(b"no archive")
+    return folder
 
 
 def test_what_cannot_be_loaded_is_named_by_the_worker(refused_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
