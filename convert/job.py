@@ -76,13 +76,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Job(Sources):
-    """What to convert, and how.
-
-    Attributes:
-        source: the network.
-        schemes: each becomes an artifact.
-        limits: of the drift check.
-    """
+    """What to convert, and how; each scheme becomes an artifact."""
 
     source: ModelSource
     schemes: tuple[Scheme, ...]
@@ -117,11 +111,7 @@ class Job(Sources):
     def recorded(self, inputs: Inputs, io: str) -> dict[str, Any]:
         """Return what a card holds as `source.build`, so that `from_card` can convert again.
 
-        It has no path, no time, and nothing else that differs from run to run.
-
-        Args:
-            inputs: what `check` found.
-            io: data type of this artifact's input and output.
+        It has no path, no time, and nothing else that differs from run to run. `io` is the artifact's, see `Inputs`.
         """
         return {
             **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},

@@ -49,10 +49,9 @@ class Input:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """What was found about an artifact whose checksums hold.
 
     Attributes:
-        artifact: its checksums hold.
         inputs: compared one by one; empty if nothing was given to compare with.
         differences: parts in which the rebuilt file differs from the artifact; None if it was not built again.
         identical: whether the rebuilt file is the same, byte for byte; None if it was not built again.
@@ -90,10 +89,8 @@ def verify(path: Path, network: ModelSource | None, given: Sources, progress: Pr
     """Check an artifact's checksums, compare its inputs with its card, and build it again if none has changed.
 
     Args:
-        path: of the artifact.
         network: what it is said to be made from; without it, the artifact is not built again.
         given: what else it is said to be made from; what is not given is not compared.
-        progress: told of each stage.
 
     Raises:
         ArtifactError: a checksum does not hold.

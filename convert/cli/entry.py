@@ -27,32 +27,32 @@ class Interrupted(BaseException):
 
 def convert() -> None:
     """Run `irv2-convert`."""
-    _run("convert.cli.convert", "convert", "irv2-convert", "convert")
+    _run("convert", extra="convert")
 
 
 def drift() -> None:
     """Run `irv2-drift`."""
-    _run("convert.cli.drift", "drift", "irv2-drift", "drift")
+    _run("drift", extra="drift")
 
 
 def inspect() -> None:
     """Run `irv2-inspect` in a process of its own, since it opens files from anywhere."""
     from convert.cli.sandbox import run_limited
 
-    program = "irv2-inspect"
-    with _interruptible(program):
-        sys.exit(run_limited(program, lambda: _load("convert.cli.inspect", "inspect", program, "drift"), sys.argv[1:]))
+    with _interruptible("irv2-inspect"):
+        sys.exit(run_limited("irv2-inspect", lambda: _load("inspect", extra="drift"), sys.argv[1:]))
 
 
-def _run(module: str, command: str, program: str, extra: str) -> None:
-    with _interruptible(program):
-        _load(module, command, program, extra)()
+def _run(command: str, extra: str) -> None:
+    with _interruptible(f"irv2-{command}"):
+        _load(command, extra)()
 
 
-def _load(module: str, command: str, program: str, extra: str) -> Callable[[], object]:
-    """Import a command, and return a function that runs it."""
+def _load(command: str, extra: str) -> Callable[[], object]:
+    """Import a command from the module of its name, and return a function that runs it."""
+    program = f"irv2-{command}"
     try:
-        main = getattr(importlib.import_module(module), command)
+        main = getattr(importlib.import_module(f"convert.cli.{command}"), command)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] in ("convert", "edge_runtime"):
             raise
