@@ -190,6 +190,7 @@ def test_reference_kernels_see_four_images_only(arguments: list[object], tmp_pat
     assert "reference kernels" in finished.err
 
 
+@pytest.mark.usefixtures("lowered_at_once")
 def test_flat_folders_gate_agreement_alone(arguments: list[object], validation_folder: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
