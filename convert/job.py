@@ -164,7 +164,6 @@ class Inputs:
         calibration, validation: images, shuffled and cut to size; None if none are needed.
         held_out: calibration images to judge alternatives by; None if there are no alternatives.
         preprocessing: convention or file.
-        labels: those of `--labels`, if given.
         io: scheme name -> data type of the artifact's input and output.
         files: state of all images when they were chosen.
     """

@@ -21,13 +21,8 @@ def cache(clear: bool) -> None:
     opened = Cache(place(), limit())
     if clear:
         click.echo(f"removed {opened.clear()} entries of {opened.folder}")
-    else:
-        print_entries(Console(), opened)
-
-
-def print_entries(console: Console, cache: Cache) -> None:
-    """Print a row for each entry, the most recently used one first; then their total, the bound and the place."""
-    entries = cache.entries()
+        return
+    console, entries = Console(), opened.entries()
     if entries:
         table = Table("kept", "of", "size", "made", "last used", box=None, pad_edge=False)
         for entry in entries:
@@ -36,7 +31,7 @@ def print_entries(console: Console, cache: Cache) -> None:
         console.print(table)
     console.print(
         f"{count(len(entries))} entries, {megabytes(sum(entry.bytes for entry in entries))} "
-        f"of at most {megabytes(cache.limit)} in {escape(printable(str(cache.folder)))}",
+        f"of at most {megabytes(opened.limit)} in {escape(printable(str(opened.folder)))}",
         highlight=False,
         soft_wrap=True,
     )

@@ -51,7 +51,8 @@ def run_limited(program: str, load: Callable[[], Callable[[], object]], argument
 
 def limit(file_bytes: int) -> None:
     """Limit this process, from now on, to the time and memory that reading a file of this size may take."""
-    _lower(resource.RLIMIT_AS, _address_space() + SPARE_BYTES + BYTES_A_BYTE * file_bytes)
+    address_space = int(STATM.read_text().split()[0]) * resource.getpagesize()  # taken so far; see proc(5)
+    _lower(resource.RLIMIT_AS, address_space + SPARE_BYTES + BYTES_A_BYTE * file_bytes)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = SPARE_SECONDS + SECONDS_A_MEGABYTE * file_bytes // 10**6
     _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds)
@@ -77,11 +78,6 @@ def _lower(which: int, limit: int) -> None:
     soft, hard = resource.getrlimit(which)
     strictest = min(each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY)
     resource.setrlimit(which, (strictest, hard))
-
-
-def _address_space() -> int:
-    """Return the bytes of address space that this process has taken; see proc(5)."""
-    return int(STATM.read_text().split()[0]) * resource.getpagesize()
 
 
 def _explain(program: str, killer: signal.Signals) -> int:
