@@ -8,7 +8,7 @@ here and use it in its stage.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,38 @@ from convert.quantization.hold_out import hold_out
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
-from convert.system.option import option, options_of
 from edge_runtime import Card
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field is given on the command line, and whether cards record it.
+
+    Attributes:
+        help: what it is for; for a Boolean field, what its flag does, which is the opposite of its default.
+        name: on the command line, without dashes; None for the field's, after "no-" if it is True by default.
+        metavar: what stands for the value in the help.
+        choices: all values it may take.
+        auto: whether "auto" is a value, which stands for None.
+        recorded: whether it decides about a byte of the artifact and is recorded in `source.build` of its card.
+    """
+
+    help: str
+    name: str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    auto: bool = False
+    recorded: bool = False
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """Return a field of a dataclass that is an option; `more` are attributes of `Option`."""
+    return field(default=default, metadata={"option": Option(help, **more)})
+
+
+def options_of(kind: type[Any]) -> dict[Field[Any], Option]:
+    """Return the fields of a dataclass that are options."""
+    return {each: each.metadata["option"] for each in fields(kind) if "option" in each.metadata}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +76,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Job(Sources):
-    """What to convert, and how.
-
-    Attributes:
-        source: the network.
-        schemes: each becomes an artifact.
-        limits: of the drift check.
-    """
+    """What to convert, and how; each scheme becomes an artifact."""
 
     source: ModelSource
     schemes: tuple[Scheme, ...]
@@ -87,11 +111,7 @@ class Job(Sources):
     def recorded(self, inputs: Inputs, io: str) -> dict[str, Any]:
         """Return what a card holds as `source.build`, so that `from_card` can convert again.
 
-        It has no path, no time, and nothing else that differs from run to run.
-
-        Args:
-            inputs: what `check` found.
-            io: data type of this artifact's input and output.
+        It has no path, no time, and nothing else that differs from run to run. `io` is the artifact's, see `Inputs`.
         """
         return {
             **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},
@@ -144,7 +164,6 @@ class Inputs:
         calibration, validation: images, shuffled and cut to size; None if none are needed.
         held_out: calibration images to judge alternatives by; None if there are no alternatives.
         preprocessing: convention or file.
-        labels: those of `--labels`, if given.
         io: scheme name -> data type of the artifact's input and output.
         files: state of all images when they were chosen.
     """
