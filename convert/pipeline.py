@@ -240,7 +240,7 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
     """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
     if scheme.slow_kernels:
         return None
-    speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
+    speed, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
     return round(speed.p50_ms, 3)
 
 
