@@ -39,7 +39,6 @@ from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.float_fallback import find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import correct_head_bias, quantize_network
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
@@ -137,7 +136,7 @@ def weighted(task: Task) -> int:
 
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
-    quantized = correct_head_bias(quantize_network(task.network, recipe, fitted), task.network, recipe, fitted)
+    quantized = fitted.correct_head(fitted.quantize(recipe, task.network.spec), task.network.spec)
     input_tensor, _ = quantized.io_specs
     tensors = (encode(pixels, task.network.spec, input_tensor) for pixels in task.pixels)
     return answers(task, np.stack(list(run_over(open_engine(quantized.model), tensors))))

@@ -20,11 +20,15 @@ from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha
 from convert.images.labels import read_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
-from convert.quantization.hold_out import hold_out
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
 from edge_runtime import Card
+
+HELD_OUT, MOST_HELD_OUT = 0.2, 50
+"""How many calibration images are not calibrated on where alternatives are judged: a fraction of them, and a number."""
+FEWEST_TO_CHOOSE = 10
+"""With fewer calibration images, choosing between alternatives would be guessing."""
 
 
 @dataclass(frozen=True)
@@ -258,11 +262,18 @@ def _image_sets(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
 
 
 def _held_out(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, ImageSet | None]:
-    """Part the calibration images into those to calibrate on and those held out."""
+    """Part the calibration images into those to calibrate on and those held out, to judge alternatives by."""
     chosen = images and images.shuffled()[: job.calibration_size or convergence.MOST]
     if chosen is None or not (job.recover or job.calibrator == calibrators.AUTO):
         return chosen, None
-    return hold_out(chosen, "--recover" if job.recover else "--calibrator auto")
+    if len(chosen) < FEWEST_TO_CHOOSE:
+        reason = "--recover" if job.recover else "--calibrator auto"
+        raise ImageSetError(
+            f"{len(chosen)} calibration images of {chosen.root} are too few for {reason}, which holds some out: "
+            f"give at least {FEWEST_TO_CHOOSE}"
+        )
+    seen = len(chosen) - min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
+    return chosen[:seen], chosen[seen:]
 
 
 def image_folders(source: ModelSource | None, given: Sources) -> tuple[Path | None, Path | None]:

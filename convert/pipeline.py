@@ -34,10 +34,9 @@ from convert.lowering.float_model import FloatModel
 from convert.lowering.lower import LoweringRequest
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
-from convert.quantization.float_fallback import FloatFallback, find_fallbacks
+from convert.quantization.float_fallback import FloatFallback, find_fallbacks, matching_layers
 from convert.quantization.io_tensors import check_io_dtype
-from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import correct_head_bias, matching_layers, quantize_network
+from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import SCHEMES, Recipe, Scheme
 from convert.reporting import html, report_json
 from convert.reporting.card import card_of
@@ -48,7 +47,7 @@ from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
-from convert.tflite.tensor_names import layer_name
+from convert.tflite.graph import layer_name
 from edge_runtime.benchmark import measure as measure_speed
 
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -191,11 +190,15 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
 
 
 def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
-    network, calibration = prepared.network, prepared.calibration
-    quantized = quantize_network(network, recipe, calibration)
+    """Quantize as a recipe says, and correct the head where the kernels are fast enough to run all images."""
+    calibration, spec = prepared.calibration if recipe.scheme.calibrates else None, prepared.network.spec
+    if calibration is None:
+        quantized = quantize(prepared.network.model, recipe, spec, None)
+    else:
+        quantized = calibration.quantize(recipe, spec)
     if prepared.job.target_runtime is not None:
         refuse_newer(quantized.model, prepared.job.target_runtime)
-    return correct_head_bias(quantized, network, recipe, calibration)
+    return quantized if calibration is None or recipe.scheme.slow_kernels else calibration.correct_head(quantized, spec)
 
 
 def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:

@@ -11,27 +11,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convert.audit.constant_folding import is_foldable
-from convert.audit.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding, plural
 from convert.audit.operators import ClassifiedGraph, ClassifiedOperator, StoredWeights
+from convert.tflite.operators import DENSE
+from convert.tflite.schema import SUB_BYTE_BITS
 from edge_runtime.arrays import Array
 
+ERROR, WARNING, NOTE = "error", "warning", "note"
+"""The numbers cannot be right; accuracy, speed or portability is lost; worth knowing."""
+SEVERITIES = (ERROR, WARNING, NOTE)
 HUGE_SCALE = 1e4
 """An int8 tensor of this scale spans two and a half million: no activation or weight of a sound network does."""
 HARDLY_USED = 0.5
 """Fraction of the largest integer: the weights of a channel that stay below it waste a bit."""
-LIMITS = {
-    "int2": (-2, 1),
-    "int4": (-8, 7),
-    "uint4": (0, 15),
-    "int8": (-128, 127),
-    "uint8": (0, 255),
-    "int16": (-32768, 32767),
-    "int32": (-(2**31), 2**31 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-}
+LIMITS = {f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (2, 4, 8, 16, 32, 64)}
+LIMITS |= {f"uint{bits}": (0, 2**bits - 1) for bits in (4, 8)}
 SYMMETRIC = ("int2", "int4", "int16", "int32", "int64")
-NARROW = ("int4", "uint4", "int2")
+ARITHMETIC = ("MUL", "DIV", "ADD", "SUB")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a graph.
+
+    Attributes:
+        check: stable name of the check that found it.
+        what: for users; begins with a count.
+        remedy: what to do about it.
+        where: names of all tensors or operators concerned.
+    """
+
+    check: str
+    severity: str
+    what: str
+    remedy: str
+    where: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,11 @@ class Check:
         if where:
             what = self.what.format(plural(len(where), self.noun))
             yield Finding(self.name, self.severity, what, REMEDIES[self.name], where)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 operator", "2 operators", ..."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def find_all(graph: ClassifiedGraph) -> list[Finding]:
@@ -159,7 +177,7 @@ def requantizations(graph: ClassifiedGraph) -> Iterator[str]:
 
 def constants_unfolded(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield arithmetic with a constant that a convolution or dense operator beside it could have absorbed."""
-    return (str(operator) for operator in graph.operators if is_foldable(graph, operator))
+    return (str(op) for op in graph.operators if _folds_back(graph, op) or _folds_forward(graph, op))
 
 
 def shapes_dynamic(graph: ClassifiedGraph) -> Iterator[str]:
@@ -174,7 +192,7 @@ def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
 
 def types_narrow(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors of less than a byte per element."""
-    return (graph.tflite.tensor_name(i) for i in graph.tflite.tensors if graph.tflite.dtype(i) in NARROW)
+    return (graph.tflite.tensor_name(i) for i in graph.tflite.tensors if graph.tflite.dtype(i) in SUB_BYTE_BITS)
 
 
 CHECKS: tuple[Callable[[ClassifiedGraph], Iterable[Finding]], ...] = (
@@ -237,3 +255,40 @@ def _range_use(graph: ClassifiedGraph, operator: ClassifiedOperator, weights: St
     others = tuple(i for i in range(values.ndim) if i != operator.channel_axis)
     peaks = np.maximum(values.max(axis=others).astype(np.int16), -values.min(axis=others).astype(np.int16))
     return np.asarray(np.minimum(peaks / LIMITS[weights.dtype][1], 1.0))
+
+
+def _has_constant(graph: ClassifiedGraph, operator: ClassifiedOperator) -> bool:
+    """Return whether an operator multiplies by, or adds, a constant of one number or of one number per channel."""
+    constants = [i for i in operator.inputs if i >= 0 and graph.is_constant(i)]
+    if operator.name not in ARITHMETIC or len(constants) != 1 or len(operator.inputs) != 2:
+        return False
+    if operator.name == "DIV" and constants[0] == operator.inputs[0]:
+        return False
+    shape = graph.tflite.shape(graph.source(constants[0]))
+    return all(n == 1 for n in shape[:-1])
+
+
+def _folds_back(graph: ClassifiedGraph, operator: ClassifiedOperator) -> bool:
+    """Return whether the operator before can absorb the constant: nothing else reads it, and it fuses no activation."""
+    if not _has_constant(graph, operator):
+        return False
+    before = graph.producer(graph.activations(operator)[0])
+    if before is None or len(graph.consumers(before.outputs[0])) != 1:
+        return False
+    return before.fused_activation == "NONE" and (before.stored_weights is not None or _folds_back(graph, before))
+
+
+def _folds_forward(graph: ClassifiedGraph, operator: ClassifiedOperator, sums: bool = False) -> bool:
+    """Return whether all operators after can absorb the constant; where a sum is involved, none of them may pad."""
+    if not _has_constant(graph, operator) or operator.fused_activation != "NONE":
+        return False
+    consumers = graph.consumers(operator.outputs[0])
+    sums = sums or operator.name in ("ADD", "SUB")
+    return bool(consumers) and all(
+        not (sums and _pads(consumer)) if consumer.stored_weights else _folds_forward(graph, consumer, sums)
+        for consumer in consumers
+    )
+
+
+def _pads(operator: ClassifiedOperator) -> bool:
+    return operator.name != DENSE and not operator.is_unpadded

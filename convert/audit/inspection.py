@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.audit import runtimes, verdict
-from convert.audit.checks import find_all
-from convert.audit.findings import ERROR, WARNING, Finding, plural
-from convert.audit.operators import FLOATS, ClassifiedGraph, ClassifiedOperator, FloatRun, StoredWeights
+from convert.audit.checks import ERROR, WARNING, Finding, find_all, plural
+from convert.audit.operators import FLOATS, ClassifiedGraph, ClassifiedOperator, StoredWeights
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.artifact import Artifact, check_tflite, has_card, open_artifact
@@ -112,7 +111,7 @@ def inspect_model(model: bytes) -> Inspection:
         compute=dict(Counter(dtype for _, dtype in outputs).most_common()),
         weights=dict(Counter(weights).most_common()),
         layers=[_layer(*layer) for layer in graph.weighted],
-        float_runs=[_float_run(run) for run in graph.float_runs],
+        float_runs=[{**vars(run), "operators": list(map(str, run.operators))} for run in graph.float_runs],
         float_operators=[f"{operator.name} {operator.output}" for operator, dtype in outputs if dtype in FLOATS],
         float_activations=verdict.has_float_activations(graph),
         ends={name: _tensor(tensors, indices[0]) for name, indices in ends.items() if indices},
@@ -177,15 +176,6 @@ def _layer(operator: ClassifiedOperator, weights: StoredWeights) -> dict[str, An
         "weights": weights.dtype,
         "granularity": weights.granularity,
         "channels": weights.channels,
-    }
-
-
-def _float_run(run: FloatRun) -> dict[str, Any]:
-    return {
-        "role": run.role,
-        "operators": [str(operator) for operator in run.operators],
-        "reads": list(run.reads),
-        "writes": list(run.writes),
     }
 
 

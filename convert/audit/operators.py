@@ -88,8 +88,8 @@ class FloatRun:
 
     role: str
     operators: tuple[ClassifiedOperator, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
+    reads: list[str]
+    writes: list[str]
 
     @property
     def is_preparation(self) -> bool:
@@ -198,5 +198,5 @@ class ClassifiedGraph:
         producer = self.producer(tensor)
         return tensor if producer is None or producer.compute != CONVERSION else producer.inputs[0]
 
-    def _names(self, tensors: list[int]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.tflite.tensor_name(i) for i in tensors))
+    def _names(self, tensors: list[int]) -> list[str]:
+        return list(dict.fromkeys(self.tflite.tensor_name(i) for i in tensors))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convert.audit.findings import plural
+from convert.audit.checks import plural
 from convert.audit.operators import DYNAMIC, FLOATS, ClassifiedGraph, ClassifiedOperator
 from convert.tflite.operators import CONVOLUTIONS, DENSE
 

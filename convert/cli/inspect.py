@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.audit import runtimes
-from convert.audit.findings import ERROR, NOTE, WARNING, Finding
+from convert.audit.checks import ERROR, NOTE, WARNING, Finding
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, megabytes, percent

@@ -13,8 +13,8 @@ from keras import layers
 from convert.keras_models.walk import calls
 from convert.lowering.batch_norm_folding import foldable_pairs
 from convert.tflite.float_writer import FloatWriter
+from convert.tflite.graph import tensor_name
 from convert.tflite.schema import SCHEMA
-from convert.tflite.tensor_names import tensor_name
 from edge_runtime.arrays import Array
 
 NONE, RELU, RELU6 = (getattr(SCHEMA.ActivationFunctionType, name) for name in ("NONE", "RELU", "RELU6"))

@@ -30,7 +30,7 @@ def translate(model: keras.Model) -> bytes | None:
 
     Returns:
         A flatbuffer with static batch 1, signature `serving_default`, `image` -> `probabilities`. Tensors are named
-        (see `convert.tflite.tensor_names`) after the last layer that went into the operator which computes them.
+        (see `convert.tflite.graph.tensor_name`) after the last layer that went into the operator which computes them.
     """
     try:
         return Translation(model).run(TRANSLATIONS)

@@ -7,18 +7,19 @@ images --collect statistics--> equalize channels --> round weights (GPTQ) --cali
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from convert.images.dataset import ImageSet, manifest_sha256
 from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import calibrators, convergence, schemes
+from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrators import AUTO, CALIBRATORS
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
 from convert.quantization.observer import ActivationObserver
-from convert.quantization.quantize import quantize
+from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
@@ -76,6 +77,16 @@ class Calibration:
                     if graph.is_constant(tensor):
                         graph.set_constant(tensor, exact.constant(original))
         return graph.to_bytes()
+
+    def quantize(self, recipe: schemes.Recipe, spec: InputSpec) -> QuantizedModel:
+        """Quantize the network as a recipe says, which calibrates."""
+        return quantize(self.network(recipe.float_layers), recipe, spec, self.statistics)
+
+    def correct_head(self, quantized: QuantizedModel, spec: InputSpec) -> QuantizedModel:
+        """Correct the bias of the head on the calibration images."""
+        input_tensor, _ = quantized.io_specs
+        model = correct_head(quantized.model, spec, input_tensor, self.pixels, self.statistics.logits)
+        return replace(quantized, model=model)
 
     def summary(self) -> dict[str, Any]:
         """Return what goes into a card."""

@@ -11,7 +11,6 @@ Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.1)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -31,21 +30,6 @@ EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
 
 
-@dataclass(frozen=True)
-class Channels:
-    """The channels of all activations, in groups that must share a factor.
-
-    Attributes:
-        groups: tensor -> the group of each of its channels.
-        pinned: whether the factor of each group must stay 1.
-        in_stream: whether each group passes through a residual sum.
-    """
-
-    groups: dict[int, Array]
-    pinned: Array
-    in_stream: Array
-
-
 def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
     """Equalize the channels of a float network of static batch 1, given the statistics of its activations.
 
@@ -53,17 +37,21 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
         A model that computes the same up to float rounding, and its statistics.
     """
     graph = TfliteGraph(float_model)
-    channels = group_channels(graph)
-    of_group = group_factors(graph, channels, statistics)
-    factors = {tensor: of_group[groups] for tensor, groups in channels.groups.items()}
+    groups, strengths = group_channels(graph)
+    of_group = group_factors(graph, groups, strengths, statistics)
+    factors = {tensor: of_group[own] for tensor, own in groups.items()}
     for operator in graph.operators:
         if _is_scalable(graph, operator):
             _scale_weights(graph, operator, factors[operator.inputs[0]], factors[operator.outputs[0]])
     return graph.to_bytes(), statistics.scaled({graph.tensor_name(i): factor for i, factor in factors.items()})
 
 
-def group_channels(graph: TfliteGraph) -> Channels:
-    """Find the channels that must share a factor, and those whose factor must stay 1."""
+def group_channels(graph: TfliteGraph) -> tuple[dict[int, Array], Array]:
+    """Group the channels of all activations that must share a factor.
+
+    Returns:
+        Tensor -> the group of each of its channels; how far each group is equalized, 0 where its factor must stay 1.
+    """
     ends = np.cumsum([graph.shape(i)[-1] for i in graph.activations])
     numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(graph.activations, ends, strict=True)}
     count = int(ends[-1])
@@ -71,24 +59,24 @@ def group_channels(graph: TfliteGraph) -> Channels:
     first, second = (np.concatenate([pair[side] for pair in pairs] or [np.zeros(0, int)]) for side in (0, 1))
     joined = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
     total, group = connected_components(joined, directed=False)
-    pinned, in_stream = np.zeros(total, bool), np.zeros(total, bool)
-    for tensor in _pinned(graph):
-        pinned[group[numbers[tensor]]] = True
+    strengths = np.full(total, INNER_STRENGTH)
     for operator in graph.named("ADD"):
-        in_stream[group[numbers[operator.outputs[0]]]] = True
-    return Channels({tensor: group[own] for tensor, own in numbers.items()}, pinned, in_stream)
+        strengths[group[numbers[operator.outputs[0]]]] = STREAM_STRENGTH
+    for tensor in _pinned(graph):
+        strengths[group[numbers[tensor]]] = 0
+    return {tensor: group[own] for tensor, own in numbers.items()}, strengths
 
 
-def group_factors(graph: TfliteGraph, channels: Channels, statistics: ActivationStatistics) -> Array:
-    """Return the factor of each group, float64: its largest value to the power of minus the strength."""
-    peak = np.zeros(len(channels.pinned))
-    for tensor, groups in channels.groups.items():
+def group_factors(
+    graph: TfliteGraph, groups: dict[int, Array], strengths: Array, statistics: ActivationStatistics
+) -> Array:
+    """Return the factor of each group, float64: its largest value to the power of minus its strength."""
+    peak = np.zeros(len(strengths))
+    for tensor, own in groups.items():
         name = graph.tensor_name(tensor)
         largest = np.maximum(-statistics.minimum[name], statistics.maximum[name])
-        np.maximum.at(peak, groups, np.maximum(largest, largest.max() / MOST_UNEVEN))
-    strength = np.where(channels.in_stream, STREAM_STRENGTH, INNER_STRENGTH)
-    free = ~channels.pinned & (peak > 0)
-    return np.where(free, np.where(free, peak, 1.0) ** -strength, 1.0)
+        np.maximum.at(peak, own, np.maximum(largest, largest.max() / MOST_UNEVEN))
+    return np.asarray(np.where(peak > 0, peak, 1.0) ** -strengths)
 
 
 def _equal_channels(graph: TfliteGraph) -> Iterator[tuple[int, slice, int]]:

@@ -1,4 +1,4 @@
-"""Sensitivity analysis: the few layers to leave in float when int8 loses too much.
+"""Layers to leave in float: those that a user names, or the few whose quantization costs most (sensitivity analysis).
 
 Noise enters where an activation is rounded, so between two layers; a single layer in float between quantized ones
 keeps the rounding on both of its sides and gains nothing. So runs of neighbouring layers are tried, never single layers
@@ -9,18 +9,21 @@ far apart: first the longest runs allowed, everywhere; then ever shorter ones in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from convert.errors import QuantizationError
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
-from convert.quantization.quantize import head_begins, quantize
+from convert.quantization.quantize import head_begins
 from convert.quantization.schemes import Recipe, Scheme
 from convert.system.progress import Progress
-from convert.tflite.graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph, layer_name
 
 MOST_LAYERS = 0.10
 """Fraction of the layers with weights that may be left in float."""
+NAMES_SHOWN = 5
 
 Evaluate = Callable[[tuple[str, ...]], Score]
 
@@ -45,6 +48,23 @@ class FloatFallback(Segment):
     score: Score
 
 
+def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
+    """Return the names of the tensors of all operators in whose layer's name a regular expression is found.
+
+    Raises:
+        QuantizationError: there is none.
+    """
+    graph = TfliteGraph(float_model)
+    names = [graph.tensor_name(operator.outputs[0]) for operator in graph.operators]
+    found = tuple(name for name in names if re.search(pattern, layer_name(name)))
+    if not found:
+        some = ", ".join(dict.fromkeys(layer_name(name) for name in names[:NAMES_SHOWN]))
+        raise QuantizationError(
+            f"--keep-float {pattern!r} matches no layer: the {len(names)} of this network are called {some}, ..."
+        )
+    return found
+
+
 def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: Progress) -> list[FloatFallback]:
     """Search for layers whose quantization costs most, on the held-out images of a calibration.
 
@@ -57,8 +77,7 @@ def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: 
     assert evaluator is not None
 
     def evaluate(float_layers: tuple[str, ...]) -> Score:
-        recipe, network = Recipe(scheme, io, float_layers), calibration.network(float_layers)
-        return evaluator.score(quantize(network, recipe, evaluator.spec, calibration.statistics))
+        return evaluator.score(calibration.quantize(Recipe(scheme, io, float_layers), evaluator.spec))
 
     improving = [FloatFallback((), 0, evaluate(()))]
     for fallback in search(segments(graph, head_begins(graph)), evaluate, progress):

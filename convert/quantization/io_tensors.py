@@ -70,11 +70,9 @@ def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> dict[str, tuple[fl
     """
     steps, readers = _pixel_steps(spec), graph.consumers(graph.inputs[0])
     movable = all(reader.name == CONVOLUTION and graph.is_constant(reader.bias) for reader in readers)
-    if steps is None or not movable:
+    if steps is None or not steps[1] or not movable:
         return {}
     pixel_range, difference = steps
-    if not difference:
-        return {}
     _add_to_biases(graph, readers, difference)
     name = f"{graph.tensor_name(graph.inputs[0])}/on_pixels"
     graph.shift_input(-difference, name)

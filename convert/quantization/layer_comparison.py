@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from convert.quantization.quantize import QuantizedModel
-from convert.tflite.graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph, layer_name
 from convert.tflite.interpreter import RecordingEngine, run_over
-from convert.tflite.tensor_names import layer_name
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize

@@ -10,8 +10,8 @@ from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.schemes import Recipe
 from convert.system.machine import IN_CARDS, versions
+from convert.tflite.graph import layer_name
 from convert.tflite.interpreter import open_engine
-from convert.tflite.tensor_names import layer_name
 from edge_runtime import Card
 from edge_runtime.probe import Probe
 from edge_runtime.tensors import answer_probe

@@ -239,6 +239,21 @@ class TfliteGraph:
         return self._model.buffers[self._graph.tensors[index].buffer]
 
 
+def tensor_name(model: str, layer: str, kind: str) -> str:
+    """Name a constant, or the output of an operator after the last layer in it, as TensorFlow does: "net/conv/Relu"."""
+    return f"{model}/{layer}/{kind}"
+
+
+def layer_name(tensor: str) -> str:
+    """Return the layer in the name of a tensor, to show to a user; names of another form stay as they are.
+
+    TFLiteConverter joins the names of fused layers: "model_1/block_1/conv_1/Relu;model_1/..." is "block_1/conv_1".
+    """
+    first = tensor.split(";", maxsplit=1)[0]
+    parts = first.split("/")
+    return "/".join(parts[1:-1]) if len(parts) > 2 else first
+
+
 def _indices(vector: Any) -> tuple[int, ...]:
     """Return a vector of integers of the flatbuffer; one that is empty may be missing."""
     return () if vector is None else tuple(int(i) for i in vector)

@@ -17,8 +17,7 @@ from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.lowering.batch_norm_folding import fold_batch_norms
 from convert.lowering.keras_comparison import tflite_logits
 from convert.lowering.translate import translate
-from convert.tflite.graph import TfliteGraph
-from convert.tflite.tensor_names import layer_name
+from convert.tflite.graph import TfliteGraph, layer_name
 from edge_runtime.engines import Engine, choose_engine
 from tests.convert.article import randomise
 

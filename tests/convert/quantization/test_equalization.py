@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from convert.quantization.equalization import MOST_UNEVEN, equalize, group_channels
+from convert.quantization.equalization import MOST_UNEVEN, STREAM_STRENGTH, equalize, group_channels
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
@@ -69,20 +69,20 @@ def test_statistics_are_those_of_the_new_network(residual_model: bytes, images: 
 
 def test_a_residual_stream_has_one_factor_a_channel(residual_model: bytes) -> None:
     graph = TfliteGraph(residual_model)
-    channels = group_channels(graph)
+    groups, strengths = group_channels(graph)
     first, second = (operator.outputs[0] for operator in graph.named("ADD"))
     (entry,) = {i for i in graph.named("ADD")[0].inputs if len(graph.consumers(i)) > 1}
-    np.testing.assert_array_equal(channels.groups[first], channels.groups[second])
-    np.testing.assert_array_equal(channels.groups[first], channels.groups[entry])
-    assert channels.in_stream[channels.groups[first]].all()
-    assert len(set(channels.groups[first])) == 10
+    np.testing.assert_array_equal(groups[first], groups[second])
+    np.testing.assert_array_equal(groups[first], groups[entry])
+    assert (strengths[groups[first]] == STREAM_STRENGTH).all()
+    assert len(set(groups[first])) == 10
 
 
 def test_the_ends_of_the_network_keep_their_scale(residual_model: bytes) -> None:
     graph = TfliteGraph(residual_model)
-    channels = group_channels(graph)
+    groups, strengths = group_channels(graph)
     for tensor in (*graph.inputs, *graph.outputs):
-        assert channels.pinned[channels.groups[tensor]].all()
+        assert not strengths[groups[tensor]].any()
 
 
 @pytest.mark.parametrize("after", ["relu6", "sigmoid", "scaled", "padded"])

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from convert.errors import LoweringError
-from convert.tflite.graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph, layer_name, tensor_name
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
 from edge_runtime.arrays import Array
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
@@ -264,3 +264,22 @@ def test_a_model_of_several_subgraphs_is_refused() -> None:
     model = tf.lite.TFLiteConverter.from_concrete_functions([branches.get_concrete_function()], branches).convert()
     with pytest.raises(LoweringError, match="the model has 3 subgraphs: a classifier has one"):
         TfliteGraph(bytes(model))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "name"),
+    [
+        ("inception_1/stem_conv1_1/Relu;inception_1/stem_conv1_1/BiasAdd", "stem_conv1_1"),
+        ("model/block_1/conv/BiasAdd", "block_1/conv"),
+        ("dense_1/MatMul", "dense_1/MatMul"),
+        ("StatefulPartitionedCall_1:0", "StatefulPartitionedCall_1:0"),
+    ],
+)
+def test_a_layer_is_called_as_in_keras(tensor: str, name: str) -> None:
+    assert layer_name(tensor) == name
+
+
+@pytest.mark.parametrize("layer", ["stem_conv1", "block_1/conv"])
+def test_what_we_name_is_read_back(layer: str) -> None:
+    assert tensor_name("network", layer, "Relu") == f"network/{layer}/Relu"
+    assert layer_name(tensor_name("network", layer, "Relu")) == layer
