@@ -31,14 +31,7 @@ ARITHMETIC = ("MUL", "DIV", "ADD", "SUB")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about a graph.
-
-    Attributes:
-        check: stable name of the check that found it.
-        what: for users; begins with a count.
-        remedy: what to do about it.
-        where: names of all tensors or operators concerned.
-    """
+    """What a check found in a graph; `what` begins with a count, `where` names all tensors or operators concerned."""
 
     check: str
     severity: str
@@ -49,10 +42,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """A check for one defect that tensors or operators can have, see `Finding`; {} in `what` is the count of `noun`s.
+    """A check for one defect, see `Finding`: `find` names the tensors or operators that have it.
 
-    Attributes:
-        find: graph -> names of the tensors or operators with the defect.
+    {} in `what` is the count of `noun`s.
     """
 
     find: Callable[[ClassifiedGraph], Iterable[str]]

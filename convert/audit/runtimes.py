@@ -53,11 +53,7 @@ def measured() -> dict[str, dict[str, int]]:
 
 
 def check_target(target: str) -> None:
-    """Refuse a runtime that was not `measured`.
-
-    Raises:
-        QuantizationError: the message lists them.
-    """
+    """Refuse a runtime that was not `measured`, with a `QuantizationError` that lists them."""
     if target not in measured():
         raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(measured())}")
 

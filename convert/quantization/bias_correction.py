@@ -61,11 +61,8 @@ def correct_head(
 ) -> bytes:
     """Subtract the mean error of the logits from the bias of the fully connected layer that computes them in float.
 
-    Args:
-        model: a quantized `.tflite` that ends in a softmax; returned itself if there is no such bias.
-        spec, input_tensor: how images are prepared and fed.
-        images: of the calibration.
-        float_logits: the float network's, (images, classes).
+    `model` is a quantized `.tflite` that ends in a softmax, returned itself if there is no such bias; `float_logits`
+    are the float network's for the calibration images, (images, classes).
     """
     graph = TfliteGraph(model)
     logits = logits_tensor(graph)

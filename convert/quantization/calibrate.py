@@ -14,11 +14,10 @@ from convert.images.dataset import ImageSet, manifest_sha256
 from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.bias_correction import correct_head
-from convert.quantization.calibrators import AUTO, CALIBRATORS
+from convert.quantization.calibrators import AUTO, CALIBRATORS, ActivationObserver
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
-from convert.quantization.observer import ActivationObserver
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress

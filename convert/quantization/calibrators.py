@@ -1,5 +1,7 @@
 """Calibrators: the observed values of an activation -> the range that its integers cover.
 
+An observer takes an activation in image by image, in memory that does not grow with the number of images.
+
 real = scale * (q - zero_point), scale = (high - low) / levels: a narrow range rounds finely and clips the values
 outside, a wide one clips nothing and rounds coarsely. Each calibrator is a pure function that weighs the two.
 """
@@ -7,12 +9,21 @@ outside, a wide one clips nothing and rounds coarsely. Each calibrator is a pure
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from convert.quantization.observer import HALF, ActivationObserver, Range
 from edge_runtime.arrays import Array
 
+Range = tuple[float, float]
+
+HALF = 2048
+"""Bins on each side of zero."""
+SMALLEST_LIMIT = 2.0**-100
+SMOOTHING = 0.95
+"""Weight of the previous value in a moving average; TFLite's tools use the same."""
+MOST_VALUES = 2**16
+"""An image's activation is counted at this many evenly spaced values at most."""
 LEVELS = 255
 """Steps between the smallest and the largest of 256 integers."""
 OUTSIDE = 1e-4
@@ -21,6 +32,67 @@ FRACTIONS = np.linspace(0.02, 1, 50)
 """The fractions of the true range that `mean_squared_error` tries."""
 ENTROPY_STRIDE = 8
 """Bins between two ranges that `entropy` tries."""
+
+
+@dataclass
+class Histogram:
+    """Counts of values in equal bins on both sides of zero.
+
+    `limit` is a power of two and doubles when a value reaches it; each pair of bins then becomes one. So the counts do
+    not depend on the order of the values.
+
+    Attributes:
+        limit: bins cover [-limit, limit).
+        counts: int64 (2 * HALF,), from -limit upwards; zero is the lower edge of bin HALF.
+    """
+
+    limit: float = SMALLEST_LIMIT
+    counts: Array = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
+
+    @property
+    def width(self) -> float:
+        """Return the width of a bin."""
+        return self.limit / HALF
+
+    @property
+    def centres(self) -> Array:
+        """Return the middle of each bin, float64 (2 * HALF,)."""
+        return (np.arange(-HALF, HALF) + 0.5) * self.width
+
+    def add(self, values: Array) -> None:
+        """Count finite values of any shape, at least one; double the limit until it exceeds them all."""
+        largest = max(float(values.max()), -float(values.min()))
+        if largest >= self.limit:
+            limit = 2.0 ** float(np.frexp(largest)[1])
+            bins = np.floor(np.arange(-HALF, HALF) * (self.limit / limit)).astype(int) + HALF
+            self.counts = np.bincount(bins, self.counts, 2 * HALF).astype(np.int64)
+            self.limit = limit
+        bins = np.floor(values.reshape(-1) * np.float32(1 / self.width)).astype(np.int32) + HALF
+        self.counts += np.bincount(bins, minlength=2 * HALF)
+
+
+@dataclass
+class ActivationObserver:
+    """Range and histogram of the values of a whole activation.
+
+    Attributes:
+        minimum, maximum: extremes of all values and of 0, which every range must contain.
+        moving: moving averages of the smallest and the largest value of an image; None before the first image.
+    """
+
+    minimum: float = 0.0
+    maximum: float = 0.0
+    moving: Range | None = None
+    histogram: Histogram = field(default_factory=Histogram)
+
+    def add(self, values: Array) -> None:
+        """Take in the activation of one more image: finite float32 of any shape."""
+        low, high = float(values.min()), float(values.max())
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        lows, highs = self.moving or (low, high)
+        self.moving = SMOOTHING * lows + (1 - SMOOTHING) * low, SMOOTHING * highs + (1 - SMOOTHING) * high
+        flat = values.reshape(-1)
+        self.histogram.add(flat[:: -(-flat.size // MOST_VALUES)])
 
 
 def min_max(observed: ActivationObserver) -> Range:

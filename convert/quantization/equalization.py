@@ -31,10 +31,9 @@ EQUIVARIANT = ("NONE", "RELU")
 
 
 def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
-    """Equalize the channels of a float network of static batch 1, given the statistics of its activations.
+    """Return a float network with equalized channels, the same up to rounding, and the statistics of its activations.
 
-    Returns:
-        A model that computes the same up to float rounding, and its statistics.
+    The network is of static batch 1, `statistics` are those of its activations before.
     """
     graph = TfliteGraph(float_model)
     groups, strengths = group_channels(graph)

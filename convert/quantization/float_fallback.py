@@ -32,9 +32,7 @@ Evaluate = Callable[[tuple[str, ...]], Score]
 class Segment:
     """Successive operators with one tensor before and one after them.
 
-    Attributes:
-        outputs: names of the tensors that they compute.
-        layers: how many of the operators have weights.
+    `outputs` names the tensors that they compute, `layers` is how many of them have weights.
     """
 
     outputs: tuple[str, ...]
@@ -68,10 +66,8 @@ def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
 def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: Progress) -> list[FloatFallback]:
     """Search for layers whose quantization costs most, on the held-out images of a calibration.
 
-    `scheme` has `keeps_layers`: it is the `Scheme.fallback` of what did not pass.
-
-    Returns:
-        First the network with no layer in float, then ever more layers, each time with a better score.
+    `scheme` is the `Scheme.fallback` of what did not pass. The first alternative is the network with no layer in float;
+    each of the others has more layers in float than the one before, and a better score.
     """
     evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
     assert evaluator is not None

@@ -154,18 +154,13 @@ def rounded(weights: Array, moments: Array) -> Array:
 
 
 def gptq(weights: Array, moments: Array, scales: Array) -> Array:
-    """Return integers q that keep E[((w - scale * q) . x)^2] small for inputs x of given second moments.
+    """Return integers q, float32 (out, K), that keep E[((w - scale * q) . x)^2] small for x of given second moments.
 
     With moments (1 + U) D (1 + U)^T, U strictly upper triangular, column k becomes
     rint(w_k + sum over j < k of (w_j - q_j) U_jk); the largest magnitude of each channel keeps its integer.
 
-    Args:
-        weights: float32 (out, K).
-        moments: see `rounded`.
-        scales: positive (out,); no weight exceeds 127 of them.
-
-    Returns:
-        float32 integers (out, K) from -127 to 127.
+    `weights` are float32 (out, K), `moments` as `rounded` takes them, `scales` positive (out,): no weight exceeds 127
+    of them, and no integer exceeds 127.
     """
     exact = np.asarray((weights / scales[:, np.newaxis]).T, np.float32, order="C")
     is_free = (np.abs(weights) != np.abs(weights).max(axis=1, keepdims=True)).T.copy()

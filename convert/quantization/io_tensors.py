@@ -19,11 +19,7 @@ MIDDLE_PIXEL = 128
 
 
 def check_io_dtype(float_model: bytes, io: str, spec: InputSpec) -> None:
-    """Refuse an integer input that a network cannot have, before minutes are spent on it.
-
-    Raises:
-        QuantizationError: see `feed_pixels`.
-    """
+    """Refuse an integer input that a network cannot have as `feed_pixels` does, but before minutes are spent on it."""
     if io != "float32":
         feed_pixels(TfliteGraph(float_model), spec, io)
 

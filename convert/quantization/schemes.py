@@ -95,7 +95,6 @@ class Recipe:
     """How to quantize a network.
 
     Attributes:
-        scheme: the number formats.
         io: dtype of the artifact's input; its output is int8 if that is, and float32 otherwise.
         float_layers: names of the tensors whose operators stay in float, if the scheme calibrates.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convert.errors import QuantizationError
-from convert.quantization.observer import ActivationObserver, ChannelObserver
+from convert.quantization.calibrators import ActivationObserver, Range
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime import InputSpec
@@ -45,11 +45,36 @@ class ActivationStatistics:
         )
         return replace(self, minimum=minimum, maximum=maximum, mean=mean)
 
-    def clipped(self, ranges: dict[str, tuple[float, float]]) -> ActivationStatistics:
+    def clipped(self, ranges: dict[str, Range]) -> ActivationStatistics:
         """Return the statistics with the extremes of each activation clipped to a range (low, high) of its tensor."""
         minimum = {name: np.maximum(values, ranges[name][0]) for name, values in self.minimum.items()}
         maximum = {name: np.minimum(values, ranges[name][1]) for name, values in self.maximum.items()}
         return replace(self, minimum=minimum, maximum=maximum)
+
+
+class ChannelObserver:
+    """Extremes and mean of every channel of an activation, float64 (channels,)."""
+
+    def __init__(self, channels: int) -> None:
+        self.minimum: Array = np.full(channels, np.inf)
+        self.maximum: Array = np.full(channels, -np.inf)
+        self._sum: Array = np.zeros(channels)
+        self._images = 0
+
+    @property
+    def mean(self) -> Array:
+        """Return the mean over all images."""
+        return self._sum / self._images
+
+    def add(self, values: Array) -> Range:
+        """Take in the activation of one more image, (..., channels), and return its smallest and its largest value."""
+        values = values.reshape(-1, len(self.minimum))
+        low, high = values.min(axis=0), values.max(axis=0)
+        np.minimum(self.minimum, low, out=self.minimum)
+        np.maximum(self.maximum, high, out=self.maximum)
+        self._sum += values.mean(axis=0, dtype=np.float64)
+        self._images += 1
+        return float(low.min()), float(high.max())
 
 
 def collect_statistics(

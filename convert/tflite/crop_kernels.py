@@ -11,11 +11,7 @@ from convert.tflite.operators import CONVOLUTION, DEPTHWISE, padding_before
 
 
 def crop_kernels(float_model: bytes) -> bytes:
-    """Crop the kernels of padded convolutions to the taps that read pixels.
-
-    Args:
-        float_model: of static shapes; returned itself when every tap reads a pixel.
-    """
+    """Crop the kernels of a model of static shapes, which is returned itself when every tap reads a pixel."""
     graph, changed = TfliteGraph(float_model), False
     for operator in graph.operators:
         if operator.name not in (CONVOLUTION, DEPTHWISE) or operator.is_unpadded:
@@ -35,10 +31,7 @@ def crop_kernels(float_model: bytes) -> bytes:
 def needed_taps(size: int, outputs: int, taps: int, stride: int, dilation: int) -> slice:
     """Return the shortest run of a kernel's taps, along one axis padded as "SAME", that computes the same as all.
 
-    Args:
-        size, outputs: pixels of the input and of the output.
-        taps: size of the kernel.
-        stride, dilation: of the convolution.
+    `size` and `outputs` are the pixels of the input and of the output.
     """
     before = padding_before(size, outputs, taps, stride, dilation)
     corners = [output * stride - before for output in range(outputs)]

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from convert.errors import QuantizationError
-from convert.quantization.statistics import ActivationStatistics, collect_statistics
+from convert.quantization.statistics import ActivationStatistics, ChannelObserver, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
@@ -114,3 +114,13 @@ def test_an_activation_that_is_not_finite_is_named(value: float, model: bytes, i
     with pytest.raises(QuantizationError, match="network or its preprocessing is broken") as caught:
         collect_statistics(graph.to_bytes(), images, SPEC)
     assert broken in str(caught.value)
+
+
+def test_channels_keep_their_own_extremes_and_means() -> None:
+    images = np.random.default_rng(0).normal(0, 3, (5, 4, 6, 3)).astype(np.float32)
+    observer = ChannelObserver(3)
+    assert [observer.add(image) for image in images] == [(image.min(), image.max()) for image in images]
+    channels = images.reshape(-1, 3)
+    assert np.array_equal(observer.minimum, channels.min(axis=0))
+    assert np.array_equal(observer.maximum, channels.max(axis=0))
+    assert np.allclose(observer.mean, channels.mean(axis=0), atol=1e-6)
