@@ -66,12 +66,6 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def find_all(graph: ClassifiedGraph) -> list[Finding]:
-    """Return the findings of all `CHECKS`, errors first."""
-    found = [finding for check in CHECKS for finding in check(graph)]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
 def scales_invalid(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors with a scale that is zero, negative, too small for a normal float32, infinite or NaN."""
     smallest = np.finfo(np.float32).tiny

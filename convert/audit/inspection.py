@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.audit import runtimes, verdict
-from convert.audit.checks import ERROR, WARNING, Finding, find_all, plural
+from convert.audit.checks import CHECKS, ERROR, SEVERITIES, WARNING, Finding, plural
 from convert.audit.operators import FLOATS, ClassifiedGraph, ClassifiedOperator, StoredWeights
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
@@ -101,11 +101,14 @@ def inspect_model(model: bytes) -> Inspection:
     graph, needs = ClassifiedGraph(tensors), runtimes.needs(tensors)
     ends = {"input": tensors.inputs, "output": tensors.outputs}
     outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
+    findings = _overpromised(needs, tensors.minimum_runtime())
+    findings += (finding for check in CHECKS for finding in check(graph))
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     weights = (" ".join(filter(None, (op.label, stored.dtype, stored.granularity))) for op, stored in graph.weighted)
     return Inspection(
         format=FORMAT,
         verdict=verdict.judge(graph),
-        findings=[*_overpromised(needs, tensors.minimum_runtime()), *find_all(graph)],
+        findings=findings,
         bytes=len(model),
         operators=dict(Counter(operator.label for operator in graph.operators).most_common()),
         compute=dict(Counter(dtype for _, dtype in outputs).most_common()),

@@ -33,7 +33,6 @@ class StoredWeights:
     Attributes:
         tensor: the constant, which a DEQUANTIZE may separate from the operator.
         granularity: "per-channel", "per-tensor", or None when the weights are not quantized.
-        channels: number of output channels.
     """
 
     tensor: int

@@ -45,7 +45,6 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
     Args:
         weight_error: (out, h, w, in) of CONV_2D, (1, h, w, channels) of DEPTHWISE_CONV_2D, else (out, in).
         mean: of every channel of the input, (in,).
-        kind: of operator.
     """
     if kind == DEPTHWISE:
         multiplier = weight_error.shape[-1] // len(mean)

@@ -47,11 +47,7 @@ class FloatFallback(Segment):
 
 
 def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
-    """Return the names of the tensors of all operators in whose layer's name a regular expression is found.
-
-    Raises:
-        QuantizationError: there is none.
-    """
+    """Return what the operators write in whose layer's name a pattern is found; raise `QuantizationError` for none."""
     graph = TfliteGraph(float_model)
     names = [graph.tensor_name(operator.outputs[0]) for operator in graph.operators]
     found = tuple(name for name in names if re.search(pattern, layer_name(name)))

@@ -127,8 +127,7 @@ def _round_readers(
 def damped(moments: Array) -> Array:
     """Add `DAMPING` to the diagonal of moments (K, K), in place; return the identity if no input was ever active.
 
-    Raises:
-        QuantizationError: they are not finite.
+    Moments that are not finite raise `QuantizationError`.
     """
     mean = float(np.trace(moments, dtype=np.float64)) / len(moments)
     if not np.isfinite(mean):

@@ -40,11 +40,7 @@ class RecordingEngine(Engine):
 
 
 def logits_tensor(graph: TfliteGraph) -> int:
-    """Return the index of the tensor that the last softmax reads.
-
-    Raises:
-        LoweringError: the model does not end in a softmax.
-    """
+    """Return the index of the tensor that the last softmax reads; raise `LoweringError` if the model has none."""
     softmax = graph.named("SOFTMAX")
     if not softmax:
         raise LoweringError(

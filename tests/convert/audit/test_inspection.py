@@ -26,7 +26,7 @@ from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.conftest import run_command
 from tests.convert.audit.auditing import IMAGES, audit, found
-from tests.convert.audit.damage import BUILTIN, activation, insert_a_round_trip, set_scale
+from tests.convert.audit.damage import BUILTIN, activation, insert_a_round_trip, set_scale, weights_of
 from tests.convert.networks import SPEC, new_image, plain_dynamic
 from tests.edge_runtime.tiny_model import tiny_artifact
 
@@ -231,3 +231,12 @@ def test_an_unknown_runtime_lists_the_known_ones_before_the_file_is_read(tmp_pat
     assert result.exit_code == 1
     assert "runtime 'tflite-9' is unknown: choose from tflite-runtime-2.7, " in result.stderr
     assert "litert-1.0" in result.stderr
+
+
+def test_errors_come_first(of_scheme: Callable[[str, str], bytes], tmp_path: Path) -> None:
+    graph = TfliteGraph(of_scheme("dynamic", "float32"))
+    set_scale(weights_of, -1)(graph)
+    findings = audit(graph.to_bytes(), tmp_path)["findings"]
+    assert {"scale-invalid", "runtime-overpromised"} <= {finding["check"] for finding in findings}
+    severities = [finding["severity"] for finding in findings]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
