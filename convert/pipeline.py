@@ -191,9 +191,10 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
 
 def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
     """Quantize as a recipe says, and correct the head where the kernels are fast enough to run all images."""
-    calibration, spec = prepared.calibration if recipe.scheme.calibrates else None, prepared.network.spec
+    network, spec = prepared.network, prepared.network.spec
+    calibration = prepared.calibration if recipe.scheme.calibrates else None
     if calibration is None:
-        quantized = quantize(prepared.network.model, recipe, spec, None)
+        quantized = quantize(network.model, recipe, spec, None)
     else:
         quantized = calibration.quantize(recipe, spec)
     if prepared.job.target_runtime is not None:

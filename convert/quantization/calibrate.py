@@ -78,7 +78,7 @@ class Calibration:
         return graph.to_bytes()
 
     def quantize(self, recipe: schemes.Recipe, spec: InputSpec) -> QuantizedModel:
-        """Quantize the network as a recipe says, which calibrates."""
+        """Quantize the network as a recipe of a scheme that calibrates says."""
         return quantize(self.network(recipe.float_layers), recipe, spec, self.statistics)
 
     def correct_head(self, quantized: QuantizedModel, spec: InputSpec) -> QuantizedModel:

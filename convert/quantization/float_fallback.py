@@ -47,7 +47,7 @@ class FloatFallback(Segment):
 
 
 def matching_layers(float_model: bytes, pattern: str) -> tuple[str, ...]:
-    """Return what the operators write in whose layer's name a pattern is found; raise `QuantizationError` for none."""
+    """Return the outputs of the operators whose layer's name matches; raise `QuantizationError` if none does."""
     graph = TfliteGraph(float_model)
     names = [graph.tensor_name(operator.outputs[0]) for operator in graph.operators]
     found = tuple(name for name in names if re.search(pattern, layer_name(name)))
