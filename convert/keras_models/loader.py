@@ -15,7 +15,7 @@ import keras
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
 from convert.keras_models.hdf5 import one_line
-from convert.keras_models.inception_resnet_v2 import MINIMUM_INPUT_SIZE, inception_resnet_v2
+from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
 from convert.keras_models.weight_files import set_stored_weights
@@ -55,13 +55,7 @@ class LoadedModel:
 
 
 def load(source: ModelSource) -> LoadedModel:
-    """Load the network that `source` describes.
-
-    Args:
-        source: which network; it is checked first.
-
-    Returns:
-        The network, ready to be lowered.
+    """Load the network that `source` describes, which is checked first.
 
     Raises:
         SourceError: a file is missing, damaged, unsafe or does not fit, a download failed, or the input size is one
@@ -75,33 +69,26 @@ def _load_demo(source: ModelSource) -> LoadedModel:
     path = sources.DEMO_WEIGHTS
     if not path.exists():
         raise SourceError(f"the demo's weights {path} are missing: reinstall irv2-edge")
-    model = _article_network(source.input_size or demo_weights.stored_size(path), len(demo_weights.LABELS))
+    size = source.input_size or demo_weights.stored_size(path)
+    model = inception_resnet_v2((size, size, 3), len(demo_weights.LABELS))
     demo_weights.set_random_kernels(model)
     demo_weights.set_trained_parameters(model, path)
     return LoadedModel(model, ARTICLE, demo_weights.LABELS, file_sha256(path))
 
 
 def _load_weights_file(source: ModelSource) -> LoadedModel:
-    path, classes = Path(source.weights or ""), source.classes or 0
-    if classes < 2:
-        raise SourceError(f"--classes {classes} is too few: a classifier has at least 2")
-    model = _article_network(source.input_size or DEFAULT_INPUT_SIZE, classes)
+    path, size = Path(source.weights or ""), source.input_size or DEFAULT_INPUT_SIZE
+    model = inception_resnet_v2((size, size, 3), source.classes or 0)
     set_stored_weights(model, path)
     return LoadedModel(model, ARTICLE, None, file_sha256(path))
 
 
-def _article_network(input_size: int, classes: int) -> keras.Model:
-    _check_input_size(input_size)
-    return inception_resnet_v2((input_size, input_size, 3), classes)
-
-
 def _load_imagenet(source: ModelSource) -> LoadedModel:
-    input_size = source.input_size or DEFAULT_INPUT_SIZE
-    _check_input_size(input_size)
+    size = source.input_size or DEFAULT_INPUT_SIZE
     labels = _imagenet_labels(_downloaded(*IMAGENET_CLASS_INDEX))
     path = _downloaded(*IMAGENET_WEIGHTS)
     # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
-    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(input_size, input_size, 3))
+    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(size, size, 3))
     return LoadedModel(model, "keras.applications InceptionResNetV2", labels, file_sha256(path))
 
 
@@ -118,13 +105,6 @@ LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {
     MODEL_FILE: _load_model_file,
 }
 """Where a network can come from (see `ModelSource.origin`), and what loads it."""
-
-
-def _check_input_size(input_size: int) -> None:
-    if input_size < MINIMUM_INPUT_SIZE:
-        raise SourceError(
-            f"--input-size {input_size} is too small: Inception-ResNet-V2 needs at least {MINIMUM_INPUT_SIZE} pixels"
-        )
 
 
 def _downloaded(url: str, md5: str) -> Path:

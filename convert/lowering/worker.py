@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import shutil
 import signal
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from edge_runtime.arrays import Array
 from edge_runtime.preprocess import load_pixels, normalize
 
 PR_SET_PDEATHSIG = 1
-"""From Linux' <linux/prctl.h>."""
+"""From Linux' <linux/prctl.h>; see prctl(2)."""
 
 
 class RemoteProgress(Silent):
@@ -42,21 +41,19 @@ class RemoteProgress(Silent):
 def serve(parent: Connection) -> None:
     """Receive one `LoweringRequest`; send stages, then a `LoweredModel` or the exception that prevents it."""
     request = parent.recv()
-    parent.send(_lowered_or_error(request, RemoteProgress(parent)))
-
-
-def _lowered_or_error(request: LoweringRequest, progress: Progress) -> LoweredModel | EdgeError:
+    answer: LoweredModel | EdgeError
     try:
-        return lower_here(request, progress)
+        answer = lower_here(request, RemoteProgress(parent))
     except EdgeError as error:
-        return error
+        answer = error
     except ModuleNotFoundError as error:
-        return MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[convert]'")
+        answer = MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[convert]'")
     except Exception as error:
         with contextlib.suppress(OSError):  # the disk that holds the log may be full
             traceback.print_exc()
         message = " ".join(str(error).split())[:500]
-        return LoweringError(f"{type(error).__name__} while lowering: {message}")
+        answer = LoweringError(f"{type(error).__name__} while lowering: {message}")
+    parent.send(answer)
 
 
 def lower_here(request: LoweringRequest, progress: Progress) -> LoweredModel:
@@ -107,8 +104,10 @@ def _convert(model: Any, scratch: Path) -> bytes:
     import keras
     import tensorflow as tf
 
-    folder = tempfile.mkdtemp(dir=scratch, prefix="saved_model_")
-    with contextlib.chdir(scratch):  # TensorFlow takes relative paths where an absolute one is not UTF-8
+    with (
+        tempfile.TemporaryDirectory(dir=scratch, prefix="saved_model_", ignore_cleanup_errors=True) as folder,
+        contextlib.chdir(scratch),  # TensorFlow takes relative paths where an absolute one is not UTF-8
+    ):
         name = Path(folder).name
         archive = keras.export.ExportArchive()
         archive.track(model)
@@ -117,12 +116,9 @@ def _convert(model: Any, scratch: Path) -> bytes:
             lambda image: {"probabilities": model(image, training=False)},
             input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")],
         )
-        try:
-            archive.write_out(name, verbose=False)
-            converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=["serving_default"])
-            return bytes(converter.convert())
-        finally:
-            shutil.rmtree(name, ignore_errors=True)
+        archive.write_out(name, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=["serving_default"])
+        return bytes(converter.convert())
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
@@ -144,16 +140,9 @@ def _images(request: LoweringRequest, spec: InputSpec) -> Array:
     return normalize(np.stack(pixels), spec)
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it dies; see prctl(2).
-
-    If that has died already, there is no request to receive.
-    """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    _die_with_parent()
+    # The kernel kills this process when the one that started it dies; if that died before, no request comes.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     gc.disable()  # in a short life, among objects that stay: collecting took a fifth of TensorFlow's import
     with Connection(int(sys.argv[1])) as connection:
         serve(connection)

@@ -13,12 +13,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convert.picture.graph import Block, Kind, Node
+from convert.picture.graph import Block, Node
 
 Point = tuple[float, float]
 
 NODE_WIDTH = 118
-NODE_HEIGHTS = defaultdict(lambda: 42, {Kind.CONCATENATION: 20, Kind.SUM: 50})
+NODE_HEIGHTS = defaultdict(lambda: 42, {"concat": 20, "sum": 50})
 LANE = 132
 ROW_GAP = 22
 CARD_SIDE = 36
@@ -147,7 +147,7 @@ def _placed_nodes(block: Block) -> dict[str, PlacedNode]:
         if len(node.inputs) == 1:
             siblings = followers[node.inputs[0]]
             x = (inputs[0].x if inputs else 0.0) + (siblings.index(node.name) - (len(siblings) - 1) / 2) * LANE
-        elif node.kind is Kind.CONCATENATION:
+        elif node.kind == "concat":
             width += max(each.x for each in inputs) - min(each.x for each in inputs)
         y = max((each.y + each.height + ROW_GAP for each in inputs), default=CARD_TOP)
         placed[node.name] = PlacedNode(node, x, y, width)
@@ -161,10 +161,10 @@ def _arrows(target: PlacedNode, placed: dict[str, PlacedNode], half_width: float
         source = placed.get(name)
         x, y = (source.x, source.y + source.height) if source else (0.0, 0.0)
         fork = y + ROW_GAP / 2 if source else CARD_TOP - ROW_GAP / 2
-        if target.node.kind is Kind.SUM and source is None:
+        if target.node.kind == "sum" and source is None:
             lane, middle = half_width - CARD_SIDE / 2, target.y + 12
             corners = [(x, y), (x, fork), (lane, fork), (lane, middle), (target.x + 12, middle)]
-        elif target.node.kind is Kind.CONCATENATION or x == target.x:
+        elif target.node.kind == "concat" or x == target.x:
             corners = [(x, y), (x, target.y)]
         else:
             corners = [(x, y), (x, fork), (target.x, fork), (target.x, target.y)]

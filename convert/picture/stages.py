@@ -9,10 +9,10 @@ from typing import NamedTuple
 import keras
 from rich.table import Table
 
-from convert.picture.graph import Block, Kind, Node, read_blocks
+from convert.picture.graph import Block, Node, read_blocks
 
 
-class Stage(NamedTuple):
+class StageSummary(NamedTuple):
     """One stage of the network, its repeated blocks taken together.
 
     Attributes:
@@ -51,20 +51,20 @@ def factorise(channels_in: int, middle: int, channels_out: int, size: int = 7) -
     return square, (size * channels_in + 1) * middle + (size * middle + 1) * channels_out
 
 
-def stages(model: keras.Model) -> list[Stage]:
+def stages(model: keras.Model) -> list[StageSummary]:
     """Return the stages of a model made by `inception_resnet_v2`, stem to classifier."""
     grouped = itertools.groupby(read_blocks(model), key=lambda block: block.stage)
     return [_stage(key, list(blocks)) for key, blocks in grouped]
 
 
-def totals(stages: Sequence[Stage]) -> dict[str, int]:
+def totals(stages: Sequence[StageSummary]) -> dict[str, int]:
     """Return the sums of convolutions, parameters, MACs and savings over all stages."""
-    return {name: sum(getattr(stage, name) for stage in stages) for name in Stage._fields[3:]}
+    return {name: sum(getattr(stage, name) for stage in stages) for name in StageSummary._fields[3:]}
 
 
-def stage_table(stages: Sequence[Stage]) -> Table:
+def stage_table(stages: Sequence[StageSummary]) -> Table:
     """Return the stages as a table with a row of totals, for a terminal."""
-    total = Stage("", 0, stages[-1].output_shape, **totals(stages))
+    total = StageSummary("", 0, stages[-1].output_shape, **totals(stages))
     table = Table(title="Inception-ResNet-V2", show_footer=True)
     table.add_column("stage", "total")
     headings = ("output", "convolutions", "parameters", "MACs", "saved by 1x7, 7x1")
@@ -88,20 +88,20 @@ def format_macs(macs: int) -> str:
     return f"{macs:,}"
 
 
-def _figures(stage: Stage) -> tuple[str, ...]:
+def _figures(stage: StageSummary) -> tuple[str, ...]:
     """Return a row of the table, without its name."""
     saved = f"{stage.saved_by_factorisation:,}" if stage.saved_by_factorisation else ""
     counts = f"{stage.convolutions:,}", f"{stage.parameters:,}"
     return format_shape(stage.output_shape), *counts, format_macs(stage.macs), saved
 
 
-def _stage(key: str, blocks: list[Block]) -> Stage:
+def _stage(key: str, blocks: list[Block]) -> StageSummary:
     nodes = [node for block in blocks for node in block.nodes]
-    return Stage(
+    return StageSummary(
         key=key,
         blocks=len(blocks),
         output_shape=nodes[-1].shape,
-        convolutions=sum(node.kind is Kind.CONVOLUTION for node in nodes),
+        convolutions=sum(node.kind == "convolution" for node in nodes),
         parameters=sum(node.parameters for node in nodes),
         macs=sum(node.macs for node in nodes),
         saved_by_factorisation=_saved(nodes),
