@@ -152,25 +152,25 @@ def test_picture_stands_alone(full_model: keras.Model, full_picture: Element) ->
 def test_any_configuration_is_drawn_within_the_picture(repeats: tuple[int, int, int]) -> None:
     model = small_model(repeats)
     picture = lay_out(read_blocks(model))
-    assert sum(len(panel.cards) for panel in picture.panels) == sum(repeats) + 4
+    assert sum(len(panel.frames) for panel in picture.panels) == sum(repeats) + 4
     for panel in picture.panels:
         right, bottom = panel.x + panel.width, panel.y + panel.height
         assert min(panel.x, panel.y) >= 0
         assert right <= picture.width
         assert bottom <= picture.height
-        for card in panel.cards:
-            half = card.width / 2
-            assert panel.x < card.x - half
-            assert card.x + half < right
-            assert panel.y < card.y
-            assert card.bottom < bottom
+        for frame in panel.frames:
+            half = frame.width / 2
+            assert panel.x < frame.x - half
+            assert frame.x + half < right
+            assert panel.y < frame.y
+            assert frame.bottom < bottom
     assert ElementTree.fromstring(network_svg(model)).tag == f"{SVG}svg"
 
 
 def test_nothing_in_a_block_overlaps() -> None:
     for panel in lay_out(read_blocks(small_model())).panels:
-        for card in panel.cards:
-            boxes = sorted(card.nodes, key=lambda node: (node.y, node.x))
+        for frame in panel.frames:
+            boxes = sorted(frame.nodes, key=lambda node: (node.y, node.x))
             for above, below in pairwise(boxes):
                 apart_sideways = below.x - below.width / 2 >= above.x + above.width / 2
                 assert apart_sideways or below.y >= above.y + above.height, (above.node.name, below.node.name)
