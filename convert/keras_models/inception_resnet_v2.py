@@ -26,7 +26,7 @@ Tensor = Any
 
 
 class Unit(NamedTuple):
-    """A convolution with bias, batch-normalization and ReLU: the options of the convolution."""
+    """The options of a unit's convolution, which has a bias; a batch-normalization and a ReLU follow it."""
 
     filters: int
     kernel_size: int | tuple[int, int]
@@ -66,20 +66,17 @@ def inception_resnet_v2(
     *,
     repeats: tuple[int, int, int] = (10, 20, 10),
     width: float = 1.0,
-    dropout: float = 0.2,
 ) -> keras.Model:
     """Build the network with fresh weights.
 
     Args:
-        input_shape: height, width and channels of one image; both sides at least 75 pixels.
-        classes: number of classes, at least 1.
+        input_shape: height, width and channels of one image.
+        classes: number of classes.
         repeats: number of A, B and C blocks.
         width: factor on the number of filters of every convolution; below 1 for tests.
-        dropout: fraction of pooled features dropped in training.
 
     Returns:
-        A functional model: float32 images (N, height, width, channels), preprocessed to [-1, 1], to
-        class probabilities (N, classes).
+        A functional model of float32 images (N, height, width, channels) in [-1, 1] to probabilities (N, classes).
 
     Raises:
         ValueError: the input is too small, or there are no classes.
@@ -106,7 +103,7 @@ def inception_resnet_v2(
     for block in range(1, repeats[2] + 1):
         x = _residual(x, f"inception_resnet_C_{block}", BLOCK_C, width)  # 8x8x2144
     x = layers.GlobalAveragePooling2D(name="average_pool")(x)  # 2144
-    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dropout(0.2, name="dropout")(x)
     probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="dense")(x)
     return keras.Model(image, probabilities, name="inception_resnet_v2")
 

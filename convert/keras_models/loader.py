@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +38,11 @@ IMAGENET_CLASS_INDEX = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with its weights, and what is known about them.
+    """A network with its weights.
 
     Attributes:
         model: preprocessed float32 images (N, height, width, 3) to probabilities (N, classes); it ends in a softmax.
-        architecture: which network it is; the Keras model's name for a user's own.
+        architecture: the name of the network; the Keras model's for a user's own.
         labels: a name for each class, all different, where they are known: demo and imagenet.
         weights_sha256: hexadecimal SHA-256 of the file that the weights came from.
     """
@@ -110,25 +109,17 @@ LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {
 def _downloaded(url: str, md5: str) -> Path:
     """Return the file at `url`, from Keras' cache or the network, checked against its MD5."""
     name = url.rpartition("/")[2]
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECTION_TIMEOUT_S)  # Keras downloads without one
     try:
-        with _connection_timeout(CONNECTION_TIMEOUT_S):
-            return Path(keras.utils.get_file(name, url, cache_subdir="models", file_hash=md5))
+        return Path(keras.utils.get_file(name, url, cache_subdir="models", file_hash=md5))
     except Exception as error:  # Keras raises a plain Exception for a failed download
         raise SourceError(
             f"--model imagenet: {name} could not be downloaded ({one_line(error)}): check the network connection, or "
             "pass --model PATH or --weights FILE --classes N"
         ) from error
-
-
-@contextmanager
-def _connection_timeout(seconds: float) -> Iterator[None]:
-    """Limit how long a connection may hang: Keras downloads without a timeout."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)
 
 
 def _imagenet_labels(path: Path) -> tuple[str, ...]:

@@ -56,24 +56,23 @@ def set_stored_weights(model: keras.Model, path: Path) -> None:
     """Fill `model` from a weights file. Either all layers are set or none.
 
     Args:
-        model: made by `convert.keras_models.inception_resnet_v2.inception_resnet_v2`.
+        model: made by `inception_resnet_v2`.
         path: an HDF5 file in one of the layouts above.
 
     Raises:
-        SourceError: the file is damaged, of another layout or of another network; the message names the
-            first layer, in network order, that does not fit.
+        SourceError: the file is damaged, of another layout or of another network; the message names the first layer,
+            in network order, that does not fit.
     """
     with open_hdf5(path) as file:
         stored: dict[str, list[StoredLayer]] = defaultdict(list)
         for layer in _stored_layers(file):
             stored[layer.kind].append(layer)
+        names = [layer.name.removesuffix("_conv") for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
         if not stored["convolutions"]:
             raise SourceError(
                 f"{path} has no convolutions in a layout of Keras: save the article's network with "
                 "model.save_weights('NAME.weights.h5'), or pass a whole model as --model PATH"
             )
-        by_depth = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-        names = [name.removesuffix("_conv") for name in by_depth]
         convolutions = _match(stored["convolutions"], names, "convolutions", path)
         normalizations = _match(stored["batch-normalizations"], names, "batch-normalizations", path)
         if len(stored[DENSE]) != 1:
@@ -112,9 +111,9 @@ def _numbered_layers(group: h5py.Group) -> Iterator[StoredLayer]:
         layer = group[key]
         if not isinstance(layer, h5py.Group):
             continue
+        # A layer's name is an attribute of its own `vars`, which exists even where it has no arrays itself.
+        noted = layer["vars"].attrs.get("name") if "vars" in layer else None
         for part in [layer, *(layer[name] for name in layer if name != "vars")]:
-            # A layer's name is an attribute of its own `vars`, which exists even where it has no arrays itself.
-            noted = layer["vars"].attrs.get("name") if "vars" in layer else None
             yield StoredLayer(None if noted is None else text(noted), _numbered_arrays(part))
 
 

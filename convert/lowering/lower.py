@@ -40,7 +40,7 @@ class LoweringRequest:
     Attributes:
         source: the network.
         preprocessing: convention or file, see `convert.images.conventions.input_spec`.
-        images: images for the comparison; at least one.
+        images: at least one, for the comparison.
         scratch: an existing folder for the log and for temporary files.
     """
 

@@ -107,14 +107,7 @@ def _is_supported(layer: Any) -> bool:
 
 @dataclass(frozen=True)
 class LayerCall:
-    """A call of a layer in a model that is being translated.
-
-    Attributes:
-        translation: of the model.
-        layer: Keras' layer.
-        inputs, tensors: what it reads, in the flatbuffer and in Keras.
-        output: the tensor in Keras that it computes.
-    """
+    """A call of Keras' `layer`, which reads `inputs` in the flatbuffer, `tensors` in Keras, and computes `output`."""
 
     translation: Translation
     layer: Any

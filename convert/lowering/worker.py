@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import numpy as np
 from convert.errors import LoweringError, MissingExtraError
 from convert.images.conventions import input_spec
 from convert.lowering.lower import LoweredModel, LoweringRequest
-from convert.system.progress import Progress, Silent
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import load_pixels, normalize
@@ -27,23 +27,12 @@ PR_SET_PDEATHSIG = 1
 """From Linux' <linux/prctl.h>; see prctl(2)."""
 
 
-class RemoteProgress(Silent):
-    """A `Progress` that sends the names of stages to the parent process."""
-
-    def __init__(self, parent: Connection) -> None:
-        self._parent = parent
-
-    def stage(self, name: str) -> None:
-        """Send the name of a stage that begins."""
-        self._parent.send(name)
-
-
 def serve(parent: Connection) -> None:
     """Receive one `LoweringRequest`; send stages, then a `LoweredModel` or the exception that prevents it."""
     request = parent.recv()
     answer: LoweredModel | EdgeError
     try:
-        answer = lower_here(request, RemoteProgress(parent))
+        answer = lower_here(request, parent.send)
     except EdgeError as error:
         answer = error
     except ModuleNotFoundError as error:
@@ -56,14 +45,14 @@ def serve(parent: Connection) -> None:
     parent.send(answer)
 
 
-def lower_here(request: LoweringRequest, progress: Progress) -> LoweredModel:
-    """Lower in this process.
+def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> LoweredModel:
+    """Lower in this process; tell `report` the name of each stage that begins.
 
     Raises:
         SourceError: the network cannot be loaded.
         LoweringError: the float model differs from it, or its logits hardly vary over the classes.
     """
-    progress.stage("loading TensorFlow")
+    report("loading TensorFlow")
     import tensorflow as tf
 
     from convert.keras_models.loader import load
@@ -72,17 +61,17 @@ def lower_here(request: LoweringRequest, progress: Progress) -> LoweredModel:
     from convert.lowering.translate import translate
     from convert.tflite.crop_kernels import crop_kernels
 
-    progress.stage("loading the network")
+    report("loading the network")
     loaded = load(request.source)
     height, width = loaded.model.input_shape[1:3]
     images = _images(request, input_spec(request.preprocessing, height, width))
-    progress.stage("translating to TFLite")
+    report("translating to TFLite")
     model = translate(loaded.model)
     if model is None:
-        progress.stage("converting to TFLite")
+        report("converting to TFLite")
         model = _convert(fold_batch_norms(loaded.model), request.scratch)
     model = crop_kernels(model)
-    progress.stage("comparing TFLite with Keras")
+    report("comparing TFLite with Keras")
     return LoweredModel(
         model=model,
         architecture=loaded.architecture,

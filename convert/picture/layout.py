@@ -104,7 +104,7 @@ class Picture(NamedTuple):
 
 def lay_out(blocks: Sequence[Block]) -> Picture:
     """Place all blocks, as many in a column as give the picture about the shape of a screen."""
-    stages = [list(stage) for _, stage in itertools.groupby(map(draw_block, blocks), key=lambda frame: frame.block.stage)]
+    stages = [list(stage) for _, stage in itertools.groupby(map(draw_block, blocks), lambda each: each.block.stage)]
     repeated = sum(block.is_repeated for block in blocks)
     per_column = max(1, round(math.sqrt(repeated / FRAMES_PER_SQUARED_ROW)))
     groups: list[list[list[list[Frame]]]] = []

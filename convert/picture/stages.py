@@ -17,10 +17,8 @@ class StageSummary(NamedTuple):
 
     Attributes:
         key: beginning of the names of its layers.
-        blocks: how many there are.
+        blocks, convolutions, parameters: how many there are.
         output_shape: without the batch.
-        convolutions: how many there are.
-        parameters: number of weights.
         macs: multiply-accumulates of the convolutions and the dense layer for one image.
         saved_by_factorisation: parameters that its pairs of 1x7 and 7x1 save against one 7x7 each.
     """

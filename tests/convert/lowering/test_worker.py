@@ -16,7 +16,6 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.keras_comparison import keras_logits, tflite_logits
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.worker import lower_here
-from convert.system.progress import Silent
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime.preprocess import load_pixels, normalize
 from tests.convert.lowering.endings import ENDS, SHAPE, loaded
@@ -36,7 +35,7 @@ def test_such_networks_are_lowered_faithfully(name: str, tmp_path: Path) -> None
     model = loaded(ENDS[name], tmp_path)
     images = pictures(tmp_path)
     request = LoweringRequest(ModelSource(str(tmp_path / "model.keras")), "tf", images, tmp_path)
-    result = lower_here(request, Silent())
+    result = lower_here(request, print)
     assert result.keras_sqnr_db >= 100
     assert (result.height, result.width, result.classes) == (9, 8, 4)
     spec = input_spec("tf", 9, 8)
@@ -53,9 +52,9 @@ def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     source = ModelSource(str(tmp_path / "model.keras"))
     request = LoweringRequest(source, "tf", (tmp_path / "broken.png", *readable), tmp_path)
-    assert lower_here(request, Silent()).keras_sqnr_db > 100
+    assert lower_here(request, print).keras_sqnr_db > 100
     with pytest.raises(LoweringError, match=r"no image to compare Keras and TFLite on: .*broken\.png"):
-        lower_here(LoweringRequest(source, "tf", (tmp_path / "broken.png",), tmp_path), Silent())
+        lower_here(LoweringRequest(source, "tf", (tmp_path / "broken.png",), tmp_path), print)
 
 
 def test_without_tensorflow_the_extra_is_named() -> None:
