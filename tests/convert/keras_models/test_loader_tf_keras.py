@@ -14,7 +14,7 @@ import tensorflow as tf
 from convert.keras_models.weight_files import set_stored_weights
 from tests.convert import article
 from tests.convert.article import NAMINGS, STRUCTURES, SUFFIXES
-from tests.convert.keras_models.loading import our_network, predict
+from tests.convert.keras_models.loading import blank_network, predict
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +54,6 @@ def test_keras_2_weights_predict_as_keras_2_did(
     saved_by_keras_2: Path, suffix: str, naming: str, structure: str
 ) -> None:
     path = saved_by_keras_2 / f"{structure}-{naming}{suffix}"
-    ours = our_network()
+    ours = blank_network()
     set_stored_weights(ours, path)
     np.testing.assert_allclose(predict(ours), np.load(f"{path}.npy"), atol=1e-5)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.keras_comparison import keras_logits, tflite_logits
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.worker import lower_here
+from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime.preprocess import load_pixels, normalize
 from tests.convert.lowering.endings import ENDS, SHAPE, loaded
@@ -55,6 +57,24 @@ def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     assert lower_here(request, print).keras_sqnr_db > 100
     with pytest.raises(LoweringError, match=r"no image to compare Keras and TFLite on: .*broken\.png"):
         lower_here(LoweringRequest(source, "tf", (tmp_path / "broken.png",), tmp_path), print)
+
+
+@pytest.mark.slow
+def test_keras_own_topology_lowers_with_its_residual_scaling_folded(tmp_path: Path) -> None:
+    """Each branch is multiplied by 0.17, 0.1 or 0.2 before its sum: 40 multiplications that need no operator."""
+    keras.utils.set_random_seed(0)
+    theirs = keras.applications.InceptionResNetV2(weights=None, input_shape=(75, 75, 3), classes=3)
+    theirs.save(tmp_path / "theirs.keras")
+    images = pictures(tmp_path, 2)
+    lowered = lower_here(LoweringRequest(ModelSource(str(tmp_path / "theirs.keras")), "tf", images, tmp_path), print)
+    assert lowered.keras_sqnr_db > 80
+    assert {operator.name for operator in TfliteGraph(lowered.model).operators} == {
+        "CONV_2D", "CONCATENATION", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX",
+    }  # fmt: skip
+    engine, spec = RecordingEngine(lowered.model), input_spec("tf", 75, 75)
+    for path in images:
+        image = normalize(load_pixels(path, spec), spec)[np.newaxis]
+        np.testing.assert_allclose(engine.run(image), np.asarray(theirs(image)), atol=1e-4)
 
 
 def test_without_tensorflow_the_extra_is_named() -> None:

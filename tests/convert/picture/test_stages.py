@@ -17,13 +17,14 @@ from convert.picture.drawing import network_svg
 from convert.picture.graph import read_blocks, read_nodes
 from convert.picture.layout import lay_out
 from convert.picture.stages import StageSummary, factorise, format_macs, stage_table, stages
+from tests.convert.keras_models.loading import full_network
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
 def full_model() -> keras.Model:
-    return inception_resnet_v2()
+    return full_network()
 
 
 @pytest.fixture(scope="module")
