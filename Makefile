@@ -11,7 +11,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PICTURE := calibration_data/validation/bag/test_00429.png
 
 .PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz bench lint clean

@@ -36,9 +36,10 @@ from convert.lowering.lower import FloatModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
 from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.float_fallback import find_fallbacks
-from convert.quantization.io_tensors import check_io_dtype, tensor_specs
-from convert.quantization.quantize_network import Recipe, correct_head_bias, quantize_network
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.io_tensors import check_io_dtype
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.quantize_network import correct_head_bias, quantize_network
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_engine, run_over
@@ -136,7 +137,7 @@ def weighted(task: Task) -> int:
 def ours(task: Task, recipe: Recipe, fitted: Calibration) -> Predictions:
     """Quantize as `irv2-convert` does, and ask."""
     quantized = correct_head_bias(quantize_network(task.network, recipe, fitted), task.network, recipe, fitted)
-    input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
+    input_tensor, _ = quantized.io_specs
     tensors = (encode(pixels, task.network.spec, input_tensor) for pixels in task.pixels)
     return answers(task, np.stack(list(run_over(open_engine(quantized.model), tensors))))
 
@@ -163,7 +164,7 @@ def peer(task: Task, script: str, environment: Environment) -> Predictions:
 
 def ask(task: Task, model: bytes) -> Predictions:
     """Answers of a peer's `.tflite`, whatever the dtype of its ends."""
-    engine, (input_tensor, end) = open_engine(model), tensor_specs(model, "normalized")
+    engine, (input_tensor, end) = open_engine(model), QuantizedModel(model, "normalized").io_specs
     found = []
     for image in np.load(task.folder / "validation.npy", mmap_mode="r"):
         fed = (

@@ -174,7 +174,7 @@ def resized(model: bytes, size: int) -> bytes:
     interpreter.resize_tensor_input(image["index"], (1, size, size, image["shape"][3]))
     interpreter.allocate_tensors()
     for tensor in interpreter.get_tensor_details():
-        if tensor["index"] < graph.tensor_count() and not graph.is_constant(tensor["index"]):
+        if tensor["index"] in graph.tensors and not graph.is_constant(tensor["index"]):
             graph.set_shape(tensor["index"], tuple(tensor["shape"]))
     return graph.to_bytes()
 

@@ -8,7 +8,7 @@ here and use it in its stage.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,92 +24,94 @@ from convert.quantization.hold_out import hold_out
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
-from convert.system.option import option, options_of
 from edge_runtime import Card
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field is given on the command line, and whether cards record it.
+
+    Attributes:
+        help: what it is for; for a Boolean field, what its flag does, which is the opposite of its default.
+        name: on the command line, without dashes; None for the field's, after "no-" if it is True by default.
+        metavar: what stands for the value in the help.
+        choices: all values it may take.
+        auto: whether "auto" is a value, which stands for None.
+        recorded: whether it decides about a byte of the artifact and is recorded in `source.build` of its card.
+    """
+
+    help: str
+    name: str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    auto: bool = False
+    recorded: bool = False
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """Return a field of a dataclass that is an option; `more` are attributes of `Option`."""
+    return field(default=default, metadata={"option": Option(help, **more)})
+
+
+def options_of(kind: type[Any]) -> dict[Field[Any], Option]:
+    """Return the fields of a dataclass that are options."""
+    return {each: each.metadata["option"] for each in fields(kind) if "option" in each.metadata}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """What an artifact is made from, beside the network; None for what the network brings, or the bundled images."""
 
-    labels: Path | None = field(default=None, metadata=option("Text file with one label per line.", metavar="FILE"))
-    preprocessing: str | None = field(
-        default=None,
-        metadata=option(
-            "How images were prepared in training; needed for a model or weights of your own.",
-            metavar="|".join([*CONVENTIONS, "FILE"]),
-        ),
+    labels: Path | None = option(None, "Text file with one label per line.", metavar="FILE")
+    preprocessing: str | None = option(
+        None,
+        "How images were prepared in training; needed for a model or weights of your own.",
+        metavar="|".join([*CONVENTIONS, "FILE"]),
     )
-    calibration: Path | None = field(default=None, metadata=option("Images to calibrate on.", metavar="DIR"))
-    validation: Path | None = field(
-        default=None,
-        metadata=option("Other images, to measure drift on; class folders give labels.", metavar="DIR"),
+    calibration: Path | None = option(None, "Images to calibrate on.", metavar="DIR")
+    validation: Path | None = option(
+        None, "Other images, to measure drift on; class folders give labels.", metavar="DIR"
     )
 
 
 @dataclass(frozen=True)
 class Job(Sources):
-    """What to convert, and how.
-
-    Attributes:
-        source: the network.
-        schemes: each becomes an artifact.
-        limits: of the drift check.
-    """
+    """What to convert, and how; each scheme becomes an artifact."""
 
     source: ModelSource
     schemes: tuple[Scheme, ...]
     limits: Limits = field(default_factory=Limits)
-    calibration_size: int | None = field(
-        default=100,
-        metadata=option(
-            "Maximum number of calibration images; auto: until the ranges have converged.",
-            metavar="N|auto",
-            auto=True,
-            recorded=True,
-        ),
+    calibration_size: int | None = option(
+        100,
+        "Maximum number of calibration images; auto: until the ranges have converged.",
+        metavar="N|auto",
+        auto=True,
+        recorded=True,
     )
-    calibrator: str = field(
-        default=calibrators.DEFAULT,
-        metadata=option(
-            "How the range of each activation is chosen; auto: whichever does best on held-out images.",
-            choices=(*calibrators.CALIBRATORS, calibrators.AUTO),
-            recorded=True,
-        ),
+    calibrator: str = option(
+        calibrators.DEFAULT,
+        "How the range of each activation is chosen; auto: whichever does best on held-out images.",
+        choices=(*calibrators.CALIBRATORS, calibrators.AUTO),
+        recorded=True,
     )
-    keep_float: str | None = field(
-        default=None, metadata=option("Layers that scheme mixed keeps in float.", metavar="REGEX", recorded=True)
+    keep_float: str | None = option(None, "Layers that scheme mixed keeps in float.", metavar="REGEX", recorded=True)
+    recover: bool = option(False, "If int8 does not pass, find the fewest layers to keep in float.", recorded=True)
+    validation_size: int = option(1000, "Maximum number of images to measure drift on.", metavar="N", recorded=True)
+    validate: bool = option(True, "Do not measure drift.")
+    thumbnails: bool = option(True, "Leave images and folder names out of the HTML report.")
+    io: str | None = option(
+        None, "Data type of the artifact's input and output.  [default: by scheme]", choices=IO_CHOICES, recorded=True
     )
-    recover: bool = field(
-        default=False, metadata=option("If int8 does not pass, find the fewest layers to keep in float.", recorded=True)
+    target_runtime: str | None = option(
+        None, "Refuse what this runtime cannot run, as tflite-runtime-2.14.", metavar="NAME"
     )
-    validation_size: int = field(
-        default=1000, metadata=option("Maximum number of images to measure drift on.", metavar="N", recorded=True)
-    )
-    validate: bool = field(default=True, metadata=option("Do not measure drift."))
-    thumbnails: bool = field(default=True, metadata=option("Leave images and folder names out of the HTML report."))
-    io: str | None = field(
-        default=None,
-        metadata=option(
-            "Data type of the artifact's input and output.  [default: by scheme]", choices=IO_CHOICES, recorded=True
-        ),
-    )
-    target_runtime: str | None = field(
-        default=None, metadata=option("Refuse what this runtime cannot run, as tflite-runtime-2.14.", metavar="NAME")
-    )
-    output_dir: Path = field(default=Path("build"), metadata=option("Where artifacts and reports go.", metavar="DIR"))
-    use_cache: bool = field(
-        default=True, metadata=option("Neither use nor keep results of slow stages.", name="no-cache")
-    )
+    output_dir: Path = option(Path("build"), "Where artifacts and reports go.", metavar="DIR")
+    use_cache: bool = option(True, "Neither use nor keep results of slow stages.", name="no-cache")
 
     def recorded(self, inputs: Inputs, io: str) -> dict[str, Any]:
         """Return what a card holds as `source.build`, so that `from_card` can convert again.
 
-        It has no path, no time, and nothing else that differs from run to run.
-
-        Args:
-            inputs: what `check` found.
-            io: data type of this artifact's input and output.
+        It has no path, no time, and nothing else that differs from run to run. `io` is the artifact's, see `Inputs`.
         """
         return {
             **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},
@@ -162,7 +164,6 @@ class Inputs:
         calibration, validation: images, shuffled and cut to size; None if none are needed.
         held_out: calibration images to judge alternatives by; None if there are no alternatives.
         preprocessing: convention or file.
-        labels: those of `--labels`, if given.
         io: scheme name -> data type of the artifact's input and output.
         files: state of all images when they were chosen.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 import calibration_data
 from convert.audit.runtimes import refuse_newer
 from convert.cache.stage_cache import StageCache
-from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
+from convert.cache.stages import calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
 from convert.drift.figures import Assessment, assess
 from convert.drift.models import open_model
@@ -35,13 +35,8 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import (
-    Recipe,
-    correct_head_bias,
-    matching_layers,
-    quantize_network,
-)
-from convert.quantization.schemes import SCHEMES, Scheme
+from convert.quantization.quantize_network import correct_head_bias, matching_layers, quantize_network
+from convert.quantization.schemes import SCHEMES, Recipe, Scheme
 from convert.reporting import html, report_json
 from convert.reporting.card import card_of
 from convert.reporting.files import SUFFIX, write_artifact
@@ -62,12 +57,9 @@ class Prepared:
     """What all schemes of a job share.
 
     Attributes:
-        job, inputs: what to convert.
-        network: in float.
         float_layers: tensors whose operators `--keep-float` keeps in float.
-        calibration: what calibration gave; None if no scheme calibrates.
+        calibration: None if no scheme calibrates.
         reference: predictions of the float network; None if drift is not measured.
-        timings_s: seconds of each stage.
         scratch: a temporary folder.
         cached: the stages whose results came from the cache.
     """
@@ -90,7 +82,13 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
         EdgeError: something went wrong; no artifact of an earlier run is lost, none is half-written.
     """
     inputs = check(job)
-    with _scratch_folder(job.output_dir) as scratch:
+    with ExitStack() as stack:  # the scratch folder is gone when the work is done, has failed or was interrupted
+        try:
+            scratch = stack.enter_context(scratch_folder(job.output_dir))
+        except OSError as error:
+            raise ConvertError(
+                f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}"
+            ) from error
         prepared = _prepare(job, inputs, scratch, progress)
         outcomes = []
         for scheme in job.schemes:
@@ -101,17 +99,6 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         _write_pages(job, outcomes)
         return outcomes
-
-
-@contextmanager
-def _scratch_folder(output_dir: Path) -> Iterator[Path]:
-    """Make a temporary folder beside the results; gone when the work is done, has failed or was interrupted."""
-    with ExitStack() as stack:
-        try:
-            scratch = stack.enter_context(scratch_folder(output_dir))
-        except OSError as error:
-            raise ConvertError(f"--output-dir {output_dir} cannot be written to: {error.strerror or error}") from error
-        yield scratch
 
 
 @contextmanager
@@ -134,15 +121,15 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
     if images is not None and not job.source.is_ours:
-        stages.run(PreprocessingCheck(name, network, images[:IMAGES]))
+        stages.run(preprocessing_check(name, network, images[:IMAGES]))
     calibration = reference = None
     with _timed(timings, "calibration"):
         if inputs.calibration is not None:
             options = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
-            calibration = stages.run(Calibrating(name, network, inputs.calibration, inputs.held_out, options))
+            calibration = stages.run(calibrating(name, network, inputs.calibration, inputs.held_out, options))
     with _timed(timings, "reference"):
         if inputs.validation is not None:
-            reference = stages.run(FloatPredictions(name, network, inputs.validation, scratch))
+            reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
     recalled = tuple(stages.recalled)
     return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled)
 
@@ -154,7 +141,7 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
 
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
-    lowered = stages.run(Lowering(lowering_request(job, inputs, scratch)))
+    lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
@@ -170,7 +157,9 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with _timed(spent, "quantization"):
         quantized = _quantize(prepared, recipe)
-        package = _package(prepared, recipe, quantized)
+        name, build = prepared.job.source.name, prepared.job.recorded(prepared.inputs, recipe.io)
+        card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
+        package = artifact_writer.package(quantized.model, prepared.network.labels, card)
     with _timed(spent, "layers"):
         layers = _compare_layers(prepared, recipe, quantized)
     with _timed(spent, "drift"):
@@ -207,14 +196,6 @@ def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
     return correct_head_bias(quantized, network, recipe, calibration)
 
 
-def _package(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> Package:
-    """Add labels and card, as yet without a drift summary."""
-    build = prepared.job.recorded(prepared.inputs, recipe.io)
-    name, network = prepared.job.source.name, prepared.network
-    card = card_of(name, quantized, network, recipe, prepared.calibration, build)
-    return artifact_writer.package(quantized.model, network.labels, card)
-
-
 def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:
     """Compare layer by layer, for schemes with integer activations whose kernels are fast enough."""
     calibration, scheme = prepared.calibration, recipe.scheme
@@ -243,29 +224,29 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
     """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
     if scheme.slow_kernels:
         return None
-    speed, _, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
+    speed, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
     return round(speed.p50_ms, 3)
 
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
-    """If int8 did not pass, make the artifact with the fewest layers in float that does, or the best there is."""
+    """If an artifact did not pass, make the one with the fewest layers in float that does, or the best there is."""
     if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
-    progress.note(f"int8: {outcome.gate.verdict}; looking for the layers that cost most")
+    progress.note(f"{outcome.scheme.name}: {outcome.gate.verdict}; looking for the layers that cost most")
     scheme, io = SCHEMES[outcome.scheme.fallback], prepared.inputs.io[outcome.scheme.name]
     assert prepared.calibration is not None
-    all_int8, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
-    rows = [_fallback_row(all_int8, outcome)]
+    unchanged, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
+    rows = [_fallback_row(unchanged, outcome)]
     recovered = outcome
     for fallback in alternatives:
         recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress)
         rows.append(_fallback_row(fallback, recovered))
-        gained = fallback.score.sqnr_db - all_int8.score.sqnr_db
+        gained = fallback.score.sqnr_db - unchanged.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")
         if rows[-1].verdict == PASS:
             break
     if recovered is outcome:
-        progress.note("no run of layers in float does better than int8")
+        progress.note(f"no run of layers in float does better than {outcome.scheme.name}")
         return []
     recovered = replace(recovered, recovery=rows)
     report_json.write(report_json.to_json(recovered), recovered.path)

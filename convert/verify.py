@@ -49,10 +49,9 @@ class Input:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """What was found about an artifact whose checksums hold.
 
     Attributes:
-        artifact: its checksums hold.
         inputs: compared one by one; empty if nothing was given to compare with.
         differences: parts in which the rebuilt file differs from the artifact; None if it was not built again.
         identical: whether the rebuilt file is the same, byte for byte; None if it was not built again.
@@ -90,10 +89,8 @@ def verify(path: Path, network: ModelSource | None, given: Sources, progress: Pr
     """Check an artifact's checksums, compare its inputs with its card, and build it again if none has changed.
 
     Args:
-        path: of the artifact.
         network: what it is said to be made from; without it, the artifact is not built again.
         given: what else it is said to be made from; what is not given is not compared.
-        progress: told of each stage.
 
     Raises:
         ArtifactError: a checksum does not hold.
@@ -155,7 +152,8 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
             images = None if folder is None else find_images(folder).shuffled()[:size]
             yield _hash(name, recorded, None if images is None else manifest_sha256(images))
     for key, value in machine().items():
-        yield Input(key.replace("_", " "), _text(build["machine"].get(key)), _text(value))
+        recorded = build["machine"].get(key)
+        yield Input(key.replace("_", " "), None if recorded is None else str(recorded), str(value))
     for package, recorded in card.versions.items():
         distributions = TENSORFLOW if package == TENSORFLOW[0] else (package,)
         found = next(filter(None, map(version, distributions)), "not installed")
@@ -205,7 +203,3 @@ def _labels(path: Path | None) -> str | None:
 def _hash(name: str, recorded: str | None, found: str | None) -> Input:
     """Return an input that is compared by hash, of which the first digits are shown."""
     return Input(name, recorded and recorded[:16], found and found[:16])
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

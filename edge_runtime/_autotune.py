@@ -24,8 +24,7 @@ def cache_file() -> Path:
 
 def load_fastest(flatbuffer_sha256: str) -> DelegateRequest | None:
     """Return the fastest delegate for a model; None if none was saved, or if the file cannot be understood."""
-    delegates = _read().get(_device())
-    text = delegates.get(flatbuffer_sha256) if isinstance(delegates, dict) else None
+    text = _read().get(_device(), {}).get(flatbuffer_sha256)
     try:
         return DelegateRequest.parse(text) if isinstance(text, str) else None
     except DelegateError:
@@ -33,14 +32,9 @@ def load_fastest(flatbuffer_sha256: str) -> DelegateRequest | None:
 
 
 def save_fastest(flatbuffer_sha256: str, delegate: str) -> Path:
-    """Save `delegate` as the fastest for a model on this device, and return the path of the file.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Save `delegate` as the fastest for a model on this device, and return the path of the file."""
     path, saved = cache_file(), _read()
-    delegates = saved.get(_device())
-    saved[_device()] = {**(delegates if isinstance(delegates, dict) else {}), flatbuffer_sha256: delegate}
+    saved.setdefault(_device(), {})[flatbuffer_sha256] = delegate
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(json.dumps(saved, indent=1, sort_keys=True))
@@ -48,11 +42,11 @@ def save_fastest(flatbuffer_sha256: str, delegate: str) -> Path:
     return path
 
 
-def _read() -> dict[str, object]:
+def _read() -> dict[str, dict[str, object]]:
     with suppress(OSError, ValueError, RecursionError):
         saved = json.loads(cache_file().read_text())
         if isinstance(saved, dict):
-            return saved
+            return {device: delegates for device, delegates in saved.items() if isinstance(delegates, dict)}
     return {}
 
 

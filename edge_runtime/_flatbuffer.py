@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+ModelFile = str | os.PathLike[str] | bytes
+"""The path of a `.tflite` file, which is mapped, or its content."""
+
 
 class Reader:
     """Reads the tables and vectors of a flatbuffer; each is named by its position.
@@ -37,15 +40,10 @@ class Reader:
         start = at + self._number("<I", at)
         return start + 4, self._number("<I", start)
 
-    def integers(self, table: int, field: int) -> tuple[int, ...]:
-        """Return a vector of int32."""
+    def numbers(self, table: int, field: int, format_character: str) -> tuple[Any, ...]:
+        """Return a vector of numbers: "i" for int32, "f" for float32, see `struct`."""
         start, length = self._counted(table, field)
-        return self._unpack(f"<{length}i", start)
-
-    def floats(self, table: int, field: int) -> tuple[float, ...]:
-        """Return a vector of float32."""
-        start, length = self._counted(table, field)
-        return self._unpack(f"<{length}f", start)
+        return self._unpack(f"<{length}{format_character}", start)
 
     def tables(self, table: int, field: int) -> list[int]:
         """Return the positions of a vector of tables."""
@@ -80,7 +78,7 @@ class Reader:
 
 
 @contextmanager
-def content_of(model: str | os.PathLike[str] | bytes) -> Iterator[memoryview]:
+def content_of(model: ModelFile) -> Iterator[memoryview]:
     """Give access to the bytes of a model; a file is mapped."""
     if isinstance(model, bytes):
         yield memoryview(model)

@@ -9,9 +9,10 @@ crashes that were seen with LiteRT 2.3. Field numbers and codes are those of Ten
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_runtime._flatbuffer import Reader, content_of
+from edge_runtime._flatbuffer import ModelFile, Reader, content_of
 from edge_runtime.errors import ArtifactError
 
 MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
@@ -34,11 +35,8 @@ FINEST_SUM = 2.0**-14
 """How much finer a sum's scale may be than its terms': int16 kernels shift terms by 15 bits, int8 kernels by 20."""
 
 
-def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
+def check_dataflow(model: ModelFile) -> None:
     """Check that every tensor is written once, before it is read, and that the kernels can compute with every scale.
-
-    Args:
-        model: path of a `.tflite` file, or its content.
 
     Raises:
         ArtifactError: one of these does not hold, or the bytes are not the flatbuffer of a model.
@@ -49,11 +47,13 @@ def check_dataflow(model: str | os.PathLike[str] | bytes) -> None:
             reader = Reader(content)
             buffers = [_holds_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
             codes = [_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
-            for table in reader.tables(reader.root, MODEL_SUBGRAPHS):
-                graph = _read_graph(reader, table, buffers, codes)
-                _check_order(graph)
-                for number, operator in enumerate(graph.operators):
-                    _check_scales(graph, number, operator)
+            for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
+                tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
+                operators = [_read_operator(reader, table, codes) for table in reader.tables(graph, GRAPH_OPERATORS)]
+                inputs, outputs = reader.numbers(graph, GRAPH_INPUTS, "i"), reader.numbers(graph, GRAPH_OUTPUTS, "i")
+                _check_order(tensors, inputs, operators, outputs)
+                for number, operator in enumerate(operators):
+                    _check_scales(tensors, number, operator)
     except OSError as error:
         raise ArtifactError(f"{name} cannot be read: {error.strerror or error}") from error
     except (IndexError, ValueError) as error:
@@ -79,41 +79,34 @@ class _Operator:
     outputs: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Graph:
-    tensors: list[_Tensor]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    operators: list[_Operator]
-
-
-def _check_order(graph: _Graph) -> None:
+def _check_order(
+    tensors: Sequence[_Tensor], inputs: Sequence[int], operators: Sequence[_Operator], outputs: Sequence[int]
+) -> None:
     """Walk through the operators in order; raise `ValueError` at the first that does not fit."""
-    written = set(graph.inputs)
-    for tensor in graph.inputs:
-        if not _is_tensor(graph, tensor) or graph.tensors[tensor].is_constant:
-            raise ValueError(
-                f"its input is tensor {tensor} of {len(graph.tensors)}, which is a constant or does not exist"
-            )
-    for number, operator in enumerate(graph.operators):
+    count, written = len(tensors), set(inputs)
+    given = {index for index, tensor in enumerate(tensors) if tensor.given}
+    for tensor in inputs:
+        if not 0 <= tensor < count or tensors[tensor].is_constant:
+            raise ValueError(f"its input is tensor {tensor} of {count}, which is a constant or does not exist")
+    for number, operator in enumerate(operators):
         for tensor in operator.inputs:
-            if tensor != NO_TENSOR and tensor not in written and not _is_given(graph, tensor):
+            if tensor != NO_TENSOR and tensor not in written and tensor not in given:
                 raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has written")
         for tensor in operator.outputs:
-            if not _is_tensor(graph, tensor):
-                raise ValueError(f"operator {number} writes tensor {tensor} of {len(graph.tensors)}")
-            if tensor in written or graph.tensors[tensor].is_constant:
+            if not 0 <= tensor < count:
+                raise ValueError(f"operator {number} writes tensor {tensor} of {count}")
+            if tensor in written or tensors[tensor].is_constant:
                 raise ValueError(f"operator {number} writes tensor {tensor}, which is a constant or already written")
             written.add(tensor)
-    for tensor in graph.outputs:
-        if tensor not in written and not _is_given(graph, tensor):
+    for tensor in outputs:
+        if tensor not in written and tensor not in given:
             raise ValueError(f"its output, tensor {tensor}, is written by nothing")
 
 
-def _check_scales(graph: _Graph, number: int, operator: _Operator) -> None:
+def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) -> None:
     """Raise `ValueError` if an operator's 8-bit or 16-bit integers have scales that its kernel cannot use."""
-    read = [graph.tensors[i] for i in operator.inputs if i != NO_TENSOR]
-    written = [graph.tensors[i] for i in operator.outputs]
+    read = [tensors[i] for i in operator.inputs if i != NO_TENSOR]
+    written = [tensors[i] for i in operator.outputs]
     is_sum = operator.code in (ADD, SUB)
     for tensor in (*read, *written):
         if tensor.is_narrow and (is_sum or not tensor.is_constant):
@@ -129,40 +122,21 @@ def _check_scales(graph: _Graph, number: int, operator: _Operator) -> None:
         raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
 
 
-def _is_tensor(graph: _Graph, number: int) -> bool:
-    return 0 <= number < len(graph.tensors)
-
-
-def _is_given(graph: _Graph, number: int) -> bool:
-    return _is_tensor(graph, number) and graph.tensors[number].given
-
-
-def _read_graph(reader: Reader, graph: int, buffers: list[bool], codes: list[int]) -> _Graph:
-    return _Graph(
-        [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)],
-        reader.integers(graph, GRAPH_INPUTS),
-        reader.integers(graph, GRAPH_OUTPUTS),
-        [
-            _Operator(
-                codes[reader.number(table, OPERATOR_CODE, "<I")],
-                reader.integers(table, OPERATOR_INPUTS),
-                reader.integers(table, OPERATOR_OUTPUTS),
-            )
-            for table in reader.tables(graph, GRAPH_OPERATORS)
-        ],
-    )
+def _read_operator(reader: Reader, table: int, codes: list[int]) -> _Operator:
+    code = codes[reader.number(table, OPERATOR_CODE, "<I")]
+    return _Operator(code, reader.numbers(table, OPERATOR_INPUTS, "i"), reader.numbers(table, OPERATOR_OUTPUTS, "i"))
 
 
 def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
     is_constant = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
     is_variable = bool(reader.number(table, TENSOR_IS_VARIABLE, "<B"))
-    is_empty = 0 in reader.integers(table, TENSOR_SHAPE)
+    is_empty = 0 in reader.numbers(table, TENSOR_SHAPE, "i")
     quantization = reader.table(table, TENSOR_QUANTIZATION)
     return _Tensor(
         is_constant,
         is_constant or is_variable or is_empty,
         reader.number(table, TENSOR_TYPE, "<b") in (UINT8, INT16, INT8),
-        () if quantization is None else reader.floats(quantization, QUANTIZATION_SCALE),
+        () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f"),
     )
 
 

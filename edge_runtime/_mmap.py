@@ -31,23 +31,15 @@ def utf8_path(path: str | os.PathLike[str]) -> Iterator[str]:
 
 def release_pages(path: str | os.PathLike[str]) -> None:
     """Drop the resident pages of all read-only mappings of a file; do nothing on systems without /proc."""
-    ranges = list(_read_only_mappings(os.path.realpath(path)))
-    if not ranges:
+    try:
+        lines = os.fsdecode(MAPS.read_bytes()).splitlines()  # see proc(5)
+    except OSError:
         return
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for start, end in ranges:
-        madvise(start, end - start, MADV_DONTNEED)
-
-
-def _read_only_mappings(path: str) -> Iterator[tuple[int, int]]:
-    """Yield the first and one past the last address of each mapping of a file that is not writable; see proc(5)."""
-    try:
-        lines = os.fsdecode(MAPS.read_bytes()).splitlines()
-    except OSError:
-        return
+    model = os.path.realpath(path)
     for line in lines:
         addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
-        if name == [path] and "w" not in permissions:
-            start, end = addresses.split("-")
-            yield int(start, 16), int(end, 16)
+        if name == [model] and "w" not in permissions:
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            madvise(start, end - start, MADV_DONTNEED)

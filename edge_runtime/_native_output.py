@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 
 
 @contextmanager
@@ -17,7 +17,10 @@ def native_stderr_silenced() -> Iterator[None]:
 @contextmanager
 def descriptors_redirected(target: int, *descriptors: int) -> Iterator[None]:
     """Let file descriptors write to `target` for a while; those that are closed, as in a daemon, stay closed."""
-    originals = {descriptor: os.dup(descriptor) for descriptor in descriptors if _is_open(descriptor)}
+    originals = {}
+    for descriptor in descriptors:
+        with suppress(OSError):  # it is closed
+            originals[descriptor] = os.dup(descriptor)
     try:
         for descriptor in originals:
             os.dup2(target, descriptor)
@@ -26,11 +29,3 @@ def descriptors_redirected(target: int, *descriptors: int) -> Iterator[None]:
         for descriptor, original in originals.items():
             os.dup2(original, descriptor)
             os.close(original)
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True

@@ -6,15 +6,9 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
-
-
-class _End:
-    """Follows the last item; holds what the iterator raised, if it did."""
-
-    error: BaseException | None = None
 
 
 def prefetch(items: Iterable[Item], drop: bool = False) -> Iterator[Item]:
@@ -24,34 +18,34 @@ def prefetch(items: Iterable[Item], drop: bool = False) -> Iterator[Item]:
         items: any iterable; what it raises is raised here, after the items before it.
         drop: whether an item that still waits gives way to a newer one; if not, `items` is held up.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(maxsize=1)
+    waiting: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(maxsize=1)  # the last is no tuple
     abandoned = threading.Event()
 
     def produce() -> None:
-        end = _End()
+        failure = None
         try:
             for item in items:
                 if drop:
                     _empty(waiting)
                 if abandoned.is_set():
                     return
-                waiting.put(item)
+                waiting.put((item,))
         except BaseException as error:  # to be raised in the consumer's thread
-            end.error = error
+            failure = error
         if not abandoned.is_set():
-            waiting.put(end)
+            waiting.put(failure)
 
     threading.Thread(target=produce, name="irv2-prefetch", daemon=True).start()
     try:
-        while not isinstance(item := waiting.get(), _End):
-            yield item
+        while isinstance(entry := waiting.get(), tuple):
+            yield entry[0]
     finally:
         abandoned.set()
         _empty(waiting)  # a producer that waits for room may go on, and end
-    if item.error is not None:
-        raise item.error
+    if entry is not None:
+        raise entry
 
 
-def _empty(waiting: queue.Queue[Item]) -> None:
+def _empty(waiting: queue.Queue[Any]) -> None:
     with suppress(queue.Empty):
         waiting.get_nowait()

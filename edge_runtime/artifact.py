@@ -6,7 +6,6 @@ Everything is checked here, before an interpreter sees a byte.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import struct
 import zipfile
@@ -14,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime._flatbuffer import content_of
 from edge_runtime.card import Card
 from edge_runtime.errors import ArtifactError
 from edge_runtime.hashing import file_sha256
@@ -29,14 +29,7 @@ DAMAGED_ZIP = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struc
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact whose checksums match.
-
-    Attributes:
-        path: of the file.
-        card: its description of itself.
-        labels: one for each class.
-        flatbuffer_bytes: length of the flatbuffer in front of the zip.
-    """
+    """An artifact whose checksums match: its card, a label for each class, and the length of its flatbuffer."""
 
     path: Path
     card: Card
@@ -47,26 +40,23 @@ class Artifact:
 def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Artifact:
     """Read and verify the card, the labels and the checksums of the artifact at `path`.
 
-    Args:
-        path: the `.tflite` file.
-        sha256: expected hash of the whole file; a file cannot vouch for itself.
+    `sha256` is the expected hash of the whole file, in hexadecimal; a file cannot vouch for itself.
 
     Raises:
         ArtifactError: the file is missing, not a `.tflite`, without a card, damaged, or not the one expected.
     """
     path = Path(path)
-    check_tflite(path)
-    if sha256 is not None:
-        check_file_sha256(path, sha256)
+    check_tflite(path, sha256)
     card_bytes, label_bytes, flatbuffer_bytes = _read_tail(path)
     card = Card.from_bytes(card_bytes)
     _check("labels", hashlib.sha256(label_bytes).hexdigest(), card, path)
-    _check("flatbuffer", _head_sha256(path, flatbuffer_bytes), card, path)
+    with content_of(path) as content:
+        _check("flatbuffer", hashlib.sha256(content[:flatbuffer_bytes]).hexdigest(), card, path)
     return Artifact(path, card, _labels(label_bytes, card, path), flatbuffer_bytes)
 
 
-def check_tflite(path: Path) -> None:
-    """Raise `ArtifactError` if the file at `path` does not begin as a TFLite flatbuffer does."""
+def check_tflite(path: Path, sha256: str | None = None) -> None:
+    """Raise `ArtifactError` if a file does not begin as a TFLite flatbuffer does, or is not the one expected."""
     if not path.is_file():
         raise ArtifactError(f"model {path} does not exist or is not a file: pass the path of a .tflite file")
     try:
@@ -79,22 +69,8 @@ def check_tflite(path: Path) -> None:
             f"{path} is not a TFLite model: its bytes 4 to 8 are {head[4:8]!r}, not {TFLITE_IDENTIFIER!r}; "
             "pass a .tflite file"
         )
-
-
-def check_file_sha256(path: Path, expected: str) -> None:
-    """Raise `ArtifactError` if the SHA-256 of the whole file is not `expected`, in hexadecimal."""
-    found = file_sha256(path)
-    if found != expected.strip().lower():
-        raise ArtifactError(f"{path} has SHA-256 {found}, expected {expected}: this is not the file you pinned")
-
-
-def flatbuffer_sha256(path: str | os.PathLike[str], artifact: Artifact | None) -> str:
-    """Return the SHA-256 of a model's flatbuffer: from the card, or for a foreign model of the whole file.
-
-    Raises:
-        OSError: a foreign model's file cannot be read.
-    """
-    return file_sha256(path) if artifact is None else artifact.card.sha256["flatbuffer"]
+    if sha256 is not None and (found := file_sha256(path)) != sha256.strip().lower():
+        raise ArtifactError(f"{path} has SHA-256 {found}, expected {sha256}: this is not the file you pinned")
 
 
 def has_card(path: Path) -> bool:
@@ -140,16 +116,6 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise ArtifactError(f"{path}: {name} is compressed by method {info.compress_type}, not by deflate: damaged")
     with archive.open(info) as member:
         return member.read(MAX_MEMBER_BYTES + 1)[:MAX_MEMBER_BYTES]
-
-
-def _head_sha256(path: Path, length: int) -> str:
-    """Return the SHA-256 of the first `length` bytes of a file."""
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
-        return hashlib.sha256(view[:length]).hexdigest()
 
 
 def _check(part: str, found: str, card: Card, path: Path) -> None:

@@ -22,14 +22,13 @@ from PIL import Image
 
 from edge_runtime import _autotune
 from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
-from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.classifier import Classifier
 from edge_runtime.console import prepare_streams, printable, run_command
 from edge_runtime.delegates import CPU, DELEGATES
 from edge_runtime.engines import AUTO, choose_engine, import_interpreter
+from edge_runtime.model import Model
 from edge_runtime.preprocess import load_pixels
 from edge_runtime.receipt import Receipt
-from edge_runtime.specs import InputSpec
 
 NAME = "irv2-benchmark"
 PHOTO_SIZE = (4000, 3000)
@@ -60,16 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(NAME, lambda: _benchmark(arguments), arguments.debug)
 
 
-def measure(
-    model: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU
-) -> tuple[Speed, InputSpec, str]:
-    """Open `model`, run it a first time, then `warmup` times unmeasured, then `runs` times.
-
-    Returns:
-        The times; how images are prepared; the SHA-256 of the flatbuffer.
-    """
+def measure(path: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU) -> tuple[Speed, Model]:
+    """Open the model at `path`, run it a first time, then `warmup` times unmeasured, then `runs` times."""
     start = time.perf_counter()
-    with Classifier.open(model, engine=engine, threads=threads, delegate=delegate) as classifier:
+    with Classifier.open(path, engine=engine, threads=threads, delegate=delegate) as classifier:
         load = 1000 * (time.perf_counter() - start)
         spec = classifier.spec
         noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
@@ -79,14 +72,7 @@ def measure(
         times = np.array([milliseconds(lambda: classifier.run(noise)) for _ in range(runs)])
         p50, p90, p99 = (float(time) for time in np.percentile(times, (50, 90, 99), method="higher"))
         rate, resident = 1000 * runs / float(times.sum()), status_bytes("VmRSS")
-        speed = Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident)
-        return speed, spec, flatbuffer_sha256(model, classifier.artifact)
-
-
-def measure_preprocessing(spec: InputSpec) -> float:
-    """Return the milliseconds, a median, from the bytes of a 12-megapixel JPEG to the network's pixels."""
-    photo = synthetic_photo()
-    return float(np.median([milliseconds(lambda: load_pixels(photo, spec)) for _ in range(PHOTO_RUNS)]))
+        return Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident), classifier.model
 
 
 def synthetic_photo() -> bytes:
@@ -139,11 +125,13 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         for delegate in _delegates_to_try(arguments)
         for threads in arguments.threads
     ]
-    speeds = [speed for speed, _, _ in measured]
+    speeds, model = [speed for speed, _ in measured], measured[0][1]
     report["inference"] = [asdict(speed) for speed in speeds]
     report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count too
-    report["preprocess_12mp_ms"] = measure_preprocessing(measured[0][1])
-    report["saved"] = _save(measured[0][2], speeds) if arguments.save else None
+    photo = synthetic_photo()
+    times = [milliseconds(lambda: load_pixels(photo, model.spec)) for _ in range(PHOTO_RUNS)]
+    report["preprocess_12mp_ms"] = float(np.median(times))
+    report["saved"] = _save(model.flatbuffer_sha256(), speeds) if arguments.save else None
     for receipt in {speed.receipt.requested: speed.receipt for speed in speeds}.values():
         warn_about(NAME, receipt)
     if arguments.json:

@@ -45,12 +45,9 @@ class Card:
     def to_bytes(self) -> bytes:
         """Return the card as UTF-8 JSON, one key per line; the same card always gives the same bytes."""
         value = {**vars(self), "preprocessing": self.preprocessing.to_json()}
-        value |= {"input": vars(self.input), "output": vars(self.output)}
         if self.probe is None:
             del value["probe"]
-        else:
-            value["probe"] = self.probe.to_json()
-        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        return json.dumps(value, default=vars, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     def own_sha256(self) -> str:
         """Return the SHA-256 of the card without that hash itself."""

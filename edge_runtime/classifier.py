@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,7 @@ from typing import Any, Self, overload
 import numpy as np
 
 from edge_runtime import _autotune
-from edge_runtime._engine_pool import EnginePool
 from edge_runtime._prefetch import prefetch
-from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.delegates import CPU, DelegateRequest, open_engines
 from edge_runtime.engines import AUTO, AnyEngine, choose_engine
 from edge_runtime.errors import EngineError
@@ -23,7 +23,7 @@ from edge_runtime.model import Model, open_model
 from edge_runtime.preprocess import ImageSource, Pixels, load_pixels
 from edge_runtime.receipt import Receipt
 from edge_runtime.specs import InputSpec
-from edge_runtime.tensors import Probabilities, check_io_tensors, encode, run
+from edge_runtime.tensors import Probabilities, encode, run
 from edge_runtime.top_k import Prediction, TopK
 
 
@@ -43,18 +43,20 @@ class Classifier:
         labels: one for each class.
         spec: how images are prepared.
         receipt: what actually runs.
-        artifact: the opened artifact; None for a foreign model.
+        model, artifact: what was opened; `artifact` is None for a foreign model.
         step: distance between neighbouring probabilities of a model with an integer output; 0.0 for floats.
         input_tensor: what the model's input holds, for `encode`.
     """
 
     def __init__(self, model: Model, engines: Sequence[AnyEngine], receipt: Receipt) -> None:
-        self.spec, self.artifact, self.receipt = model.spec, model.artifact, receipt
+        self.model, self.spec, self.artifact, self.receipt = model, model.spec, model.artifact, receipt
         self.labels, self.input_tensor = model.class_names(engines[0]), model.input_tensor(engines[0])
-        for engine in engines:
-            check_io_tensors(engine, self.spec, len(self.labels), self.input_tensor)
         self.step = engines[0].output.scale or 0.0
-        self._engines = EnginePool(engines)
+        self._idle: queue.SimpleQueue[AnyEngine | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        for engine in engines:
+            model.check_io_tensors(engine)
+            self._idle.put(engine)
 
     @classmethod
     def open(
@@ -132,15 +134,11 @@ class Classifier:
         """Return the most probable classes of images, best first.
 
         Args:
-            images: one image (see `load_pixels` for what that can be) or a list of them.
-            top_k, threshold, allow, deny: see `best`.
-
-        Returns:
-            `list[Prediction]` for one image, a list of such lists for a list.
+            images: one image (see `load_pixels` for what that can be), or a list of them for a list of answers.
+            top_k, threshold, allow, deny: see `best`, also for errors.
 
         Raises:
             ImageError: an image cannot be read.
-            ValueError: see `best`.
         """
         selection = TopK(self.labels, top_k, threshold, allow, deny)
         rows = [selection.best(row) for row in self.probabilities(images)]
@@ -196,11 +194,10 @@ class Classifier:
             frames: read in a thread of its own; see `load_pixels` for what a frame can be.
             drop: whether frames that arrive during inference give way to the newest, so that answers never fall
                 behind a camera; `Frame.index` shows the gaps. If not, the iterator is held up.
-            top_k, threshold, allow, deny: see `best`.
+            top_k, threshold, allow, deny: see `best`, also for errors.
 
         Raises:
             ImageError: a frame cannot be read; what `frames` itself raises is raised too.
-            ValueError: see `best`.
         """
         selection = TopK(self.labels, top_k, threshold, allow, deny)
         numbered = enumerate(frames)
@@ -218,12 +215,21 @@ class Classifier:
             EngineError: the interpreter fails, or the classifier is closed.
         """
         tensor = encode(pixels, self.spec, self.input_tensor)
-        with self._engines.borrow() as engine:
+        engine = self._idle.get()
+        try:
+            if engine is None:
+                raise EngineError("this classifier is closed: open it again with Classifier.open")
             return run(engine, tensor)
+        finally:
+            self._idle.put(engine)
 
     def close(self) -> None:
         """Release the interpreters once they have finished; closing twice does no harm."""
-        self._engines.close()
+        with self._closing:
+            for _ in range(self.receipt.workers):
+                self._idle.get()
+            for _ in range(self.receipt.workers):
+                self._idle.put(None)
 
     def __enter__(self) -> Self:
         return self
@@ -235,5 +241,5 @@ class Classifier:
 def _chosen_delegate(delegate: str | os.PathLike[str], model: Model) -> DelegateRequest:
     if delegate != AUTO:
         return DelegateRequest.parse(os.fspath(delegate))
-    fastest = _autotune.load_fastest(flatbuffer_sha256(model.path, model.artifact))
+    fastest = _autotune.load_fastest(model.flatbuffer_sha256())
     return fastest or DelegateRequest.parse(CPU)

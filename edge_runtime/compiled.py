@@ -21,21 +21,20 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import utf8_path
 from edge_runtime._native_output import descriptors_redirected
 from edge_runtime.arrays import Array
 from edge_runtime.engines import (
     EngineChoice,
-    ModelFile,
     Placement,
-    first_line,
     import_interpreter,
     io_tensors,
     model_argument,
     refusals_reworded,
 )
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, first_line
 
 MODULE = "ai_edge_litert.compiled_model"
 SIGNATURE = 0
@@ -74,15 +73,10 @@ class CompiledEngine:
     `device` is the driver's name and kind of the hardware, or the accelerator's name if LiteRT does not tell.
     """
 
-    placement: Placement | None = None
+    placement = Placement()
 
     def __init__(self, model: ModelFile, choice: EngineChoice, accelerator: str) -> None:
-        """Compile a model.
-
-        Args:
-            model: path or content of the `.tflite` file.
-            choice: an installed LiteRT.
-            accelerator: "gpu" or "npu".
+        """Compile a model for a key of `ACCELERATORS`.
 
         Raises:
             ArtifactError: the model's operators do not fit together.
@@ -94,25 +88,22 @@ class CompiledEngine:
         self.choice = choice
         self._parts: list[Any] = []
         weakref.finalize(self, _release, self._parts)
+        failure = None
         with _output_captured() as log:
             module = _import(choice)
-            self._read_io_tensors(model)
-            failure = self._try_to_compile(module, model, ACCELERATORS[accelerator], log)
-            if failure is not None:
+            with refusals_reworded(choice), model_argument(model) as where:  # a CompiledModel does not tell scales
+                image, answer = io_tensors(import_interpreter(choice)(**where))
+            self.input, self.input_shape, _ = image
+            self.output, self.output_shape, _ = answer
+            try:
+                self._compile(module, model, ACCELERATORS[accelerator].name)
+            except (ValueError, RuntimeError) as error:
+                failure = _reason(ACCELERATORS[accelerator], log(), error)
+            if failure is not None:  # and the exception is gone, which kept LiteRT's objects alive
                 _release(self._parts)
                 raise EngineError(f"{choice} cannot run the model on the {accelerator}: {failure}")
             adapter = ADAPTER.search(log())
         self.device: str | None = f"{adapter['name']}, {adapter['kind'].strip()}" if adapter else accelerator
-
-    def _try_to_compile(
-        self, module: Any, model: ModelFile, accelerator: Accelerator, log: Callable[[], str]
-    ) -> str | None:
-        """Return why it failed, or None; not the exception, which would keep LiteRT's objects alive."""
-        try:
-            self._compile(module, model, accelerator.name)
-        except (ValueError, RuntimeError) as error:
-            return _reason(accelerator, log(), error)
-        return None
 
     def _compile(self, module: Any, model: ModelFile, accelerator: str) -> None:
         environment = module.Environment.create()
@@ -129,15 +120,8 @@ class CompiledEngine:
         _mute_last_words()
         image.write(np.zeros(self.input_shape, self.input.dtype))  # the first write is the one that prints
 
-    def _read_io_tensors(self, model: ModelFile) -> None:
-        """Ask an interpreter without memory: a CompiledModel does not tell scales and zero points."""
-        with refusals_reworded(self.choice), model_argument(model) as where:
-            image, answer = io_tensors(import_interpreter(self.choice)(**where))
-        self.input, self.input_shape, _ = image
-        self.output, self.output_shape, _ = answer
-
     def run(self, tensor: Array) -> Array:
-        """Return the output tensor for one input tensor, of the model's dtypes and shapes.
+        """Return the output tensor for one input tensor; see `AnyEngine`.
 
         Reading waits for the accelerator, which is still busy when LiteRT's own `run` returns.
 

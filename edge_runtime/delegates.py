@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 from edge_runtime._native_output import native_stderr_silenced
@@ -21,9 +20,9 @@ from edge_runtime.model import Model
 from edge_runtime.plugin import Plugin
 from edge_runtime.probe import LOGIT_TOLERANCES, Probe
 from edge_runtime.receipt import Receipt
+from edge_runtime.tensors import Probabilities, answer_probe
 
 CPU = "cpu"
-COMPILED = "edge_runtime.compiled"
 LIBRARY = "library"
 """The one option that we read: the path of the plugin library. All others go to the delegate."""
 
@@ -143,9 +142,7 @@ def open_engines(
     """Open an engine for each worker, on the requested delegate if it passes the probe, or else on the CPU.
 
     Args:
-        model: what to compute.
-        request: the delegate.
-        choice: the interpreter.
+        model, request, choice: what to compute, on which delegate, by which interpreter.
         threads: of each engine.
         workers: number of engines.
         strict: raise instead of falling back.
@@ -157,34 +154,19 @@ def open_engines(
     fallback = None
     if request.name != CPU:
         try:
-            proven = prove(model, request, choice, threads, workers)
+            return _open_delegate(model, request, choice, threads, workers)
         except EngineError as error:
             fallback = f"delegate {request.text} cannot be used: {error}"
-        else:
-            return proven.engines, _receipt(request, proven.engines, threads, proven)
         if strict:
             raise DelegateError(fallback)
     engines: list[AnyEngine] = [Engine(model.path, choice, threads) for _ in range(workers)]
-    return engines, _receipt(request, engines, threads, fallback=fallback)
+    return engines, _receipt(request, engines, threads, CPU, fallback=fallback)
 
 
-@dataclass(frozen=True)
-class Proven:
-    """Engines whose delegate answered the probe as the CPU does.
-
-    Attributes:
-        engines: one for each worker.
-        library: of the plugin; None for a CompiledModel.
-        difference: the largest difference between one of their probabilities and the CPU's.
-    """
-
-    engines: list[AnyEngine]
-    library: Path | None
-    difference: float
-
-
-def prove(model: Model, request: DelegateRequest, choice: EngineChoice, threads: int, workers: int) -> Proven:
-    """Load the delegate for every worker, give it the probe, and compare with the CPU; arguments as `open_engines`.
+def _open_delegate(
+    model: Model, request: DelegateRequest, choice: EngineChoice, threads: int, workers: int
+) -> tuple[list[AnyEngine], Receipt]:
+    """Open an engine for each worker on the requested delegate, and compare its answer to the probe with the CPU's.
 
     Raises:
         EngineError: the delegate cannot be used; the message says why.
@@ -192,14 +174,14 @@ def prove(model: Model, request: DelegateRequest, choice: EngineChoice, threads:
     make, library = _engine_factory(model.path, request, choice, threads)
     probe = None if model.artifact is None else model.artifact.card.probe
     if probe is None:
-        probe = Probe.from_probabilities(model.answer_probe(Engine(model.path, choice, threads)))
+        probe = Probe(tuple(_answer_probe(model, Engine(model.path, choice, threads)).tolist()))
     engines, differences = [], []
     for _ in range(workers):
         with native_stderr_silenced():
             engine = make()
-            if engine.placement is not None and not engine.placement.delegated:
+            if engine.placement.delegated == 0:
                 raise DelegateError(f"it takes none of the model's {engine.placement.operations} operations")
-            answer = model.answer_probe(engine)
+            answer = _answer_probe(model, engine)
         difference, allowed = probe.difference(answer), probe.tolerance(engine.input.dtype)
         if not difference <= allowed:  # also if it is NaN
             raise DelegateError(
@@ -210,7 +192,12 @@ def prove(model: Model, request: DelegateRequest, choice: EngineChoice, threads:
             raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
         engines.append(engine)
         differences.append(difference)
-    return Proven(engines, library, max(differences))
+    return engines, _receipt(request, engines, threads, request.name, library, max(differences))
+
+
+def _answer_probe(model: Model, engine: AnyEngine) -> Probabilities:
+    model.check_io_tensors(engine)
+    return answer_probe(engine, model.spec, model.input_tensor(engine))
 
 
 def _engine_factory(
@@ -218,29 +205,14 @@ def _engine_factory(
 ) -> tuple[Callable[[], AnyEngine], Path | None]:
     """Return what makes an engine on the requested delegate, and the plugin library that it loads."""
     kind = request.kind
-    if kind is not None and kind.accelerator is not None and not _names_library(request, kind):
-        compiled = _compiled_engine(choice)
-        if compiled is not None:
-            return lambda: compiled(model, choice, kind.accelerator), None
+    accelerator = None if kind is None or kind.variable in os.environ else kind.accelerator
+    if accelerator is not None and LIBRARY not in request.options and choice.name == "litert":
+        from edge_runtime.compiled import CompiledEngine
+
+        return lambda: CompiledEngine(model, choice, accelerator), None
     library = find_library(request)
     options = {key: value for key, value in request.options.items() if key != LIBRARY}
-    return lambda: Engine(model, choice, threads, Plugin(library, options)), library
-
-
-def _names_library(request: DelegateRequest, kind: DelegateKind) -> bool:
-    return LIBRARY in request.options or kind.variable in os.environ
-
-
-def _compiled_engine(choice: EngineChoice) -> Callable[..., AnyEngine] | None:
-    """Return the engine around LiteRT's CompiledModel; None if the interpreter or its installation has none."""
-    if choice.name != "litert":
-        return None
-    try:
-        with native_stderr_silenced():
-            engine: Callable[..., AnyEngine] = import_module(COMPILED).CompiledEngine
-            return engine
-    except ImportError:
-        return None
+    return lambda: Engine(model, choice, threads, {"experimental_delegates": [Plugin(library, options)]}), library
 
 
 def find_library(request: DelegateRequest) -> Path:
@@ -260,25 +232,23 @@ def find_library(request: DelegateRequest) -> Path:
             raise DelegateError(f"{kind.variable} is {str(library)!r}: set it to the absolute path of a plugin library")
         return library
     names = kind.libraries if kind is not None else (request.name,)
-    for folder in SYSTEM_FOLDERS:
-        for name in names:
-            if os.path.isfile(os.path.join(folder, name)):
-                return Path(folder, name)
-    missing = f"no {' or '.join(names)} in the system's library folders"
-    if kind is None:
-        raise DelegateError(f"{missing}: pass its path")
-    raise DelegateError(f"{missing}: {kind.advice}, or set {kind.variable} to the path of a plugin library")
+    for library in (Path(folder, name) for folder in SYSTEM_FOLDERS for name in names):
+        if os.path.isfile(library):
+            return library
+    advice = f"{kind.advice}, or set {kind.variable} to the path of a plugin library" if kind else "pass its path"
+    raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {advice}")
 
 
 def _receipt(
     request: DelegateRequest,
     engines: list[AnyEngine],
     threads: int,
-    proven: Proven | None = None,
+    active: str,
+    library: Path | None = None,
+    probe_difference: float | None = None,
     fallback: str | None = None,
 ) -> Receipt:
-    engine, active = engines[0], CPU if proven is None else request.name
-    placement, library = engine.placement, None if proven is None else proven.library
+    engine = engines[0]
     return Receipt(
         requested=request.text,
         active=active,
@@ -288,10 +258,8 @@ def _receipt(
         library=None if library is None else os.fspath(library),
         threads=threads,
         workers=len(engines),
-        operations=None if placement is None else placement.operations,
-        delegated=None if placement is None else placement.delegated,
-        partitions=None if placement is None else placement.partitions,
-        probe_difference=None if proven is None else proven.difference,
+        **engine.placement._asdict(),
+        probe_difference=probe_difference,
         fallback=fallback,
         warning=None if request.kind is None else request.kind.warning,
     )

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import release_pages, utf8_path
 from edge_runtime._native_output import native_stderr_silenced
 from edge_runtime.arrays import Array
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, first_line
 from edge_runtime.specs import TensorSpec
 
 AUTO = "auto"
@@ -34,9 +35,6 @@ ENGINES = {
 
 DELEGATE = "DELEGATE"
 """The operator name of the node that replaces a partition handed to a delegate."""
-
-ModelFile = str | os.PathLike[str] | bytes
-"""The path of a `.tflite` file, which is mapped, or its content."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,12 @@ def choose_engine(name: str = AUTO) -> EngineChoice:
     """
     if name != AUTO and name not in ENGINES:
         raise EngineError(f"engine {name!r} is unknown: choose {AUTO}, {' or '.join(ENGINES)}")
-    for candidate in ENGINES if name == AUTO else [name]:
-        module, distribution = ENGINES[candidate]
+    candidates = ENGINES if name == AUTO else {name: ENGINES[name]}
+    for candidate, (module, distribution) in candidates.items():
         if importlib.util.find_spec(module.split(".")[0]) is not None:
             return EngineChoice(candidate, _version(distribution), module)
-    missing = [ENGINES[name][1]] if name != AUTO else [distribution for _, distribution in ENGINES.values()]
-    raise EngineError(f"engine {name} is not installed: pip install {' or '.join(missing)}")
+    missing = " or ".join(distribution for _, distribution in candidates.values())
+    raise EngineError(f"engine {name} is not installed: pip install {missing}")
 
 
 def _version(distribution: str) -> str:
@@ -90,13 +88,12 @@ def import_interpreter(choice: EngineChoice) -> Any:
         ) from error
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How many of the network's operations a delegate took, and in how many partitions."""
+class Placement(NamedTuple):
+    """How many of the network's operations a delegate took, and in how many partitions; None if that is unknown."""
 
-    operations: int
-    delegated: int
-    partitions: int
+    operations: int | None = None
+    delegated: int | None = None
+    partitions: int | None = None
 
 
 class AnyEngine(Protocol):
@@ -106,7 +103,7 @@ class AnyEngine(Protocol):
         choice: the package that computes, and its version.
         input, output: the model's tensors, as the interpreter describes them.
         input_shape, output_shape: (1, height, width, channels) and (1, classes).
-        placement: what a delegate took; None if the package does not tell.
+        placement: what a delegate took.
         device: the hardware, in the driver's words; None if the engine does not know.
     """
 
@@ -115,15 +112,11 @@ class AnyEngine(Protocol):
     output: TensorSpec
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    placement: Placement | None
+    placement: Placement
     device: str | None
 
     def run(self, tensor: Array) -> Array:
-        """Return the output tensor for one input tensor, of the dtypes and shapes above.
-
-        Raises:
-            EngineError: the engine fails.
-        """
+        """Return the output tensor for one input tensor, of the above dtypes and shapes, or raise `EngineError`."""
 
 
 class Engine:
@@ -136,7 +129,6 @@ class Engine:
         model: ModelFile,
         choice: EngineChoice,
         threads: int | None,
-        delegate: Any = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """Load a model.
@@ -145,8 +137,8 @@ class Engine:
             model: path or content of the `.tflite` file.
             choice: the interpreter to load it with.
             threads: None for one per core.
-            delegate: a `Plugin` that may take operations before XNNPACK does; None leaves all to the CPU.
-            options: further arguments for the interpreter's constructor.
+            options: further arguments for the interpreter's constructor; a `Plugin` among its
+                `experimental_delegates` may take operations before XNNPACK does.
 
         Raises:
             ArtifactError: the model's operators do not fit together.
@@ -158,12 +150,7 @@ class Engine:
         interpreter = import_interpreter(choice)
         check_dataflow(model)
         with native_stderr_silenced(), refusals_reworded(choice), model_argument(model) as where:
-            self._interpreter = interpreter(
-                **where,
-                **(options or {}),
-                num_threads=threads or os.cpu_count(),
-                experimental_delegates=None if delegate is None else [delegate],
-            )
+            self._interpreter = interpreter(**where, **(options or {}), num_threads=threads or os.cpu_count())
             self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is allocated
             self._interpreter.allocate_tensors()
             if not isinstance(model, bytes):
@@ -173,11 +160,7 @@ class Engine:
         self.output, self.output_shape, self._output_index = answer
 
     def run(self, tensor: Array) -> Array:
-        """Return the output tensor for one input tensor, of the model's dtypes and shapes.
-
-        Raises:
-            EngineError: the interpreter fails.
-        """
+        """Return the output tensor for one input tensor; see `AnyEngine`."""
         try:
             self._interpreter.set_tensor(self._input_index, tensor)
             self._interpreter.invoke()
@@ -195,11 +178,7 @@ class IoTensor(NamedTuple):
 
 
 def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
-    """Return a model's input and output as its interpreter describes them.
-
-    Raises:
-        EngineError: it has several of either.
-    """
+    """Return a model's input and output as its interpreter describes them; raise `EngineError` if it has several."""
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise EngineError(
@@ -239,12 +218,12 @@ def model_argument(model: ModelFile) -> Iterator[dict[str, str | bytes]]:
             yield {"model_path": path}
 
 
-def _placement(interpreter: Any) -> Placement | None:
+def _placement(interpreter: Any) -> Placement:
     """Count the operations behind the DELEGATE nodes, which follow the network's own nodes; those stay listed."""
     try:
         nodes = interpreter._get_ops_details()
     except AttributeError:  # it is not part of the public interface
-        return None
+        return Placement()
     own = [node for node in nodes if node["op_name"] != DELEGATE]
     partitions = [node for node in nodes if node["op_name"] == DELEGATE]
     producer = {int(tensor): node["index"] for node in own for tensor in node["outputs"]}
@@ -259,8 +238,3 @@ def _placement(interpreter: Any) -> Placement | None:
                 taken.add(node)
                 to_visit += inputs_of[node]
     return Placement(len(own), len(taken), len(partitions))
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the type of the error if it has no message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,11 +1,4 @@
-"""Every failure a user can cause, as one tree:
-
-    EdgeError
-    ├── ArtifactError         the model file is damaged, foreign, or lacks what was asked of it
-    ├── ImageError            an image cannot be read, or is too large to be read safely
-    ├── EngineError           no interpreter is installed, or it refuses the model
-    │   └── DelegateError     a delegate is unknown, or was asked for strictly and cannot be used
-    └── convert.errors.*      what can go wrong on the host
+"""Every failure a user can cause on a device; `convert.errors` adds those of the host to the same tree.
 
 Each message is one line that names the offending value and the next step.
 """
@@ -29,3 +22,8 @@ class EngineError(EdgeError):
 
 class DelegateError(EngineError):
     """A delegate is unknown, or was asked for strictly and cannot be used."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the type of the error if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

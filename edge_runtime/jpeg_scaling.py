@@ -83,7 +83,7 @@ def draft(
     Args:
         image: of any format; only those in `SCALED_FORMATS` are affected.
         name: for messages.
-        tensor: width and height of the tensor, pixels.
+        tensor: width and height in pixels.
         fraction: the central part of both sides that is kept.
         reducing_gap: a value of `DECODINGS`.
 

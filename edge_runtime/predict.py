@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ STDIN = "-"
 TOP_K = 5
 BAR_WIDTH = 20
 WIDEST_LABEL = 40
+ERASE_LINE = "\r\x1b[K"
 LONG_LIST = 20
 """The least number of images for which a progress line is shown."""
 
@@ -84,15 +85,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     ) as classifier:
         warn_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
-        recorder = Recorder(arguments.record, arguments.model, classifier) if arguments.record else None
-        progress, failed = ProgressLine(len(images)), 0
-        for image in images:
-            answer = _classify(classifier, image, arguments.top_k or TOP_K, recorder)
+        recorder = Recorder(arguments.record, classifier) if arguments.record else None
+        answers = (_classify(classifier, image, arguments.top_k or TOP_K, recorder) for image in images)
+        failed = 0
+        for answer in _with_progress_line(answers, len(images)):
             failed += answer.error is not None
-            progress.erase()
             show(answer)
-            progress.step()
-        progress.erase()
         if recorder is not None:
             recorder.write()
         if not arguments.json:
@@ -114,7 +112,7 @@ def _classify(classifier: Classifier, image: str, top_k: int, recorder: Recorder
             recorder.add(image, probabilities)
     except EdgeError as error:
         return Answer(image, [], error=error)
-    return Answer(image, best, 1000 * (ready - start), 1000 * (done - ready))
+    return Answer(image, best, round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
 
 
 def _source(image: str) -> str | BinaryIO:
@@ -149,13 +147,9 @@ def _to_json(answer: Answer, receipt: dict[str, object]) -> dict[str, object]:
         "image": answer.image,
         "predictions": [asdict(prediction) for prediction in answer.predictions],
         "receipt": receipt,
-        "timings_ms": {"preprocess": _rounded(answer.preprocess_ms), "inference": _rounded(answer.inference_ms)},
+        "timings_ms": {"preprocess": answer.preprocess_ms, "inference": answer.inference_ms},
         "error": None if answer.error is None else str(answer.error),
     }
-
-
-def _rounded(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else round(milliseconds, 3)
 
 
 def _print_table(answer: Answer, width: int) -> None:
@@ -178,24 +172,18 @@ def _block() -> str:
     return "█"
 
 
-class ProgressLine:
-    """A line on stderr, "120/1000 images, 57.3/s", shown only on a terminal and for long lists."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._start = total, 0, time.monotonic()
-        self._on = total >= LONG_LIST and sys.stderr.isatty()
-
-    def step(self) -> None:
-        """Count one more image as done."""
-        self._done += 1
-        if self._on:
-            rate = self._done / max(time.monotonic() - self._start, 1e-9)
-            print(f"{self._done}/{self._total} images, {rate:.1f}/s", end="", file=sys.stderr, flush=True)
-
-    def erase(self) -> None:
-        """Clear the line for other output."""
-        if self._on and self._done:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def _with_progress_line(answers: Iterable[Answer], total: int) -> Iterator[Answer]:
+    """Yield the answers; if there are many, show "120/1000 images, 57.3/s" on a terminal while the next is computed."""
+    if total < LONG_LIST or not sys.stderr.isatty():
+        yield from answers
+        return
+    start = time.monotonic()
+    for done, answer in enumerate(answers, 1):
+        print(ERASE_LINE, end="", file=sys.stderr, flush=True)
+        yield answer
+        rate = done / max(time.monotonic() - start, 1e-9)
+        print(f"{done}/{total} images, {rate:.1f}/s", end="", file=sys.stderr, flush=True)
+    print(ERASE_LINE, end="", file=sys.stderr, flush=True)
 
 
 def sha256_hex(text: str) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edge_runtime.arrays import Array
-from edge_runtime.errors import ImageError
+from edge_runtime.errors import ImageError, first_line
 from edge_runtime.jpeg_scaling import DECODINGS, Box, Extent, draft
 from edge_runtime.specs import RESIZE_FILTERS, InputSpec
 
@@ -70,7 +70,7 @@ def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
         ImageError: the image cannot be read or is too large.
     """
     rgb, extent = _upright_rgb(source, spec)
-    resized = _resized(rgb, extent.kept_box(spec.crop_fraction), spec)
+    resized = _resized(rgb, (extent or Extent(*rgb.size)).kept_box(spec.crop_fraction), spec)
     pixels: Pixels = np.asarray(resized, np.uint8)
     return pixels[..., ::-1] if spec.channel_order == "BGR" else pixels
 
@@ -89,15 +89,15 @@ def describe_source(source: ImageSource) -> str:
     return str(name or f"<{type(source).__name__}>")
 
 
-def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Extent]:
-    """Return what was decoded as upright RGB, and where the image lies within it."""
+def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Extent | None]:
+    """Return what was decoded as upright RGB, and where the image lies within it; None if it fills it."""
     if isinstance(source, np.ndarray):
-        return _whole(_from_array(source))
+        return _from_array(source), None
     name = describe_source(source)
     try:
         if isinstance(source, Image.Image):
             _refuse_too_large(source, name)
-            return _whole(to_rgb(_upright(source), name))
+            return to_rgb(_upright(source), name), None
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file) as image:
             if image.format not in FORMATS:
@@ -107,8 +107,7 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
             upright = _upright(image)
             if upright is not image:
                 image.close()  # two of the largest images fit into a gigabyte, three do not
-            rgb = to_rgb(upright, name)
-            return _whole(rgb) if extent is None else (rgb, extent)
+            return to_rgb(upright, name), extent
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -118,12 +117,7 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: scale it down first") from error
     except Exception as error:  # for damaged files Pillow raises anything, struct.error among others
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ImageError(f"{name} cannot be decoded: {reason}; save it again, or leave it out") from error
-
-
-def _whole(image: Image.Image) -> tuple[Image.Image, Extent]:
-    return image, Extent(*image.size)
+        raise ImageError(f"{name} cannot be decoded: {first_line(error)}; save it again, or leave it out") from error
 
 
 def _refuse_too_large(image: Image.Image, name: str) -> None:

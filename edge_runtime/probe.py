@@ -31,36 +31,18 @@ LEAST_PROBABILITY = 1e-30
 
 @dataclass(frozen=True)
 class Probe:
-    """The CPU's answer to the probe.
-
-    Attributes:
-        probabilities: one for each class, finite.
-        image: how the image is made; `IMAGE`.
-    """
+    """The CPU's answer to the probe: a finite probability for each class; and `IMAGE`, how the image is made."""
 
     probabilities: tuple[float, ...]
     image: str = IMAGE
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the probe as a card holds it."""
-        return {"image": self.image, "probabilities": list(self.probabilities)}
-
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Probe:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError, TypeError, KeyError: `value` is anything else.
-        """
-        probabilities = tuple(float(probability) for probability in value["probabilities"])
+        """Read a probe from a card; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
+        probabilities = tuple(map(float, value["probabilities"]))
         if value["image"] != IMAGE or not all(map(math.isfinite, probabilities)):
             raise ValueError(f"probe {value['image']!r}")
         return cls(probabilities, value["image"])
-
-    @classmethod
-    def from_probabilities(cls, probabilities: npt.NDArray[np.float32]) -> Probe:
-        """Make the probe from an engine's answer, float32 (classes,)."""
-        return cls(tuple(float(probability) for probability in probabilities))
 
     def difference(self, answer: npt.NDArray[np.float32]) -> float:
         """Return the largest difference of `answer`, float32 (classes,), from what is expected; NaN if it has one."""

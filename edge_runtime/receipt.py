@@ -15,8 +15,7 @@ class Receipt:
         engine, version: of the interpreter.
         device: "cpu", or the hardware as the active delegate names it; the delegate's name if it names none.
         library: path of the active delegate's plugin library; None without one.
-        threads: of each interpreter.
-        workers: number of interpreters.
+        threads, workers: number of threads of each interpreter, number of interpreters.
         operations: of the network; None if the engine does not tell.
         delegated: how many of them the active delegate took; 0 on the CPU, None if the engine does not tell.
         partitions: into how many parts those were divided.

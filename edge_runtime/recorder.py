@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import ImageError
 from edge_runtime.hashing import file_sha256
@@ -17,60 +16,38 @@ FORMAT, FORMAT_VERSION = "irv2-edge recording", 1
 
 
 class Recorder:
-    """Collects answers and writes them all at once; an interrupted run writes nothing.
+    """Collects a classifier's answers and writes them all at once; an interrupted run writes nothing.
 
     The file is a JSON object: `format`, `version`, `model_sha256` (of the flatbuffer), `labels`, `receipt`, and
     `answers`, a list of {image, sha256, probabilities} with a float for each class, exact to the last bit.
     """
 
-    def __init__(self, path: str, model: str, classifier: Classifier) -> None:
-        """Record a classifier's answers.
-
-        Args:
-            path: of the file to write.
-            model: path of the model that the classifier was opened from.
-            classifier: the source of the answers.
-        """
+    def __init__(self, path: str, classifier: Classifier) -> None:
         self._path, self._classifier = path, classifier
-        self._flatbuffer_sha256 = flatbuffer_sha256(model, classifier.artifact)
         self._answers: list[dict[str, Any]] = []
 
     def add(self, image: str, probabilities: Probabilities) -> None:
-        """Keep one answer.
-
-        Args:
-            image: path of the image.
-            probabilities: float32 (classes,).
-
-        Raises:
-            ImageError: the image is gone.
-        """
+        """Keep the probabilities, float32 (classes,), of the image at a path; raise `ImageError` if it is gone."""
         try:
             sha256 = file_sha256(image)
         except OSError as error:
             raise ImageError(f"{image} cannot be recorded: {error.strerror or error}; pass a file") from error
-        row = [float(probability) for probability in probabilities]
-        self._answers.append({"image": image, "sha256": sha256, "probabilities": row})
+        self._answers.append({"image": image, "sha256": sha256, "probabilities": probabilities.tolist()})
 
     def write(self) -> None:
-        """Write the file, replacing what is there.
-
-        Raises:
-            OSError: it cannot be written; nothing is left behind.
-        """
+        """Write the file, replacing what is there; after an error nothing is left behind."""
         value = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "model_sha256": self._flatbuffer_sha256,
+            "model_sha256": self._classifier.model.flatbuffer_sha256(),
             "labels": self._classifier.labels,
             "receipt": asdict(self._classifier.receipt),
             "answers": self._answers,
         }
-        partial = f"{self._path}.partial"
+        partial = Path(f"{self._path}.partial")
         try:
-            with open(partial, "w", encoding="utf-8") as file:
+            with partial.open("w", encoding="utf-8") as file:
                 json.dump(value, file, allow_nan=False)
-            os.replace(partial, self._path)
+            partial.replace(self._path)
         finally:
-            if os.path.exists(partial):
-                os.remove(partial)
+            partial.unlink(missing_ok=True)

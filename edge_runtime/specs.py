@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,20 @@ from PIL import Image
 from edge_runtime.errors import ArtifactError
 from edge_runtime.jpeg_scaling import DECODINGS
 
-RESIZE_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+RESIZE_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 CHANNEL_ORDERS = ("RGB", "BGR")
 ENCODINGS = ("pixels", "normalized")
+READERS: dict[str, Callable[[Any], Any]] = {
+    "height": int,
+    "width": int,
+    "mean": lambda values: tuple(map(float, values)),
+    "std": lambda values: tuple(map(float, values)),
+    "channel_order": str,
+    "resize": str,
+    "crop_fraction": float,
+    "decode": str,
+}
+"""Key of an `InputSpec` in a card -> what reads its value."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +82,16 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> InputSpec:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ArtifactError: `value` is anything else.
-        """
+        """Read what `to_json` wrote; raise `ArtifactError` for anything else."""
         try:
             if value["exif"] != "transpose":
                 raise ArtifactError(f"preprocessing: EXIF rule {value['exif']!r} is not known to this version")
-            if unknown := sorted(value.keys() - KEYS):
+            if unknown := sorted(value.keys() - READERS.keys() - {"exif"}):
                 raise ArtifactError(f"preprocessing: {unknown[0]!r} is not known to this version: update irv2-edge")
-            mean, std = (tuple(float(x) for x in value[key]) for key in ("mean", "std"))
-            return cls(
-                height=int(value["height"]),
-                width=int(value["width"]),
-                mean=mean,  # type: ignore[arg-type]
-                std=std,  # type: ignore[arg-type]
-                channel_order=str(value["channel_order"]),
-                resize=str(value["resize"]),
-                crop_fraction=float(value["crop_fraction"]),
-                decode=str(value.get("decode", "full")),
-            )
+            complete = {"decode": "full", **value}
+            return cls(**{key: read(complete[key]) for key, read in READERS.items()})
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"preprocessing is not described completely: {error!r}") from error
-
-
-KEYS = {*(field.name for field in fields(InputSpec)), "exif"}
-"""The keys of a specification in a card."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from edge_runtime.arrays import Array
 from edge_runtime.engines import AnyEngine
-from edge_runtime.errors import ArtifactError
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.probe import probe_pixels
 from edge_runtime.specs import InputSpec, TensorSpec
@@ -55,39 +54,10 @@ def to_probabilities(output: Array, output_tensor: TensorSpec) -> Probabilities:
 
 
 def run(engine: AnyEngine, tensor: Array) -> Probabilities:
-    """Return an engine's probabilities, float32 (classes,), for one encoded image (height, width, 3).
-
-    Raises:
-        EngineError: the engine fails.
-    """
+    """Return an engine's probabilities, float32 (classes,), for an encoded image; raise `EngineError` if it fails."""
     return to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output)
 
 
 def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
-    """Return an engine's probabilities, float32 (classes,), for the probe.
-
-    Raises:
-        EngineError: the engine fails.
-    """
+    """Return an engine's probabilities, float32 (classes,), for the probe; raise `EngineError` if it fails."""
     return run(engine, encode(probe_pixels(spec.height, spec.width), spec, input_tensor))
-
-
-def check_io_tensors(engine: AnyEngine, spec: InputSpec, classes: int, input_tensor: TensorSpec) -> None:
-    """Check that a model's tensors are what its card, or the caller, says they are.
-
-    Raises:
-        ArtifactError: a shape or a dtype differs.
-    """
-    if engine.input_shape != (1, spec.height, spec.width, 3):
-        raise ArtifactError(
-            f"the model takes {engine.input_shape}, the preprocessing makes (1, {spec.height}, {spec.width}, 3): "
-            "they do not belong together"
-        )
-    if engine.output_shape != (1, classes):
-        raise ArtifactError(
-            f"the model's output is {engine.output_shape}, there are {classes} labels: pass one for each class"
-        )
-    if engine.input.dtype != input_tensor.dtype:
-        raise ArtifactError(
-            f"the model takes {engine.input.dtype}, its card says {input_tensor.dtype}: package it again"
-        )

@@ -44,14 +44,7 @@ class TopK:
         self._admitted = np.array([label in admitted for label in labels])
 
     def best(self, probabilities: Probabilities) -> list[Prediction]:
-        """Return the most probable of the admitted classes, best first; the lower index first on a tie.
-
-        Args:
-            probabilities: float32 (classes,).
-
-        Raises:
-            EngineError: a probability is not finite.
-        """
+        """Return the most probable of the admitted classes; see `Classifier.best`."""
         if not np.isfinite(probabilities).all():
             raise EngineError("the model answers with NaN or infinity: its weights are damaged; convert it again")
         ranking = np.argsort(-probabilities, kind="stable")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.mkdtemp(prefix="irv2-edge-tests-")
         os.environ["IRV2_CACHE_DIR"] = folder
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.add_cleanup(lambda: [shutil.rmtree(each, ignore_errors=True) for each in (folder, f"{folder}-demo")])
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, or of several that name the same group, in one process; the slow ones come first."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with the files that take longest, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
+
+LONGEST = ("test_demo.py", "test_loader_tf_keras.py", "test_hostile.py", "test_installation.py")
+"""The installation is tested with what the demo makes, and so comes last of these."""
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 70), "red": (200, 50, 40)}
 SIZE = 75
@@ -83,11 +84,18 @@ class DemoArtifact:
 
 
 @pytest.fixture(scope="session")
-def demo_artifact(tmp_path_factory: pytest.TempPathFactory) -> DemoArtifact:
-    """The first command of the README, run once; its exit code is for the tests of the demo to judge."""
-    folder = tmp_path_factory.mktemp("demo")
-    finished = run_command("irv2-convert", "--quantize", "int8", "--output-dir", folder, timeout=1800)
-    written = sorted(folder.glob("*.tflite"))
+def demo_artifact() -> DemoArtifact:
+    """The first command of the README, run once for all processes; its exit code is for the demo's tests to judge."""
+    folder = Path(os.environ["IRV2_CACHE_DIR"]).with_name(f"{Path(os.environ['IRV2_CACHE_DIR']).name}-demo")
+    folder.mkdir(exist_ok=True)
+    made = folder / "finished.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            finished = run_command("irv2-convert", "--quantize", "int8", "--output-dir", folder / "build", timeout=1800)
+            made.write_text(json.dumps(asdict(finished)))
+    finished = Finished(**json.loads(made.read_text()))
+    written = sorted((folder / "build").glob("*.tflite"))
     assert len(written) == 1, finished.err
     return DemoArtifact(written[0], finished)
 

@@ -17,7 +17,7 @@ from edge_runtime.artifact import Artifact, open_artifact
 from tests.conftest import DemoArtifact, Finished, run_command
 from tests.convert.article import article_model, randomise
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 LARGEST_ARTIFACT_BYTES = 62e6
 HEAD = ["DEQUANTIZE", "MEAN", "FULLY_CONNECTED", "SOFTMAX"]

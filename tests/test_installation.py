@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from tests.conftest import DemoArtifact, Finished
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 VALIDATION = ROOT / "calibration_data" / "validation"

@@ -36,13 +36,10 @@ NARROW = ("int4", "uint4", "int2")
 
 @dataclass(frozen=True)
 class Check:
-    """A check for one defect that tensors or operators can have.
+    """A check for one defect that tensors or operators can have, see `Finding`; {} in `what` is the count of `noun`s.
 
     Attributes:
         find: graph -> names of the tensors or operators with the defect.
-        name, severity: see `Finding`.
-        what: see `Finding`; {} stands for the count.
-        noun: what is counted.
     """
 
     find: Callable[[ClassifiedGraph], Iterable[str]]
@@ -78,26 +75,24 @@ def scales_huge(graph: ClassifiedGraph) -> Iterator[str]:
 
 def scale_counts_wrong(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors with several scales, but not one for each channel."""
-    tensors = graph.tflite
-    for index in range(tensors.tensor_count()):
-        scales, shape = tensors.scales(index), tensors.shape(index)
+    for index in graph.tflite.tensors:
+        scales, shape = graph.tflite.scales(index), graph.tflite.shape(index)
         if scales is not None and len(scales) > 1:
-            axis = tensors.quantized_dimension(index)
+            axis = graph.tflite.quantized_dimension(index)
             if axis >= len(shape) or shape[axis] != len(scales):
-                yield tensors.tensor_name(index)
+                yield graph.tflite.tensor_name(index)
 
 
 def zero_points_invalid(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors with a zero point outside their dtype, or other than 0 where the kernels assume 0."""
-    tensors = graph.tflite
     weights = {weights.tensor for _, weights in graph.weighted if weights.dtype == "int8"}
-    for index in range(tensors.tensor_count()):
-        zero_points, dtype = tensors.zero_points(index), tensors.dtype(index)
+    for index in graph.tflite.tensors:
+        zero_points, dtype = graph.tflite.zero_points(index), graph.tflite.dtype(index)
         if zero_points is None or dtype not in LIMITS:
             continue
         low, high = (0, 0) if dtype in SYMMETRIC or index in weights else LIMITS[dtype]
         if np.any((zero_points < low) | (zero_points > high)):
-            yield tensors.tensor_name(index)
+            yield graph.tflite.tensor_name(index)
 
 
 def weights_per_tensor(graph: ClassifiedGraph) -> Iterator[str]:
@@ -107,27 +102,27 @@ def weights_per_tensor(graph: ClassifiedGraph) -> Iterator[str]:
 
 def weights_hardly_used(graph: ClassifiedGraph) -> Iterator[Finding]:
     """Find channels of quantized weights whose largest magnitude leaves half of the integers unused."""
-    where, channels = list[str](), 0
+    where = {}
     for operator, weights in graph.weighted:
         used = _range_use(graph, operator, weights)
         low = int(np.sum((used > 0) & (used < HARDLY_USED)))
-        channels += low
-        if low:
-            where.append(f"{operator}: {low} of {len(used)} channels, {used[used > 0].min():.0%} at least")
-    if where:
-        count = f"{plural(channels, 'channel')} in {plural(len(where), 'operator')}"
-        what = f"{count} whose weights use less than half of their range"
-        yield Finding("weights-hardly-used", WARNING, what, REMEDIES["weights-hardly-used"], tuple(where))
+        where[f"{operator}: {low} of {len(used)} channels, {used[used > 0].min(initial=1):.0%} at least"] = low
+    yield from _of_channels("weights-hardly-used", WARNING, "whose weights use less than half of their range", where)
 
 
 def weights_zero(graph: ClassifiedGraph) -> Iterator[Finding]:
     """Find channels whose weights are all zero."""
-    zeros = {str(op): int(np.sum(_range_use(graph, op, weights) == 0)) for op, weights in graph.weighted}
-    where = [f"{name}: {plural(count, 'channel')}" for name, count in zeros.items() if count]
-    if where:
-        count = f"{plural(sum(zeros.values()), 'channel')} in {plural(len(where), 'operator')}"
-        what = f"{count} with no weight but zero"
-        yield Finding("weights-zero", NOTE, what, REMEDIES["weights-zero"], tuple(where))
+    zeros = [(op, int(np.sum(_range_use(graph, op, weights) == 0))) for op, weights in graph.weighted]
+    where = {f"{operator}: {plural(count, 'channel')}": count for operator, count in zeros}
+    yield from _of_channels("weights-zero", NOTE, "with no weight but zero", where)
+
+
+def _of_channels(check: str, severity: str, what: str, where: dict[str, int]) -> Iterator[Finding]:
+    """Yield a finding about channels, given how many of them there are in each place."""
+    places = tuple(place for place, count in where.items() if count)
+    if places:
+        count = f"{plural(sum(where.values()), 'channel')} in {plural(len(places), 'operator')}"
+        yield Finding(check, severity, f"{count} {what}", REMEDIES[check], places)
 
 
 def float_islands(graph: ClassifiedGraph) -> Iterator[Finding]:
@@ -169,8 +164,7 @@ def constants_unfolded(graph: ClassifiedGraph) -> Iterator[str]:
 
 def shapes_dynamic(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors whose shape is known only at run time."""
-    tensors = graph.tflite
-    return (tensors.tensor_name(i) for i in range(tensors.tensor_count()) if -1 in tensors.shape_signature(i))
+    return (graph.tflite.tensor_name(i) for i in graph.tflite.tensors if -1 in graph.tflite.shape_signature(i))
 
 
 def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
@@ -180,8 +174,7 @@ def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
 
 def types_narrow(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield tensors of less than a byte per element."""
-    tensors = graph.tflite
-    return (tensors.tensor_name(i) for i in range(tensors.tensor_count()) if tensors.dtype(i) in NARROW)
+    return (graph.tflite.tensor_name(i) for i in graph.tflite.tensors if graph.tflite.dtype(i) in NARROW)
 
 
 CHECKS: tuple[Callable[[ClassifiedGraph], Iterable[Finding]], ...] = (
@@ -230,7 +223,7 @@ REMEDIES = {
 
 def _scaled(graph: ClassifiedGraph) -> Iterator[tuple[str, Array]]:
     """Yield name and scales of each quantized tensor."""
-    for index in range(graph.tflite.tensor_count()):
+    for index in graph.tflite.tensors:
         scales = graph.tflite.scales(index)
         if scales is not None:
             yield graph.tflite.tensor_name(index), scales

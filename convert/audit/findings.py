@@ -15,7 +15,6 @@ class Finding:
 
     Attributes:
         check: stable name of the check that found it.
-        severity: "error", "warning" or "note".
         what: for users; begins with a count.
         remedy: what to do about it.
         where: names of all tensors or operators concerned.

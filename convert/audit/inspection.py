@@ -97,15 +97,12 @@ def inspect_file(path: Path) -> InspectedFile:
 
 
 def inspect_model(model: bytes) -> Inspection:
-    """Inspect a flatbuffer.
-
-    Raises:
-        LoweringError: the bytes are not a TFLite model.
-    """
+    """Inspect a flatbuffer; raise `LoweringError` if it is no TFLite model."""
     tensors = TfliteGraph(model)
     graph, needs = ClassifiedGraph(tensors), runtimes.needs(tensors)
     ends = {"input": tensors.inputs, "output": tensors.outputs}
     outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
+    weights = (" ".join(filter(None, (op.label, stored.dtype, stored.granularity))) for op, stored in graph.weighted)
     return Inspection(
         format=FORMAT,
         verdict=verdict.judge(graph),
@@ -113,7 +110,7 @@ def inspect_model(model: bytes) -> Inspection:
         bytes=len(model),
         operators=dict(Counter(operator.label for operator in graph.operators).most_common()),
         compute=dict(Counter(dtype for _, dtype in outputs).most_common()),
-        weights=dict(Counter(_weights(*layer) for layer in graph.weighted).most_common()),
+        weights=dict(Counter(weights).most_common()),
         layers=[_layer(*layer) for layer in graph.weighted],
         float_runs=[_float_run(run) for run in graph.float_runs],
         float_operators=[f"{operator.name} {operator.output}" for operator, dtype in outputs if dtype in FLOATS],
@@ -143,28 +140,20 @@ def check_requirement(inspection: Inspection, requirement: str) -> str | None:
 
 
 def to_json(file: InspectedFile, target: str | None) -> dict[str, Any]:
-    """Return the keys of `Inspection`, and `card`, `labels` and `checksum` (null without a card) and `target`.
+    """Return the keys of `Inspection`, and `card`, `labels` and `checksum`, null without a card, and `target`.
 
-    Args:
-        file: as `inspect_file` returns it.
-        target: a runtime to compare the model with: `name`, and the needs that it `lacks`; null for none.
+    The latter is a runtime that the model is compared with: its `name`, and the needs that it `lacks`; null for none.
     """
-    card = None if file.artifact is None else file.artifact.card
-    return {
-        **asdict(file.inspection),
-        "card": None if card is None else {**asdict(card), "preprocessing": card.preprocessing.to_json()},
-        "labels": None if file.artifact is None else list(file.artifact.labels),
-        "checksum": None if file.artifact is None else "holds",
-        "target": None if target is None else _compared(file.flatbuffer, target),
-    }
-
-
-def _compared(flatbuffer: bytes, target: str) -> dict[str, Any]:
-    missing = runtimes.unmet(runtimes.needs(TfliteGraph(flatbuffer)), target)
-    return {
-        "name": target,
-        "lacks": [{"need": need.text, "since": runtimes.oldest_with([need])} for need in missing],
-    }
+    described: dict[str, Any] = {"card": None, "labels": None, "checksum": None, "target": None}
+    if file.artifact is not None:
+        card, labels = file.artifact.card, file.artifact.labels
+        described["card"] = {**asdict(card), "preprocessing": card.preprocessing.to_json()}
+        described |= {"labels": list(labels), "checksum": "holds"}
+    if target is not None:
+        missing = runtimes.unmet(runtimes.needs(TfliteGraph(file.flatbuffer)), target)
+        lacks = [{"need": need.text, "since": runtimes.oldest_with([need])} for need in missing]
+        described["target"] = {"name": target, "lacks": lacks}
+    return {**asdict(file.inspection), **described}
 
 
 def _overpromised(needs: list[runtimes.Need], stated: str) -> list[Finding]:
@@ -173,20 +162,11 @@ def _overpromised(needs: list[runtimes.Need], stated: str) -> list[Finding]:
     if not false:
         return []
     which = false[0] if len(false) == 1 else f"{len(false)} runtimes from {false[0]} to {false[-1]}"
-    return [
-        Finding(
-            "runtime-overpromised",
-            WARNING,
-            f"states that TensorFlow Lite {stated} can run it, but {which} cannot",
-            f"run it on {runtimes.oldest_with(needs) or 'no runtime that was measured'} or later, or choose another "
-            "scheme; --target-runtime checks",
-            tuple(need.text for need in runtimes.unmet(needs, false[-1])),
-        )
-    ]
-
-
-def _weights(operator: ClassifiedOperator, weights: StoredWeights) -> str:
-    return " ".join(filter(None, (operator.label, weights.dtype, weights.granularity)))
+    what = f"states that TensorFlow Lite {stated} can run it, but {which} cannot"
+    first = runtimes.oldest_with(needs) or "no runtime that was measured"
+    remedy = f"run it on {first} or later, or choose another scheme; --target-runtime checks"
+    where = tuple(need.text for need in runtimes.unmet(needs, false[-1]))
+    return [Finding("runtime-overpromised", WARNING, what, remedy, where)]
 
 
 def _layer(operator: ClassifiedOperator, weights: StoredWeights) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,8 +31,7 @@ class StoredWeights:
     """The weights of a convolution or dense operator, as they are in the file.
 
     Attributes:
-        tensor: index of the constant, which a DEQUANTIZE may separate from the operator.
-        dtype: element type of the constant.
+        tensor: the constant, which a DEQUANTIZE may separate from the operator.
         granularity: "per-channel", "per-tensor", or None when the weights are not quantized.
         channels: number of output channels.
     """
@@ -143,9 +141,9 @@ class ClassifiedGraph:
         runs, seen = [], set[int]()
         for operator in self.operators:
             if operator.is_float and operator.position not in seen:
-                run = sorted(self._connected(operator), key=lambda member: member.position)
-                seen |= {member.position for member in run}
-                runs.append(self._run(tuple(run)))
+                run = self._connected(operator.position)
+                seen |= run
+                runs.append(self._run(tuple(self.operators[position] for position in sorted(run))))
         return runs
 
     def _classified(self, operator: Operator) -> ClassifiedOperator:
@@ -172,27 +170,23 @@ class ClassifiedGraph:
         read = [] if operator.name in SHAPE_READERS else inputs
         return next((dtype for dtype in (*outputs, *read) if dtype in FLOATS), outputs[0] if outputs else "none")
 
-    def _neighbours(self, operator: ClassifiedOperator) -> Iterator[ClassifiedOperator]:
-        for tensor in self.activations(operator):
-            producer = self.producer(tensor)
-            if producer is not None:
-                yield producer
-        for tensor in operator.outputs:
-            yield from self.consumers(tensor)
-
-    def _connected(self, first: ClassifiedOperator) -> list[ClassifiedOperator]:
-        found, waiting = {first.position: first}, [first]
+    def _connected(self, first: int) -> set[int]:
+        """Return the positions of the float operators connected with the one at a position, itself included."""
+        found, waiting = {first}, [self.operators[first]]
         while waiting:
-            for operator in self._neighbours(waiting.pop()):
-                if operator.is_float and operator.position not in found:
-                    found[operator.position] = operator
-                    waiting.append(operator)
-        return list(found.values())
+            operator = waiting.pop()
+            neighbours = [self.producer(tensor) for tensor in self.activations(operator)]
+            neighbours += [consumer for tensor in operator.outputs for consumer in self.consumers(tensor)]
+            new = [other for other in neighbours if other and other.is_float and other.position not in found]
+            found |= {other.position for other in new}
+            waiting += new
+        return found
 
     def _run(self, operators: tuple[ClassifiedOperator, ...]) -> FloatRun:
         inside = {output for operator in operators for output in operator.outputs}
         entering = [i for operator in operators for i in self.activations(operator) if i not in inside]
-        quantize = [op for i in inside for op in self.consumers(i) if op.compute == CONVERSION and self._is_read(op)]
+        leaving = [op for i in inside for op in self.consumers(i) if op.compute == CONVERSION]
+        quantize = [op for op in leaving if any(map(self.consumers, op.outputs))]  # not for an output of the graph
         written = [i for operator in quantize for i in operator.outputs]
         written += [i for i in inside if i in self.tflite.outputs]
         read = [self._before_conversion(i) for i in entering]
@@ -203,10 +197,6 @@ class ClassifiedGraph:
         """Return the integer tensor that a conversion makes a tensor from; the tensor itself when there is none."""
         producer = self.producer(tensor)
         return tensor if producer is None or producer.compute != CONVERSION else producer.inputs[0]
-
-    def _is_read(self, conversion: ClassifiedOperator) -> bool:
-        """Return whether an operator reads what a conversion writes, which an output of the graph need not have."""
-        return any(self.tflite.consumers(i) for i in conversion.outputs)
 
     def _names(self, tensors: list[int]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.tflite.tensor_name(i) for i in tensors))

@@ -31,13 +31,12 @@ PROBED_ACTIVATIONS = ("float32", "int8", "int16")
 
 @dataclass(frozen=True)
 class Need:
-    """Something a runtime must have to run a model: a row of the table, and the least entry in it.
+    """Something a runtime must have to run a model: a row of the table, the least entry in it, and a text for users.
 
     Attributes:
         row: an operator ("CONV_2D"), a type of tensor ("type-int4"), "constants-outside", a custom operator's name, or
             what an operator with quantized weights computes ("CONV_2D:int8:int8:per-channel").
         version: of the operator; 1 for other needs.
-        text: for users.
     """
 
     row: str
@@ -46,26 +45,21 @@ class Need:
 
 
 @functools.cache
-def _measured() -> dict[str, dict[str, int]]:
-    """Return, for each runtime from the oldest on, the highest version of each row."""
+def measured() -> dict[str, dict[str, int]]:
+    """Return, for each runtime that was measured, oldest first, the highest version of each row."""
     text = resources.files("convert.audit").joinpath(TABLE).read_text()
     (_, *names), _releases, *rows = csv.reader(text.splitlines())
     return {name: {row: int(cells[i]) for row, *cells in rows} for i, name in enumerate(names)}
 
 
-def runtimes() -> tuple[str, ...]:
-    """Return the names of the runtimes that were measured, oldest first."""
-    return tuple(_measured())
-
-
 def check_target(target: str) -> None:
-    """Check that a runtime is one of `runtimes()`.
+    """Refuse a runtime that was not `measured`.
 
     Raises:
-        QuantizationError: it is not; the message lists them.
+        QuantizationError: the message lists them.
     """
-    if target not in _measured():
-        raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(runtimes())}")
+    if target not in measured():
+        raise QuantizationError(f"runtime {target!r} is unknown: choose from {', '.join(measured())}")
 
 
 def needs(graph: TfliteGraph) -> list[Need]:
@@ -74,7 +68,7 @@ def needs(graph: TfliteGraph) -> list[Need]:
         Need(custom, 1, f"{custom} (custom)") if name == "CUSTOM" else Need(name, version, f"{name} version {version}")
         for name, version, custom in graph.operator_kinds()
     ]
-    types = dict.fromkeys(graph.dtype(i) for i in range(graph.tensor_count()))
+    types = dict.fromkeys(graph.dtype(i) for i in graph.tensors)
     found += [Need(f"type-{dtype}", 1, f"tensors of type {dtype}") for dtype in types]
     found += _kernels(graph)
     if graph.had_constants_outside:
@@ -96,42 +90,32 @@ def _kernels(graph: TfliteGraph) -> Iterator[Need]:
 
 
 def unmet(wanted: Sequence[Need], runtime: str) -> list[Need]:
-    """Return the needs that one of `runtimes()` does not meet, in their order."""
-    has = _measured()[runtime]
+    """Return the needs that a runtime does not meet, in their order."""
+    has = measured()[runtime]
     return [need for need in wanted if has.get(need.row, 0) < need.version]
 
 
 def oldest_with(wanted: Sequence[Need]) -> str | None:
     """Return the oldest runtime that meets all needs; None when none does."""
-    return next((name for name in runtimes() if not unmet(wanted, name)), None)
+    return next((name for name in measured() if not unmet(wanted, name)), None)
 
 
 def oldest_runtime(model: bytes) -> str | None:
-    """Return the oldest runtime that can run a flatbuffer; None when none can.
-
-    Raises:
-        LoweringError: the bytes are not a TFLite model.
-    """
+    """Return the oldest runtime that can run a flatbuffer; None when none can."""
     return oldest_with(needs(TfliteGraph(model)))
 
 
 def overpromised(wanted: Sequence[Need], stated: str) -> list[str]:
     """Return the runtimes that a stated minimum version includes, but that do not meet all needs.
 
-    Args:
-        wanted: what `needs` returns.
-        stated: a version of TensorFlow, "2.9.0", as `min_runtime_version` has it; any other text includes none.
+    `stated` is a version of TensorFlow, "2.9.0", as `min_runtime_version` has it; any other text includes none.
     """
     least = _numbers(stated)
-    return [name for name in runtimes() if least and _tensorflow(name) >= least and unmet(wanted, name)]
+    return [name for name in measured() if least and _tensorflow(name) >= least and unmet(wanted, name)]
 
 
 def refuse_newer(model: bytes, target: str) -> None:
-    """Check that a runtime can run a flatbuffer.
-
-    Args:
-        model: the flatbuffer.
-        target: one of `runtimes()`.
+    """Refuse a runtime that cannot run a flatbuffer.
 
     Raises:
         QuantizationError: the runtime is unknown, or lacks what the message names.
@@ -139,14 +123,12 @@ def refuse_newer(model: bytes, target: str) -> None:
     """
     check_target(target)
     wanted = needs(TfliteGraph(model))
-    missing = unmet(wanted, target)
+    missing = [(need.text, oldest_with([need])) for need in unmet(wanted, target)]
     if missing:
+        lacks = ", ".join(text if first is None else f"{text} (since {first})" for text, first in missing)
         oldest = oldest_with(wanted)
         advice = "none that was measured can" if oldest is None else f"{oldest} is the oldest that can"
-        raise QuantizationError(
-            f"{target} cannot run this model, it lacks {', '.join(map(_with_first, missing))}: {advice}, "
-            "or choose another scheme"
-        )
+        raise QuantizationError(f"{target} cannot run this model, it lacks {lacks}: {advice}, or choose another scheme")
 
 
 def _tensorflow(runtime: str) -> tuple[int, ...]:
@@ -159,8 +141,3 @@ def _numbers(version: str) -> tuple[int, ...]:
     """Return the major and the minor number; () for a text that is not a version."""
     parts = version.split(".")[:2]
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
-
-
-def _with_first(need: Need) -> str:
-    first = oldest_with([need])
-    return need.text if first is None else f"{need.text} (since {first})"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,115 +25,98 @@ KINDS: dict[str, Any] = {
     kind.__name__: kind for kind in (ActivationStatistics, Calibration, Evaluator, InputSpec, LoweredModel, Predictions)
 }
 """The dataclasses that a result is made of, beside the types of Python and NumPy."""
+TREE = "result.json"
 ROOT = "\0root\0"
 """Stands for the folder that a stage reads or writes: the same files may lie elsewhere the next time."""
 
 
-def pack(value: Any, root: Path) -> tuple[Any, dict[str, bytes]]:
-    """Return a value as JSON, and its large parts by the names of their files; `root` is left out of both.
+def pack(value: Any, root: Path) -> dict[str, bytes]:
+    """Return a value as files (name -> content); `root` is left out of them.
 
     Raises:
         TypeError: it contains a type that cannot be restored in every bit.
     """
     packer = _Packer(root)
-    tree = packer.tree(value, "result")
-    return tree, {**packer.parts, **{f"{dtype}.npy": _npy(arrays) for dtype, arrays in packer.arrays.items()}}
+    files = {TREE: json.dumps(packer.tree(value, "result")).encode(), **packer.flatbuffers}
+    for dtype, arrays in packer.arrays.items():
+        file = io.BytesIO()
+        np.save(file, np.concatenate(arrays), allow_pickle=False)
+        files[f"{dtype}.npy"] = file.getvalue()
+    return files
 
 
-def unpack(tree: Any, parts: Mapping[str, bytes], root: Path) -> Any:
+def unpack(files: Mapping[str, bytes], root: Path) -> Any:
     """Return the value that `pack` was given, equal in every bit but for its root."""
-    return _Unpacker(root, parts).value(tree)
+    arrays = {
+        Path(name).stem: np.load(io.BytesIO(content), allow_pickle=False)
+        for name, content in files.items()
+        if name.endswith(".npy")
+    }
 
+    def restore(tagged: dict[str, Any]) -> Any:  # noqa: PLR0911 - one for each tag
+        ((tag, content),) = tagged.items()
+        match tag:
+            case "dict":
+                return dict(content)
+            case "tuple":
+                return tuple(content)
+            case "text":
+                return content.replace(ROOT, str(root))
+            case "path":
+                return root / content
+            case "bytes":
+                return files[content]
+            case "array":
+                dtype, start, shape = content
+                return arrays[dtype][start : start + math.prod(shape)].reshape(shape)
+            case _:
+                return KINDS[tag](**content)
 
-def without_root(text: str, root: Path) -> str:
-    """Return a text with a mark in place of the folder it names. A relative name stays: it could be any word."""
-    return text.replace(str(root), ROOT) if root.is_absolute() and root.name else text
-
-
-def with_root(text: str, root: Path) -> str:
-    """Return a text with a folder in place of the mark."""
-    return text.replace(ROOT, str(root))
+    return json.loads(files[TREE], object_hook=restore)
 
 
 @dataclass
 class _Packer:
     root: Path
-    parts: dict[str, bytes] = field(default_factory=dict)
+    flatbuffers: dict[str, bytes] = field(default_factory=dict)
     arrays: dict[str, list[Array]] = field(default_factory=lambda: defaultdict(list))
     sizes: Counter[str] = field(default_factory=Counter)
 
     def tree(self, value: Any, name: str) -> Any:  # noqa: PLR0911 - one for each type
-        """Return the JSON of a value, in which a tag says what JSON does not know; `name` is that of its field."""
+        """Return the JSON of a value, in which every object is a tag and its content; `name` is that of its field."""
         match value:
             case None | bool() | int() | float():
                 return value
             case str():
-                return without_root(value, self.root)
+                return self._text(value)
             case list():
                 return [self.tree(each, name) for each in value]
             case dict():
-                return {"dict": {key: self.tree(each, name) for key, each in value.items()}}
+                return {"dict": [[key, self.tree(each, key)] for key, each in value.items()]}
             case tuple():
                 return {"tuple": [self.tree(each, name) for each in value]}
             case Path():
                 return {"path": value.relative_to(self.root).as_posix()}
             case bytes():
-                return {"bytes": self._file(value, f"{name}.tflite")}
+                assert f"{name}.tflite" not in self.flatbuffers
+                self.flatbuffers[f"{name}.tflite"] = value
+                return {"bytes": f"{name}.tflite"}
             case np.ndarray():
                 return {"array": self._array(value)}
             case _ if type(value) in KINDS.values():
-                values = {each.name: self.tree(getattr(value, each.name), each.name) for each in fields(value)}
-                return {type(value).__name__: values}
+                content = {each.name: getattr(value, each.name) for each in fields(value)}
+                return {type(value).__name__: self.tree(content, name)}
         raise TypeError(f"{name} is a {type(value).__name__}, which the cache cannot keep")
 
-    def _file(self, value: bytes, name: str) -> str:
-        """Keep a flatbuffer under the name of its field."""
-        assert name not in self.parts
-        self.parts[name] = value
-        return name
+    def _text(self, value: str) -> Any:
+        """Return a text, tagged if it names the root. A relative root could be any word: it stays."""
+        names_root = self.root.is_absolute() and self.root.name and str(self.root) in value
+        return {"text": value.replace(str(self.root), ROOT)} if names_root else value
 
     def _array(self, value: Array) -> list[Any]:
-        """Return type, position and shape in one file for all arrays: hundreds of small ones would be slow to read."""
-        name = value.dtype.name
-        start = self.sizes[name]
-        self.arrays[name].append(value.ravel())
-        self.sizes[name] += value.size
-        return [name, start, list(value.shape)]
-
-
-@dataclass
-class _Unpacker:
-    root: Path
-    parts: Mapping[str, bytes]
-    arrays: dict[str, Array] = field(default_factory=dict)
-
-    def value(self, tree: Any) -> Any:
-        """Return the value of a tree made by `_Packer`."""
-        if isinstance(tree, str):
-            return with_root(tree, self.root)
-        if isinstance(tree, list):
-            return [self.value(each) for each in tree]
-        if not isinstance(tree, dict):
-            return tree
-        ((tag, content),) = tree.items()
-        restore: dict[str, Callable[[Any], Any]] = {
-            "dict": lambda items: {key: self.value(each) for key, each in items.items()},
-            "tuple": lambda items: tuple(map(self.value, items)),
-            "path": lambda name: self.root / name,
-            "bytes": lambda name: self.parts[name],
-            "array": lambda place: self._array(*place),
-        }
-        if tag in restore:
-            return restore[tag](content)
-        return KINDS[tag](**{name: self.value(each) for name, each in content.items()})
-
-    def _array(self, name: str, start: int, shape: list[int]) -> Array:
-        if name not in self.arrays:
-            self.arrays[name] = np.load(io.BytesIO(self.parts[f"{name}.npy"]), allow_pickle=False)
-        return self.arrays[name][start : start + math.prod(shape)].reshape(shape)
-
-
-def _npy(arrays: list[Array]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.concatenate(arrays), allow_pickle=False)
-    return file.getvalue()
+        """Return dtype, position and shape in one file for all arrays: hundreds of small ones would be slow to read."""
+        dtype = value.dtype.name
+        start = self.sizes[dtype]
+        self.arrays[dtype].append(value.ravel())
+        self.sizes[dtype] += value.size
+        return [dtype, start, list(value.shape)]

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from convert.cache.codec import pack, unpack, with_root, without_root
+from convert.cache.codec import pack, unpack
 from convert.cache.store import Cache, Key, ago
 from convert.system.progress import Progress
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-class Stage(Protocol[T_co]):
-    """A stage whose result can be kept."""
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """A stage whose result can be kept.
 
-    @property
-    def root(self) -> Path:
-        """Return the folder that its result and its notes may name, and that may lie elsewhere the next time."""
+    Attributes:
+        root: the folder that its result and its notes may name, and that may lie elsewhere the next time.
+        key: returns what its result depends on, as it is now; raises OSError if that cannot be read.
+        compute: does the work.
+    """
 
-    def key(self) -> Key:
-        """Return what its result depends on, as it is now; raise OSError if that cannot be read."""
-
-    def compute(self, progress: Progress) -> T_co:
-        """Do the work."""
+    root: Path
+    key: Callable[[], Key]
+    compute: Callable[[Progress], T]
 
 
 @dataclass
@@ -44,37 +45,31 @@ class StageCache:
     recalled: list[str] = field(default_factory=list)
 
     def run(self, stage: Stage[T]) -> T:
-        """Return the result of a stage."""
+        """Return the result of a stage, and keep it unless something it was made from has changed meanwhile."""
         if self.cache is None:
             return stage.compute(self.progress)
         try:
             key = stage.key()
         except OSError:  # the stage itself says what is wrong with its inputs
             return stage.compute(self.progress)
-        entry = self.cache.load(key)
-        if entry is not None:
+        files = self.cache.load(key)
+        result: T
+        if files is not None:
+            result, notes, made = unpack(files, stage.root)
             self.recalled.append(key.kind)
-            self.progress.note(f"{key.kind}: from the cache, made {ago(entry.made)}")
-            for note in entry.values["notes"]:
-                self.progress.note(with_root(note, stage.root))
-            result: T = unpack(entry.values["result"], entry.parts, stage.root)
+            for note in (f"{key.kind}: from the cache, made {ago(made)}", *notes):
+                self.progress.note(note)
             return result
-        notes: list[str] = []
-        result = stage.compute(_NoteTaker(self.progress, notes))
-        self._keep(self.cache, stage, key, result, notes)
-        return result
-
-    def _keep(self, cache: Cache, stage: Stage[T], key: Key, result: T, notes: list[str]) -> None:
-        """Keep a result, unless something it was made from has changed since its key was made."""
+        taker = _NoteTaker(self.progress)
+        result = stage.compute(taker)
         try:
-            if stage.key().digest != key.digest:
+            if stage.key().digest == key.digest:
+                self.cache.store(key, pack((result, taker.notes, time.time()), stage.root))
+            else:
                 self.progress.note(f"cache: something changed meanwhile, so the {key.kind} is not kept")
-                return
-            tree, parts = pack(result, stage.root)
         except (OSError, TypeError, ValueError) as error:
             self.progress.note(f"cache: the {key.kind} is not kept: {error}")
-            return
-        cache.store(key, {"result": tree, "notes": [without_root(note, stage.root) for note in notes]}, parts)
+        return result
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ class _NoteTaker:
     """A `Progress` that passes everything on, and writes down the notes."""
 
     progress: Progress
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def stage(self, name: str) -> None:
         self.progress.stage(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, TypeVar
 
 from convert.cache.fingerprint import fingerprint
+from convert.cache.stage_cache import Stage
 from convert.cache.store import Key
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
@@ -19,24 +21,18 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions, cali
 from convert.system.progress import Progress
 from edge_runtime.hashing import file_sha256
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Lowering:
-    """Lower a network to a float `.tflite`."""
 
-    request: LoweringRequest
+def lowering(request: LoweringRequest) -> Stage[LoweredModel]:
+    """Return the stage that lowers a network to a float `.tflite`.
 
-    @property
-    def root(self) -> Path:
-        """Return the folder of temporary files."""
-        return self.request.scratch
+    It depends on the contents of all inputs, whatever the names and places of their files. Our own networks are pinned
+    in our code, the downloaded one by its hash there, and so by the fingerprint.
+    """
+    source, preprocessing = request.source, request.preprocessing
 
-    def key(self) -> Key:
-        """Return a key of the contents of all inputs, whatever the names and places of their files.
-
-        Our own networks are pinned in our code, the downloaded one by its hash there, and so by the fingerprint.
-        """
-        source, preprocessing = self.request.source, self.request.preprocessing
+    def key() -> Key:
         fields = {
             "source": {
                 "content": source.model if source.file is None else file_sha256(source.file),
@@ -46,83 +42,64 @@ class Lowering:
                 "input_size": source.input_size,
             },
             "preprocessing": preprocessing if preprocessing in CONVENTIONS else file_sha256(Path(preprocessing)),
-            "images": [file_sha256(path) for path in self.request.images],
+            "images": [file_sha256(path) for path in request.images],
             "versions": fingerprint(),
         }
         return Key("float network", source.name, fields)
 
-    def compute(self, progress: Progress) -> LoweredModel:
-        """Return the float network."""
-        return lower(self.request, progress)
+    return Stage(request.scratch, key, lambda progress: lower(request, progress))
 
 
-@dataclass(frozen=True)
-class _OnImages:
-    """What a float network called `name` does with images."""
+def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Stage[None]:
+    """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
-    name: str
-    network: FloatModel
-    images: ImageSet
-    kind: ClassVar[str]
+    def compute(progress: Progress) -> None:
+        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images)
 
-    @property
-    def root(self) -> Path:
-        """Return the folder of the images."""
-        return self.images.root
-
-    def key(self) -> Key:
-        """Return network, preprocessing, images and whatever else it depends on."""
-        fields = {"model": self.network.sha256, "spec": self.network.spec.to_json(), "images": manifest(self.images)}
-        more = {**self._more(), "versions": fingerprint()}
-        return Key(self.kind, f"{self.name}, {len(self.images)} images", {**fields, **more})
-
-    def _more(self) -> dict[str, Any]:
-        return {"labels": self.network.labels}
+    more = {"labels": network.labels, "folders": images.folders}
+    return _on_images("preprocessing check", name, network, [images], more, compute)
 
 
-@dataclass(frozen=True)
-class PreprocessingCheck(_OnImages):
-    """Refuse a wrong preprocessing; only that it was not refused is kept, since an error is no result."""
+def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch: Path) -> Stage[Predictions]:
+    """Return the stage that runs a float network over the validation images; `scratch` is a folder for its file."""
 
-    kind: ClassVar[str] = "preprocessing check"
-
-    def compute(self, progress: Progress) -> None:
-        """Raise the refusal."""
-        refuse_wrong_preprocessing(self.network.model, self.network.spec, self.network.labels, self.images)
-
-    def _more(self) -> dict[str, Any]:
-        return {"labels": self.network.labels, "folders": self.images.folders}
-
-
-@dataclass(frozen=True)
-class FloatPredictions(_OnImages):
-    """Run the float network over the validation images; `scratch` is a folder for its file."""
-
-    scratch: Path
-    kind: ClassVar[str] = "float answers"
-
-    def compute(self, progress: Progress) -> Predictions:
-        """Return its predictions, and note the images that could not be read."""
-        path = self.scratch / "float.tflite"
-        path.write_bytes(self.network.model)
-        with open_model(path, self.network.spec, self.network.labels) as reference:
-            predictions = predict_all(reference, self.images, progress, "float reference")
-        note_skipped(progress.note, predictions.skipped, self.images)
+    def compute(progress: Progress) -> Predictions:
+        path = scratch / "float.tflite"
+        path.write_bytes(network.model)
+        with open_model(path, network.spec, network.labels) as reference:
+            predictions = predict_all(reference, images, progress, "float reference")
+        note_skipped(progress.note, predictions.skipped, images)
         return predictions
 
+    return _on_images("float answers", name, network, [images], {"labels": network.labels}, compute)
 
-@dataclass(frozen=True)
-class Calibrating(_OnImages):
-    """Calibrate the float network. Both networks of the result are kept, since making one takes seconds."""
 
-    held_out: ImageSet | None
-    options: CalibrationOptions
-    kind: ClassVar[str] = "calibration"
+def calibrating(
+    name: str, network: FloatModel, images: ImageSet, held_out: ImageSet | None, options: CalibrationOptions
+) -> Stage[Calibration]:
+    """Return the stage that calibrates a float network; both networks of its result are kept: each takes seconds."""
 
-    def compute(self, progress: Progress) -> Calibration:
-        """Return what calibration gives."""
-        return calibrate(self.network.model, self.network.spec, self.images, self.held_out, self.options, progress)
+    def compute(progress: Progress) -> Calibration:
+        return calibrate(network.model, network.spec, images, held_out, options, progress)
 
-    def _more(self) -> dict[str, Any]:
-        others = None if self.held_out is None else manifest(self.held_out)
-        return {"held_out": others, "request": asdict(self.options)}
+    sets = [images] if held_out is None else [images, held_out]
+    return _on_images("calibration", name, network, sets, {"request": asdict(options)}, compute)
+
+
+def _on_images(
+    kind: str,
+    name: str,
+    network: FloatModel,
+    sets: Sequence[ImageSet],
+    more: Mapping[str, Any],
+    compute: Callable[[Progress], T],
+) -> Stage[T]:
+    """Return a stage that depends on a network called `name`, its preprocessing, sets of images, and `more`."""
+    images = sets[0]
+
+    def key() -> Key:
+        files = [manifest(each) for each in sets]
+        fields = {"model": network.sha256, "spec": network.spec.to_json(), "images": files, "versions": fingerprint()}
+        return Key(kind, f"{name}, {len(images)} images", {**fields, **more})
+
+    return Stage(images.root, key, compute)

@@ -1,8 +1,8 @@
 """A store of slow intermediate results, found by what they depend on, in a folder of the user's.
 
-An entry is a folder of plain files: `meta.json`, the parts of the result, and `SHA256SUMS` (as `sha256sum` reads it).
+An entry is a folder of plain files: `meta.json`, those of the result, and `SHA256SUMS` (as `sha256sum` reads it).
 It gets its name by being renamed, so that it exists whole or not at all even when several processes write it at the
-same time, and it loses its name before it is removed. Nothing in it is used before its checksums hold. A folder that
+same time, and it loses its name before it is removed. No result is used before its checksums hold. A folder that
 cannot be used makes work slower, never wrong; it is mentioned once.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -29,8 +28,9 @@ FOLDER_VARIABLE, SIZE_VARIABLE = "IRV2_CACHE_DIR", "IRV2_CACHE_GB"
 DEFAULT_GB = 4.0
 SUFFIX = ".entry"
 META, CHECKSUMS = "meta.json", "SHA256SUMS"
-DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 """What reading a damaged or foreign entry raises."""
+UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 @dataclass(frozen=True)
@@ -50,43 +50,26 @@ class Key:
     @property
     def digest(self) -> str:
         """Return the SHA-256 of kind and fields in hexadecimal, whatever the order of the fields."""
-        text = json.dumps([self.kind, self.fields], sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.kind, self.fields], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A result as it was stored.
-
-    Attributes:
-        kind, of: see `Key`.
-        made: when, in seconds since 1970.
-        values: small results, as JSON values.
-        parts: large results by the name of their file.
-    """
-
-    kind: str
-    of: str
-    made: float
-    values: dict[str, Any]
-    parts: Mapping[str, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Listed:
     """An entry in a listing.
 
     Attributes:
         path: of its folder.
         bytes: size of its files.
-        used: when it was last read or written, in seconds since 1970.
-        entry: what it is, without its parts; None if it is damaged.
+        used, made: when it was last read or written, and when it was made, in seconds since 1970.
+        kind, of: see `Key`; "damaged" and "" if they cannot be read.
     """
 
     path: Path
     bytes: int
     used: float
-    entry: Entry | None
+    made: float
+    kind: str
+    of: str
 
 
 @dataclass
@@ -105,29 +88,31 @@ class Cache:
     note: Callable[[str], object] = field(default=lambda text: None)
     usable: bool = True
 
-    def load(self, key: Key) -> Entry | None:
-        """Return the entry of a key, or None if there is none. A damaged one is removed, and mentioned."""
+    def load(self, key: Key) -> Mapping[str, bytes] | None:
+        """Return the files of the result of a key, or None if there is none. Damaged ones are removed and mentioned."""
         path = self._path(key)
         if not os.path.lexists(path):
             return None
         try:
             with contextlib.ExitStack() as stack:  # open files stay readable even if another process removes them
                 names = sorted(os.listdir(path))
-                entry = _read({name: stack.enter_context((path / name).open("rb")) for name in names}, key)
-        except DAMAGED as error:
+                result = _read({name: stack.enter_context((path / name).open("rb")) for name in names}, key)
+        except UNREADABLE as error:
             if os.path.lexists(path):
                 self.note(f"cache: what was kept of the {key.kind} is damaged ({error}), it is made again")
                 self._discard(path)
             return None
         with contextlib.suppress(OSError):  # a folder that can be read only
             os.utime(path)
-        return entry
+        return result
 
-    def store(self, key: Key, values: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
-        """Keep a result if there is room for it. Without room or rights, the first failure is mentioned."""
+    def store(self, key: Key, result: Mapping[str, bytes]) -> None:
+        """Keep the files of a result if there is room. Without room or rights, the first failure is mentioned."""
         if not self.usable:
             return
-        path, files = self._path(key), _files(key, values, parts)
+        meta = {"key": key.digest, "kind": key.kind, "of": key.of}
+        files = {META: json.dumps(meta).encode(), **result}
+        files[CHECKSUMS] = _checksums(files)
         size = sum(map(len, files.values()))
         if size > self.limit:
             self.note(f"cache: the {key.kind} takes {size / 1e9:.1f} GB, more than the whole cache may: it is not kept")
@@ -135,19 +120,18 @@ class Cache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._evict(self.limit - size)
-            self._write(path, files)
-            self._evict(self.limit, spared=path)
+            self._write(self._path(key), files)
         except OSError as error:
             self.usable = False
             self.note(f"cache: {self.folder} cannot be written to ({error.strerror or error}): going on without it")
 
-    def entries(self) -> list[Listed]:
+    def entries(self) -> list[Entry]:
         """Return all entries, the most recently used one first."""
-        found: list[Listed] = []
+        found: list[Entry] = []
         with contextlib.suppress(OSError):
             for path in self.folder.glob(f"*{SUFFIX}"):
                 with contextlib.suppress(OSError):  # removed meanwhile
-                    found.append(_listed(path))
+                    found.append(_entry(path))
         return sorted(found, key=lambda each: each.used, reverse=True)
 
     def clear(self) -> int:
@@ -183,15 +167,14 @@ class Cache:
                 if not path.exists():
                     raise
 
-    def _evict(self, limit: int, spared: Path | None = None) -> None:
+    def _evict(self, limit: int) -> None:
         """Remove the least recently used entries until the others take no more than `limit` bytes."""
         entries = self.entries()
         total = sum(entry.bytes for entry in entries)
         while total > limit and entries:
             oldest = entries.pop()
-            if oldest.path != spared:
-                self._discard(oldest.path)
-                total -= oldest.bytes
+            self._discard(oldest.path)
+            total -= oldest.bytes
 
     def _discard(self, path: Path) -> None:
         with contextlib.suppress(OSError):
@@ -204,23 +187,28 @@ def open_cache(note: Callable[[str], object]) -> Cache | None:
     Raises:
         ConvertError: the variable that bounds it is not a number.
     """
-    folder = place()
-    if folder is None:
-        note(f"cache: there is no home folder: going on without it; {FOLDER_VARIABLE} names another place")
+    try:
+        folder = place()
+    except ConvertError as error:
+        note(f"going on without a cache: {error}")
         return None
     return Cache(folder, limit(), note)
 
 
-def place() -> Path | None:
-    """Return the cache's folder, which need not exist; None if no home folder is known."""
+def place() -> Path:
+    """Return the cache's folder, which need not exist.
+
+    Raises:
+        ConvertError: no home folder is known, and no other is set.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return Path(chosen).absolute()
-    try:
+    with contextlib.suppress(RuntimeError):  # no home: platformdirs raises, or returns a relative path
         folder = platformdirs.user_cache_path("irv2-edge", appauthor=False)
-    except RuntimeError:  # no home: platformdirs raises, or returns a relative path
-        return None
-    return folder if folder.is_absolute() else None
+        if folder.is_absolute():
+            return folder
+    raise ConvertError(f"there is no home folder to keep a cache in: set {FOLDER_VARIABLE} to a folder")
 
 
 def limit() -> int:
@@ -230,54 +218,10 @@ def limit() -> int:
         ConvertError: the variable is not a number.
     """
     text = os.environ.get(SIZE_VARIABLE) or str(DEFAULT_GB)
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        gigabytes = math.nan
-    if not 0 <= gigabytes < math.inf:
-        raise ConvertError(
-            f"{SIZE_VARIABLE}={text} is not a number of gigabytes: set it to one, such as {DEFAULT_GB:g}"
-        )
-    return int(gigabytes * 1e9)
-
-
-def _files(key: Key, values: Mapping[str, Any], parts: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files of an entry: name -> content."""
-    meta = {"key": key.digest, "kind": key.kind, "of": key.of, "made": time.time(), "values": values}
-    files = {META: json.dumps(meta).encode(), **parts}
-    return {**files, CHECKSUMS: _checksums(files)}
-
-
-def _checksums(files: Mapping[str, bytes]) -> bytes:
-    with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
-        digests = pool.map(lambda name: hashlib.sha256(files[name]).hexdigest(), sorted(files))
-        return "".join(f"{digest}  {name}\n" for digest, name in zip(digests, sorted(files), strict=True)).encode()
-
-
-def _read(opened: Mapping[str, BinaryIO], key: Key) -> Entry:
-    """Read the entry of a key from its files; ValueError if anything is not as it was written."""
-    with ThreadPoolExecutor() as pool:
-        files = dict(zip(opened, pool.map(lambda file: file.read(), opened.values()), strict=True))
-    if files.pop(CHECKSUMS) != _checksums(files):
-        raise ValueError("its checksums do not hold")
-    meta = json.loads(files.pop(META))
-    if meta.pop("key") != key.digest:
-        raise ValueError("it is the entry of another key")
-    return Entry(**meta, parts=files)
-
-
-def _listed(path: Path) -> Listed:
-    status = path.stat()
-    files = list(path.iterdir()) if path.is_dir() else [path]
-    entry = None
-    with contextlib.suppress(*DAMAGED):
-        meta = (path / META).read_bytes()
-        if f"{hashlib.sha256(meta).hexdigest()}  {META}\n".encode() in (path / CHECKSUMS).read_bytes():
-            entry = Entry(**{name: value for name, value in json.loads(meta).items() if name != "key"})
-    return Listed(path, sum(file.stat().st_size for file in files), status.st_mtime, entry)
-
-
-UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+    with contextlib.suppress(ValueError, OverflowError):
+        if (found := int(1e9 * float(text))) >= 0:
+            return found
+    raise ConvertError(f"{SIZE_VARIABLE}={text} is not a number of gigabytes: set it to one, such as {DEFAULT_GB:g}")
 
 
 def ago(moment: float) -> str:
@@ -288,3 +232,30 @@ def ago(moment: float) -> str:
             count = seconds // length
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def _checksums(files: Mapping[str, bytes]) -> bytes:
+    with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
+        lines = pool.map(lambda name: f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n", sorted(files))
+        return "".join(lines).encode()
+
+
+def _read(opened: Mapping[str, BinaryIO], key: Key) -> Mapping[str, bytes]:
+    """Read the result of a key from the files of its entry; ValueError if anything is not as it was written."""
+    with ThreadPoolExecutor() as pool:
+        files = dict(zip(opened, pool.map(lambda file: file.read(), opened.values()), strict=True))
+    if files.pop(CHECKSUMS) != _checksums(files):
+        raise ValueError("its checksums do not hold")
+    if json.loads(files.pop(META))["key"] != key.digest:
+        raise ValueError("it is the entry of another key")
+    return files
+
+
+def _entry(path: Path) -> Entry:
+    files = list(path.iterdir()) if path.is_dir() else [path]
+    used = made = path.stat().st_mtime
+    kind, of = "damaged", ""
+    with contextlib.suppress(*UNREADABLE):
+        meta = json.loads((path / META).read_bytes())
+        kind, of, made = str(meta["kind"]), str(meta["of"]), (path / META).stat().st_mtime
+    return Entry(path, sum(file.stat().st_size for file in files), used, made, kind, of)

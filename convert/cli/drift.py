@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
-from convert.cli.options import limit_options, output_options
+from convert.cli.options import FILE, limit_options, output_options
 from convert.cli.progress import TerminalProgress
+from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
-from convert.drift.run import DriftRequest, DriftRun, run, save_reference
+from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
@@ -27,7 +28,6 @@ from convert.reporting.terminal import print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
 
-FILE = click.Path(path_type=Path)
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 EXCLUDES = {
@@ -49,50 +49,6 @@ class GateGroup(click.Group):
         if not args or args[0] not in self.commands:
             args = [GATE, *args]
         return super().parse_args(ctx, args)
-
-
-@dataclass(frozen=True)
-class VerdictOptions:
-    """The options of how a run is judged and shown, which `gate` and `merge` have in common."""
-
-    limits: Limits
-    as_json: bool
-    junit: Path | None
-    html: Path | None
-    no_thumbnails: bool
-
-
-@dataclass(frozen=True)
-class GateOptions(VerdictOptions):
-    """The arguments and options of `irv2-drift gate`."""
-
-    candidate: Path | None
-    reference: Path
-    images: Path
-    images_size: int | None
-    preprocessing: str | None
-    reference_preprocessing: str | None
-    labels: Path | None
-    save_reference: Path | None
-    stop_early: bool
-    shard: str | None
-    rows: Path | None
-    scheduler: str | None
-    reference_kernels: bool
-    recorded: Path | None
-
-    def request(self, candidate: Path, model_options: ModelOptions) -> DriftRequest:
-        """Return what to compare; a reference that is saved now is compared as stored."""
-        return DriftRequest(
-            candidate=candidate,
-            reference=self.save_reference or self.reference,
-            images=self.images,
-            images_size=self.images_size,
-            options=model_options,
-            reference_preprocessing=self.reference_preprocessing,
-            reference_kernels=self.reference_kernels,
-            recorded=self.recorded,
-        )
 
 
 @click.group(cls=GateGroup, context_settings={"max_content_width": 100})
@@ -145,49 +101,74 @@ def drift() -> None:
 @limit_options
 @output_options
 @one_line_errors
-def gate(**options: Any) -> None:
+def gate(
+    candidate: Path | None,
+    reference: Path,
+    images: Path,
+    images_size: int | None,
+    preprocessing: str | None,
+    reference_preprocessing: str | None,
+    labels: Path | None,
+    save_reference: Path | None,
+    stop_early: bool,
+    shard: str | None,
+    rows: Path | None,
+    scheduler: str | None,
+    reference_kernels: bool,
+    recorded: Path | None,
+    limits: Limits,
+    **output: Any,
+) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
     Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
     """
-    chosen = GateOptions(**options)
-    _check_together(chosen)
-    labels = None if chosen.labels is None else read_labels(chosen.labels)
-    model_options = ModelOptions(chosen.preprocessing, labels)
+    _check_together(click.get_current_context().params)
+    model_options = ModelOptions(preprocessing, None if labels is None else read_labels(labels))
     with TerminalProgress(Console(stderr=True)) as progress:
-        if chosen.save_reference is not None:
-            _save(chosen.save_reference, chosen, model_options, progress)
-        if chosen.candidate is None:
+        if save_reference is not None:
+            chosen = find_images(images).shuffled()[:images_size]
+            of_reference = model_options.with_preprocessing(reference_preprocessing)
+            stored = drift_run.save_reference(save_reference, reference, of_reference, chosen, progress)
+            progress.note(f"{save_reference}: answers of {reference} to {len(stored.images)} images")
+        if candidate is None:
             return
-        request = chosen.request(chosen.candidate, model_options)
-        if chosen.shard is not None:
-            _write_shard(request, Share.parse(chosen.shard), chosen.rows, progress)
+        request = DriftRequest(
+            candidate=candidate,
+            reference=save_reference or reference,  # one that was just saved is compared as stored
+            images=images,
+            images_size=images_size,
+            options=model_options,
+            reference_preprocessing=reference_preprocessing,
+            reference_kernels=reference_kernels,
+            recorded=recorded,
+        )
+        if shard is not None:
+            _write_shard(request, Share.parse(shard), rows, progress)
             return
-        found = _run(request, chosen, progress)
-    show(found, chosen)
+        if scheduler is None:
+            found = drift_run.run(request, limits, stop_early, progress)
+        else:
+            from convert.drift.dask import run_on_cluster
+
+            found = run_on_cluster(scheduler, request, limits, progress)
+    show(found, **output)
 
 
-def _check_together(options: GateOptions) -> None:
+def _check_together(options: Mapping[str, Any]) -> None:
     """Refuse options that would be ignored."""
-    if options.candidate is None and options.save_reference is None:
+    if options["candidate"] is None and options["save_reference"] is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
     for option, others in EXCLUDES.items():
-        other = next((other for other in others if getattr(options, other)), None)
-        if getattr(options, option) and other is not None:
+        other = next((other for other in others if options[other]), None)
+        if options[option] and other is not None:
             raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
-    if options.rows is not None and options.shard is None:
+    if options["rows"] is not None and options["shard"] is None:
         raise click.UsageError("--rows goes with --shard K/N")
 
 
 def _flag(option: str) -> str:
     return "--" + option.removeprefix("as_").replace("_", "-")
-
-
-def _save(path: Path, options: GateOptions, model_options: ModelOptions, progress: Progress) -> None:
-    images = find_images(options.images).shuffled()[: options.images_size]
-    of_reference = model_options.with_preprocessing(options.reference_preprocessing)
-    stored = save_reference(path, options.reference, of_reference, images, progress)
-    progress.note(f"{path}: answers of {options.reference} to {len(stored.images)} images")
 
 
 def _write_shard(request: DriftRequest, share: Share, rows: Path | None, progress: Progress) -> None:
@@ -197,39 +178,30 @@ def _write_shard(request: DriftRequest, share: Share, rows: Path | None, progres
     progress.note(f"{path}: {len(shard['images'])} of {shard['run']['images']['count']} images, shard {share}")
 
 
-def _run(request: DriftRequest, options: GateOptions, progress: Progress) -> DriftRun:
-    if options.scheduler is None:
-        return run(request, options.limits, options.stop_early, progress)
-    from convert.drift.dask import run_on_cluster
-
-    return run_on_cluster(options.scheduler, request, options.limits, progress)
-
-
 @drift.command()
 @click.argument("shards", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @limit_options
 @output_options
 @one_line_errors
-def merge(shards: tuple[Path, ...], **options: Any) -> None:
+def merge(shards: tuple[Path, ...], limits: Limits, **output: Any) -> None:
     """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have.
 
     The exit codes are those of `irv2-drift gate`.
     """
-    chosen = VerdictOptions(**options)
-    show(drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, chosen.limits), chosen)
+    show(drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits), **output)
 
 
-def show(found: DriftRun, options: VerdictOptions) -> None:
+def show(found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, no_thumbnails: bool) -> None:
     """Print and write what was found, and exit with the code of the verdict."""
     report = found.report
-    if options.html is not None:
-        from convert.reporting import html
+    if html is not None:
+        from convert.reporting import html as page
 
-        html.write(html.render(report, found.assessment.comparison, thumbnails=not options.no_thumbnails), options.html)
-    if options.junit is not None:
-        ci.write_junit(options.junit, report)
+        page.write(page.render(report, found.assessment.comparison, thumbnails=not no_thumbnails), html)
+    if junit is not None:
+        ci.write_junit(junit, report)
     ci.append_step_summary(report, lambda text: click.echo(text, err=True))
-    if options.as_json:
+    if as_json:
         click.echo(as_text(report))
     else:
         print_report(Console(), report)

@@ -1,42 +1,58 @@
-"""Console scripts of the host side. They import little, and name the extra to install if a package is missing."""
+"""Console scripts of the host side. They import little, and name the extra to install if a package is missing.
+
+Ctrl-C and SIGTERM become an exception, so that cleanup runs, and then one line and an exit code: by default SIGTERM
+ends Python without running any `finally`, and libraries catch KeyboardInterrupt.
+"""
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
-from convert.cli.interrupts import interruptible
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal that asks this process to end; `code` is the exit code that shells use for it: 130 or 143."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
 
 
 def convert() -> None:
     """Run `irv2-convert`."""
-    _run("convert.cli.convert", "convert", "irv2-convert", "convert")
+    _run("convert", extra="convert")
 
 
 def drift() -> None:
     """Run `irv2-drift`."""
-    _run("convert.cli.drift", "drift", "irv2-drift", "drift")
+    _run("drift", extra="drift")
 
 
 def inspect() -> None:
     """Run `irv2-inspect` in a process of its own, since it opens files from anywhere."""
     from convert.cli.sandbox import run_limited
 
-    program = "irv2-inspect"
-    with interruptible(program):
-        sys.exit(run_limited(program, lambda: _load("convert.cli.inspect", "inspect", program, "drift"), sys.argv[1:]))
+    with _interruptible("irv2-inspect"):
+        sys.exit(run_limited("irv2-inspect", lambda: _load("inspect", extra="drift"), sys.argv[1:]))
 
 
-def _run(module: str, command: str, program: str, extra: str) -> None:
-    with interruptible(program):
-        _load(module, command, program, extra)()
+def _run(command: str, extra: str) -> None:
+    with _interruptible(f"irv2-{command}"):
+        _load(command, extra)()
 
 
-def _load(module: str, command: str, program: str, extra: str) -> Callable[[], object]:
-    """Import a command, and return a function that runs it."""
+def _load(command: str, extra: str) -> Callable[[], object]:
+    """Import a command from the module of its name, and return a function that runs it."""
+    program = f"irv2-{command}"
     try:
-        main = getattr(importlib.import_module(module), command)
+        main = getattr(importlib.import_module(f"convert.cli.{command}"), command)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] in ("convert", "edge_runtime"):
             raise
@@ -46,3 +62,21 @@ def _load(module: str, command: str, program: str, extra: str) -> Callable[[], o
 
     prepare_streams()
     return lambda: main(prog_name=program)
+
+
+@contextmanager
+def _interruptible(program: str) -> Iterator[None]:
+    """Raise `Interrupted` in the block when a signal comes, and then end the process with one line."""
+    for number in SIGNALS:
+        signal.signal(number, _raise)
+    try:
+        yield
+    except Interrupted as interrupted:
+        for number in SIGNALS:  # a second Ctrl-C during shutdown would print a traceback
+            signal.signal(number, signal.SIG_IGN)
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(interrupted.code)
+
+
+def _raise(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(number)

@@ -124,7 +124,7 @@ def _card_facts(file: InspectedFile) -> dict[str, str]:
 def _oldest(runtime: str | None) -> str:
     if runtime is None:
         return "none of those measured"
-    return f"{runtime} or older" if runtime == runtimes.runtimes()[0] else runtime
+    return f"{runtime} or older" if runtime == next(iter(runtimes.measured())) else runtime
 
 
 def _drift(summary: dict[str, Any]) -> str:

@@ -11,10 +11,9 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
-from convert.job import Sources
+from convert.job import Option, Sources, options_of
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.statistics.verdict import Limits
-from convert.system.option import Option, options_of
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -46,6 +45,18 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
     """Hand the network to a command as `network: ModelSource`, or None if there is no default and none is given."""
 
     def add(command: Command) -> Command:
+        @click.option(
+            "--model",
+            default=default_model,
+            show_default=True,
+            metavar="demo|imagenet|PATH",
+            help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+        )
+        @click.option("--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes.")
+        @click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights.")
+        @click.option(
+            "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, if the network is flexible."
+        )
         @functools.wraps(command)
         def wrapped(
             *args: Any,
@@ -63,23 +74,7 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
                 raise click.UsageError(f"{alone} goes with --model or --weights")
             return command(*args, network=network, **others)
 
-        options = (
-            click.option(
-                "--model",
-                default=default_model,
-                show_default=default_model is not None,
-                metavar="demo|imagenet|PATH",
-                help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
-            ),
-            click.option(
-                "--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes."
-            ),
-            click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights."),
-            click.option(
-                "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, if the network is flexible."
-            ),
-        )
-        return with_options(wrapped, options)
+        return wrapped
 
     return add
 
@@ -135,7 +130,7 @@ def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[
         field.name,
         type=click.Choice(option.choices) if option.choices else COUNT_OR_AUTO if option.auto else TYPES[plain],
         default=str(field.default) if option.auto else field.default,
-        show_default=field.default is not None,
+        show_default=True,
         metavar=option.metavar,
         help=option.help,
     )

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Self, TypeVar
 
+from rich import progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from edge_runtime.console import printable
@@ -32,26 +20,24 @@ class TerminalProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
+        self._bars = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=30),
+            progress.MofNCompleteColumn(),
             RateColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
-        self._running: TaskID | None = None
+        self._running: progress.TaskID | None = None
 
     def __enter__(self) -> Self:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def stage(self, name: str) -> None:
@@ -69,7 +55,7 @@ class TerminalProgress:
         """Print a line that stays; see `Progress`."""
         self._console.print(escape(printable(text)), highlight=False, soft_wrap=True)
 
-    def _begin(self, name: str, total: int | None) -> TaskID:
+    def _begin(self, name: str, total: int | None) -> progress.TaskID:
         if self._running is not None:
             self._bars.stop_task(self._running)
         if not self._console.is_terminal:
@@ -78,10 +64,10 @@ class TerminalProgress:
         return self._running
 
 
-class RateColumn(ProgressColumn):
+class RateColumn(progress.ProgressColumn):
     """Column of images per second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         """Return the rate of a task of known length."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f}/s" if speed and task.total else "")

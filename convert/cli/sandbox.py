@@ -23,6 +23,7 @@ SPARE_SECONDS = 10
 SECONDS_A_MEGABYTE = 1
 STOPPED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 """Signals that people send, which say nothing about the file."""
+AWAITED = {signal.SIGTERM, signal.SIGCHLD}
 
 
 def run_limited(program: str, load: Callable[[], Callable[[], object]], arguments: Sequence[str]) -> int:
@@ -34,18 +35,24 @@ def run_limited(program: str, load: Callable[[], Callable[[], object]], argument
         arguments: of the command line; the limits grow with the largest file among them.
     """
     sys.stdout.flush()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)  # they wait for `sigwait`, however early they come
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
         _run_in_child(program, load(), largest_file(arguments))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if signal.sigwait(AWAITED) == signal.SIGTERM:
+            os.kill(child, signal.SIGTERM)
+    code = os.waitstatus_to_exitcode(ended[1])
     return code if code >= 0 else _explain(program, signal.Signals(-code))
 
 
 def limit(file_bytes: int) -> None:
     """Limit this process, from now on, to the time and memory that reading a file of this size may take."""
-    _lower(resource.RLIMIT_AS, _address_space() + SPARE_BYTES + BYTES_A_BYTE * file_bytes)
+    address_space = int(STATM.read_text().split()[0]) * resource.getpagesize()  # taken so far; see proc(5)
+    _lower(resource.RLIMIT_AS, address_space + SPARE_BYTES + BYTES_A_BYTE * file_bytes)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = SPARE_SECONDS + SECONDS_A_MEGABYTE * file_bytes // 10**6
     _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds)
@@ -71,11 +78,6 @@ def _lower(which: int, limit: int) -> None:
     soft, hard = resource.getrlimit(which)
     strictest = min(each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY)
     resource.setrlimit(which, (strictest, hard))
-
-
-def _address_space() -> int:
-    """Return the bytes of address space that this process has taken; see proc(5)."""
-    return int(STATM.read_text().split()[0]) * resource.getpagesize()
 
 
 def _explain(program: str, killer: signal.Signals) -> int:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,7 @@ from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.system.progress import Progress
 from edge_runtime import Classifier
-from edge_runtime.artifact import flatbuffer_sha256
 from edge_runtime.engines import Engine, EngineChoice, choose_engine, import_interpreter
-from edge_runtime.model import Model
 from edge_runtime.recorder import FORMAT, FORMAT_VERSION
 
 KERAS, FLOAT, CANDIDATE = "Keras", "float TFLite", "candidate"
@@ -35,60 +32,25 @@ IMAGES_ON_REFERENCE_KERNELS = 4
 """They are 20 times slower than the optimized ones, and more for int16x8: minutes per image on a large network."""
 
 
-@dataclass(frozen=True)
-class DriftSource:
-    """A step that changes predictions: what is compared, SQNR of the logits in dB, top-1 agreement, number of images.
-
-    `sqnr_db` is None for equal outputs; `agreement` and `images` are None for a figure that was read from a card.
-    """
-
-    before: str
-    after: str
-    sqnr_db: float | None
-    agreement: float | None
-    images: int | None
-
-
-def to_json(sources: Iterable[DriftSource]) -> list[dict[str, Any]]:
-    """Return the report's `blame`."""
-    return [
-        {
-            "from": source.before,
-            "to": source.after,
-            "sqnr_db": source.sqnr_db,
-            "agreement": source.agreement,
-            "images": source.images,
-        }
-        for source in sources
-    ]
-
-
-def conversion(keras_sqnr_db: float | None, drift: Drift) -> list[DriftSource]:
-    """Return the steps of a conversion.
+def conversion(keras_sqnr_db: float | None, drift: Drift) -> list[dict[str, Any]]:
+    """Return the steps of a conversion, as entries of a report's `blame`.
 
     Args:
         keras_sqnr_db: SQNR of the float TFLite against Keras in dB, or None if unknown.
         drift: of the candidate against the float TFLite.
     """
-    lowering = [] if keras_sqnr_db is None else [DriftSource(KERAS, FLOAT, keras_sqnr_db, None, None)]
-    return [*lowering, _source(FLOAT, CANDIDATE, drift)]
+    lowering = {"from": KERAS, "to": FLOAT, "sqnr_db": keras_sqnr_db, "agreement": None, "images": None}
+    return [*([] if keras_sqnr_db is None else [lowering]), _step(FLOAT, CANDIDATE, drift)]
 
 
-def kernels(candidate: ModelPredictor, images: ImageSet, progress: Progress) -> DriftSource:
-    """Measure what the optimized kernels change, on a few images.
-
-    Args:
-        candidate: opened on optimized kernels.
-        images: the set, of which the first few are used.
-        progress: tracks the images.
-    """
+def kernels(candidate: ModelPredictor, images: ImageSet, progress: Progress) -> dict[str, Any]:
+    """Measure what the optimized kernels change, on the first few images: an entry of a report's `blame`."""
     few, fast = images[:IMAGES_ON_REFERENCE_KERNELS], candidate.classifier
     optimized = predict_all(candidate, few, progress, "optimized kernels")
     engine = reference_kernels(candidate.path, choose_engine("litert"))
-    model = Model(candidate.path, fast.artifact, fast.spec, fast.labels)
-    with Classifier(model, [engine], replace(fast.receipt, workers=1)) as classifier:
+    with Classifier(fast.model, [engine], replace(fast.receipt, workers=1)) as classifier:
         exact = predict_all(replace(candidate, classifier=classifier), few, progress, "reference kernels")
-    return _source(REFERENCE_KERNELS, OPTIMIZED_KERNELS, measure(Comparison(exact, optimized, None)))
+    return _step(REFERENCE_KERNELS, OPTIMIZED_KERNELS, measure(Comparison(exact, optimized, None)))
 
 
 def reference_kernels(model: Path, choice: EngineChoice) -> Engine:
@@ -99,14 +61,13 @@ def reference_kernels(model: Path, choice: EngineChoice) -> Engine:
     return Engine(model, choice, None, options={"experimental_op_resolver_type": OpResolverType.BUILTIN_REF})
 
 
-def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progress: Progress) -> DriftSource:
-    """Measure what a device changes, on the images that it answered.
+def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progress: Progress) -> dict[str, Any]:
+    """Measure what a device changes, on the images that it answered: an entry of a report's `blame`.
 
     Args:
         recording: written by `irv2-predict --record` on the device.
         candidate: opened on this host.
         images: all images that are here; those of the recording are found by their content.
-        progress: tracks the images.
 
     Raises:
         SourceError: the recording is damaged, of another model, or of images that are not here.
@@ -120,7 +81,7 @@ def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progres
     here = predict_all(candidate, ImageSet(images.root, tuple(sha256_of), None), progress, "device")
     rows = np.array([recorded[sha256_of[image]] for image in here.paths], np.float32)
     there = Predictions(here.paths, rows, candidate.labels, step=candidate.step)
-    return _source(HOST, DEVICE, measure(Comparison(here, there, None)))
+    return _step(HOST, DEVICE, measure(Comparison(here, there, None)))
 
 
 def _recorded(path: Path, candidate: ModelPredictor) -> dict[str, list[float]]:
@@ -139,12 +100,19 @@ def _recorded(path: Path, candidate: ModelPredictor) -> dict[str, list[float]]:
         raise SourceError(
             f"--recorded {path} cannot be read ({error!r}): write it with irv2-predict --record on the device"
         ) from error
-    if sha256 != flatbuffer_sha256(candidate.path, candidate.classifier.artifact) or labels != candidate.labels:
+    if sha256 != candidate.classifier.model.flatbuffer_sha256() or labels != candidate.labels:
         raise SourceError(
             f"--recorded {path} is of another model than {candidate.path}: record the candidate on the device"
         )
     return answers
 
 
-def _source(before: str, after: str, drift: Drift) -> DriftSource:
-    return DriftSource(before, after, drift.to_json()["sqnr_db"], drift.agreement_top1, drift.images)
+def _step(before: str, after: str, drift: Drift) -> dict[str, Any]:
+    """Return a step that changes predictions: what is compared, SQNR of the logits in dB (None if equal), agreement."""
+    return {
+        "from": before,
+        "to": after,
+        "sqnr_db": drift.to_json()["sqnr_db"],
+        "agreement": drift.agreement_top1,
+        "images": drift.images,
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +25,6 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
     version of this package. Workers with different processors may round differently.
 
-    Args:
-        address: of the scheduler, such as tcp://host:8786.
-        request: what to compare.
-        limits: of the gate.
-        progress: tracks the images.
-
     Raises:
         MissingExtraError: dask.distributed is not installed.
         ConvertError: the scheduler cannot be reached, or workers died again and again.
@@ -48,11 +41,11 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
         reference=request.reference.resolve(),
         images=request.images.resolve(),
     )
-    with _connected(distributed, address) as client:
+    with _client(distributed, address) as client:
         workers = max(1, len(client.nthreads()))
         count = max(1, -(-len(images) // IMAGES_A_SHARD), min(SHARDS_A_WORKER * workers, len(images)))
         shares = [Share(number + 1, count) for number in range(count)]
-        futures = client.map(_predict, [everywhere] * count, shares, pure=False)
+        futures = client.map(predict_shard, [everywhere] * count, shares, [Silent()] * count, pure=False)
         share_of = dict(zip(futures, shares, strict=True))
         try:
             for _ in progress.track(_done(distributed, share_of, len(images)), "comparing", len(images)):
@@ -64,24 +57,16 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     return merge({f"shard {share}": shard | shown for share, shard in zip(shares, shards, strict=True)}, limits)
 
 
-@contextmanager
-def _connected(distributed: Any, address: str) -> Iterator[Any]:
+def _client(distributed: Any, address: str) -> Any:
     try:
-        client = distributed.Client(address, timeout=CONNECTION_TIMEOUT_S)
+        return distributed.Client(address, timeout=CONNECTION_TIMEOUT_S)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConvertError(
             f"--scheduler {address} cannot be reached ({error}): pass tcp://HOST:PORT of a dask scheduler"
         ) from error
-    with client:
-        yield client
 
 
 def _done(distributed: Any, share_of: dict[Any, Share], total: int) -> Iterator[int]:
     """Yield the position of each image among `total` as its shard is done."""
     for future in distributed.as_completed(share_of):
         yield from share_of[future].positions(total)
-
-
-def _predict(request: DriftRequest, share: Share) -> dict[str, Any]:
-    """Run one shard on a worker."""
-    return predict_shard(request, share, Silent())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
 from convert.drift.figures import TOP
@@ -15,34 +12,14 @@ from convert.statistics.verdict import DiscordantPairs, Limits, PairedCounts, is
 from edge_runtime.arrays import Array
 
 
-@dataclass
 class EarlyStopping:
-    """A sequential test over the images, for `predict_both`'s `enough`.
+    """A sequential test, for `predict_both`'s `enough`; `counts` are those of the images seen so far."""
 
-    Attributes:
-        limits: of the gate.
-        order: for each class of the reference its column in the candidate's predictions.
-        classes: for each image of the set the index of its class among the reference's labels, or None.
-        counts: the images seen so far.
-    """
-
-    limits: Limits
-    order: Sequence[int]
-    classes: Sequence[int] | None
-    counts: PairedCounts
-
-    @classmethod
-    def for_models(cls, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> EarlyStopping:
-        """Begin a test of two models that predict `images`.
-
-        Raises:
-            ArtifactError: the two do not have the same classes.
-            ImageSetError: a class folder matches no label.
-        """
-        classes = images.class_indices(reference.labels)
-        top1 = None if classes is None else DiscordantPairs(0, 0)
-        top5 = top1 if len(reference.labels) > TOP else None
-        return cls(limits, class_order(reference.labels, candidate.labels), classes, PairedCounts(0, 0, top1, top5))
+    def __init__(self, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> None:
+        self.limits, self.order = limits, class_order(reference.labels, candidate.labels)
+        self.classes = images.class_indices(reference.labels)
+        top1 = None if self.classes is None else DiscordantPairs(0, 0)
+        self.counts = PairedCounts(0, 0, top1, top1 if len(reference.labels) > TOP else None)
 
     def __call__(self, index: int, reference: Array, candidate: Array) -> bool:
         """Count one image, and return whether the verdict is certain."""

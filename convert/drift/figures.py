@@ -23,7 +23,7 @@ LISTS = ("flips", "per_class", "confusion")
 """What the report lists and a card has no room for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """Figures under the keys of the report's `drift`; rates are fractions, `_pp` percentage points, `_ci95` intervals.
 
@@ -34,7 +34,7 @@ class Drift:
         top1_drop_p_value: `metrics.mcnemar_p_value` of the two.
         flips_near_tie, flips_confident: all flips, divided by `comparison.NEAR_TIE`.
         ece_reference, ece_candidate: `metrics.calibration_error`.
-        flips, per_class, confusion: JSON of `comparison.flips`, `by_class` and `changed_pairs`.
+        flips, per_class, confusion: see `comparison.flips`, `by_class` and `changed_pairs`.
     What needs labels is None without them.
     """
 
@@ -42,22 +42,22 @@ class Drift:
     classes: int
     labelled: bool
     interval: str
-    top1_reference: float | None
-    top1_candidate: float | None
-    top1_lost: int | None
-    top1_gained: int | None
-    top1_drop_pp: float | None
-    top1_drop_ci95_pp: tuple[float, float] | None
-    top1_drop_p_value: float | None
-    top1_drop_bootstrap95_pp: tuple[float, float] | None
-    top5_reference: float | None
-    top5_candidate: float | None
-    top5_lost: int | None
-    top5_gained: int | None
-    top5_drop_pp: float | None
-    top5_drop_ci95_pp: tuple[float, float] | None
-    ece_reference: float | None
-    ece_candidate: float | None
+    top1_reference: float | None = None
+    top1_candidate: float | None = None
+    top1_lost: int | None = None
+    top1_gained: int | None = None
+    top1_drop_pp: float | None = None
+    top1_drop_ci95_pp: tuple[float, float] | None = None
+    top1_drop_p_value: float | None = None
+    top1_drop_bootstrap95_pp: tuple[float, float] | None = None
+    top5_reference: float | None = None
+    top5_candidate: float | None = None
+    top5_lost: int | None = None
+    top5_gained: int | None = None
+    top5_drop_pp: float | None = None
+    top5_drop_ci95_pp: tuple[float, float] | None = None
+    ece_reference: float | None = None
+    ece_candidate: float | None = None
     agreement_top1: float
     agreement_ci95: tuple[float, float]
     agreement_top5: float
@@ -101,17 +101,10 @@ class Assessment:
 def assess(
     reference: Predictions, candidate: Predictions, images: ImageSet, limits: Limits, interval: str = FIXED
 ) -> Assessment:
-    """Compare the predictions of two models, measure the drift and judge it.
+    """Compare the predictions of two models for `images`, or for the same part of them; measure and judge the drift.
 
-    Args:
-        reference, candidate: predictions for `images`, or for the same part of them.
-        images: the set; class folders give labels.
-        limits: of the gate.
-        interval: see `measure`.
-
-    Raises:
-        ArtifactError: the two do not have the same classes, or predicted different images.
-        ImageSetError: a class folder matches no label.
+    Class folders give labels; for `interval` see `measure`. Two models that do not have the same classes, or predicted
+    different images, are an `ArtifactError`.
     """
     comparison = Comparison(reference, candidate, true_classes(images, reference))
     drift = measure(comparison, interval)
@@ -121,12 +114,7 @@ def assess(
 def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
     """Measure how far the candidate's predictions are from the reference's.
 
-    Args:
-        comparison: the predictions.
-        interval: "fixed", or "anytime" if the images seen decided when to stop.
-
-    Raises:
-        ArtifactError: the two do not have the same classes.
+    `interval` is "fixed", or "anytime" if the images seen decided when to stop.
     """
     p, q, classes = comparison.before, comparison.after, comparison.true_classes
     same = metrics.agreement_top_k(p, q, 1)
@@ -148,9 +136,9 @@ def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
         cosine_mean=float(metrics.cosine(logits, candidate_logits).mean()),
         kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
         max_abs_error=float(np.abs(p - q).max()),
-        flips=[flip.to_json() for flip in flips(comparison, MOST_LISTED)],
-        per_class=[each.to_json() for each in by_class(comparison)],
-        confusion=[asdict(pair) for pair in changed_pairs(comparison)[:MOST_LISTED]],
+        flips=flips(comparison, MOST_LISTED),
+        per_class=by_class(comparison),
+        confusion=changed_pairs(comparison)[:MOST_LISTED],
     )
 
 
@@ -162,39 +150,32 @@ def judge(drift: Drift, limits: Limits) -> Gate:
 def _accuracy(p: Array, q: Array, classes: Sequence[int] | None, interval: str) -> dict[str, Any]:
     """Return the figures that need labels."""
     if classes is None:
-        return dict.fromkeys(NEEDS_LABELS)
+        return {}
     truth = np.asarray(classes)
-    top1, top5 = _paired(p, q, truth, 1, interval), _paired(p, q, truth, TOP, interval)
-    lost, gained, images = top1["lost"], top1["gained"], len(truth)
-    fixed = interval == FIXED
-    bootstrap = metrics.bootstrap_drop_interval(lost, gained, images) if fixed else None
-    return {
-        **{f"top1_{key}": top1[key] for key in PAIRED},
-        "top1_drop_p_value": metrics.mcnemar_p_value(lost, gained) if fixed else None,
-        "top1_drop_bootstrap95_pp": bootstrap and (100 * bootstrap[0], 100 * bootstrap[1]),
-        **{f"top5_{key}": top5[key] for key in PAIRED},
+    found = {
+        **_paired(p, q, truth, 1, interval),
+        **_paired(p, q, truth, TOP, interval),
         "ece_reference": metrics.calibration_error(p, truth),
         "ece_candidate": metrics.calibration_error(q, truth),
     }
-
-
-PAIRED = ("reference", "candidate", "lost", "gained", "drop_pp", "drop_ci95_pp")
-NEEDS_LABELS = (
-    *(f"{rank}_{key}" for rank in ("top1", "top5") for key in PAIRED),
-    *("top1_drop_p_value", "top1_drop_bootstrap95_pp", "ece_reference", "ece_candidate"),
-)
+    if interval == FIXED:
+        lost, gained = found["top1_lost"], found["top1_gained"]
+        low, high = metrics.bootstrap_drop_interval(lost, gained, len(truth))
+        found["top1_drop_p_value"] = metrics.mcnemar_p_value(lost, gained)
+        found["top1_drop_bootstrap95_pp"] = (100 * low, 100 * high)
+    return found
 
 
 def _paired(p: Array, q: Array, truth: Array, k: int, interval: str) -> dict[str, Any]:
-    """Return top-k accuracy of both and its drop, under the keys `PAIRED`."""
+    """Return top-k accuracy of both and its drop."""
     was, is_now = metrics.hits_top_k(p, truth, k), metrics.hits_top_k(q, truth, k)
     lost, gained = int(np.sum(was & ~is_now)), int(np.sum(~was & is_now))
     low, high = INTERVALS[interval].drop(lost, gained, len(was))
     return {
-        "lost": lost,
-        "gained": gained,
-        "reference": float(was.mean()),
-        "candidate": float(is_now.mean()),
-        "drop_pp": 100 * (lost - gained) / len(was),
-        "drop_ci95_pp": (100 * low, 100 * high),
+        f"top{k}_lost": lost,
+        f"top{k}_gained": gained,
+        f"top{k}_reference": float(was.mean()),
+        f"top{k}_candidate": float(is_now.mean()),
+        f"top{k}_drop_pp": 100 * (lost - gained) / len(was),
+        f"top{k}_drop_ci95_pp": (100 * low, 100 * high),
     }

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -24,43 +23,20 @@ from convert.system.temporary import scratch_folder
 from convert.tflite.interpreter import open_engine
 from edge_runtime import Classifier, InputSpec
 from edge_runtime.artifact import has_card
-from edge_runtime.hashing import file_sha256
 
 STORED_SUFFIX = ".npz"
 MOST_WORKERS = 4
 """Each interpreter has its own copy of the weights, in the layout that its kernels want."""
 
 
-@dataclass(frozen=True)
-class ModelPredictor:
-    """A model that the shipped `Classifier` computes; see `Predictor` for the attributes."""
+@dataclass(frozen=True, kw_only=True)
+class ModelPredictor(Predictor):
+    """A model that the shipped `Classifier` computes."""
 
-    path: Path
     classifier: Classifier
-    keras_sqnr_db: float | None = None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Return the classifier's labels."""
-        return self.classifier.labels
-
-    @property
-    def spec(self) -> InputSpec:
-        """Return the classifier's preprocessing."""
-        return self.classifier.spec
-
-    @property
-    def step(self) -> float:
-        """Return the classifier's step."""
-        return self.classifier.step
-
-    @cached_property
-    def file_sha256(self) -> str:
-        """Return the SHA-256 of the whole file."""
-        return file_sha256(self.path)
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
-        """Predict as many images at once as there are workers, while the next ones are decoded; see `Predictor`."""
+        """Predict as many images at once as there are workers, while the next ones are decoded."""
         return PixelReader(self.spec, skipped).run(images, self.classifier.run, self.classifier.receipt.workers)
 
     def __enter__(self) -> Self:
@@ -85,28 +61,24 @@ class ModelOptions:
 def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] | None = None) -> ModelPredictor:
     """Open a `.tflite` on this machine's CPU for many images.
 
-    Two interpreters of one thread each answer more images than one of two threads, to the same bits.
-
-    Args:
-        path: of an artifact, which is opened as a device opens it; or of another model, if `spec` is given.
-        spec, labels: preprocessing and labels of a model without a card.
-
-    Raises:
-        ArtifactError, EngineError: see `Classifier.open`.
+    An artifact is opened as a device opens it; `spec` and `labels` are for a model without a card. Two interpreters of
+    one thread each answer more images than one of two threads, to the same bits. Errors are those of `Classifier.open`.
     """
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     classifier = Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
     source = {} if classifier.artifact is None else classifier.artifact.card.source
-    return ModelPredictor(path, classifier, source.get("keras_sqnr_db"))
+    return ModelPredictor(
+        path=path,
+        labels=classifier.labels,
+        spec=classifier.spec,
+        step=classifier.step,
+        keras_sqnr_db=source.get("keras_sqnr_db"),
+        classifier=classifier,
+    )
 
 
 def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
-    """Open an artifact, or a `.tflite` without a card as `options` describe it.
-
-    Raises:
-        SourceError: there is no card, and the options do not say how images are prepared.
-        ArtifactError, EngineError: see `Classifier.open`.
-    """
+    """Open an artifact, or a `.tflite` without a card as `options` describe it; `SourceError` if they do not."""
     if has_card(path) or not path.is_file():
         return open_model(path)
     if options.preprocessing is None:
@@ -117,16 +89,9 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
 
 @contextmanager
 def open_reference(path: Path, options: ModelOptions, images: ImageSet, progress: Progress) -> Iterator[Predictor]:
-    """Open a reference of any kind.
+    """Open stored predictions (`.npz`), a Keras model or a `.tflite`; an `EdgeError` names the file.
 
-    Args:
-        path: a `.npz` of stored predictions, a Keras model, or a `.tflite`.
-        options: of a model without a card.
-        images: pictures, on a few of which a lowered Keras model is compared with the original.
-        progress: told of the stages of lowering.
-
-    Raises:
-        EdgeError: one of its classes, naming the file.
+    A Keras model is lowered, and compared with the result on a few of the images.
     """
     suffix = path.suffix.lower()
     if suffix == STORED_SUFFIX:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from convert.images.reader import refuse_unreadable
 from convert.system.progress import Progress
 from edge_runtime import ArtifactError, EngineError, InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
 
 Rows = Iterator[tuple[int, Array]]
 """Index of an image in its set, and its probabilities, float32 (classes,)."""
@@ -38,45 +39,32 @@ class Predictions:
         return replace(self, paths=self.paths[:count], probabilities=self.probabilities[:count])
 
 
-class Predictor(Protocol):
-    """A model that predicts images, or predictions that were stored."""
+@dataclass(frozen=True, kw_only=True)
+class Predictor(ABC):
+    """A model that predicts images, or predictions that were stored.
 
-    @property
-    def path(self) -> Path:
-        """Return the path of the file."""
+    Attributes:
+        step: distance of neighbouring probabilities, see `Classifier.step`.
+        keras_sqnr_db: SQNR against the Keras network the model was lowered from, in dB; None if unknown.
+    """
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Return a label for each class."""
+    path: Path
+    labels: tuple[str, ...]
+    spec: InputSpec
+    step: float = 0.0
+    keras_sqnr_db: float | None = None
 
-    @property
-    def spec(self) -> InputSpec:
-        """Return how images are prepared."""
-
-    @property
-    def step(self) -> float:
-        """Return the distance of neighbouring probabilities, see `Classifier.step`."""
-
-    @property
     def file_sha256(self) -> str:
         """Return the SHA-256 of the model's whole file, which of an artifact includes the card."""
+        return file_sha256(self.path)
 
-    @property
-    def keras_sqnr_db(self) -> float | None:
-        """Return the SQNR against the Keras network the model was lowered from, in dB; None if unknown."""
-
+    @abstractmethod
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Yield the predictions in the order of the set; append a message to `skipped` for an unreadable image."""
 
 
 def predict_all(predictor: Predictor, images: ImageSet, progress: Progress, name: str) -> Predictions:
-    """Predict every readable image of a set, in its order.
-
-    Args:
-        predictor: the model.
-        images: the set.
-        progress: tracks the images.
-        name: of the stage.
+    """Predict every readable image of a set, in its order; `name` is that of the stage.
 
     Raises:
         ImageSetError: more than a tenth of the images, or all of them, cannot be read.
@@ -99,17 +87,8 @@ def predict_both(
 ) -> tuple[Predictions, Predictions]:
     """Let two models predict the same images in step; only images that both can read count.
 
-    How many could not be read is left to the caller to judge, see `refuse_too_few`.
-
-    Args:
-        reference, candidate: the two models.
-        images: the set, shuffled if `enough` is given.
-        progress: tracks the images.
-        name: of the stage.
-        enough: called after each image with its index and both rows; ends the run by returning True.
-
-    Returns:
-        Predictions of the reference and of the candidate, for the same images.
+    How many could not be read is left to the caller to judge, see `refuse_too_few`. `enough` is called after each image
+    with its index and both rows, and ends the run by returning True; the set is shuffled then.
 
     Raises:
         EngineError: a probability is NaN or infinite.
@@ -151,11 +130,7 @@ def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
 
 
 def true_classes(images: ImageSet, predictions: Predictions) -> list[int] | None:
-    """Return for each predicted image the index of its class among the model's labels, or None for a flat folder.
-
-    Raises:
-        ImageSetError: a class folder matches no label.
-    """
+    """Return for each predicted image the index of its class among the model's labels, or None for a flat folder."""
     classes = images.class_indices(predictions.labels)
     if classes is None:
         return None

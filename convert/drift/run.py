@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from convert.drift import attribution, stored_predictions
-from convert.drift.attribution import DriftSource
 from convert.drift.early_stopping import EarlyStopping
 from convert.drift.figures import Assessment, assess
 from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
@@ -36,7 +35,7 @@ class DriftRequest:
         reference: a `.tflite`, a Keras model, or stored predictions.
         images: folder; class folders give labels.
         images_size: maximum number of images, or None for all.
-        options: preprocessing and labels of models without a card.
+        options: of models without a card.
         reference_preprocessing: of the reference alone, where it differs on purpose.
         reference_kernels: whether to run the candidate on reference kernels, too, for `blame`.
         recorded: what `irv2-predict --record` wrote on a device, for `blame`; or None.
@@ -53,16 +52,12 @@ class DriftRequest:
 
     @property
     def paths(self) -> dict[str, str]:
-        """Return the paths of the candidate, the reference and the folder of images by these names, to be shown."""
+        """Return the paths of the candidate, the reference and the folder of images, as the report shows them."""
         return {"candidate": str(self.candidate), "reference": str(self.reference), "images": str(self.images)}
 
     def image_set(self) -> ImageSet:
         """Find the images, in a seeded shuffle."""
         return find_images(self.images).shuffled()[: self.images_size]
-
-    def reference_options(self) -> ModelOptions:
-        """Return the options of a reference without a card."""
-        return self.options.with_preprocessing(self.reference_preprocessing)
 
 
 @dataclass(frozen=True)
@@ -74,24 +69,17 @@ class DriftRun:
 
 
 def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progress) -> DriftRun:
-    """Compare a candidate with its reference.
+    """Compare a candidate with its reference; an `EdgeError` names the file.
 
-    Args:
-        request: what to compare.
-        limits: of the gate.
-        stop_early: whether to stop at the first image at which the verdict is certain; the intervals allow for it.
-        progress: tracks the images, and notes what could not be read.
-
-    Raises:
-        EdgeError: one of its classes, naming the file.
+    With `stop_early` the run ends at the first image at which the verdict is certain; the intervals allow for it.
     """
     images = request.image_set()
     files = Snapshot.take(images)
     with open_models(request, images, progress) as (reference, candidate):
-        enough = EarlyStopping.for_models(reference, candidate, images, limits) if stop_early else None
+        enough = EarlyStopping(reference, candidate, images, limits) if stop_early else None
         expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)
-        for predictions in (expected, predicted):
-            refuse_too_few(predictions, images)
+        refuse_too_few(expected, images)
+        refuse_too_few(predicted, images)
         files.refuse_changes()
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
@@ -101,20 +89,19 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
             assessment,
             request.paths,
             run_identity(request, reference, candidate, images),
-            tuple(_sources(request, candidate, images, progress)),
+            tuple(_steps(request, candidate, images, progress)),
         )
 
 
 def run_identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
     """Return what all parts of one run have in common, on whatever machine they run, as JSON values."""
-    names = "\n".join(path.relative_to(images.root).as_posix() for path in images.paths)
     return {
         "candidate": {**_model(candidate), "bytes": request.candidate.stat().st_size},
         "reference": _model(reference),
         "images": {
             "count": len(images),
             "folders": images.folders is not None,
-            "names_sha256": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
+            "names_sha256": hashlib.sha256("\n".join(images.names).encode(errors="surrogateescape")).hexdigest(),
         },
         "version": metadata.version("irv2-edge"),
     }
@@ -122,7 +109,7 @@ def run_identity(request: DriftRequest, reference: Predictor, candidate: Predict
 
 def _model(predictor: Predictor) -> dict[str, Any]:
     return {
-        "sha256": predictor.file_sha256,
+        "sha256": predictor.file_sha256(),
         "preprocessing": predictor.spec.to_json(),
         "labels": list(predictor.labels),
         "step": predictor.step,
@@ -131,15 +118,14 @@ def _model(predictor: Predictor) -> dict[str, Any]:
 
 
 def reported(
-    assessment: Assessment, paths: dict[str, str], identity: dict[str, Any], sources: Sequence[DriftSource] = ()
+    assessment: Assessment, paths: dict[str, str], identity: dict[str, Any], steps: Sequence[dict[str, Any]] = ()
 ) -> DriftRun:
     """Return an assessment with its report.
 
     Args:
-        assessment: what was found.
         paths: see `DriftRequest.paths`.
         identity: see `run_identity`.
-        sources: where the drift comes from, beside the conversion.
+        steps: entries of the report's `blame`, beside those of the conversion.
     """
     candidate, reference = identity["candidate"], identity["reference"]
     known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
@@ -155,15 +141,15 @@ def reported(
         },
         "drift": assessment.drift.to_json(),
         "gate": assessment.gate.to_json(),
-        "blame": attribution.to_json([*conversion, *sources]),
+        "blame": [*conversion, *steps],
         "environment": environment(),
     }
     return DriftRun(assessment, report)
 
 
-def _sources(
+def _steps(
     request: DriftRequest, candidate: ModelPredictor, images: ImageSet, progress: Progress
-) -> Iterator[DriftSource]:
+) -> Iterator[dict[str, Any]]:
     """Measure the sources of drift that were asked for."""
     if request.reference_kernels:
         yield attribution.kernels(candidate, images, progress)
@@ -175,14 +161,11 @@ def _sources(
 def open_models(
     request: DriftRequest, images: ImageSet, progress: Progress
 ) -> Iterator[tuple[Predictor, ModelPredictor]]:
-    """Open reference and candidate, which fit each other and the images to compare.
-
-    Raises:
-        EdgeError: one cannot be opened, or does not fit.
-    """
+    """Open reference and candidate; an `EdgeError` says if they do not fit each other or the images to compare."""
+    reference_options = request.options.with_preprocessing(request.reference_preprocessing)
     with (
         open_tflite(request.candidate, request.options) as candidate,
-        open_reference(request.reference, request.reference_options(), images, progress) as reference,
+        open_reference(request.reference, reference_options, images, progress) as reference,
     ):
         if isinstance(reference, StoredPredictions):
             _check_stored(reference, request, candidate, images)
@@ -212,14 +195,7 @@ def _stated(preprocessing: str, stored: InputSpec) -> InputSpec:
 def save_reference(
     path: Path, reference: Path, options: ModelOptions, images: ImageSet, progress: Progress
 ) -> StoredPredictions:
-    """Let a float network predict all images, and store the predictions.
-
-    Args:
-        path: of the `.npz` to write.
-        reference: a `.tflite` or a Keras model.
-        options: preprocessing and labels of one without a card.
-        images: the set.
-        progress: tracks the images.
+    """Let a float network, a `.tflite` or a Keras model, predict all images, and store the predictions at `path`.
 
     Raises:
         SourceError: the reference is stored already, or `path` does not end in .npz.
@@ -227,8 +203,9 @@ def save_reference(
     """
     if reference.suffix.lower() == STORED_SUFFIX:
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")
-    stored_predictions.check_name(path)
+    if path.suffix.lower() != STORED_SUFFIX:
+        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
     with open_reference(reference, options, images, progress) as model:
         images.class_indices(model.labels)
         predictions = predict_all(model, images, progress, "reference")
-        return stored_predictions.save(path, predictions, images, model.spec, model.file_sha256, model.keras_sqnr_db)
+        return stored_predictions.save(path, predictions, images, model)

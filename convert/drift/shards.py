@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,7 @@ FORMAT, FORMAT_VERSION = "irv2-edge drift shard", 1
 
 @dataclass(frozen=True)
 class Share:
-    """Part `number` of `count` parts of a run, counted from 1.
-
-    Raises:
-        SourceError: there is no such part.
-    """
+    """Part `number` of `count` parts of a run, counted from 1; a `SourceError` if there is no such part."""
 
     number: int
     count: int
@@ -48,11 +43,7 @@ class Share:
 
     @classmethod
     def parse(cls, text: str) -> Share:
-        """Parse "K/N".
-
-        Raises:
-            SourceError: it is something else, or there is no such part.
-        """
+        """Parse "K/N"; anything else is a `SourceError`."""
         number, slash, count = text.partition("/")
         if not (slash and number.isdecimal() and count.isdecimal()):
             raise SourceError(f"--shard {text}: pass K/N, such as 2/8")
@@ -67,15 +58,7 @@ class Share:
 
 
 def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> dict[str, Any]:
-    """Let both models predict one part of the images.
-
-    Args:
-        request: what to compare.
-        share: which part.
-        progress: tracks the images.
-
-    Returns:
-        The shard, as JSON values.
+    """Let both models predict one part of the images, and return the shard as JSON values.
 
     Raises:
         SourceError: the reference is a Keras model, which every shard would lower again.
@@ -87,21 +70,21 @@ def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> di
             "pass its float .tflite, or answers stored with --save-reference"
         )
     images = request.image_set()
-    positions = share.positions(len(images))
+    names, positions = images.names, share.positions(len(images))
     part = images[positions.start : positions.stop]
     with open_models(request, part, progress) as (reference, candidate):
         images.class_indices(reference.labels)  # in every shard, not only in the one that has the images
         expected, predicted = predict_both(reference, candidate, part, progress, f"shard {share}")
         position_of = dict(zip(part.paths, positions, strict=True))
-        answered = [position_of[path] for path in predicted.paths]
+        answered = dict.fromkeys(position_of[path] for path in predicted.paths)
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "shard": [share.number, share.count],
             "run": run_identity(request, reference, candidate, images),
             "paths": request.paths,
-            "images": _named(answered, images),
-            "unreadable": _named(sorted(set(positions) - set(answered)), images),
+            "images": [(i, names[i]) for i in answered],
+            "unreadable": [(i, names[i]) for i in positions if i not in answered],
             "messages": list(predicted.skipped),
             "reference": _encoded(expected.probabilities),
             "candidate": _encoded(predicted.probabilities),
@@ -114,11 +97,7 @@ def write_shard(path: Path, shard: dict[str, Any]) -> None:
 
 
 def read_shard(path: Path) -> dict[str, Any]:
-    """Read what `write_shard` wrote.
-
-    Raises:
-        SourceError: the file is missing, damaged, or something else.
-    """
+    """Read what `write_shard` wrote; a file that is missing, damaged or something else is a `SourceError`."""
     try:
         shard = json.loads(path.read_text("utf-8"))
         if not isinstance(shard, dict) or shard.get("format") != FORMAT:
@@ -132,24 +111,20 @@ def read_shard(path: Path) -> dict[str, Any]:
 
 
 def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
-    """Judge all shards of a run as one process would have.
-
-    Args:
-        shards: the name to give each in a message -> the shard.
-        limits: of the gate.
+    """Judge all shards of a run as one process would have; the keys of `shards` name them in messages.
 
     Raises:
         SourceError: shards are of different runs, or one is there twice or missing.
         ImageSetError: more than a tenth of all images, or all of them, could not be read.
     """
-    names = list(shards)
-    first = shards[names[0]]
-    for name in names[1:]:
-        _check_same_run(shards[name], name, first, names[0])
+    _check_same_run(shards)
     _check_partition(shards)
     ordered = sorted(shards.values(), key=lambda shard: int(shard["shard"][0]))
+    first = next(iter(shards.values()))
     run, root = first["run"], Path(first["paths"]["images"])
-    images = _image_set(root, [name for shard in ordered for _, name in shard["images"]], run["images"]["folders"])
+    names = [name for shard in ordered for _, name in shard["images"]]
+    folders = tuple(name.split("/")[0] for name in names) if run["images"]["folders"] else None
+    images = ImageSet(root, tuple(root / name for name in names), folders)
     skipped = tuple(message for shard in ordered for message in shard["messages"])
     expected, predicted = (
         Predictions(
@@ -166,11 +141,6 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     return reported(assessment, first["paths"], run)
 
 
-def _named(positions: Iterable[int], images: ImageSet) -> list[tuple[int, str]]:
-    """Return each position with the name of its image below the folder."""
-    return [(i, images.paths[i].relative_to(images.root).as_posix()) for i in positions]
-
-
 def _encoded(rows: Array) -> str:
     return base64.b64encode(np.asarray(rows, "<f4").tobytes()).decode()
 
@@ -179,11 +149,6 @@ def _decoded(shard: dict[str, Any], model: str) -> Array:
     classes = len(shard["run"][model]["labels"])
     flat = np.frombuffer(base64.b64decode(shard[model], validate=True), "<f4")
     return np.asarray(flat.reshape(-1, classes), np.float32)
-
-
-def _image_set(root: Path, names: Sequence[str], in_folders: bool) -> ImageSet:
-    folders = tuple(name.split("/")[0] for name in names) if in_folders else None
-    return ImageSet(root, tuple(root / name for name in names), folders)
 
 
 def _check_complete(shard: dict[str, Any]) -> None:
@@ -200,28 +165,29 @@ def _check_complete(shard: dict[str, Any]) -> None:
         raise ValueError("a probability is not finite")
 
 
-def _check_same_run(shard: dict[str, Any], name: str, first: dict[str, Any], first_name: str) -> None:
-    for part, expected in first["run"].items():
-        if shard["run"].get(part) != expected:
+def _check_same_run(shards: dict[str, dict[str, Any]]) -> None:
+    (first_name, first), *others = shards.items()
+    for name, shard in others:
+        for part, expected in first["run"].items():
+            if shard["run"].get(part) != expected:
+                raise SourceError(
+                    f"{name} is a shard of another run than {first_name}, its {part} differs: "
+                    "merge the shards of one candidate, reference and image folder"
+                )
+        if shard["shard"][1] != first["shard"][1]:
             raise SourceError(
-                f"{name} is a shard of another run than {first_name}, its {part} differs: "
-                "merge the shards of one candidate, reference and image folder"
+                f"{name} is one of {shard['shard'][1]} shards, {first_name} one of {first['shard'][1]}: "
+                "merge shards of one --shard K/N"
             )
-    if shard["shard"][1] != first["shard"][1]:
-        raise SourceError(
-            f"{name} is one of {shard['shard'][1]} shards, {first_name} one of {first['shard'][1]}: "
-            "merge shards of one --shard K/N"
-        )
 
 
 def _check_partition(shards: dict[str, dict[str, Any]]) -> None:
-    known: dict[int, str] = {}
-    count = next(iter(shards.values()))["shard"][1]
+    names: dict[int, str] = {}
     for name, shard in shards.items():
-        number = shard["shard"][0]
-        if number in known:
-            raise SourceError(f"{known[number]} and {name} are both shard {number}/{count}: leave one of them out")
-        known[number] = name
-    missing = next((number for number in range(1, count + 1) if number not in known), None)
+        number, count = shard["shard"]
+        if number in names:
+            raise SourceError(f"{names[number]} and {name} are both shard {number}/{count}: leave one of them out")
+        names[number] = name
+    missing = next((number for number in range(1, count + 1) if number not in names), None)
     if missing is not None:
         raise SourceError(f"shard {missing}/{count} is missing: run irv2-drift with --shard {missing}/{count}")

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from convert.drift.predictions import Predictions, Rows
+from convert.drift.predictions import Predictions, Predictor, Rows
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.system.atomic import write_atomically
-from edge_runtime import EdgeError, InputSpec, hashing
+from edge_runtime import EdgeError, InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
 
 FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
 """Version 2 is written if `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
@@ -33,64 +34,51 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, z
 """What NumPy, `zipfile` and the header's reader raise on damaged or foreign files."""
 
 
-@dataclass(frozen=True)
-class StoredPredictions:
-    """Predictions of a float network for a set of images; a `Predictor`.
+@dataclass(frozen=True, kw_only=True)
+class StoredPredictions(Predictor):
+    """Predictions of a float network for a set of images; `path` is that of the `.npz`.
 
     Attributes:
-        path: of the `.npz`.
-        labels: one for each class.
-        spec: how the network's images were prepared.
-        file_sha256: of the network's file, not of the `.npz`.
+        model_sha256: of the network's file.
         images: name relative to the folder -> SHA-256, in the order of `probabilities`.
         probabilities: float32 (images, classes).
         unreadable: names of the images that could not be read.
-        step, keras_sqnr_db: see `Predictor`.
     """
 
-    path: Path
-    labels: tuple[str, ...]
-    spec: InputSpec
-    file_sha256: str
+    model_sha256: str
     images: dict[str, str]
     probabilities: Array
-    unreadable: frozenset[str] = frozenset()
-    step: float = 0.0
-    keras_sqnr_db: float | None = None
+    unreadable: frozenset[str]
+
+    def file_sha256(self) -> str:
+        """Return the SHA-256 of the network's file."""
+        return self.model_sha256
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
-        """Yield the stored predictions in the order of the set; call `check_images` first. See `Predictor`."""
+        """Yield the stored predictions in the order of the set; call `check_images` first."""
         row_of = dict(zip(self.images, self.probabilities, strict=True))
-        for index, path in enumerate(images.paths):
-            name = _name(path, images.root)
+        for index, name in enumerate(images.names):
             if name in row_of:
                 yield index, row_of[name]
 
     def check_images(self, images: ImageSet, folder: ImageSet) -> None:
-        """Check that the predictions were made for these images.
+        """Raise `SourceError` if an image was not stored or has changed, or a stored one is missing from the folder.
 
-        Args:
-            images: the images to compare.
-            folder: the whole folder that they were taken from.
-
-        Raises:
-            SourceError: an image was not stored or has changed, or a stored one is missing from the folder.
+        `images` are those to compare, and `folder` is the whole folder that they were taken from.
         """
         known = self.images.keys() | self.unreadable
-        there = {_name(path, folder.root) for path in folder.paths}
-        for name in sorted(known - there):
+        for name in sorted(known - set(folder.names)):
             raise SourceError(
                 f"reference {self.path} does not fit {folder.root}: its image {name} is missing there; "
                 "restore it, or save the reference again"
             )
-        for path in images.paths:
-            name = _name(path, images.root)
+        for name, path in zip(images.names, images.paths, strict=True):
             if name not in known:
                 raise SourceError(
                     f"reference {self.path} does not fit {images.root}: {name} is not among its {len(known)} images; "
                     "pass the folder, and the --images-size, it was saved with, or save it again"
                 )
-            if name in self.images and hashing.file_sha256(path) != self.images[name]:
+            if name in self.images and file_sha256(path) != self.images[name]:
                 raise SourceError(
                     f"reference {self.path} does not fit {images.root}: image {name} has changed since it was saved; "
                     "restore it, or save the reference again"
@@ -121,40 +109,24 @@ class StoredPredictions:
             )
 
 
-def save(
-    path: Path,
-    predictions: Predictions,
-    images: ImageSet,
-    spec: InputSpec,
-    file_sha256: str,
-    keras_sqnr_db: float | None = None,
-) -> StoredPredictions:
-    """Write predictions to `path`, replacing an existing file, and return what was stored.
+def save(path: Path, predictions: Predictions, images: ImageSet, network: Predictor) -> StoredPredictions:
+    """Write predictions of a float network to `path`, replacing an existing file, and return what was stored.
 
-    Args:
-        path: of the `.npz`.
-        predictions: of the float network, in the order of `images`.
-        images: the set, including images that could not be read.
-        spec: how they were prepared.
-        file_sha256, keras_sqnr_db: of the float network, see `Predictor`.
-
-    Raises:
-        SourceError: `path` does not end in .npz.
-        ConvertError: the file cannot be written; nothing is left behind.
+    `predictions` are those of `network` for the images of the set that could be read. A file that cannot be written is
+    a `ConvertError`; nothing is left behind.
     """
-    check_name(path)
     probabilities = np.ascontiguousarray(predictions.probabilities, np.float32)
-    names = [_name(image, images.root) for image in predictions.paths]
+    predicted = ImageSet(images.root, predictions.paths, None)
     header = {
         "format": FORMAT,
-        "version": 1 if spec.decode == "full" else 2,
+        "version": 1 if network.spec.decode == "full" else 2,
         "labels": predictions.labels,
-        "preprocessing": spec.to_json(),
-        "model_sha256": file_sha256,
-        "images": {name: hashing.file_sha256(image) for name, image in zip(names, predictions.paths, strict=True)},
-        "unreadable": sorted({_name(image, images.root) for image in images.paths} - set(names)),
+        "preprocessing": network.spec.to_json(),
+        "model_sha256": network.file_sha256(),
+        "images": {name: file_sha256(image) for name, image in zip(predicted.names, predicted.paths, strict=True)},
+        "unreadable": sorted(set(images.names) - set(predicted.names)),
         "step": predictions.step,
-        "keras_sqnr_db": keras_sqnr_db,
+        "keras_sqnr_db": network.keras_sqnr_db,
     }
     header["checksum"] = _checksum(header, probabilities)
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -167,18 +139,8 @@ def save(
     return load(path)
 
 
-def check_name(path: Path) -> None:
-    """Raise `SourceError` if `path` would not be recognized as stored predictions."""
-    if path.suffix.lower() != ".npz":
-        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
-
-
 def load(path: Path) -> StoredPredictions:
-    """Read what `save` wrote.
-
-    Raises:
-        SourceError: the file is missing, damaged, of another format or version, or holds Python objects.
-    """
+    """Read what `save` wrote; a `SourceError` if it is missing, damaged, of another version, or has Python objects."""
     if not path.is_file():
         raise SourceError(f"reference {path} does not exist or is not a file: write it with --save-reference {path}")
     try:
@@ -200,15 +162,15 @@ def load(path: Path) -> StoredPredictions:
         if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
             raise ValueError("a label or a checksum is not text")
         return StoredPredictions(
-            path,
-            tuple(header["labels"]),
-            InputSpec.from_json(header["preprocessing"]),
-            header["model_sha256"],
-            header["images"],
-            probabilities,
-            frozenset(header["unreadable"]),
-            header["step"],
-            header["keras_sqnr_db"],
+            path=path,
+            labels=tuple(header["labels"]),
+            spec=InputSpec.from_json(header["preprocessing"]),
+            step=header["step"],
+            keras_sqnr_db=header["keras_sqnr_db"],
+            model_sha256=header["model_sha256"],
+            images=header["images"],
+            probabilities=probabilities,
+            unreadable=frozenset(header["unreadable"]),
         )
     except SourceError:
         raise
@@ -231,7 +193,3 @@ def _checksum(header: dict[str, Any], probabilities: Array) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(probabilities).tobytes())
     return digest.hexdigest()
-
-
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

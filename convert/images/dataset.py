@@ -23,12 +23,9 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Image files below one folder.
+    """Image files below one folder, sorted or shuffled.
 
-    Attributes:
-        root: the folder.
-        paths: the files, sorted or shuffled.
-        folders: for each file the name of its top-level folder, which is its class; None in a flat folder.
+    `folders` has for each file the name of its top-level folder, which is its class, or is None for a flat folder.
     """
 
     root: Path
@@ -41,6 +38,11 @@ class ImageSet:
     def __getitem__(self, chosen: slice) -> ImageSet:
         folders = None if self.folders is None else self.folders[chosen]
         return replace(self, paths=self.paths[chosen], folders=folders)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the paths relative to the folder, with forward slashes."""
+        return [path.relative_to(self.root).as_posix() for path in self.paths]
 
     def shuffled(self) -> ImageSet:
         """Return the same images in a seeded random order."""
@@ -145,7 +147,7 @@ def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
 
 def manifest(images: ImageSet) -> list[tuple[str, str]]:
     """Return for each image, in order, its SHA-256 or `UNREADABLE` and its path below the folder."""
-    return [(_content(path), path.relative_to(images.root).as_posix()) for path in images.paths]
+    return [(_content(path), name) for path, name in zip(images.paths, images.names, strict=True)]
 
 
 def manifest_sha256(*sets: ImageSet | None) -> str:

@@ -8,11 +8,7 @@ from convert.errors import SourceError
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the lines of a label file.
-
-    Raises:
-        SourceError: it cannot be read, is empty, or has a label twice.
-    """
+    """Return the lines of a label file; a `SourceError` if it cannot be read, is empty, or has a label twice."""
     try:
         labels = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:

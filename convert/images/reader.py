@@ -27,9 +27,7 @@ Result = TypeVar("Result")
 class PixelReader:
     """Decodes images in threads, a few ahead of the caller, and skips those that cannot be read.
 
-    Attributes:
-        spec: how images are prepared.
-        skipped: where a message for each image that cannot be read is added; see `refuse_unreadable`.
+    A message for each of the latter is added to `skipped`; see `refuse_unreadable`.
     """
 
     spec: InputSpec
@@ -44,10 +42,7 @@ class PixelReader:
     ) -> Iterator[tuple[int, Result]]:
         """Yield the index in the set and `compute(pixels)` of each readable image, in order.
 
-        Args:
-            image_set: the images.
-            compute: called in `at_once` threads, a few images ahead of the caller; others decode the next images.
-            at_once: how many images are computed at once.
+        `compute` is called in `at_once` threads, a few images ahead of the caller; others decode the next images.
         """
 
         def computed(item: tuple[int, Pixels | ImageError]) -> tuple[int, Result | ImageError]:
@@ -80,7 +75,6 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
     Args:
         function: called in threads; an exception is raised when the caller gets to that item.
         items: consumed in the caller's thread.
-        threads: number of threads.
         ahead: at most so many items are begun beyond those that the caller has taken.
     """
     waiting = iter(items)

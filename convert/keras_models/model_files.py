@@ -178,9 +178,7 @@ def _check_classifier(model: keras.Model, path: Path) -> None:
     if len(taken) != 3:
         raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
     if taken[2] != 3:
-        raise SourceError(
-            f"{path} takes images with {taken[2]} channels, shape {taken}: only RGB, (height, width, 3), is supported"
-        )
+        raise SourceError(f"{path} takes images of shape {taken}: only RGB, (height, width, 3), is supported")
     if len(given) != 1 or given[0] is None:
         raise SourceError(f"{path} has outputs of shape {given}: a classifier has one number per class, (classes,)")
     if given[0] < 2:

@@ -259,7 +259,7 @@ def _scaled_sum(call: LayerCall) -> Computed:
     branch, writer = call.inputs[1], call.translation.writer
     require(branch.kind == "CONV_2D" and branch.can_activate and call.is_only_reader(1))
     for constant in branch.operator.inputs[1:]:
-        writer.set_values(constant, writer.values(constant) * np.float32(call.layer.scale))
+        writer.scale(constant, call.layer.scale)
     return _sum(call)
 
 

@@ -24,28 +24,28 @@ from edge_runtime.tensors import encode
 def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
     """Subtract from every int32 bias of `quantized` what the rounding of its weights adds on average.
 
-    Args:
-        quantized: the graph to change.
-        float_graph: what it was made from, with its operators of each kind in the same order.
-        means: tensor name -> mean of every channel of the float activation, (channels,).
+    `means` holds the mean of every channel, (channels,), of each activation of the float graph, by tensor name.
     """
     for kind in CLASSIFIER_KINDS:
         for operator, source in zip(quantized.named(kind), float_graph.named(kind), strict=True):
             bias = operator.bias
-            if bias is not None and _is_own_int32(quantized, bias) and quantized.dtype(operator.weights) == "int8":
+            if bias is None or quantized.dtype(bias) != "int32" or quantized.dtype(operator.weights) != "int8":
+                continue
+            scales, limits = quantized.scales(bias), np.iinfo(np.int32)
+            if scales is not None and len(quantized.consumers(bias)) == 1:
                 mean = means[float_graph.tensor_name(source.inputs[0])]
                 error = quantized.dequantized(operator.weights) - float_graph.constant(source.weights)
-                _add_to_bias(quantized, bias, -output_shift(error, mean, kind))
+                corrected = quantized.constant(bias) + np.rint(-output_shift(error, mean, kind) / scales)
+                quantized.set_constant(bias, np.clip(corrected, limits.min, limits.max).astype(np.int32))
 
 
 def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
-    """Return the mean change of each output channel, (out,), caused by an error of the weights.
+    """Return the mean change of each output channel, (out,), caused by an error of an operator's weights.
 
     Args:
-        weight_error: (out, h, w, in) of a convolution, (1, h, w, channels) of a depthwise one, (out, in) of a
-            fully connected layer.
+        weight_error: (out, h, w, in) of CONV_2D, (1, h, w, channels) of DEPTHWISE_CONV_2D, else (out, in).
         mean: of every channel of the input, (in,).
-        kind: name of the operator.
+        kind: of operator.
     """
     if kind == DEPTHWISE:
         multiplier = weight_error.shape[-1] // len(mean)
@@ -59,25 +59,19 @@ def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:
 def correct_head(
     model: bytes, spec: InputSpec, input_tensor: TensorSpec, images: Sequence[Pixels], float_logits: Array
 ) -> bytes:
-    """Subtract the mean error of the logits from the bias of the last fully connected layer, if that computes in float.
+    """Subtract the mean error of the logits from the bias of the fully connected layer that computes them in float.
 
     Args:
-        model: a quantized `.tflite` that ends in a softmax.
-        spec: how images are prepared.
-        input_tensor: what the model reads.
-        images: uint8 pixels of the calibration images.
+        model: a quantized `.tflite` that ends in a softmax; returned itself if there is no such bias.
+        spec, input_tensor: how images are prepared and fed.
+        images: of the calibration.
         float_logits: the float network's, (images, classes).
-
-    Returns:
-        The corrected model; `model` itself if there is no such bias.
     """
     graph = TfliteGraph(model)
-    layers = graph.named(DENSE)
-    bias = layers[-1].bias if layers else None
-    if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
-        return model
     logits = logits_tensor(graph)
-    if logits != layers[-1].outputs[0]:
+    layer = graph.producer(logits)
+    bias = layer.bias if layer is not None and layer.name == DENSE else None
+    if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
         return model
     engine = RecordingEngine(model)
     error = np.zeros(float_logits.shape[1])
@@ -86,15 +80,3 @@ def correct_head(
         error += expected - engine.tensor(logits)[0]
     graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()
-
-
-def _is_own_int32(graph: TfliteGraph, bias: int) -> bool:
-    return graph.dtype(bias) == "int32" and len(graph.consumers(bias)) == 1
-
-
-def _add_to_bias(graph: TfliteGraph, bias: int, shift: Array) -> None:
-    scales = graph.scales(bias)
-    assert scales is not None
-    limits = np.iinfo(np.int32)
-    corrected = graph.constant(bias) + np.rint(shift / scales)
-    graph.set_constant(bias, np.clip(corrected, limits.min, limits.max).astype(np.int32))

@@ -12,15 +12,13 @@ from typing import Any
 
 from convert.images.dataset import ImageSet, manifest_sha256
 from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
-from convert.quantization import convergence
+from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.calibrators import AUTO, CALIBRATORS
-from convert.quantization.calibrators import DEFAULT as DEFAULT_CALIBRATOR
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
 from convert.quantization.observer import ActivationObserver
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import DEFAULT as DEFAULT_SCHEME
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
@@ -37,7 +35,7 @@ class CalibrationOptions:
         until_enough: whether to stop before the last image if the ranges have converged.
     """
 
-    calibrator: str = DEFAULT_CALIBRATOR
+    calibrator: str = calibrators.DEFAULT
     until_enough: bool = False
 
 
@@ -48,12 +46,11 @@ class Calibration:
     Attributes:
         equalized: the network with equalized channels.
         rounded: the same with its weights on their integer steps.
-        statistics: of its activations; their extremes are the calibrator's.
-        pixels: of the calibration images.
+        statistics: of its activations; their minimum and maximum are the calibrator's.
+        pixels, manifest_sha256: of the calibration images that were used.
         evaluator: of the held-out images; None if none were needed.
         calibrator: whose ranges these are.
         tried: calibrator -> SQNR in dB on the held-out images; empty if there was no choice.
-        manifest_sha256: of the calibration images.
     """
 
     equalized: bytes
@@ -66,10 +63,9 @@ class Calibration:
     manifest_sha256: str
 
     def network(self, float_layers: Collection[str] = ()) -> bytes:
-        """Return the float `.tflite` to quantize: with rounded weights, but exact ones in layers that stay in float.
+        """Return the float `.tflite` to quantize: with rounded weights, but exact ones in operators that stay in float.
 
-        Args:
-            float_layers: names of the tensors that those layers compute.
+        These are given by the names of the tensors that they compute.
         """
         if not float_layers:
             return self.rounded
@@ -83,11 +79,8 @@ class Calibration:
 
     def summary(self) -> dict[str, Any]:
         """Return what goes into a card."""
-        return {
-            "manifest_sha256": self.manifest_sha256,
-            "images": self.statistics.images,
-            "calibrator": self.calibrator,
-        }
+        images = {"manifest_sha256": self.manifest_sha256, "images": self.statistics.images}
+        return {**images, "calibrator": self.calibrator}
 
     def to_json(self) -> dict[str, Any]:
         """Return what goes into a report."""
@@ -108,15 +101,9 @@ def calibrate(
     request: CalibrationOptions,
     progress: Progress,
 ) -> Calibration:
-    """Calibrate a float network on images.
+    """Calibrate a float network of static batch 1, ending in a softmax, on images prepared as `spec` says.
 
-    Args:
-        float_model: static batch 1, ending in a softmax.
-        spec: how images are prepared.
-        images: to calibrate on.
-        held_out: other images, to choose a calibrator on; needed for the calibrator "auto".
-        request: how to calibrate.
-        progress: told of each stage.
+    Others are held out to judge alternatives by; the calibrator "auto" needs some.
 
     Raises:
         ImageSetError: more than a tenth of the images cannot be read.
@@ -124,13 +111,12 @@ def calibrate(
     """
     evaluator = None
     if held_out is not None:
-        evaluator = Evaluator.from_float_model(float_model, list(_pixels(held_out, spec, progress)), spec)
-    measured, pixels = _collect(float_model, spec, images, request.until_enough, progress)
+        evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
+    measured, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)
     equalized, statistics = equalize(float_model, measured)
-    rounded = round_weights(equalized, pixels, spec, DEFAULT_SCHEME.weight_steps, progress)
-    calibrator: str = request.calibrator
-    tried: dict[str, float] = {}
-    if calibrator != DEFAULT_CALIBRATOR:
+    rounded = round_weights(equalized, pixels, spec, progress)
+    calibrator, tried = request.calibrator, dict[str, float]()
+    if calibrator != calibrators.DEFAULT:
         progress.stage("observing activations")
         observers = observe(equalized, pixels, spec)
         if calibrator == AUTO:
@@ -138,43 +124,49 @@ def calibrate(
             scores = _try_calibrators(rounded, statistics, observers, evaluator, progress)
             calibrator = choose_calibrator(scores)
             tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
-            progress.note(f"calibrator {calibrator}, of {_listed(tried)} on {len(evaluator.images)} held-out images")
+            listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
+            progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
         statistics = _with_ranges_of(calibrator, statistics, observers)
-    used = images[: len(pixels)] if request.until_enough else images
-    return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(used))
+    return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(read))
 
 
-def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> Iterator[Pixels]:
+def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> list[Pixels]:
     """Read the images, and note those that cannot be read."""
     reader = PixelReader(spec)
-    for _, pixels in reader.read(images):
-        yield pixels
+    found = [pixels for _, pixels in reader.read(images)]
     refuse_unreadable(reader.skipped, images)
     note_skipped(progress.note, reader.skipped, images)
+    return found
 
 
 def _collect(
     float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress
-) -> tuple[ActivationStatistics, list[Pixels]]:
-    """Collect statistics over the images, and return them with the pixels that were used."""
-    used: list[Pixels] = []
+) -> tuple[ActivationStatistics, list[Pixels], ImageSet]:
+    """Return the statistics over the images, their pixels, and the images that were read, some perhaps in vain."""
+    reader, used, read = PixelReader(spec), list[Pixels](), 0
 
     def remembered() -> Iterator[Pixels]:
-        for pixels in progress.track(_pixels(images, spec, progress), "calibrating", len(images)):
+        nonlocal read
+        for index, pixels in progress.track(reader.read(images), "calibrating", len(images)):
             used.append(pixels)
+            read = index + 1
             yield pixels
+        read = len(images)
+        refuse_unreadable(reader.skipped, images)  # before anyone complains that there are no pixels
 
-    has_enough = convergence.have_converged if until_enough else convergence.never
+    has_enough = convergence.have_converged if until_enough else None
     statistics = collect_statistics(float_model, remembered(), spec, has_enough)
-    if until_enough and len(used) < len(images):
+    refuse_unreadable(reader.skipped, images[:read])
+    note_skipped(progress.note, reader.skipped, images[:read])
+    if read < len(images):
         progress.note(f"ranges have converged after {len(used)} images")
-    return statistics, used
+    return statistics, used, images[:read]
 
 
 def choose_calibrator(scores: dict[str, Score]) -> str:
     """Return the calibrator with the best score, but the default unless another is better than by chance."""
-    better = [name for name, score in scores.items() if score.is_better_than(scores[DEFAULT_CALIBRATOR])]
-    return max(better, key=lambda name: scores[name].sqnr_db, default=DEFAULT_CALIBRATOR)
+    better = [name for name, score in scores.items() if score.is_better_than(scores[calibrators.DEFAULT])]
+    return max(better, key=lambda name: scores[name].sqnr_db, default=calibrators.DEFAULT)
 
 
 def _try_calibrators(
@@ -185,10 +177,10 @@ def _try_calibrators(
     progress: Progress,
 ) -> dict[str, Score]:
     """Return how the network does on held-out images with the ranges of each calibrator."""
-    scores: dict[str, Score] = {}
+    scores, recipe = dict[str, Score](), schemes.Recipe(schemes.DEFAULT, "float32")
     for name in progress.track(CALIBRATORS, "trying calibrators", len(CALIBRATORS)):
         ranges = _with_ranges_of(name, statistics, observers)
-        scores[name] = evaluator.score(quantize(rounded, DEFAULT_SCHEME, "float32", evaluator.spec, ranges))
+        scores[name] = evaluator.score(quantize(rounded, recipe, evaluator.spec, ranges))
     return scores
 
 
@@ -197,7 +189,3 @@ def _with_ranges_of(
 ) -> ActivationStatistics:
     """Return the statistics, clipped to the ranges that a calibrator chooses."""
     return statistics.clipped({name: CALIBRATORS[calibrator](observer) for name, observer in observers.items()})
-
-
-def _listed(tried: dict[str, float]) -> str:
-    return ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())

@@ -31,10 +31,7 @@ def convergence(extremes: Array) -> list[dict[str, float]]:
 
 
 def halves_differ(extremes: Array) -> float | None:
-    """Return how much the ranges of two disjoint halves of the images differ: the mean of |a - b| / max(a, b).
-
-    None for a single image.
-    """
+    """Return how much the ranges of two halves of the images differ, mean |a - b| / max(a, b); None for one image."""
     if len(extremes) < 2:
         return None
     one, other = _widths(extremes[::2]), _widths(extremes[1::2])
@@ -42,22 +39,13 @@ def halves_differ(extremes: Array) -> float | None:
 
 
 def have_converged(of_images: Sequence[Array]) -> bool:
-    """Return whether the ranges have converged; examined only when the number of images is a power of two.
-
-    Args:
-        of_images: the extremes of each image so far, (activations, 2).
-    """
+    """Return whether the ranges of the images so far have converged; False unless their number is a power of two."""
     count = len(of_images)
     if count < FEWEST or count & (count - 1):
         return False
     extremes = np.stack(of_images)
     grown = _ratio(_widths(extremes[: count // 2]), _widths(extremes))
     return bool(grown.mean() >= 1 - STILL_GROWING)
-
-
-def never(of_images: Sequence[Array]) -> bool:
-    """Return False: go on to the last image."""
-    return False
 
 
 def _widths(extremes: Array) -> Array:

@@ -25,10 +25,8 @@ from edge_runtime.arrays import Array
 INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
 """How far channels are equalized: 0 not at all, 1 to the same maximum. A residual stream has one factor per channel for
 all the blocks it runs through, which cannot be the best for each of them."""
-
 MOST_UNEVEN = 2.0**8
 """Channels whose maximum is further than this below their tensor's are not equalized fully: they are almost dead."""
-
 EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
 
@@ -49,11 +47,7 @@ class Channels:
 
 
 def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
-    """Equalize the channels of a float network.
-
-    Args:
-        float_model: static batch 1, channels last.
-        statistics: of its activations.
+    """Equalize the channels of a float network of static batch 1, given the statistics of its activations.
 
     Returns:
         A model that computes the same up to float rounding, and its statistics.
@@ -70,9 +64,8 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
 
 def group_channels(graph: TfliteGraph) -> Channels:
     """Find the channels that must share a factor, and those whose factor must stay 1."""
-    tensors = [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
-    ends = np.cumsum([graph.shape(i)[-1] for i in tensors])
-    numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(tensors, ends, strict=True)}
+    ends = np.cumsum([graph.shape(i)[-1] for i in graph.activations])
+    numbers = {i: np.arange(end - graph.shape(i)[-1], end) for i, end in zip(graph.activations, ends, strict=True)}
     count = int(ends[-1])
     pairs = [(numbers[a][part], numbers[b]) for a, part, b in _equal_channels(graph)]
     first, second = (np.concatenate([pair[side] for pair in pairs] or [np.zeros(0, int)]) for side in (0, 1))

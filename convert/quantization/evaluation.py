@@ -23,12 +23,11 @@ MOST_DB = 60.0
 
 @dataclass(frozen=True)
 class Score:
-    """How close a quantized model comes to the float network, and how fast it is.
+    """How close a quantized model comes to the float network, and its median time per image.
 
     Attributes:
         image_sqnr_db: SQNR in dB of each image's centred log-probabilities against the float network's, float64
             (images,). One SQNR of all images together would be that of the few worst ones.
-        milliseconds: median time per image.
     """
 
     image_sqnr_db: Array
@@ -47,13 +46,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores quantized models on held-out images, by what the float network answers.
-
-    Attributes:
-        images: uint8 pixels.
-        spec: how they are prepared.
-        probabilities: of the float network, float32 (images, classes).
-    """
+    """Scores quantized models on held-out images, against the float network's `probabilities`, (images, classes)."""
 
     images: Sequence[Pixels]
     spec: InputSpec

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
 from convert.quantization.quantize import head_begins, quantize
-from convert.quantization.schemes import Scheme
-from convert.system.progress import Progress, Silent
+from convert.quantization.schemes import Recipe, Scheme
+from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
 
 MOST_LAYERS = 0.10
 """Fraction of the layers with weights that may be left in float."""
 
-Evaluate = Callable[[Sequence[str]], Score]
+Evaluate = Callable[[tuple[str, ...]], Score]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Segment:
     """Successive operators with one tensor before and one after them.
 
     Attributes:
-        outputs: names of the tensors they compute.
+        outputs: names of the tensors that they compute.
         layers: how many of the operators have weights.
     """
 
@@ -39,52 +39,41 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class FloatFallback:
-    """Layers to leave in float.
+class FloatFallback(Segment):
+    """Operators to leave in float, and the score of the network with these in float."""
 
-    Attributes:
-        outputs: names of the tensors that their operators compute, in order of execution.
-        layers: how many of them have weights.
-        score: of the network with these in float, on held-out images.
-    """
-
-    outputs: tuple[str, ...]
-    layers: int
     score: Score
 
 
 def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: Progress) -> list[FloatFallback]:
-    """Search for layers whose quantization costs most, on the held-out images.
+    """Search for layers whose quantization costs most, on the held-out images of a calibration.
 
-    Args:
-        calibration: with an evaluator.
-        scheme: one with `keeps_layers`, the `Scheme.fallback` of what did not pass.
-        io: dtype of the artifact's input.
-        progress: told of each run of layers that is tried.
+    `scheme` has `keeps_layers`: it is the `Scheme.fallback` of what did not pass.
 
     Returns:
-        First the network with no layer in float, then what is better than that, fewest layers in float first.
+        First the network with no layer in float, then ever more layers, each time with a better score.
     """
     evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
     assert evaluator is not None
 
-    def evaluate(float_layers: Sequence[str]) -> Score:
-        network = calibration.network(float_layers)
-        return evaluator.score(quantize(network, scheme, io, evaluator.spec, calibration.statistics, float_layers))
+    def evaluate(float_layers: tuple[str, ...]) -> Score:
+        recipe, network = Recipe(scheme, io, float_layers), calibration.network(float_layers)
+        return evaluator.score(quantize(network, recipe, evaluator.spec, calibration.statistics))
 
-    none = FloatFallback((), 0, evaluate(()))
-    found = search(segments(graph, head_begins(graph)), evaluate, progress)
-    return [none, *(fallback for fallback in found if fallback.score.sqnr_db > none.score.sqnr_db)]
+    improving = [FloatFallback((), 0, evaluate(()))]
+    for fallback in search(segments(graph, head_begins(graph)), evaluate, progress):
+        if fallback.score.sqnr_db > improving[-1].score.sqnr_db:
+            improving.append(fallback)
+    return improving
 
 
 def segments(graph: TfliteGraph, until: int) -> list[Segment]:
     """Cut the first `until` operators wherever a single activation is alive, so that branches stay together."""
-    operators = list(graph.operators)
-    last_use = {i: k for k, operator in enumerate(operators) for i in operator.inputs if graph.is_activation(i)}
     found, members, alive = [], [], set(graph.inputs)
-    for k, operator in enumerate(operators[:until]):
+    for operator in graph.operators[:until]:
         members.append(operator)
-        alive = {i for i in alive | set(operator.outputs) if last_use.get(i, -1) > k}
+        readers = {i: graph.consumers(i) for i in alive | set(operator.outputs)}
+        alive = {i for i in readers if readers[i] and readers[i][-1].position > operator.position}
         if len(alive) <= 1:
             outputs = tuple(graph.tensor_name(member.outputs[0]) for member in members)
             found.append(Segment(outputs, sum(member.has_weights for member in members)))
@@ -92,40 +81,24 @@ def segments(graph: TfliteGraph, until: int) -> list[Segment]:
     return found
 
 
-def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress | None = None) -> list[FloatFallback]:
+def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress) -> list[FloatFallback]:
     """Return alternatives from few layers in float to as many as allowed, each the best run tried of its length.
 
-    Args:
-        parts: of the network that may stay in float.
-        evaluate: score of the network with the operators of these tensors in float; slow, called once for each run.
-        progress: told of each run that is tried.
-
-    Returns:
-        Longer runs only if they are better than the shorter ones.
+    `evaluate` scores the network with the operators of some tensors in float; slow, it is called once for each run.
     """
-    listener = progress or Silent()
-    total = sum(part.layers for part in parts)
-    most = max(1, int(total * MOST_LAYERS))
+    most = max(1, int(sum(part.layers for part in parts) * MOST_LAYERS))
     known: dict[tuple[int, int], FloatFallback] = {}
-
-    def tried(runs: list[tuple[int, int]]) -> list[FloatFallback]:
-        new = [run for run in runs if run not in known]
-        for start, stop in listener.track(new, f"trying at most {most} layers in float", len(new)):
+    allowed, best = (0, len(parts)), []
+    while candidates := list(runs_within(parts, allowed, most)):
+        new = [run for run in candidates if run not in known]
+        for start, stop in progress.track(new, f"trying at most {most} layers in float", len(new)):
             outputs = tuple(name for part in parts[start:stop] for name in part.outputs)
             layers = sum(part.layers for part in parts[start:stop])
             known[start, stop] = FloatFallback(outputs, layers, evaluate(outputs))
-        return [known[run] for run in runs]
-
-    allowed, best = (0, len(parts)), []
-    while most >= 1:
-        candidates = list(runs_within(parts, allowed, most))
-        if not candidates:
-            break
-        results = tried(candidates)
-        chosen = max(range(len(results)), key=lambda i: results[i].score.sqnr_db)
-        best.append(results[chosen])
-        allowed, most = candidates[chosen], min(most, results[chosen].layers) // 2
-    return _better_than_shorter(best[::-1])
+        allowed = max(candidates, key=lambda run: known[run].score.sqnr_db)
+        best.append(known[allowed])
+        most = min(most, known[allowed].layers) // 2
+    return best[::-1]
 
 
 def runs_within(parts: Sequence[Segment], allowed: tuple[int, int], most: int) -> Iterator[tuple[int, int]]:
@@ -144,11 +117,3 @@ def runs_within(parts: Sequence[Segment], allowed: tuple[int, int], most: int) -
             if stop == end:
                 return
         before += parts[start].layers
-
-
-def _better_than_shorter(by_length: Sequence[FloatFallback]) -> list[FloatFallback]:
-    kept: list[FloatFallback] = []
-    for fallback in by_length:
-        if not kept or fallback.score.sqnr_db > kept[-1].score.sqnr_db:
-            kept.append(fallback)
-    return kept

@@ -5,21 +5,22 @@ the images: GPTQ (Frantar et al. 2022, arXiv:2210.17323), computed as LDLQ (Chee
 arXiv:2307.13304, where both are shown to be the same), which takes one Cholesky factor and no inverse.
 
 Images -> second moments E[x x^T] of what each convolution reads -> integers -> weights. A quantizer that sets
-scale = max|w| / steps for each output channel finds the same integers again.
+scale = max|w| / 127 for each output channel finds the same integers again.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf
+from threadpoolctl import threadpool_limits
 
 from convert.errors import QuantizationError
 from convert.quantization.second_moments import SecondMoments, Window, windows
-from convert.quantization.threads import all_cores
-from convert.system.progress import Progress, Silent
+from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, run_over
 from convert.tflite.operators import Operator
@@ -29,31 +30,25 @@ from edge_runtime.preprocess import Pixels, normalize
 
 MOST_IMAGES = 50
 """The largest number of images used: on the demo network 25, 50 and 100 gave the same within 0.6 dB."""
-
 DAMPING = 0.01
 """Fraction of the mean square of the inputs that is added to the diagonal; 0.001 to 0.1 gave the same within 0.6 dB."""
-
 MOST_MEMORY = 2**30
 """Bytes of moments held at once; what does not fit is left to another pass over the images."""
-
 BLOCK = 32
 """Columns between two matrix products of `gptq`."""
-
+STEPS = 127
+"""The largest int8 weight; -128 stays unused, so that weights are symmetric."""
 LEAST_PEAK = 1e-9
 """What the quantizer takes for max|w| if that is smaller."""
 
 
-def round_weights(
-    float_model: bytes, images: Sequence[Pixels], spec: InputSpec, steps: int, progress: Progress | None = None
-) -> bytes:
+def round_weights(float_model: bytes, images: Sequence[Pixels], spec: InputSpec, progress: Progress) -> bytes:
     """Round the weights of all ungrouped CONV_2D to integer steps; they stay float32, everything else as it is.
 
-    Args:
-        float_model: a float `.tflite` of batch 1.
-        images: uint8 pixels as `load_pixels` returns them; the first `MOST_IMAGES` are used.
-        spec: how they are normalized.
-        steps: the largest integer weight of an output channel, `Scheme.weight_steps`.
-        progress: told of each image of each pass over them, and of each window.
+    Second moments are those of the first `MOST_IMAGES`. Each window is a piece of work for one thread, in which BLAS
+    has one thread. Threads inside a BLAS wait for each other by spinning: for matrices of a few hundred rows, and on a
+    machine that does something else as well, that costs many times what it gains. Results are the same on any number
+    of cores.
 
     Raises:
         QuantizationError: there is no image, or an activation is not finite.
@@ -66,14 +61,15 @@ def round_weights(
     passes = list(_passes(readers))
 
     def rounding() -> Iterator[None]:
-        with all_cores() as cores:
+        threads = len(os.sched_getaffinity(0))
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as cores:
             for members in passes:
                 observers = [SecondMoments(window) for window in members]
                 tensors = (normalize(pixels, spec) for pixels in images)
                 yield from _observe(RecordingEngine(float_model), tensors, observers, cores)
-                yield from _round_readers(graph, readers, observers, steps, cores)
+                yield from _round_readers(graph, readers, observers, cores)
 
-    for _ in (progress or Silent()).track(rounding(), "rounding weights", len(images) * len(passes) + len(readers)):
+    for _ in progress.track(rounding(), "rounding weights", len(images) * len(passes) + len(readers)):
         pass
     return graph.to_bytes()
 
@@ -112,14 +108,13 @@ def _round_readers(
     graph: TfliteGraph,
     readers: Mapping[Window, Sequence[Operator]],
     observers: list[SecondMoments],
-    steps: int,
     cores: Executor,
 ) -> Iterator[None]:
     """Round the weights of the convolutions that read each window, all of one window together; yield after each."""
 
     def new_weights(observer: SecondMoments) -> Array:
         weights = [graph.constant(reader.weights) for reader in readers[observer.window]]
-        return rounded(np.concatenate(weights), damped(observer.mean()), steps)
+        return rounded(np.concatenate(weights), damped(observer.mean()))
 
     for observer, weights in zip(observers, cores.map(new_weights, observers), strict=True):
         tensors = [reader.weights for reader in readers[observer.window]]
@@ -130,7 +125,7 @@ def _round_readers(
 
 
 def damped(moments: Array) -> Array:
-    """Return moments (K, K) with `DAMPING` added to the diagonal, in place; the identity if no input was ever active.
+    """Add `DAMPING` to the diagonal of moments (K, K), in place; return the identity if no input was ever active.
 
     Raises:
         QuantizationError: they are not finite.
@@ -142,24 +137,23 @@ def damped(moments: Array) -> Array:
     return moments
 
 
-def rounded(weights: Array, moments: Array, steps: int) -> Array:
-    """Return float32 multiples of max|w| / steps for each output channel; the largest magnitudes stay as they are.
+def rounded(weights: Array, moments: Array) -> Array:
+    """Return float32 multiples of max|w| / 127 for each output channel; the largest magnitudes stay as they are.
 
     Args:
         weights: float32 (out, h, w, in).
-        moments: the upper triangle of a positive definite (K, K), K = h * w * in.
-        steps: the largest integer.
+        moments: positive definite (K, K), K = h * w * in; only its upper triangle is read.
     """
     flat = weights.reshape(len(weights), -1)
     peaks = np.abs(flat).max(axis=1)
-    scales = np.maximum(peaks, np.float32(LEAST_PEAK)) / np.float32(steps)
-    values = gptq(flat, moments, scales, steps) * scales[:, np.newaxis]
+    scales = np.maximum(peaks, np.float32(LEAST_PEAK)) / np.float32(STEPS)
+    values = gptq(flat, moments, scales) * scales[:, np.newaxis]
     limits = peaks[:, np.newaxis]
     exact = np.where(np.abs(flat) == limits, flat, np.clip(values, -limits, limits))
     return np.asarray(exact.reshape(weights.shape), np.float32)
 
 
-def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
+def gptq(weights: Array, moments: Array, scales: Array) -> Array:
     """Return integers q that keep E[((w - scale * q) . x)^2] small for inputs x of given second moments.
 
     With moments (1 + U) D (1 + U)^T, U strictly upper triangular, column k becomes
@@ -167,12 +161,11 @@ def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
 
     Args:
         weights: float32 (out, K).
-        moments: positive definite (K, K); only its upper triangle is read.
-        scales: positive (out,); no weight exceeds `steps` of them.
-        steps: the largest integer.
+        moments: see `rounded`.
+        scales: positive (out,); no weight exceeds 127 of them.
 
     Returns:
-        float32 integers (out, K) from -steps to steps.
+        float32 integers (out, K) from -127 to 127.
     """
     exact = np.asarray((weights / scales[:, np.newaxis]).T, np.float32, order="C")
     is_free = (np.abs(weights) != np.abs(weights).max(axis=1, keepdims=True)).T.copy()
@@ -184,8 +177,8 @@ def gptq(weights: Array, moments: Array, scales: Array, steps: int) -> Array:
         for i, target in enumerate(wanted):
             k = start + i
             np.rint(target, out=target)
-            np.minimum(target, steps, out=target)
-            np.maximum(target, -steps, out=target)
+            np.minimum(target, STEPS, out=target)
+            np.maximum(target, -STEPS, out=target)
             np.copyto(integers[k], target, where=is_free[k])
             np.subtract(exact[k], integers[k], out=errors[k])
             wanted[i + 1 :] += feedback[k + 1 : start + len(wanted), k, np.newaxis] * errors[k]

@@ -7,26 +7,15 @@ holds. They agree on every pixel if scale = 1 / std and zero_point = mean; but z
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
 from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CONVOLUTION
+from convert.tflite.operators import CONVOLUTION, Operator
 from edge_runtime import InputSpec
-from edge_runtime.specs import TensorSpec
 
 MIDDLE_PIXEL = 128
 """The uint8 value that is 0 as int8: with it as zero point, converting one to the other flips only the sign bit."""
-
-
-@dataclass(frozen=True)
-class Shifted:
-    """A float tensor whose values lie on the steps of pixels, and their range."""
-
-    name: str
-    range: tuple[float, float]
 
 
 def check_io_dtype(float_model: bytes, io: str, spec: InputSpec) -> None:
@@ -42,13 +31,8 @@ def check_io_dtype(float_model: bytes, io: str, spec: InputSpec) -> None:
 def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
     """Make the input tensor hold pixels instead of normalized values: exact, without arithmetic on the device.
 
-    real = (pixel - mean) / std needs zero point `mean`, an integer is taken instead, and the constant
-    difference goes into the bias of the convolutions that read the input; they must not pad.
-
-    Args:
-        graph: of the float model; the biases of its first convolutions change.
-        spec: preprocessing; one mean and one std for all channels.
-        io: for the message.
+    An integer is taken as zero point instead of the mean, and the constant difference goes into the bias of the
+    convolutions that read the input; they must not pad.
 
     Returns:
         The real values of pixels 0 and 255: the range of the input tensor.
@@ -56,74 +40,62 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
     Raises:
         QuantizationError: where padding or per-channel mean or std forbids it.
     """
-    if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
+    steps = _pixel_steps(spec)
+    if steps is None:
         raise QuantizationError(
             f"--io {io} needs one mean and one std for all channels, the preprocessing has mean {spec.mean} and "
             f"std {spec.std}: use --io float32"
         )
-    mean, std = spec.mean[0], spec.std[0]
-    difference = (_zero_pixel(mean) - mean) / std
+    pixel_range, difference = steps
     if difference:
-        for reader in graph.consumers(graph.inputs[0]):
+        readers = graph.consumers(graph.inputs[0])
+        for reader in readers:
             if reader.name != CONVOLUTION or not reader.is_unpadded or not graph.is_constant(reader.bias):
                 raise QuantizationError(
-                    f"--io {io} cannot represent a mean of {mean} exactly, because the first operator "
+                    f"--io {io} cannot represent a mean of {spec.mean[0]} exactly, because the first operator "
                     f"({reader.name}) pads its input or is no convolution with a bias: use --io float32"
                 )
-        _add_to_biases(graph, graph.inputs[0], difference)
-    return _pixel_range(spec)
+        _add_to_biases(graph, readers, difference)
+    return pixel_range
 
 
-def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> Shifted | None:
+def align_with_pixels(graph: TfliteGraph, spec: InputSpec) -> dict[str, tuple[float, float]]:
     """Shift a float input onto the steps of pixels before it is rounded to int8.
 
     An addition is put behind the input, and what it adds is subtracted from the biases of the first convolutions. If
     those pad, the border is half a step off; without the addition every pixel would be.
 
-    Args:
-        graph: of the float model; changed if there is something to gain.
-        spec: preprocessing.
-
     Returns:
-        The shifted tensor; None if pixels lie on the steps anyway, or no step serves all channels.
+        Name and range of the shifted tensor; empty if pixels lie on the steps anyway, or no step serves all channels.
+    """
+    steps, readers = _pixel_steps(spec), graph.consumers(graph.inputs[0])
+    movable = all(reader.name == CONVOLUTION and graph.is_constant(reader.bias) for reader in readers)
+    if steps is None or not movable:
+        return {}
+    pixel_range, difference = steps
+    if not difference:
+        return {}
+    _add_to_biases(graph, readers, difference)
+    name = f"{graph.tensor_name(graph.inputs[0])}/on_pixels"
+    graph.shift_input(-difference, name)
+    return {name: pixel_range}
+
+
+def _pixel_steps(spec: InputSpec) -> tuple[tuple[float, float], float] | None:
+    """Return the real values of pixels 0 and 255 with an integer in place of the mean, and how much smaller all become.
+
+    None if no step serves all channels.
     """
     if len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
         return None
     mean, std = spec.mean[0], spec.std[0]
-    difference = (_zero_pixel(mean) - mean) / std
-    readers = graph.consumers(graph.inputs[0])
-    movable = all(reader.name == CONVOLUTION and graph.is_constant(reader.bias) for reader in readers)
-    if not difference or not movable:
-        return None
-    _add_to_biases(graph, graph.inputs[0], difference)
-    name = f"{graph.tensor_name(graph.inputs[0])}/on_pixels"
-    graph.shift_input(-difference, name)
-    return Shifted(name, _pixel_range(spec))
+    zero_pixel = MIDDLE_PIXEL if abs(mean - MIDDLE_PIXEL) <= 0.5 else int(np.clip(round(mean), 0, 255))
+    return ((0 - zero_pixel) / std, (255 - zero_pixel) / std), (zero_pixel - mean) / std
 
 
-def _zero_pixel(mean: float) -> int:
-    """Return the pixel that stands for real 0."""
-    return MIDDLE_PIXEL if abs(mean - MIDDLE_PIXEL) <= 0.5 else int(np.clip(round(mean), 0, 255))
-
-
-def _pixel_range(spec: InputSpec) -> tuple[float, float]:
-    zero_pixel, std = _zero_pixel(spec.mean[0]), spec.std[0]
-    return (0 - zero_pixel) / std, (255 - zero_pixel) / std
-
-
-def _add_to_biases(graph: TfliteGraph, tensor: int, difference: float) -> None:
-    """Compensate in the biases of the convolutions that read `tensor` for its values being `difference` smaller."""
-    for reader in graph.consumers(tensor):
+def _add_to_biases(graph: TfliteGraph, readers: list[Operator], difference: float) -> None:
+    """Compensate in the biases of convolutions for the values that they read being `difference` smaller."""
+    for reader in readers:
         assert reader.bias is not None
         shift = difference * graph.constant(reader.weights).sum(axis=(1, 2, 3), dtype=np.float64)
         graph.set_constant(reader.bias, (graph.constant(reader.bias) + shift).astype(np.float32))
-
-
-def tensor_specs(model: bytes, encoding: str) -> tuple[TensorSpec, TensorSpec]:
-    """Return input and output of a packaged model as its card describes them."""
-    graph = TfliteGraph(model)
-    ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
-    image, probabilities = (
-        TensorSpec(name, graph.dtype(i), *(graph.quantization(i) or ())) for name, i in ends.items()
-    )
-    return replace(image, encoding=encoding), probabilities

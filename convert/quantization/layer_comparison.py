@@ -26,8 +26,7 @@ class LayerError:
     """The error of one layer of a quantized network, over some images.
 
     Attributes:
-        name: see `layer_name`.
-        operator: kind of the float operator.
+        name, operator: of the float operator, see `layer_name`, and its kind.
         dtype: of its output in the quantized network.
         signal, noise: sums of squares of the float output, and of its difference from the quantized one.
         least, most: the smallest and the largest integer in its output.
@@ -45,13 +44,7 @@ class LayerError:
     values: int = 0
 
     def add(self, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:
-        """Add one more image.
-
-        Args:
-            exact: the float output.
-            rounded: the quantized network's output, of the same shape.
-            affine: its scale and zero point; None if it is float.
-        """
+        """Add the float and the quantized output of one more image; `affine` is scale and zero point of integers."""
         exact = exact.astype(np.float64)
         if affine is not None:
             limits = np.iinfo(rounded.dtype)
@@ -87,28 +80,22 @@ def compare_layers(
 ) -> list[LayerError]:
     """Compare every layer of a quantized network that the float network has too, in the order of execution.
 
-    Args:
-        float_model: what the quantized model was made from, with the same tensor names.
-        quantized: the model, and what its input tensor holds.
-        spec: preprocessing.
-        images: uint8 pixels; the first `MOST_IMAGES` are used.
+    Both have the same tensor names. The first `MOST_IMAGES` of the images are used.
     """
     exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
     input_tensor, _ = quantized.io_specs
-    pairs = _pairs(exact, rounded)
-    layers = {i: LayerError(layer_name(exact.tensor_name(i)), kind, rounded.dtype(j)) for kind, i, j in pairs}
+    by_name = {rounded.tensor_name(i): i for i in rounded.tensors}
+    layers: dict[tuple[int, int], LayerError] = {}
+    for operator in exact.operators:
+        name = exact.tensor_name(operator.outputs[0])
+        if name in by_name:
+            pair = operator.outputs[0], by_name[name]
+            layers[pair] = LayerError(layer_name(name), operator.name, rounded.dtype(by_name[name]))
     float_engine, integer_engine = RecordingEngine(float_model), RecordingEngine(quantized.model)
     few = images[:MOST_IMAGES]
     in_float = run_over(float_engine, (normalize(pixels, spec) for pixels in few))
     in_integers = run_over(integer_engine, (encode(pixels, spec, input_tensor) for pixels in few))
     for _ in zip(in_float, in_integers, strict=True):
-        for _, i, j in pairs:
-            layers[i].add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
+        for (i, j), layer in layers.items():
+            layer.add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
     return list(layers.values())
-
-
-def _pairs(exact: TfliteGraph, rounded: TfliteGraph) -> list[tuple[str, int, int]]:
-    """Return (kind, float tensor, quantized tensor) for the first output of each operator."""
-    by_name = {rounded.tensor_name(i): i for i in range(rounded.tensor_count())}
-    outputs = [(operator.name, operator.outputs[0]) for operator in exact.operators]
-    return [(kind, i, by_name[exact.tensor_name(i)]) for kind, i in outputs if exact.tensor_name(i) in by_name]

@@ -24,11 +24,7 @@ MOST_VALUES = 2**16
 
 
 class ChannelObserver:
-    """Extremes and mean of every channel of an activation.
-
-    Attributes:
-        minimum, maximum: float64 (channels,).
-    """
+    """Extremes and mean of every channel of an activation, float64 (channels,)."""
 
     def __init__(self, channels: int) -> None:
         self.minimum: Array = np.full(channels, np.inf)
@@ -38,18 +34,11 @@ class ChannelObserver:
 
     @property
     def mean(self) -> Array:
-        """Return the mean over all images, float64 (channels,)."""
+        """Return the mean over all images."""
         return self._sum / self._images
 
     def add(self, values: Array) -> Range:
-        """Take in the activation of one more image.
-
-        Args:
-            values: float32 (..., channels).
-
-        Returns:
-            The smallest and the largest value of this image.
-        """
+        """Take in the activation of one more image, (..., channels), and return its smallest and its largest value."""
         values = values.reshape(-1, len(self.minimum))
         low, high = values.min(axis=0), values.max(axis=0)
         np.minimum(self.minimum, low, out=self.minimum)
@@ -85,19 +74,15 @@ class Histogram:
         return (np.arange(-HALF, HALF) + 0.5) * self.width
 
     def add(self, values: Array) -> None:
-        """Count finite values of any shape."""
-        if values.size:
-            self._grow(max(float(values.max()), -float(values.min())))
-            bins = np.floor(values.reshape(-1) * np.float32(1 / self.width)).astype(np.int32) + HALF
-            self.counts += np.bincount(bins, minlength=2 * HALF)
-
-    def _grow(self, largest: float) -> None:
-        """Double the limit until it exceeds `largest`."""
+        """Count finite values of any shape, at least one; double the limit until it exceeds them all."""
+        largest = max(float(values.max()), -float(values.min()))
         if largest >= self.limit:
             limit = 2.0 ** float(np.frexp(largest)[1])
             bins = np.floor(np.arange(-HALF, HALF) * (self.limit / limit)).astype(int) + HALF
             self.counts = np.bincount(bins, self.counts, 2 * HALF).astype(np.int64)
             self.limit = limit
+        bins = np.floor(values.reshape(-1) * np.float32(1 / self.width)).astype(np.int32) + HALF
+        self.counts += np.bincount(bins, minlength=2 * HALF)
 
 
 @dataclass
@@ -107,7 +92,6 @@ class ActivationObserver:
     Attributes:
         minimum, maximum: extremes of all values and of 0, which every range must contain.
         moving: moving averages of the smallest and the largest value of an image; None before the first image.
-        histogram: of the values.
     """
 
     minimum: float = 0.0
@@ -119,10 +103,7 @@ class ActivationObserver:
         """Take in the activation of one more image: finite float32 of any shape."""
         low, high = float(values.min()), float(values.max())
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        before = self.moving or (low, high)
-        self.moving = (
-            SMOOTHING * before[0] + (1 - SMOOTHING) * low,
-            SMOOTHING * before[1] + (1 - SMOOTHING) * high,
-        )
+        lows, highs = self.moving or (low, high)
+        self.moving = SMOOTHING * lows + (1 - SMOOTHING) * low, SMOOTHING * highs + (1 - SMOOTHING) * high
         flat = values.reshape(-1)
         self.histogram.add(flat[:: -(-flat.size // MOST_VALUES)])

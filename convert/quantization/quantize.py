@@ -6,13 +6,13 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
-from convert.quantization.io_tensors import align_with_pixels, feed_pixels, tensor_specs
-from convert.quantization.quantizer_adapter import Ranges, apply_recipe
-from convert.quantization.schemes import ALL, IO_RULES, Rule, Scheme, keep_float
+from convert.quantization.io_tensors import align_with_pixels, feed_pixels
+from convert.quantization.quantizer_adapter import Ranges, apply_rules
+from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTIONS, DENSE
@@ -32,54 +32,46 @@ class QuantizedModel:
     @functools.cached_property
     def io_specs(self) -> tuple[TensorSpec, TensorSpec]:
         """Return input and output as a card describes them."""
-        return tensor_specs(self.model, self.encoding)
+        graph = TfliteGraph(self.model)
+        ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
+        image, probabilities = (
+            TensorSpec(name, graph.dtype(i), *(graph.quantization(i) or ())) for name, i in ends.items()
+        )
+        return replace(image, encoding=self.encoding), probabilities
 
 
 def quantize(
-    float_model: bytes,
-    scheme: Scheme,
-    io: str,
-    spec: InputSpec,
-    statistics: ActivationStatistics | None,
-    float_layers: Collection[str] = (),
+    float_model: bytes, recipe: Recipe, spec: InputSpec, statistics: ActivationStatistics | None
 ) -> QuantizedModel:
-    """Quantize a float model.
-
-    Args:
-        float_model: static batch 1, ending in a softmax.
-        scheme: how its numbers are represented.
-        io: dtype of the input, "uint8", "int8" or "float32"; the output is int8 if that is, and float32 otherwise.
-        spec: preprocessing of the images.
-        statistics: of the activations; needed by schemes that calibrate.
-        float_layers: names of output tensors whose operators stay in float, if the scheme calibrates.
+    """Quantize a float model of static batch 1, ending in a softmax; schemes that calibrate need statistics.
 
     Raises:
         QuantizationError: statistics are missing, or this network cannot have an integer input.
     """
-    graph = TfliteGraph(float_model)
+    graph, scheme = TfliteGraph(float_model), recipe.scheme
     if not scheme.calibrates:
-        return QuantizedModel(apply_recipe(float_model, _recipe(graph, scheme, io, ()), {}).to_bytes(), "normalized")
+        return QuantizedModel(apply_rules(float_model, _rules(graph, recipe, ()), {}).to_bytes(), "normalized")
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
-    ranges, means = _ranges(graph, statistics), dict(statistics.mean)
-    in_float = list(float_layers)
-    encoding = "normalized" if io == "float32" else "pixels"
-    if io != "float32":
-        ranges[graph.tensor_name(graph.inputs[0])] = feed_pixels(graph, spec, io)
-    elif scheme.activation_bits == 8 and (shifted := align_with_pixels(graph, spec)) is not None:
-        ranges[shifted.name], means[shifted.name] = shifted.range, means[graph.tensor_name(graph.inputs[0])]
-        in_float.append(shifted.name)
-    quantized = apply_recipe(graph.to_bytes(), _recipe(graph, scheme, io, in_float), ranges)
-    correct_weight_rounding(quantized, graph, means)
-    return QuantizedModel(quantized.to_bytes(), encoding)
+    image, ranges, shifted = graph.tensor_name(graph.inputs[0]), _ranges(graph, statistics), {}
+    if recipe.io != "float32":
+        ranges[image] = feed_pixels(graph, spec, recipe.io)
+    elif scheme.activation_bits == 8:
+        shifted = align_with_pixels(graph, spec)
+    rules = _rules(graph, recipe, (*recipe.float_layers, *shifted))
+    quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted)
+    correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
+    return QuantizedModel(quantized.to_bytes(), "normalized" if recipe.io == "float32" else "pixels")
 
 
-def _recipe(graph: TfliteGraph, scheme: Scheme, io: str, float_layers: Collection[str]) -> list[Rule]:
+def _rules(graph: TfliteGraph, recipe: Recipe, float_layers: Collection[str]) -> list[Rule]:
     """Return the scheme's rules, those of the ends, and those that leave named outputs and the head in float."""
-    head = list(graph.operators)[head_begins(graph) :] if scheme.float_head and io != "int8" else []
+    scheme = recipe.scheme
+    has_float_head = scheme.float_head and recipe.io != INTEGERS_ONLY
+    head = graph.operators[head_begins(graph) :] if has_float_head else ()
     names = [*float_layers, *(graph.tensor_name(operator.outputs[0]) for operator in head)]
-    ends = IO_RULES[io] if scheme.calibrates else ()
-    return [*scheme.recipe, *ends, *(keep_float(ALL, f"^{re.escape(name)};?$") for name in names)]
+    ends = IO_RULES[recipe.io] if scheme.calibrates else ()
+    return [*scheme.rules, *ends, *(keep_float(ALL, f"^{re.escape(name)};?$") for name in names)]
 
 
 def residual_streams(graph: TfliteGraph) -> list[list[int]]:
@@ -102,8 +94,7 @@ def residual_streams(graph: TfliteGraph) -> list[list[int]]:
 def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
     """Return the range of every activation; all sums of one residual stream share theirs.
 
-    With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds only once
-    what the branch adds.
+    With equal scales a sum whose branch is zero passes the stream on bit for bit, and rounds a branch only once.
     """
     ranges = {
         name: (float(low.min()), float(statistics.maximum[name].max())) for name, low in statistics.minimum.items()
@@ -117,6 +108,6 @@ def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
 
 def head_begins(graph: TfliteGraph) -> int:
     """Return the position of the head's first operator: the first pooling or dense one after the last convolution."""
-    operators = list(graph.operators)
-    last = max((i for i, operator in enumerate(operators) if operator.name in CONVOLUTIONS), default=-1)
-    return next((i for i in range(last + 1, len(operators)) if operators[i].name in HEAD_BEGINS), len(operators))
+    last = max((operator.position for operator in graph.operators if operator.name in CONVOLUTIONS), default=-1)
+    after = (operator.position for operator in graph.operators[last + 1 :] if operator.name in HEAD_BEGINS)
+    return next(after, len(graph.operators))

@@ -1,43 +1,27 @@
-"""One scheme applied to a float network: quantized from what calibration gave, then bias-corrected."""
+"""One recipe applied to a float network: quantized from what calibration gave, then bias-corrected."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from convert.errors import QuantizationError
 from convert.lowering.lower import FloatModel
 from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel, quantize
-from convert.quantization.schemes import Scheme
+from convert.quantization.schemes import Recipe
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.tensor_names import layer_name
 
 NAMES_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to quantize a network.
-
-    Attributes:
-        scheme: the number formats.
-        io: data type of the artifact's input and output.
-        float_layers: names of the tensors whose operators stay in float.
-    """
-
-    scheme: Scheme
-    io: str
-    float_layers: tuple[str, ...] = ()
-
-
 def quantize_network(network: FloatModel, recipe: Recipe, calibration: Calibration | None) -> QuantizedModel:
     """Quantize a float network; `calibration` is needed by schemes that calibrate."""
     if calibration is None or not recipe.scheme.calibrates:
-        return quantize(network.model, recipe.scheme, recipe.io, network.spec, None)
-    model = calibration.network(recipe.float_layers)
-    return quantize(model, recipe.scheme, recipe.io, network.spec, calibration.statistics, recipe.float_layers)
+        return quantize(network.model, recipe, network.spec, None)
+    return quantize(calibration.network(recipe.float_layers), recipe, network.spec, calibration.statistics)
 
 
 def correct_head_bias(

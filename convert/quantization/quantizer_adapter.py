@@ -7,7 +7,7 @@ so the public classes are used that `Quantizer` consists of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
@@ -23,21 +23,16 @@ Ranges = dict[str, tuple[float, float]]
 """Tensor name -> smallest and largest value."""
 
 
-def apply_recipe(model: bytes, recipe: Sequence[Rule], ranges: Mapping[str, tuple[float, float]]) -> TfliteGraph:
-    """Quantize a float `.tflite` by the rules of a recipe.
+def apply_rules(model: bytes, rules: Sequence[Rule], ranges: Ranges) -> TfliteGraph:
+    """Quantize a float `.tflite` by rules, given the range of every activation.
 
     Weights get scale = max|w| / 127 per output channel and are rounded to nearest. Large constants come back behind the
     flatbuffer, where older runtimes and our zip do not expect them; the graph that is returned writes them inside.
-
-    Args:
-        model: the float flatbuffer.
-        recipe: rules in its JSON form; without any the model stays as it is.
-        ranges: of every activation that becomes an integer.
     """
-    if not recipe:
+    if not rules:
         return TfliteGraph(model)
     manager, float_model = RecipeManager(), flatbuffer_utils.read_model_from_bytearray(bytearray(model))
-    manager.load_quantization_recipe(list(recipe))
+    manager.load_quantization_recipe(list(rules))
     statistics = {name: _extremes(*ends) for name, ends in ranges.items()}
     parameters = ParamsGenerator(float_model).generate_quantization_parameters(manager, statistics, False)
     quantized = ModelModifier(float_model).modify_model(parameters, enable_progress_bar=False)

@@ -7,18 +7,16 @@ real = scale * (q - zero_point), with one scale per tensor for activations and o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from convert.errors import QuantizationError
 from convert.tflite.operators import CLASSIFIER_KINDS
 
 Rule = Mapping[str, Any]
-"""A rule of a recipe, in the JSON form of the quantizer; a later rule overrides an earlier one."""
+"""A rule in the JSON form of the quantizer; a later rule overrides an earlier one."""
 
 ALL = "*"
-INT8_STEPS = 127
-"""The largest int8 weight; -128 stays unused, so that weights are symmetric."""
 IMAGES_ON_SLOW_KERNELS = 4
 
 
@@ -61,11 +59,9 @@ class Scheme:
     Attributes:
         name: as given to `--quantize`.
         summary: one line for people.
-        recipe: the quantizer's rules for the whole network; empty to leave it as it is.
+        rules: the quantizer's, for the whole network; empty to leave it as it is.
         io: dtype of the artifact's input unless `--io` is given.
         activation_bits: 8 or 16, integers whose ranges are calibrated; None: float at run time.
-        weight_steps: the largest integer weight of an output channel, if weights are integers: GPTQ rounds them if the
-            scheme calibrates, otherwise the quantizer does, to nearest.
         float_head: whether pooling, dense layers and softmax at the end stay in float; runtimes up to TensorFlow 2.15
             use one scale of dense weights for all channels, and an int8 softmax has ties.
         keeps_layers: whether it takes `--keep-float`.
@@ -75,10 +71,9 @@ class Scheme:
 
     name: str
     summary: str
-    recipe: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
     io: str = "float32"
     activation_bits: int | None = None
-    weight_steps: int = INT8_STEPS
     float_head: bool = False
     keeps_layers: bool = False
     slow_kernels: bool = False
@@ -95,44 +90,44 @@ class Scheme:
         return IMAGES_ON_SLOW_KERNELS if self.slow_kernels else None
 
 
-_INT8 = Scheme(
-    "int8",
-    "int8 weights per channel, int8 activations, float head",
-    INT8,
-    io="uint8",
-    activation_bits=8,
-    float_head=True,
-)
+@dataclass(frozen=True)
+class Recipe:
+    """How to quantize a network.
+
+    Attributes:
+        scheme: the number formats.
+        io: dtype of the artifact's input; its output is int8 if that is, and float32 otherwise.
+        float_layers: names of the tensors whose operators stay in float, if the scheme calibrates.
+    """
+
+    scheme: Scheme
+    io: str
+    float_layers: tuple[str, ...] = ()
+
+
+_ON_8_BITS: dict[str, Any] = {"rules": INT8, "io": "uint8", "activation_bits": 8, "float_head": True}
+_ON_16_BITS: dict[str, Any] = {"rules": INT16X8, "activation_bits": 16, "float_head": True, "slow_kernels": True}
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme("none", "float32, the reference", ()),
         Scheme("float16", "half-precision weights, computed in float", FLOAT16),
         Scheme("dynamic", "int8 weights, activations quantized at run time", DYNAMIC, float_head=True),
-        replace(_INT8, fallback="mixed"),
-        replace(_INT8, name="mixed", summary="int8 except for the layers of --keep-float", keeps_layers=True),
-        replace(
-            _INT8,
-            name="int16x8",
-            summary="int8 weights, int16 activations; reference kernels",
-            recipe=INT16X8,
-            io="float32",
-            activation_bits=16,
-            slow_kernels=True,
-        ),
+        Scheme("int8", "int8 weights per channel, int8 activations, float head", **_ON_8_BITS, fallback="mixed"),
+        Scheme("mixed", "int8 except for the layers of --keep-float", **_ON_8_BITS, keeps_layers=True),
+        Scheme("int16x8", "int8 weights, int16 activations; reference kernels", **_ON_16_BITS),
     )
 }
 DEFAULT = SCHEMES["int8"]
-
+INTEGERS_ONLY = "int8"
+"""The `--io` for integer-only accelerators: the head computes in integers too."""
 IO_RULES = {
     "uint8": (keep_float("OUTPUT"), rule("INPUT", _activations(8, symmetric=False, dtype="UINT"))),
-    "int8": (),
+    INTEGERS_ONLY: (),
     "float32": (keep_float("OUTPUT"), keep_float("INPUT")),
 }
 """`--io` -> the rules for input and output of a network with integer activations; without rules they are int8."""
-
 IO_CHOICES = tuple(IO_RULES)
-
 REFUSED = {
     "int4": "XNNPACK runs no convolution with int4 weights, and the kernels that do took 5 times as long as int8 on "
     "the demo network (67 ms against 14 ms) and agreed on few answers: use int8",
@@ -144,7 +139,7 @@ def parse_schemes(text: str) -> list[Scheme]:
     """Return the schemes of a comma-separated list, in its order, each once.
 
     Raises:
-        QuantizationError: a name is unknown, or the list is empty.
+        QuantizationError: a name is unknown, or there is none.
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:

@@ -17,7 +17,6 @@ from edge_runtime.arrays import Array
 
 POSITIONS = 64
 """The largest number of random positions that are read in an image."""
-
 ROWS_AT_ONCE = 256
 """Rows gathered before they are added to the moments."""
 
@@ -27,9 +26,7 @@ class Window:
     """What a convolution reads at each position of its output; pairs are (vertical, horizontal).
 
     Attributes:
-        tensor: index of its input.
-        channels: of the input.
-        kernel, stride, dilation: of the convolution.
+        tensor, channels: of its input.
         before: rows and columns of zeros padded before the input.
         output: size of the output.
     """
@@ -61,15 +58,11 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
 
 
 def _window(graph: TfliteGraph, operator: Operator) -> Window:
-    _, height, width, channels = graph.shape(operator.weights)
+    _, *kernel, channels = graph.shape(operator.weights)
     size, output = graph.shape(operator.inputs[0])[1:3], graph.shape(operator.outputs[0])[1:3]
-    stride, dilation = operator.strides, operator.dilations
-    rows, columns = (
-        0 if operator.is_unpadded else padding_before(size[i], output[i], taps, stride[i], dilation[i])
-        for i, taps in enumerate((height, width))
-    )
-    kernel, before = (height, width), (rows, columns)
-    return Window(operator.inputs[0], channels, kernel, stride, dilation, before, (output[0], output[1]))
+    steps = operator.strides, operator.dilations
+    rows, columns = (0, 0) if operator.is_unpadded else map(padding_before, size, output, kernel, *steps)
+    return Window(operator.inputs[0], channels, (kernel[0], kernel[1]), *steps, (rows, columns), (output[0], output[1]))
 
 
 class SecondMoments:
@@ -82,12 +75,7 @@ class SecondMoments:
         self._count = 0
 
     def add(self, image: Array, seed: int) -> None:
-        """Take in what the window reads at random positions of one more image.
-
-        Args:
-            image: the window's tensor, (height, width, channels).
-            seed: of the positions.
-        """
+        """Take in what the window reads at random positions of its tensor (height, width, channels) in one image."""
         positions = np.random.default_rng(seed).permutation(self.window.output[0] * self.window.output[1])[:POSITIONS]
         self._rows.append(patches(image, self.window, positions))
         self._count += len(positions)
@@ -109,15 +97,9 @@ class SecondMoments:
 
 
 def patches(image: Array, window: Window, positions: Array) -> Array:
-    """Return what a window reads at some positions (im2col).
+    """Return what a window reads at some positions (im2col), (n, K) in the order of weights (out, h, w, in).
 
-    Args:
-        image: the window's tensor, (height, width, channels).
-        window: where to read.
-        positions: integers (n,): row * columns + column of the output.
-
-    Returns:
-        (n, kernel height * kernel width * channels), in the order of weights (out, h, w, in); padding is 0.
+    `image` is the window's tensor (height, width, channels), a position row * columns + column of the output.
     """
     taps, inside = [], []
     for i, first in enumerate(np.divmod(positions, window.output[1])):

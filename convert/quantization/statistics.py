@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convert.errors import QuantizationError
-from convert.quantization import convergence
 from convert.quantization.observer import ActivationObserver, ChannelObserver
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
@@ -57,31 +56,33 @@ def collect_statistics(
     float_model: bytes,
     images: Iterable[Pixels],
     spec: InputSpec,
-    has_enough: Callable[[Sequence[Array]], bool] = convergence.never,
+    has_enough: Callable[[Sequence[Array]], bool] | None = None,
 ) -> ActivationStatistics:
-    """Run a float network over images, and collect the statistics of every activation.
+    """Run a float network of batch 1 over images, and collect the statistics of every activation.
 
-    Args:
-        float_model: a float `.tflite` of batch 1.
-        images: uint8 pixels as `load_pixels` returns them.
-        spec: how they are normalized.
-        has_enough: asked after each image whether to stop; it is given the extremes, (activations, 2), of each so far.
+    `has_enough` is asked after each image whether to stop, given the extremes, (activations, 2), of each image so far.
 
     Raises:
         QuantizationError: there is no image, or an activation is not finite.
     """
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    last, observers = logits_tensor(graph), {i: ChannelObserver(graph.shape(i)[-1]) for i in _activations(graph)}
+    last, observers = logits_tensor(graph), {i: ChannelObserver(graph.shape(i)[-1]) for i in graph.activations}
     logits, extremes = [], []
     for _ in run_over(engine, (normalize(pixels, spec) for pixels in images)):
         extremes.append(np.array([observer.add(engine.tensor(i)) for i, observer in observers.items()], np.float32))
         logits.append(engine.tensor(last).reshape(-1))
-        if has_enough(extremes):
+        if has_enough is not None and has_enough(extremes):
             break
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     by_name = {graph.tensor_name(i): observer for i, observer in observers.items()}
-    _refuse_infinite(by_name)
+    for name, observer in by_name.items():
+        low, high = observer.minimum.min(), observer.maximum.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise QuantizationError(
+                f"activation {name} reaches {low} to {high} on the calibration images: "
+                "the network or its preprocessing is broken"
+            )
     return ActivationStatistics(
         {name: observer.minimum for name, observer in by_name.items()},
         {name: observer.maximum for name, observer in by_name.items()},
@@ -92,33 +93,10 @@ def collect_statistics(
 
 
 def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> dict[str, ActivationObserver]:
-    """Run a float network over images, and observe the values of every activation for the calibrators.
-
-    Args:
-        float_model: a float `.tflite` of batch 1.
-        images: uint8 pixels as `load_pixels` returns them.
-        spec: how they are normalized.
-
-    Returns:
-        Tensor name -> what was observed.
-    """
+    """Run a float network of batch 1 over images; return what calibrators need of each activation, by tensor name."""
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    observers = {i: ActivationObserver() for i in _activations(graph)}
+    observers = {i: ActivationObserver() for i in graph.activations}
     for _ in run_over(engine, (normalize(pixels, spec) for pixels in images)):
         for i, observer in observers.items():
             observer.add(engine.tensor(i))
     return {graph.tensor_name(i): observer for i, observer in observers.items()}
-
-
-def _activations(graph: TfliteGraph) -> list[int]:
-    return [i for i in range(graph.tensor_count()) if graph.is_activation(i)]
-
-
-def _refuse_infinite(observers: Mapping[str, ChannelObserver]) -> None:
-    for name, observer in observers.items():
-        low, high = observer.minimum.min(), observer.maximum.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise QuantizationError(
-                f"activation {name} reaches {low} to {high} on the calibration images: "
-                "the network or its preprocessing is broken"
-            )

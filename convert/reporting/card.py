@@ -8,7 +8,7 @@ from convert.audit.runtimes import oldest_runtime
 from convert.lowering.lower import FloatModel
 from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
-from convert.quantization.quantize_network import Recipe
+from convert.quantization.schemes import Recipe
 from convert.system.machine import IN_CARDS, versions
 from convert.tflite.interpreter import open_engine
 from convert.tflite.tensor_names import layer_name
@@ -27,13 +27,7 @@ def card_of(
 ) -> Card:
     """Return the card of a quantized network, as yet without checksums and without a drift summary.
 
-    Args:
-        name: of the artifact.
-        quantized: the network in it.
-        network: in float.
-        recipe: how it was quantized.
-        calibration: what calibration gave, if the scheme calibrates.
-        build: `Job.recorded`.
+    `network` is the network in float, and `build` is `Job.recorded`.
     """
     image, probabilities = quantized.io_specs
     lowered = network.lowered
@@ -51,7 +45,7 @@ def card_of(
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
-        probe=Probe.from_probabilities(answer_probe(open_engine(quantized.model), network.spec, image)),
+        probe=Probe(tuple(answer_probe(open_engine(quantized.model), network.spec, image).tolist())),
     )
 
 

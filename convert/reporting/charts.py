@@ -12,20 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edge_runtime.arrays import Array
+
 INK, MUTED, LINE, REFERENCE, CANDIDATE = "#010101", "#010102", "#010103", "#010104", "#010105"
-PROPERTIES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    REFERENCE: "var(--reference)",
-    CANDIDATE: "var(--candidate)",
-}
+PROPERTIES = {INK: "--ink", MUTED: "--muted", LINE: "--line", REFERENCE: "--reference", CANDIDATE: "--candidate"}
 """Placeholder colour -> the page's custom property."""
 
 STYLE: dict[Any, Any] = {
@@ -51,42 +46,24 @@ STYLE: dict[Any, Any] = {
 WIDTH = 4.5
 """Inches; about the width of a phone at 96 pixels per inch, so that text keeps its size there."""
 
+UNCHANGED_POINTS: dict[str, Any] = {"s": 13, "color": REFERENCE, "alpha": 0.4, "label": "same answer"}
+CHANGED_POINTS: dict[str, Any] = {"s": 26, "color": CANDIDATE, "marker": "D", "label": "answer changed"}
 MOST_POINTS = 1500
 SEED = 2016
 
 
-def confidence_scatter(
-    reference: npt.NDArray[np.floating],
-    candidate: npt.NDArray[np.floating],
-    changed: npt.NDArray[np.bool_],
-    description: str,
-) -> Markup:
-    """Plot the probability of the reference's answer against the candidate's probability for the same class.
+def confidence_scatter(reference: Array, candidate: Array, changed: Array, description: str) -> Markup:
+    """Plot the probability (N,) of the reference's answer against the candidate's probability for the same class.
 
-    Args:
-        reference, candidate: probabilities (N,).
-        changed: whether the first class changed, bool (N,); these points stand out.
-        description: text for screen readers.
-
-    Returns:
-        An SVG element; of many images a seeded sample is drawn, at most `MOST_POINTS` unchanged and changed each.
+    Points of which the first class `changed`, bool (N,), stand out. Of many images a seeded sample is drawn, at most
+    `MOST_POINTS` unchanged and changed each. `description` is the text for screen readers.
     """
     with rc_context(STYLE):
         figure, axes = _axes(height=WIDTH * 0.94)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, dashes=(4, 3))
-        kept, flipped = _sample(np.flatnonzero(~changed)), _sample(np.flatnonzero(changed))
-        axes.scatter(
-            reference[kept], candidate[kept], s=13, color=REFERENCE, alpha=0.4, linewidths=0, label="same answer"
-        )
-        axes.scatter(
-            reference[flipped],
-            candidate[flipped],
-            s=26,
-            marker="D",
-            color=CANDIDATE,
-            linewidths=0,
-            label="answer changed",
-        )
+        for drawn, style in ((~changed, UNCHANGED_POINTS), (changed, CHANGED_POINTS)):
+            shown = _sample(np.flatnonzero(drawn))
+            axes.scatter(reference[shown], candidate[shown], linewidths=0, **style)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="reference: probability of its answer")
         axes.set_ylabel("candidate: probability of that class")
         axes.set_aspect("equal")
@@ -130,7 +107,7 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _sample(indices: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def _sample(indices: Array) -> Array:
     if len(indices) <= MOST_POINTS:
         return indices
     return np.sort(np.random.default_rng(SEED).choice(indices, MOST_POINTS, replace=False))
@@ -146,6 +123,6 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"#(\w+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    for placeholder, colour in PROPERTIES.items():
-        text = text.replace(f": {placeholder}", f": {colour}")
+    for placeholder, custom in PROPERTIES.items():
+        text = text.replace(f": {placeholder}", f": var({custom})")
     return Markup(text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(description), 1))

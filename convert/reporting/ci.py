@@ -25,12 +25,7 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 def write_junit(path: Path, report: dict[str, Any]) -> None:
     """Write a test suite with a test case for each limit; an inconclusive one is a failure of its own type.
 
-    Args:
-        path: the XML file.
-        report: a report of `convert.drift.run`.
-
-    Raises:
-        ConvertError: it cannot be written; nothing is left behind.
+    The report is one of `convert.drift.run`. A file that cannot be written is a `ConvertError`.
     """
     cases = [_test_case(reason, report) for reason in report["gate"]["reasons"]]
     failures = sum(len(case) for case in cases)
@@ -50,9 +45,8 @@ def write_junit(path: Path, report: dict[str, Any]) -> None:
 def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
     verdict, text = reason.split(": ", 1)
     name = " ".join(text.split()[:2])
-    case = ElementTree.Element(
-        "testcase", classname=f"drift.{printable(Path(report['artifact']['path']).name)}", name=name
-    )
+    artifact = printable(Path(report["artifact"]["path"]).name)
+    case = ElementTree.Element("testcase", classname=f"drift.{artifact}", name=name)
     if verdict != PASS:
         ElementTree.SubElement(case, "failure", type=verdict, message=text)
     return case

@@ -78,8 +78,8 @@ def flip_kinds(near_ties: int, confident: int) -> str:
 
 
 def attribution_cells(step: Report) -> tuple[str, str, str]:
-    """Return SQNR, agreement and number of images of a step of a report's `blame`; a step may lack any of them."""
-    sqnr_db, agreement, images = step.get("sqnr_db"), step.get("agreement"), step.get("images")
+    """Return SQNR, agreement and number of images of a step of a report's `blame`; agreement and images may be None."""
+    sqnr_db, agreement, images = step["sqnr_db"], step["agreement"], step["images"]
     sqnr = DASH if sqnr_db is None and agreement is None else decibel(sqnr_db)
     return sqnr, percent(agreement), DASH if images is None else count(images)
 

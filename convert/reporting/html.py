@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from convert.drift.comparison import Comparison, Flip, by_class, changed_pairs, confidences, confusion_matrix, flips
+from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
 from convert.reporting import charts, formatting, sections
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.reporting.gauges import gauges
@@ -24,17 +23,9 @@ from convert.reporting.thumbnails import thumbnail
 from convert.system.atomic import write_atomically
 from edge_runtime.console import printable
 
-SUFFIX = ".report.html"
 FILTERS = (
-    "attribution_cells",
-    "count",
-    "decibel",
-    "gain",
-    "megabytes",
-    "milliseconds",
-    "percent",
-    "points",
-    "probability",
+    *("attribution_cells", "count", "decibel", "gain", "megabytes"),
+    *("milliseconds", "percent", "points", "probability"),
 )
 """What the template takes from `convert.reporting.formatting`."""
 MOST_FLIPS = 36
@@ -43,30 +34,21 @@ MOST_CLASSES = 30
 """With more classes no matrix is drawn, and only the classes that lost most have bars."""
 
 
-@dataclass(frozen=True)
-class ShownFlip:
-    """A changed answer, the name of its image on the page, and the image as a `data:` URI if there is one."""
-
-    flip: Flip
-    name: str
-    picture: str | None
-
-
 def render(
     report: Report, comparison: Comparison | None, others: Sequence[Report] = (), thumbnails: bool = True
 ) -> str:
     """Render the page of one artifact.
 
     Args:
-        report: the artifact's report, see `report_json.to_json`. Sections whose figures it lacks are left out.
-        comparison: the predictions that the report was made from; None where drift was not measured.
+        report: the artifact's report, see `report_json.to_json` and `convert.drift.run.reported`.
+        comparison: the predictions that the report was made from; sections that need them are left out if it is None.
         others: reports of the other schemes converted in the same run, for the table of schemes.
         thumbnails: show the images whose answer changed, and paths; without them only file names are shown.
 
     Returns:
         HTML that can be encoded in UTF-8, whatever the names in it.
     """
-    names = ("float", printable(str(report["scheme"]))) if report.get("scheme") else ("the reference", "the candidate")
+    names = ("float", printable(report["scheme"])) if "scheme" in report else ("the reference", "the candidate")
     return _template().render(
         report=report,
         title=Path(report["artifact"]["path"]).name,
@@ -74,31 +56,27 @@ def render(
         verdict=sections.verdict(report),
         reasons=sections.reasons(report),
         gauges=gauges(report),
-        summary=sections.summary(report, comparison),
-        figures=sections.key_figures(report, comparison),
+        summary=sections.summary(report),
+        figures=sections.key_figures(report),
         facts=sections.facts(report, comparison, folders=thumbnails),
         schemes=sections.schemes(report, others),
-        attempts=report.get("recovery") or (),
-        attribution=report.get("blame") or (),
+        attempts=report.get("recovery", ()),
+        attribution=report["blame"],
         layers=_layers(report),
         calibration=_calibration(report),
-        **({"measured": None} if comparison is None else _measured(comparison, names, thumbnails)),
+        **({"measured": None} if comparison is None else _measured(report, comparison, names, thumbnails)),
     )
 
 
 def write(page: str, path: Path) -> Path:
-    """Write a page, whole or not at all.
-
-    Raises:
-        ConvertError: it could not be written.
-    """
+    """Write a page, whole or not at all; a `ConvertError` if it cannot be written."""
     write_atomically(path, lambda partial: partial.write_text(page, "utf-8"))
     return path
 
 
 def beside(artifact: Path) -> Path:
     """Return the path of an artifact's page: `<artifact>.report.html`."""
-    return artifact.with_name(artifact.name + SUFFIX)
+    return artifact.with_name(f"{artifact.name}.report.html")
 
 
 def _template() -> jinja2.Template:
@@ -120,14 +98,15 @@ def _readable(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _measured(comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
+def _measured(report: Report, comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
     """Return what the sections show that need the predictions of both networks."""
     pairs, few_classes = changed_pairs(comparison), len(comparison.labels) <= MOST_CLASSES
-    worst = sorted(by_class(comparison), key=lambda each: each.badness, reverse=True)
+    classes = [{**each, "gain": _gain(each)} for each in report["drift"]["per_class"]]
+    worst = sorted(classes, key=lambda each: (each["gain"], round(each["images"] * (each["agreement"] - 1))))
     return {
         "measured": comparison,
         "changed": len(comparison.changed),
-        "flips": [_shown(flip, comparison, thumbnails) for flip in flips(comparison, MOST_FLIPS)],
+        "flips": [_shown(flip, comparison, thumbnails) for flip in report["drift"]["flips"][:MOST_FLIPS]],
         "thumbnails": thumbnails,
         "matrix": confusion_matrix(comparison).tolist() if pairs and few_classes else None,
         "pairs": pairs[:MOST_PAIRS],
@@ -139,11 +118,23 @@ def _measured(comparison: Comparison, names: tuple[str, str], thumbnails: bool) 
     }
 
 
-def _shown(flip: Flip, comparison: Comparison, thumbnails: bool) -> ShownFlip:
-    if not thumbnails:
-        return ShownFlip(flip, flip.path.name, None)
-    root = sections.common_folder(comparison.reference.paths)
-    return ShownFlip(flip, os.path.relpath(flip.path, root), thumbnail(flip.path))
+def _shown(flip: Report, comparison: Comparison, thumbnails: bool) -> dict[str, Any]:
+    """Return a flip with its effect, the name of its image, and the image as a `data:` URI, if it can be read."""
+    path = Path(flip["image"])
+    effect_of = {flip["candidate"]["label"]: "gained", flip["reference"]["label"]: "lost"}
+    shown = {**flip, "effect": effect_of.get(flip["label"], "still wrong"), "name": path.name, "picture": None}
+    if thumbnails:
+        root = sections.common_folder(comparison.reference.paths)
+        shown |= {"name": os.path.relpath(path, root), "picture": thumbnail(path)}
+    return shown
+
+
+def _gain(of_class: Report) -> int:
+    """Return how many more images of a class the candidate gets right; 0 without labels."""
+    if of_class["top1_reference"] is None:
+        return 0
+    gain: int = round(of_class["images"] * (of_class["top1_candidate"] - of_class["top1_reference"]))
+    return gain
 
 
 def _scatter(comparison: Comparison, names: tuple[str, str]) -> Markup:
@@ -158,33 +149,29 @@ def _scatter(comparison: Comparison, names: tuple[str, str]) -> Markup:
 
 def _layers(report: Report) -> dict[str, Any] | None:
     """Return SQNR by depth, and number and figures of the lowest layers; None where no layer was measured."""
-    layers = report.get("layers") or []
-    sqnr_db = [layer.get("sqnr_db") for layer in layers]
+    layers = report.get("layers", ())
+    sqnr_db = [layer["sqnr_db"] for layer in layers]
     lowest = [(index + 1, layers[index]) for index in charts.lowest_layers(sqnr_db)]
     if not lowest:
         return None
     number, layer = lowest[0]
     description = (
         f"Line chart of the SQNR after each of {count(len(layers))} layers. The lowest is {decibel(layer['sqnr_db'])}, "
-        f"in layer {number}, {printable(str(layer.get('name') or 'unnamed'))}."
+        f"in layer {number}, {printable(layer['name'])}."
     )
     return {"chart": charts.depth_profile(sqnr_db, description), "lowest": lowest, "count": len(layers)}
 
 
 def _calibration(report: Report) -> dict[str, Any] | None:
-    """Return the calibrator and how the ranges converged; None where the report has neither."""
-    calibration = report.get("calibration") or {}
-    points = [point for point in calibration.get("convergence") or () if point.get("range_ratio") is not None]
-    if not calibration.get("calibrator") and len(points) < 2:
+    """Return the calibrator and how the ranges converged; None where the scheme does not calibrate."""
+    calibration = report.get("calibration")
+    if calibration is None:
         return None
-    chart = _convergence(points) if len(points) >= 2 else None
-    return {"calibrator": calibration.get("calibrator"), "images": calibration.get("images"), "chart": chart}
-
-
-def _convergence(points: Sequence[Report]) -> Markup:
-    images, ratios = [point["images"] for point in points], [point["range_ratio"] for point in points]
+    images, ratios = ([point[key] for point in calibration["convergence"]] for key in ("images", "range_ratio"))
+    if len(images) < 2:
+        return {**calibration, "chart": None}
     description = (
         f"Line chart: after {count(images[0])} images the activation ranges are {percent(ratios[0], 1)} of the final "
         f"ones, after {count(images[-1])} images {percent(ratios[-1], 1)}."
     )
-    return charts.convergence(images, ratios, description)
+    return {**calibration, "chart": charts.convergence(images, ratios, description)}

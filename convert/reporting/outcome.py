@@ -21,11 +21,9 @@ class FallbackRow:
 
     Attributes:
         layers: number of layers with weights that stay in float.
-        bytes: size of the artifact.
         milliseconds: median time per image on this machine.
         sqnr_db: SQNR of the logits on held-out calibration images.
         agreement: top-1 agreement with the float network on the validation images.
-        verdict: verdict of the gate.
     """
 
     layers: int
@@ -41,7 +39,6 @@ class Outcome:
     """One artifact: its file, and how it was judged.
 
     Attributes:
-        scheme, path, bytes, sha256: the artifact.
         drift, gate: what was measured, and the verdict; None where drift was not measured.
         timings_s: stage -> seconds.
         calibration: calibrator, images and convergence of the ranges; None for schemes that do not calibrate.

@@ -16,12 +16,11 @@ from convert.system.machine import environment
 def to_json(outcome: Outcome) -> dict[str, Any]:
     """Return the report of one artifact as JSON values."""
     drift, gate = outcome.drift, outcome.gate
-    steps = [] if drift is None else attribution.conversion(outcome.keras_sqnr_db, drift)
     return {
         "scheme": outcome.scheme.name,
         "artifact": {"path": str(outcome.path), "bytes": outcome.bytes, "sha256": outcome.sha256},
         "drift": None if drift is None else drift.to_json(),
-        "blame": attribution.to_json(steps),
+        "blame": [] if drift is None else attribution.conversion(outcome.keras_sqnr_db, drift),
         "gate": None if gate is None else gate.to_json(),
         "calibration": outcome.calibration,
         "layers": outcome.layers,

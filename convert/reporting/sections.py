@@ -1,6 +1,6 @@
 """What the sections of the page say: a report's figures and facts in words.
 
-What a report lacks is left out.
+A report of `irv2-drift` lacks what only a conversion knows, and one of a conversion lacks `reference` and `sampling`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert.drift.comparison import Comparison, effects
+from convert.drift.comparison import Comparison
 from convert.reporting.formatting import (
     Report,
     count,
@@ -40,11 +40,8 @@ INTERVALS = {
 class VerdictStyle:
     """How a verdict looks and reads.
 
-    Attributes:
-        word: the verdict.
-        tone: class of the style sheet that colours it.
-        icon: SVG path in a box of 24, so that colour is not needed to tell verdicts apart.
-        headline: the verdict as a sentence.
+    `tone` is the class of the style sheet that colours it; `icon` is an SVG path in a box of 24, so that colour is not
+    needed to tell verdicts apart.
     """
 
     word: str
@@ -74,32 +71,43 @@ class Figure:
 
 def verdict(report: Report) -> VerdictStyle:
     """Return the style of the gate's verdict."""
-    return VERDICTS[_part(report, "gate").get("verdict")]
+    return VERDICTS[None if report["gate"] is None else report["gate"]["verdict"]]
 
 
-def reasons(report: Report) -> list[tuple[VerdictStyle | None, str]]:
+def reasons(report: Report) -> list[tuple[VerdictStyle, str]]:
     """Return for each reason the verdict that it begins with, and the rest of it."""
-    split = [text.partition(": ") for text in _part(report, "gate").get("reasons") or ()]
+    split = [text.partition(": ") for text in (report["gate"] or {"reasons": ()})["reasons"]]
+    return [(VERDICTS[word], rest) for word, _, rest in split]
+
+
+def key_figures(report: Report) -> list[Figure]:
+    """Return the key figures that this report has, the most important first."""
+    latency = report.get("latency_ms")
+    notes = () if latency is None else (f"{milliseconds(latency)} per image",)
+    size = Figure("Size", megabytes(report["artifact"]["bytes"]), notes)
+    drift = report["drift"]
+    if drift is None:
+        return [size]
+    agreement = (percent_interval(drift["agreement_ci95"]), f"{percent(drift['agreement_top5'])} within the top 5")
+    cosine = f"cosine similarity {drift['cosine_mean']:.4f}"
+    divergence = f"mean KL divergence {drift['kl_mean']:.4f} nats"
     return [
-        (VERDICTS[word], rest) if word in VERDICTS else (None, f"{word}{colon}{rest}") for word, colon, rest in split
+        *_top_k(drift, 1),
+        Figure("Top-1 agreement", percent(drift["agreement_top1"]), agreement),
+        _changed(drift),
+        *_top_k(drift, 5),
+        Figure("SQNR of the logits", decibel(drift["sqnr_db"]), (cosine,)),
+        Figure("Largest probability error", error(drift["max_abs_error"]), (divergence,)),
+        *_calibration_error(drift),
+        size,
     ]
 
 
-def key_figures(report: Report, comparison: Comparison | None) -> list[Figure]:
-    """Return the key figures that this report has, the most important first."""
-    drift = _part(report, "drift")
-    made = [_top_k(drift, 1), _agreement(drift), _changed(drift, comparison), _top_k(drift, 5)]
-    made += [_sqnr(drift), _largest_error(drift), _calibration_error(drift), _size(report)]
-    return [figure for figure in made if figure is not None]
-
-
-def summary(report: Report, comparison: Comparison | None) -> list[str]:
+def summary(report: Report) -> list[str]:
     """Return what was compared, in short pieces for one line."""
-    artifact = report["artifact"]
-    pieces = [Path(artifact["path"]).name, megabytes(artifact["bytes"])]
-    if comparison is not None:
-        pieces.append(f"{_images(comparison)} of {count(len(comparison.labels))} classes")
-    return pieces
+    artifact, drift = report["artifact"], report["drift"]
+    measured = [] if drift is None else [f"{_images(drift)} of {count(drift['classes'])} classes"]
+    return [Path(artifact["path"]).name, megabytes(artifact["bytes"]), *measured]
 
 
 def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[tuple[str, str]]:
@@ -108,21 +116,20 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
     def place(path: str) -> str:
         return path if folders else Path(path).name
 
-    artifact, reference = report["artifact"], _part(report, "reference")
-    environment, timings = _part(report, "environment"), _part(report, "timings_s")
-    machine = [text.format(environment[key]) for key, text in MACHINE.items() if key in environment]
-    versions = _part(environment, "versions")
+    artifact, reference, drift = report["artifact"], report.get("reference"), report["drift"]
+    machine = [text.format(report["environment"][key]) for key, text in MACHINE.items()]
+    versions, timings = report["environment"]["versions"], report.get("timings_s", {})
     found = [
         ("Artifact", place(artifact["path"])),
         ("SHA-256", artifact["sha256"]),
-        ("Scheme", str(report.get("scheme") or "")),
-        ("Reference", place(reference.get("path") or "")),
-        ("Its SHA-256", reference.get("model_sha256") or ""),
-        ("Images", "" if comparison is None else f"{_images(comparison)}{_of_available(report, comparison)}"),
+        ("Scheme", report.get("scheme", "")),
+        ("Reference", "" if reference is None else place(reference["path"])),
+        ("Its SHA-256", "" if reference is None else reference["model_sha256"]),
+        ("Images", "" if drift is None else f"{_images(drift)}{_of_available(report)}"),
         ("Image folder", str(common_folder(comparison.reference.paths)) if comparison is not None and folders else ""),
         ("Unreadable", "" if comparison is None else _skipped(comparison)),
-        ("Layers in float", ", ".join(map(str, report.get("float_layers") or ()))),
-        ("Intervals", INTERVALS.get(_part(report, "drift").get("interval") or "", "")),
+        ("Layers in float", ", ".join(report.get("float_layers", ()))),
+        ("Intervals", "" if drift is None else INTERVALS[drift["interval"]]),
         ("Measured on", ", ".join(machine)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Run time", ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in timings.items())),
@@ -140,82 +147,44 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
-def _top_k(drift: Report, k: int) -> Figure | None:
-    before, after, drop = (drift.get(f"top{k}_{key}") for key in ("reference", "candidate", "drop_pp"))
-    if before is None or after is None or drop is None:
-        return None
-    interval, bootstrap = drift.get(f"top{k}_drop_ci95_pp"), drift.get(f"top{k}_drop_bootstrap95_pp")
-    p = drift.get(f"top{k}_drop_p_value")
-    notes = [f"drop {points(drop)}" + ("" if interval is None else f" {points_interval(interval)}")]
-    notes += [] if bootstrap is None else [f"bootstrap {points_interval(bootstrap)}"]
-    notes += [] if p is None else [f"exact McNemar p = {p_value(p)}"]
-    return Figure(f"Top-{k} accuracy", f"{percent(before)} → {percent(after)}", tuple(notes))
+def _top_k(drift: Report, k: int) -> list[Figure]:
+    """Return top-k accuracy of both models, if there are labels."""
+    if not drift["labelled"]:
+        return []
+    value = f"{percent(drift[f'top{k}_reference'])} → {percent(drift[f'top{k}_candidate'])}"
+    notes = [f"drop {points(drift[f'top{k}_drop_pp'])} {points_interval(drift[f'top{k}_drop_ci95_pp'])}"]
+    if k == 1 and drift["top1_drop_p_value"] is not None:
+        notes.append(f"bootstrap {points_interval(drift['top1_drop_bootstrap95_pp'])}")
+        notes.append(f"exact McNemar p = {p_value(drift['top1_drop_p_value'])}")
+    return [Figure(f"Top-{k} accuracy", value, tuple(notes))]
 
 
-def _agreement(drift: Report) -> Figure | None:
-    if drift.get("agreement_top1") is None:
-        return None
-    interval, top5 = drift.get("agreement_ci95"), drift.get("agreement_top5")
-    notes = [] if interval is None else [percent_interval(interval)]
-    notes += [] if top5 is None else [f"{percent(top5)} within the top 5"]
-    return Figure("Top-1 agreement", percent(drift["agreement_top1"]), tuple(notes))
+def _changed(drift: Report) -> Figure:
+    changed = drift["flips_near_tie"] + drift["flips_confident"]
+    notes = [flip_kinds(drift["flips_near_tie"], drift["flips_confident"])]
+    if drift["labelled"]:
+        lost, gained = drift["top1_lost"], drift["top1_gained"]
+        notes.insert(0, f"{count(lost)} lost, {count(gained)} gained, {count(changed - lost - gained)} still wrong")
+    return Figure("Changed answers", f"{count(changed)} of {count(drift['images'])}", tuple(notes))
 
 
-def _changed(drift: Report, comparison: Comparison | None) -> Figure | None:
-    if comparison is None:
-        return None
-    notes = [", ".join(f"{count(images)} {effect}" for effect, images in effects(comparison).items())]
-    near_ties, confident = drift.get("flips_near_tie"), drift.get("flips_confident")
-    notes += [] if near_ties is None or confident is None else [flip_kinds(near_ties, confident)]
-    value = f"{count(len(comparison.changed))} of {count(len(comparison))}"
-    return Figure("Changed answers", value, tuple(note for note in notes if note))
+def _calibration_error(drift: Report) -> list[Figure]:
+    if not drift["labelled"]:
+        return []
+    value = f"{percent(drift['ece_reference'])} → {percent(drift['ece_candidate'])}"
+    return [Figure("Expected calibration error", value, ("mean gap between confidence and accuracy",))]
 
 
-def _sqnr(drift: Report) -> Figure | None:
-    if "sqnr_db" not in drift:
-        return None
-    cosine = drift.get("cosine_mean")
-    notes = () if cosine is None else (f"cosine similarity {cosine:.4f}",)
-    return Figure("SQNR of the logits", decibel(drift["sqnr_db"]), notes)
+def _images(drift: Report) -> str:
+    return f"{count(drift['images'])} {'labelled' if drift['labelled'] else 'unlabelled'} images"
 
 
-def _largest_error(drift: Report) -> Figure | None:
-    if drift.get("max_abs_error") is None:
-        return None
-    divergence = drift.get("kl_mean")
-    notes = () if divergence is None else (f"mean KL divergence {divergence:.4f} nats",)
-    return Figure("Largest probability error", error(drift["max_abs_error"]), notes)
-
-
-def _calibration_error(drift: Report) -> Figure | None:
-    before, after = drift.get("ece_reference"), drift.get("ece_candidate")
-    if before is None or after is None:
-        return None
-    value = f"{percent(before)} → {percent(after)}"
-    return Figure("Expected calibration error", value, ("mean gap between confidence and accuracy",))
-
-
-def _size(report: Report) -> Figure:
-    latency = report.get("latency_ms")
-    notes = () if latency is None else (f"{milliseconds(latency)} per image",)
-    return Figure("Size", megabytes(report["artifact"]["bytes"]), notes)
-
-
-def _images(comparison: Comparison) -> str:
-    return f"{count(len(comparison))} {'unlabelled' if comparison.true_classes is None else 'labelled'} images"
-
-
-def _of_available(report: Report, comparison: Comparison) -> str:
+def _of_available(report: Report) -> str:
     """Return how many images there were, where the run did not use all of them."""
-    available = _part(report, "sampling").get("available") or 0
-    return f", of {count(available)} in a seeded shuffle" if available > len(comparison) else ""
+    available = report["sampling"]["available"] if "sampling" in report else 0
+    return f", of {count(available)} in a seeded shuffle" if available > report["drift"]["images"] else ""
 
 
 def _skipped(comparison: Comparison) -> str:
     skipped = len(comparison.candidate.skipped)
     return f"{count(skipped)} more images, not counted" if skipped else ""
-
-
-def _part(report: Report, key: str) -> Report:
-    """Return a part of a report, or an empty one where it is missing or None."""
-    return report.get(key) or {}

@@ -45,16 +45,13 @@ DROP_VALUES = (0.0, 0.5, 1.0)
 """A gained, an unchanged and a lost answer: -1, 0 and 1, mapped into 0..1."""
 
 
-def log_capital(values: Sequence[float], counts: Array, mean: float) -> Array:
-    """Return the natural logarithm of the capital won by betting that the mean is larger than `mean`.
+def log_capital(values: Sequence[float], counts: Array | Sequence[float], mean: float) -> Array:
+    """Return the natural logarithm, float64 (...), of the capital won by betting that the mean is larger than `mean`.
 
     Args:
         values: the values that an image can have, within 0..1.
         counts: how often each value came, (..., values) for any number of runs.
         mean: the hypothesis, in 0..1; if the true mean is at most this, the capital is not expected to grow.
-
-    Returns:
-        float64 (...).
     """
     if mean <= 0:
         return np.full(np.shape(counts)[:-1], np.inf)
@@ -67,11 +64,6 @@ def log_capital(values: Sequence[float], counts: Array, mean: float) -> Array:
 def _log_factors(values: tuple[float, ...], mean: float) -> Array:
     """Return what an image adds to the log capital of each bet, float64 (values, bets); cached, as limits recur."""
     return np.log1p(BETS * (np.asarray(values)[:, np.newaxis] / mean - 1))
-
-
-def as_counts(counts: Sequence[float]) -> Array:
-    """Return the counts of one run as an array for `log_capital`."""
-    return np.asarray(counts, np.float64)
 
 
 def rate_interval(successes: float, trials: float) -> tuple[float, float]:
@@ -94,7 +86,7 @@ def _lower_bound(values: Sequence[float], counts: Sequence[float]) -> float:
     """Return the smallest mean that is not excluded: at the average no bet wins, and below it each wins more."""
     from scipy.optimize import brentq
 
-    clipped = np.maximum(as_counts(counts), 0)  # scaled counts may be negative by a rounding error
+    clipped = np.maximum(counts, 0)  # scaled counts may be negative by a rounding error
     average = float(np.average(values, weights=clipped))
 
     def surplus(mean: float) -> float:

@@ -39,18 +39,13 @@ def kl_divergence(reference: Array, candidate: Array, step: float = 0.0) -> Arra
 
 def agreement_top_k(reference: Array, candidate: Array, k: int) -> Array:
     """Return for each row (N, classes) whether the reference's first class is in the candidate's top `k`, bool (N,)."""
-    best = np.argsort(-np.asarray(candidate), axis=-1, kind="stable")[:, :k]
-    first = np.argmax(reference, axis=-1)
-    return np.asarray(np.any(best == first[:, np.newaxis], axis=-1))
+    return hits_top_k(candidate, np.argmax(reference, axis=-1), k)
 
 
 def hits_top_k(probabilities: Array, classes: Array, k: int) -> Array:
-    """Return for each row whether its true class is in its top `k`, bool (N,); on a tie the lower index comes first.
+    """Return for each row (N, classes) whether its true class is in its top `k`, bool (N,).
 
-    Args:
-        probabilities: (N, classes).
-        classes: integers (N,), the index of the true class.
-        k: how many classes count.
+    `classes` are the indices of the true classes, integers (N,). On a tie the lower index comes first.
     """
     best = np.argsort(-np.asarray(probabilities), axis=-1, kind="stable")[:, :k]
     return np.asarray(np.any(best == np.asarray(classes)[:, np.newaxis], axis=-1))
@@ -68,11 +63,7 @@ def calibration_error(probabilities: Array, classes: Array) -> float:
     """Return the expected calibration error in 0..1: the mean gap between confidence and accuracy.
 
     Guo et al. 2017, "On calibration of modern neural networks" (arXiv:1706.04599), section 2, equation 3, with their
-    15 bins of equal width, (k / 15, (k + 1) / 15], of the first class's probability.
-
-    Args:
-        probabilities: (N, classes).
-        classes: integers (N,), the index of the true class.
+    15 bins of equal width, (k / 15, (k + 1) / 15], of the first class's probability. Arguments as in `hits_top_k`.
     """
     confidence = np.asarray(probabilities, np.float64).max(axis=-1)
     hits = np.argmax(probabilities, axis=-1) == np.asarray(classes)
@@ -117,18 +108,14 @@ def mcnemar_p_value(lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
-def bootstrap_drop_interval(lost: int, gained: int, trials: int, seed: int = 0) -> tuple[float, float]:
+def bootstrap_drop_interval(lost: int, gained: int, trials: int) -> tuple[float, float]:
     """Return the 95% percentile bootstrap interval of a drop (Efron 1979, Annals of Statistics 7:1-26).
 
     Drawing answers with replacement is drawing the three counts from a multinomial distribution, so that 50,000
     answers cost no more than 50. Where no answer changed, all resamples are equal and the interval has no width:
-    `paired_drop_interval` keeps its level there, and is what the gate judges by.
-
-    Args:
-        lost, gained, trials: as in `paired_drop_interval`.
-        seed: of the random generator.
+    `paired_drop_interval` keeps its level there, and is what the gate judges by; arguments as there.
     """
     rates = np.array([lost, gained, trials - lost - gained]) / trials
-    draws = np.random.default_rng(seed).multinomial(trials, rates, BOOTSTRAP_RESAMPLES)
+    draws = np.random.default_rng(0).multinomial(trials, rates, BOOTSTRAP_RESAMPLES)
     low, high = np.percentile((draws[:, 0] - draws[:, 1]) / trials, [2.5, 97.5])
     return float(low), float(high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from convert.statistics import confidence_sequence, metrics
 
@@ -17,21 +17,14 @@ PRECISION = 0.02
 
 @dataclass(frozen=True)
 class Limits:
-    """What a gate allows.
-
-    Attributes:
-        max_drop_pp: largest drop of top-1 accuracy, percentage points.
-        min_agreement: smallest top-1 agreement, a fraction.
-        max_top5_drop_pp: largest drop of top-5 accuracy, percentage points.
-    """
+    """What a gate allows: drops of top-1 and top-5 accuracy in percentage points, top-1 agreement as a fraction."""
 
     max_drop_pp: float = 2.0
     min_agreement: float = 0.95
     max_top5_drop_pp: float = 2.0
 
 
-@dataclass(frozen=True)
-class DiscordantPairs:
+class DiscordantPairs(NamedTuple):
     """Images that only the reference gets right (`lost`), and those that only the candidate gets right (`gained`)."""
 
     lost: float
@@ -43,7 +36,6 @@ class PairedCounts:
     """Counts of reference and candidate on the same images: what a verdict rests on.
 
     Attributes:
-        images: number of images.
         agreed: images for which both predict the same class.
         top1: images that only one of them gets right; None without labels.
         top5: images whose class only one of them has in its top 5; None without labels or with at most 5 classes.
@@ -63,19 +55,10 @@ class PairedCounts:
         )
         return PairedCounts(images, factor * self.agreed, top1, top5)
 
-    def limited_drops(self, limits: Limits) -> list[LimitedDrop]:
-        """Return the drops of accuracy that were counted, with their limits."""
-        candidates = (("top-1", self.top1, limits.max_drop_pp), ("top-5", self.top5, limits.max_top5_drop_pp))
-        return [LimitedDrop(rank, pairs, limit) for rank, pairs, limit in candidates if pairs is not None]
-
-
-@dataclass(frozen=True)
-class LimitedDrop:
-    """A drop of the accuracy of a rank, "top-1" or "top-5", and its limit in percentage points."""
-
-    rank: str
-    pairs: DiscordantPairs
-    limit_pp: float
+    def limited_drops(self, limits: Limits) -> list[tuple[str, DiscordantPairs, float]]:
+        """Return rank ("top-1" or "top-5"), counts and limit in percentage points of each drop that was counted."""
+        drops = (("top-1", self.top1, limits.max_drop_pp), ("top-5", self.top5, limits.max_top5_drop_pp))
+        return [(rank, pairs, limit_pp) for rank, pairs, limit_pp in drops if pairs is not None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +87,7 @@ class Gate:
 
     def to_json(self) -> dict[str, Any]:
         """Return verdict, limits and reasons, as a report's `gate`."""
-        return {"verdict": self.verdict, "limits": asdict(self.limits), "reasons": self.reasons}
+        return asdict(self)
 
 
 def judge_counts(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> Gate:
@@ -122,18 +105,14 @@ def is_certain(counts: PairedCounts, limits: Limits) -> bool:
 
     While it has not, the capital at the limit says so nearly always, at a fraction of the cost of the intervals.
     """
-    sides = [
-        _anytime_side(
-            confidence_sequence.RATE_VALUES, [counts.images - counts.agreed, counts.agreed], limits.min_agreement
-        )
-    ]
-    for drop in counts.limited_drops(limits):
-        lost, gained = drop.pairs.lost, drop.pairs.gained
+    by_agreement = [counts.images - counts.agreed, counts.agreed]
+    sides = [_anytime_side(confidence_sequence.RATE_VALUES, by_agreement, limits.min_agreement)]
+    for _, (lost, gained), limit_pp in counts.limited_drops(limits):
         by_value = [lost, counts.images - lost - gained, gained]
-        sides.append(_anytime_side(confidence_sequence.DROP_VALUES, by_value, (1 - drop.limit_pp / 100) / 2))
+        sides.append(_anytime_side(confidence_sequence.DROP_VALUES, by_value, (1 - limit_pp / 100) / 2))
     if worst(sides) == INCONCLUSIVE:
         return False
-    return judge_counts(counts, limits, INTERVALS[ANYTIME]).verdict != INCONCLUSIVE
+    return worst([side for side, _ in _judgements(counts, limits, INTERVALS[ANYTIME])]) != INCONCLUSIVE
 
 
 def worst(verdicts: Sequence[str]) -> str:
@@ -143,27 +122,20 @@ def worst(verdicts: Sequence[str]) -> str:
 
 def _judgements(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> list[tuple[str, str]]:
     """Return for each limit the verdict and the figures behind it."""
-    drops = [_drop(counts, drop, intervals) for drop in counts.limited_drops(limits)]
-    return [_agreement(counts, limits, intervals), *drops]
-
-
-def _agreement(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> tuple[str, str]:
     low, high = intervals.rate(counts.agreed, counts.images)
     text = (
         f"top-1 agreement {counts.agreed / counts.images:.2%} [{low:.2%}, {high:.2%}], "
         f"at least {limits.min_agreement:.2%} required"
     )
-    return _side(low >= limits.min_agreement, high < limits.min_agreement), text
-
-
-def _drop(counts: PairedCounts, drop: LimitedDrop, intervals: IntervalMethod) -> tuple[str, str]:
-    lost, gained = drop.pairs.lost, drop.pairs.gained
-    low, high = (100 * end for end in intervals.drop(lost, gained, counts.images))
-    text = (
-        f"{drop.rank} drop {100 * (lost - gained) / counts.images:z.2f} pp [{low:z.2f}, {high:z.2f}], "
-        f"at most {drop.limit_pp:z.2f} pp allowed"
-    )
-    return _side(high <= drop.limit_pp, low > drop.limit_pp), text
+    judged = [(_side(low >= limits.min_agreement, high < limits.min_agreement), text)]
+    for rank, (lost, gained), limit_pp in counts.limited_drops(limits):
+        low, high = (100 * end for end in intervals.drop(lost, gained, counts.images))
+        text = (
+            f"{rank} drop {100 * (lost - gained) / counts.images:z.2f} pp [{low:z.2f}, {high:z.2f}], "
+            f"at most {limit_pp:z.2f} pp allowed"
+        )
+        judged.append((_side(high <= limit_pp, low > limit_pp), text))
+    return judged
 
 
 def _side(within: bool, beyond: bool) -> str:
@@ -172,8 +144,8 @@ def _side(within: bool, beyond: bool) -> str:
 
 def _anytime_side(values: Sequence[float], by_value: Sequence[float], limit: float) -> str:
     """Return pass where all means up to `limit` are excluded, and fail where all from there on are."""
-    above = confidence_sequence.log_capital(values, confidence_sequence.as_counts(by_value), limit)
-    below = confidence_sequence.log_capital(values, confidence_sequence.as_counts(by_value[::-1]), 1 - limit)
+    above = confidence_sequence.log_capital(values, by_value, limit)
+    below = confidence_sequence.log_capital(values, by_value[::-1], 1 - limit)
     return _side(bool(above >= confidence_sequence.LOG_THRESHOLD), bool(below >= confidence_sequence.LOG_THRESHOLD))
 
 

@@ -15,13 +15,7 @@ class Progress(Protocol):
         """Begin a stage of unknown length."""
 
     def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
-        """Yield `items`, and count each one as done when the next is asked for.
-
-        Args:
-            items: the work of the stage.
-            name: of the stage.
-            total: how many items are expected; there may be fewer.
-        """
+        """Begin a stage of at most `total` items: yield them, and count each as done when the next is asked for."""
 
     def note(self, text: str) -> None:
         """Report something worth knowing in one line that stays."""

@@ -7,59 +7,38 @@ kernel read nothing but padding. They are cropped where the padding of the small
 from __future__ import annotations
 
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_before
+from convert.tflite.operators import CONVOLUTION, DEPTHWISE, padding_before
 
 
 def crop_kernels(float_model: bytes) -> bytes:
     """Crop the kernels of padded convolutions to the taps that read pixels.
 
     Args:
-        float_model: a float `.tflite` of static shapes.
-
-    Returns:
-        A model that computes the same with smaller kernels; `float_model` itself when every tap reads a pixel.
+        float_model: of static shapes; returned itself when every tap reads a pixel.
     """
-    graph = TfliteGraph(float_model)
-    found = [operator for operator in graph.operators if _is_croppable(graph, operator)]
-    for convolution in found:
-        _crop(graph, convolution)
-    return graph.to_bytes() if found else float_model
-
-
-def _is_croppable(graph: TfliteGraph, operator: Operator) -> bool:
-    if operator.name not in (CONVOLUTION, DEPTHWISE) or operator.is_unpadded:
-        return False
-    weights = operator.weights
-    if not graph.is_constant(weights) or len(graph.consumers(weights)) > 1:
-        return False
-    rows, columns = _needed(graph, operator)
-    return (rows.stop - rows.start, columns.stop - columns.start) != graph.shape(weights)[1:3]
-
-
-def _crop(graph: TfliteGraph, operator: Operator) -> None:
-    """Crop a kernel (out, height, width, in), or (1, height, width, channels)."""
-    rows, columns = _needed(graph, operator)
-    graph.replace_constant(operator.weights, graph.constant(operator.weights)[:, rows, columns])
-
-
-def _needed(graph: TfliteGraph, operator: Operator) -> tuple[slice, slice]:
-    """Return the rows and the columns of a kernel that read pixels."""
-    source, kernel, result = (graph.shape(i) for i in (operator.inputs[0], operator.weights, operator.outputs[0]))
-    rows, columns = (
-        needed_taps(source[axis + 1], result[axis + 1], kernel[axis + 1], stride, dilation)
-        for axis, (stride, dilation) in enumerate(zip(operator.strides, operator.dilations, strict=True))
-    )
-    return rows, columns
+    graph, changed = TfliteGraph(float_model), False
+    for operator in graph.operators:
+        if operator.name not in (CONVOLUTION, DEPTHWISE) or operator.is_unpadded:
+            continue
+        tensors = (operator.inputs[0], operator.outputs[0], operator.weights)
+        if graph.is_constant(operator.weights) and len(graph.consumers(operator.weights)) == 1:
+            sizes = (graph.shape(tensor)[1:3] for tensor in tensors)
+            rows, columns = map(needed_taps, *sizes, operator.strides, operator.dilations)
+            kernel = graph.constant(operator.weights)  # (out or 1, height, width, in or channels)
+            cropped = kernel[:, rows, columns]
+            if cropped.shape != kernel.shape:
+                graph.replace_constant(operator.weights, cropped)
+                changed = True
+    return graph.to_bytes() if changed else float_model
 
 
 def needed_taps(size: int, outputs: int, taps: int, stride: int, dilation: int) -> slice:
-    """Return the shortest run of a kernel's taps, along one axis, that computes the same as all of them.
+    """Return the shortest run of a kernel's taps, along one axis padded as "SAME", that computes the same as all.
 
     Args:
-        size: pixels of the input.
-        outputs: pixels of the output.
+        size, outputs: pixels of the input and of the output.
         taps: size of the kernel.
-        stride, dilation: of the convolution, padded as TensorFlow's "SAME".
+        stride, dilation: of the convolution.
     """
     before = padding_before(size, outputs, taps, stride, dilation)
     corners = [output * stride - before for output in range(outputs)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convert.tflite import schema
-from convert.tflite.schema import SCHEMA
+from convert.tflite.schema import new
 from edge_runtime.arrays import Array
 
 INPUT_NAME, OUTPUT_NAME = "serving_default_image:0", "StatefulPartitionedCall:0"
@@ -25,11 +25,9 @@ class FloatWriter:
     """A float model under construction; tensors are identified by their index."""
 
     def __init__(self) -> None:
-        self._model, self._graph = SCHEMA.ModelT(), SCHEMA.SubGraphT()
-        self._model.version, self._model.description = 3, b"irv2-edge"
-        self._model.operatorCodes, self._model.buffers = [], [SCHEMA.BufferT()]
-        self._graph.name, self._graph.tensors, self._graph.operators = b"main", [], []
-        self._model.subgraphs = [self._graph]
+        self._graph = new("SubGraph", name=b"main", tensors=[], operators=[])
+        parts = {"operatorCodes": [], "subgraphs": [self._graph], "buffers": [new("Buffer")]}
+        self._model = new("Model", version=3, description=b"irv2-edge", **parts)
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> int:
         """Add a float32 tensor that is computed at run time, and return its index."""
@@ -39,13 +37,10 @@ class FloatWriter:
         """Add a float32 or int32 tensor that holds `values`, and return its index."""
         return schema.add_constant(self._model, name, values)
 
-    def set_values(self, index: int, values: Array) -> None:
-        """Replace the values of a constant."""
-        self._buffer(index).data = schema.as_bytes(values)
-
-    def values(self, index: int) -> Array:
-        """Return the values of a float32 constant."""
-        return schema.from_bytes(self._buffer(index).data, "float32", self._graph.tensors[index].shape)
+    def scale(self, index: int, factor: float) -> None:
+        """Multiply the values of a float32 constant."""
+        buffer = self._model.buffers[self._graph.tensors[index].buffer]
+        buffer.data = schema.as_bytes(buffer.data.view(np.float32) * np.float32(factor))
 
     def operator(self, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
         """Add an operator and return it; options not given keep the schema's defaults, and can still be changed."""
@@ -62,18 +57,9 @@ class FloatWriter:
         self.rename(image, INPUT_NAME)
         self.rename(probabilities, OUTPUT_NAME)
         self._graph.inputs, self._graph.outputs = np.array([image], np.int32), np.array([probabilities], np.int32)
-        signature = SCHEMA.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-        signature.inputs, signature.outputs = [_named(b"image", image)], [_named(b"probabilities", probabilities)]
+        argument = new("TensorMap", name=b"image", tensorIndex=image)
+        result = new("TensorMap", name=b"probabilities", tensorIndex=probabilities)
+        signature = new("SignatureDef", signatureKey=b"serving_default", inputs=[argument], outputs=[result])
         self._model.signatureDefs = [signature]
         schema.set_metadata(self._model, "min_runtime_version", MINIMUM_RUNTIME.ljust(16, b"\0"))
         return schema.to_flatbuffer(self._model)
-
-    def _buffer(self, index: int) -> Any:
-        return self._model.buffers[self._graph.tensors[index].buffer]
-
-
-def _named(name: bytes, tensor: int) -> Any:
-    entry = SCHEMA.TensorMapT()
-    entry.name, entry.tensorIndex = name, tensor
-    return entry

@@ -26,9 +26,8 @@ _TYPE_NAMES = schema.names_of(SCHEMA.TensorType)
 class TfliteGraph:
     """The only subgraph of a TFLite model.
 
-    Attributes:
-        had_constants_outside: whether the model kept constants behind its flatbuffer, as large ones do; they are moved
-            into it.
+    Tensors are identified by their index. Constants that large models keep behind their flatbuffer are moved into it;
+    `had_constants_outside` says whether there were any.
 
     Raises:
         LoweringError: the bytes are not a TFLite model, or it has several subgraphs.
@@ -55,12 +54,12 @@ class TfliteGraph:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """Return the tensor indices of the graph's inputs."""
+        """Return the graph's inputs."""
         return _indices(self._graph.inputs)
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """Return the tensor indices of the graph's outputs."""
+        """Return the graph's outputs."""
         return _indices(self._graph.outputs)
 
     @cached_property
@@ -74,14 +73,11 @@ class TfliteGraph:
 
     def operator_kinds(self) -> list[tuple[str, int, str]]:
         """Return (name, version, custom name) of each kind of operator that the file lists, used or not."""
-        return [
-            (
-                _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN"),
-                int(code.version),
-                (code.customCode or b"").decode(errors="replace"),
-            )
-            for code in self._model.operatorCodes or []
-        ]
+        kinds = []
+        for code in self._model.operatorCodes or []:
+            name = _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
+            kinds.append((name, int(code.version), (code.customCode or b"").decode(errors="replace")))
+        return kinds
 
     def named(self, name: str) -> list[Operator]:
         """Return the operators of one kind, in execution order."""
@@ -107,9 +103,15 @@ class TfliteGraph:
     def _producers(self) -> dict[int, Operator]:
         return {index: operator for operator in self.operators for index in operator.outputs}
 
-    def tensor_count(self) -> int:
-        """Return the number of tensors; their indices count from 0."""
-        return len(self._graph.tensors)
+    @property
+    def tensors(self) -> range:
+        """Return the indices of all tensors."""
+        return range(len(self._graph.tensors))
+
+    @property
+    def activations(self) -> list[int]:
+        """Return the tensors that `is_activation`."""
+        return [index for index in self.tensors if self.is_activation(index)]
 
     def tensor_name(self, index: int) -> str:
         """Return the name of a tensor."""
@@ -118,11 +120,6 @@ class TfliteGraph:
     def shape(self, index: int) -> tuple[int, ...]:
         """Return the shape of a tensor; () for a scalar."""
         return _indices(self._graph.tensors[index].shape)
-
-    def set_shape(self, index: int, shape: tuple[int, ...]) -> None:
-        """Change the shape of a tensor that is computed at run time."""
-        tensor = self._graph.tensors[index]
-        tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
 
     def shape_signature(self, index: int) -> tuple[int, ...]:
         """Return the shape of a tensor, with -1 for dimensions known only at run time."""
@@ -200,12 +197,10 @@ class TfliteGraph:
             self.__dict__.pop(derived, None)
         source, shifted = self._graph.inputs[0], len(self._graph.tensors)
         for operator in self._graph.operators:
-            inputs = [shifted if i == source else i for i in operator.inputs]
-            operator.inputs = np.array(inputs, np.int32)
+            operator.inputs = np.array([shifted if i == source else i for i in operator.inputs], np.int32)
         schema.add_tensor(self._model, name, self.shape(source), "float32", schema.add_buffer(self._model, None))
         constant = schema.add_constant(self._model, f"{name}/offset", np.array([offset], np.float32))
-        operator = schema.new_operator(self._model, "ADD", [source, constant], shifted)
-        self._graph.operators.insert(0, operator)
+        self._graph.operators.insert(0, schema.new_operator(self._model, "ADD", [source, constant], shifted))
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""

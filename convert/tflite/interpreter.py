@@ -19,16 +19,9 @@ def open_engine(model: Path | bytes) -> Engine:
 
 
 def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
-    """Run a model of batch 1 over its input tensors, one after the other.
+    """Run a model of batch 1 over input tensors and yield their output tensors, all without the batch axis.
 
     Between two of them a `RecordingEngine` holds every tensor of the image it ran last: that is when observers look.
-
-    Args:
-        engine: the model.
-        tensors: one input tensor per image, without the batch axis.
-
-    Yields:
-        The output tensor of each image, without the batch axis.
     """
     for tensor in tensors:
         yield engine.run(tensor[np.newaxis])[0]

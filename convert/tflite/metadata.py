@@ -5,11 +5,11 @@ Limited to what an image classifier needs: tensor names, the normalization of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import flatbuffers
+import numpy as np
 
 from edge_runtime import Card
 from edge_runtime.artifact import LABELS_NAME
@@ -17,85 +17,46 @@ from edge_runtime.artifact import LABELS_NAME
 METADATA_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 MINIMUM_PARSER_VERSION = "1.0.0"
-TENSOR_AXIS_LABELS = 2  # AssociatedFileType
-IMAGE_PROPERTIES = 2  # ContentProperties
-NORMALIZATION_OPTIONS = 1  # ProcessUnitOptions
-RGB, UNKNOWN_COLOR = 1, 0  # ColorSpaceType
+TENSOR_AXIS_LABELS = np.uint8(2)  # AssociatedFileType
+IMAGE_PROPERTIES = np.uint8(2)  # ContentProperties
+NORMALIZATION_OPTIONS = np.uint8(1)  # ProcessUnitOptions
+RGB, UNKNOWN_COLOR = np.uint8(1), np.uint8(0)  # ColorSpaceType
 
-
-@dataclass(frozen=True)
-class Byte:
-    """A one-byte scalar field: an enum or the type of a union."""
-
-    value: int
-
-
-@dataclass(frozen=True)
-class UInt:
-    """An unsigned 32-bit scalar field."""
-
-    value: int
-
-
-Field: TypeAlias = "str | Byte | UInt | list[Table] | tuple[float, ...] | Table"
-
-
-class Table:
-    """A table of the schema: its fields by number, vectors of tables as lists and vectors of floats as tuples."""
-
-    def __init__(self, fields: dict[int, Field]) -> None:
-        self.fields = fields
-
-    def write(self, builder: flatbuffers.Builder) -> int:
-        """Write the table after everything it refers to, and return its offset."""
-        offsets = {number: _write_offset(builder, field) for number, field in self.fields.items()}
-        builder.StartObject(max(self.fields) + 1)
-        for number, field in self.fields.items():
-            if isinstance(field, Byte):
-                builder.PrependUint8Slot(number, field.value, 0)
-            elif isinstance(field, UInt):
-                builder.PrependUint32Slot(number, field.value, 0)
-            else:
-                builder.PrependUOffsetTRelativeSlot(number, offsets[number], 0)
-        return int(builder.EndObject())
+Field: TypeAlias = "str | np.uint8 | np.uint32 | list[Table] | tuple[float, ...] | Table"
+Table: TypeAlias = "Mapping[int, Field]"
+"""A table of the schema: its fields by number; lists are vectors of tables, tuples are vectors of floats."""
 
 
 def classifier_metadata(card: Card) -> bytes:
     """Return the metadata flatbuffer of the artifact that `card` describes."""
-    model = Table(
-        {
-            0: card.name,
-            1: f"{card.architecture}, {card.scheme}",
-            3: [Table({2: [_image_tensor(card)], 3: [_probabilities_tensor(card)]})],
-            7: MINIMUM_PARSER_VERSION,
-        }
-    )
+    model: Table = {
+        0: card.name,
+        1: f"{card.architecture}, {card.scheme}",
+        3: [{2: [_image_tensor(card)], 3: [_probabilities_tensor(card)]}],
+        7: MINIMUM_PARSER_VERSION,
+    }
     builder = flatbuffers.Builder(1024)
-    builder.Finish(model.write(builder), IDENTIFIER)
+    builder.Finish(_write_table(builder, model), IDENTIFIER)
     return bytes(builder.Output())
 
 
 def _image_tensor(card: Card) -> Table:
     spec = card.preprocessing
-    size = Table({0: UInt(spec.width), 1: UInt(spec.height)})
     color = RGB if spec.channel_order == "RGB" else UNKNOWN_COLOR
     low = tuple((0 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     high = tuple((255 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
-    normalization = Table({0: _shortest(spec.mean), 1: _shortest(spec.std)})
-    return Table(
-        {
-            0: card.input.name,
-            1: f"{spec.channel_order} image of {spec.width}x{spec.height} pixels",
-            3: Table({0: Byte(IMAGE_PROPERTIES), 1: Table({0: Byte(color), 1: size})}),
-            4: [Table({0: Byte(NORMALIZATION_OPTIONS), 1: normalization})],
-            5: Table({0: _shortest(high), 1: _shortest(low)}),
-        }
-    )
+    return {
+        0: card.input.name,
+        1: f"{spec.channel_order} image of {spec.width}x{spec.height} pixels",
+        3: {0: IMAGE_PROPERTIES, 1: {0: color, 1: {0: np.uint32(spec.width), 1: np.uint32(spec.height)}}},
+        4: [{0: NORMALIZATION_OPTIONS, 1: {0: _shortest(spec.mean), 1: _shortest(spec.std)}}],
+        5: {0: _shortest(high), 1: _shortest(low)},
+    }
 
 
 def _probabilities_tensor(card: Card) -> Table:
-    labels = Table({0: LABELS_NAME, 1: "one label for each class", 2: Byte(TENSOR_AXIS_LABELS)})
-    return Table({0: card.output.name, 1: "probability of each class", 5: Table({0: (1.0,), 1: (0.0,)}), 6: [labels]})
+    labels: Table = {0: LABELS_NAME, 1: "one label for each class", 2: TENSOR_AXIS_LABELS}
+    return {0: card.output.name, 1: "probability of each class", 5: {0: (1.0,), 1: (0.0,)}, 6: [labels]}
 
 
 def _shortest(values: Sequence[float]) -> tuple[float, ...]:
@@ -103,13 +64,30 @@ def _shortest(values: Sequence[float]) -> tuple[float, ...]:
     return (values[0],) if len(set(values)) == 1 else tuple(values)
 
 
+def _write_table(builder: flatbuffers.Builder, table: Table) -> int:
+    """Write a table after everything it refers to, and return its offset."""
+    offsets = {number: _write_offset(builder, field) for number, field in table.items()}
+    builder.StartObject(max(table) + 1)
+    for number, field in table.items():
+        if isinstance(field, np.uint8):
+            builder.PrependUint8Slot(number, int(field), 0)
+        elif isinstance(field, np.uint32):
+            builder.PrependUint32Slot(number, int(field), 0)
+        else:
+            builder.PrependUOffsetTRelativeSlot(number, offsets[number], 0)
+    return int(builder.EndObject())
+
+
 def _write_offset(builder: flatbuffers.Builder, field: Field) -> int:
+    """Write a field that its table only refers to, and return its offset; 0 for a scalar."""
     if isinstance(field, str):
         return int(builder.CreateString(field))
-    if isinstance(field, Table):
-        return field.write(builder)
+    if isinstance(field, Mapping):
+        return _write_table(builder, field)
     if isinstance(field, list):
-        return _write_vector(builder, [table.write(builder) for table in field], builder.PrependUOffsetTRelative)
+        return _write_vector(
+            builder, [_write_table(builder, table) for table in field], builder.PrependUOffsetTRelative
+        )
     if isinstance(field, tuple):
         return _write_vector(builder, field, builder.PrependFloat32)
     return 0

@@ -23,7 +23,6 @@ CHANNEL_AXIS = {
 TensorFlow Lite 8-bit quantization specification; `TFL_OP_TO_WEIGHT_QUANTIZED_DIM` of litert-quantizer.
 """
 
-WEIGHTED = tuple(CHANNEL_AXIS)
 CLASSIFIER_KINDS = (CONVOLUTION, DEPTHWISE, DENSE)
 """Kinds with weights that are equalized, corrected and measured; TRANSPOSE_CONV, of decoders, is only quantized."""
 
@@ -36,8 +35,7 @@ class Operator:
 
     Attributes:
         position: in execution order, from 0.
-        name: of its kind in the schema ("CONV_2D"); "CUSTOM" for an operator that is not in the schema.
-        version: of the kind.
+        name, version: of its kind in the schema ("CONV_2D"); "CUSTOM" for an operator that is not in the schema.
         custom: name of a custom operator ("FlexErf"), else "".
         inputs, outputs: tensor indices; -1 stands for an optional input that is left out.
         options: table of the schema, in its object interface; None where the kind has none.
@@ -58,13 +56,13 @@ class Operator:
 
     @property
     def weights(self) -> int:
-        """Return the tensor index of the weights of one of the kinds `WEIGHTED`; the tensor need not be constant."""
+        """Return the weights, which need not be constant, of an operator that has some."""
         assert self.has_weights, self.name
         return self.inputs[1]
 
     @property
     def bias(self) -> int | None:
-        """Return the tensor index of the bias of one of the kinds `WEIGHTED`; None when the operator has no bias."""
+        """Return the bias of an operator with weights; None when it has no bias."""
         assert self.has_weights, self.name
         position = 3 if self.name == TRANSPOSED else 2
         return self.inputs[position] if len(self.inputs) > position and self.inputs[position] >= 0 else None

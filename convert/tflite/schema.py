@@ -56,22 +56,26 @@ def from_bytes(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
     return np.asarray(values.reshape(shape))
 
 
+def new(table: str, **fields: Any) -> Any:
+    """Make a table of the schema; fields not given keep its defaults. The constructors of LiteRT 2.0 take no fields."""
+    made = getattr(SCHEMA, f"{table}T")()
+    for name, value in fields.items():
+        assert hasattr(made, name), name
+        setattr(made, name, value)
+    return made
+
+
 def add_buffer(model: Any, values: Array | None) -> int:
     """Add a buffer to a model, empty where `values` is None, and return its index."""
-    buffer = SCHEMA.BufferT()
-    buffer.data = None if values is None else as_bytes(values)
-    model.buffers.append(buffer)
+    model.buffers.append(new("Buffer", data=None if values is None else as_bytes(values)))
     return len(model.buffers) - 1
 
 
 def add_tensor(model: Any, name: str, shape: Any, dtype: str, buffer: int) -> int:
     """Add a tensor of a numpy `dtype` to the first subgraph of a model, and return its index."""
-    tensor = SCHEMA.TensorT()
-    tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
-    tensor.type = getattr(SCHEMA.TensorType, dtype.upper())
-    tensor.buffer, tensor.hasRank = buffer, True
-    tensors = model.subgraphs[0].tensors
-    tensors.append(tensor)
+    kind, tensors = getattr(SCHEMA.TensorType, dtype.upper()), model.subgraphs[0].tensors
+    fields = {"name": name.encode(), "shape": np.array(shape, np.int32), "type": kind, "buffer": buffer}
+    tensors.append(new("Tensor", **fields, hasRank=True))
     return len(tensors) - 1
 
 
@@ -81,24 +85,17 @@ def add_constant(model: Any, name: str, values: Array) -> int:
 
 
 def new_operator(model: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
-    """Make an operator in version 1, without adding it to a subgraph.
+    """Make an operator of a kind in `OPTIONS`, version 1, without adding it to a subgraph of the model.
 
-    Args:
-        model: gets the operator's code if it has none yet.
-        kind: key of `OPTIONS`.
-        inputs, output: tensor indices.
-        options: fields of the operator's table that differ from the schema's defaults.
+    `options` are the fields of its table that differ from the schema's defaults.
     """
-    operator = SCHEMA.OperatorT()
-    operator.opcodeIndex = _operator_code(model, getattr(SCHEMA.BuiltinOperator, kind))
-    operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+    code = _operator_code(model, getattr(SCHEMA.BuiltinOperator, kind))
+    ends = {"inputs": np.array(inputs, np.int32), "outputs": np.array([output], np.int32)}
+    operator = new("Operator", opcodeIndex=code, **ends)
     table = OPTIONS[kind]
     if table is not None:
         operator.builtinOptionsType = getattr(SCHEMA.BuiltinOptions, table)
-        operator.builtinOptions = getattr(SCHEMA, f"{table}T")()
-        for name, value in options.items():
-            assert hasattr(operator.builtinOptions, name)
-            setattr(operator.builtinOptions, name, value)
+        operator.builtinOptions = new(table, **options)
     return operator
 
 
@@ -107,17 +104,13 @@ def _operator_code(model: Any, builtin: int) -> int:
     for i, code in enumerate(model.operatorCodes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == 1:
             return i
-    code = SCHEMA.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = 1
-    model.operatorCodes.append(code)
+    model.operatorCodes.append(new("OperatorCode", builtinCode=builtin, deprecatedBuiltinCode=builtin, version=1))
     return len(model.operatorCodes) - 1
 
 
 def set_metadata(model: Any, name: str, content: bytes) -> None:
     """Add or replace a metadata entry of a model."""
-    entry = SCHEMA.MetadataT()
-    entry.name, entry.buffer = name.encode(), add_buffer(model, np.frombuffer(content, np.uint8))
+    entry = new("Metadata", name=name.encode(), buffer=add_buffer(model, np.frombuffer(content, np.uint8)))
     others = [other for other in model.metadata or [] if other.name not in (name, name.encode())]
     model.metadata = [*others, entry]
 

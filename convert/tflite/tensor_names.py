@@ -4,20 +4,14 @@ from __future__ import annotations
 
 
 def tensor_name(model: str, layer: str, kind: str) -> str:
-    """Name the output of an operator, or a constant: "network/conv_1/Relu", "network/conv_1/kernel".
-
-    Args:
-        model, layer: names of the network and of the last layer that went into the operator.
-        kind: what the tensor is within the layer.
-    """
+    """Name a constant, or the output of an operator after the last layer in it: "network/conv_1/Relu"."""
     return f"{model}/{layer}/{kind}"
 
 
 def layer_name(tensor: str) -> str:
-    """Return the name of the layer in the name of a tensor, to show to a user.
+    """Return the layer in the name of a tensor, to show to a user; names of another form stay as they are.
 
     TFLiteConverter joins the names of fused layers: "model_1/block_1/conv_1/Relu;model_1/..." is "block_1/conv_1".
-    Names of another form stay as they are.
     """
     first = tensor.split(";", maxsplit=1)[0]
     parts = first.split("/")

@@ -40,7 +40,7 @@ def described(artifact: Path) -> dict[str, Any]:
                 list(graph.shape(i)),
                 0 if (s := graph.scales(i)) is None else len(s),
             ]
-            for i in range(graph.tensor_count())
+            for i in graph.tensors
         ],
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),

@@ -1,4 +1,4 @@
-"""What every conversion of the small network is given."""
+"""What every conversion of the small network is given, and a conversion that lowers nothing."""
 
 from __future__ import annotations
 
@@ -16,3 +16,22 @@ def arguments(
         "--model", small_model, "--preprocessing", "tf", "--labels", colour_labels,
         "--calibration", calibration_folder, "--validation", validation_folder,
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def network_of_three_classes() -> bytes:
+    """A tiny float `.tflite`."""
+    from tests.convert.networks import residual_network
+
+    return residual_network(classes=3)
+
+
+@pytest.fixture
+def lowered_at_once(network_of_three_classes: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny network in place of what would be lowered, which takes seconds."""
+    from convert.cache import stages
+    from convert.lowering.lower import LoweredModel
+
+    lowered = LoweredModel(network_of_three_classes, "tiny", None, "12ab", 16, 20, 3, 120.0, {})
+    monkeypatch.setattr(stages, "lower", lambda request, progress: lowered)
+    monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "cache"))  # nobody else should recall it

@@ -26,9 +26,9 @@ def convolution(
     return layers.Conv2D(filters, 3, strides, padding=padding, activation=activation, name=name)(x)
 
 
-def lowered(image: Any, features: Any) -> bytes:
+def lowered(image: Any, features: Any, classes: int = 5) -> bytes:
     """A classifier on `features` (1, n); its kernels differ widely from channel to channel."""
-    model = keras.Model(image, layers.Dense(5, activation="softmax", name="dense")(features))
+    model = keras.Model(image, layers.Dense(classes, activation="softmax", name="dense")(features))
     random = np.random.default_rng(4)
     for weight in model.weights:
         spread = np.exp(random.normal(0, 1, weight.shape[-1]))
@@ -36,7 +36,7 @@ def lowered(image: Any, features: Any) -> bytes:
     return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
-def residual_network() -> bytes:
+def residual_network(classes: int = 5) -> bytes:
     """What our architecture is made of: a fork with a pool, a stream of two residual sums, an end that pools."""
     image = new_image()
     x = convolution(image, 6, "first", padding="valid")
@@ -44,7 +44,7 @@ def residual_network() -> bytes:
     for block in range(2):
         branch = layers.Concatenate()([convolution(x, 3, f"left{block}"), convolution(x, 5, f"right{block}")])
         x = layers.ReLU()(layers.Add()([x, convolution(branch, 10, f"back{block}")]))
-    return lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+    return lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")), classes)
 
 
 def plain_dynamic(float_model: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -64,3 +65,18 @@ def test_nobody_imports_upwards(room: str) -> None:
 
 def test_no_two_rooms_import_each_other() -> None:
     assert list(TopologicalSorter(arrows()).static_order())
+
+
+def test_the_plan_names_every_room_in_the_order_of_layers() -> None:
+    plan = (ROOT.parent / "ARCHITECTURE.md").read_text("utf-8")
+    named = re.findall(r"^\| `(\w+)/` \|", plan, re.MULTILINE)
+    assert sorted(named) == sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+    assert [LEVEL[room] for room in named] == sorted(LEVEL[room] for room in named)
+
+
+def test_the_files_that_the_plan_names_are_there() -> None:
+    plan = (ROOT.parent / "ARCHITECTURE.md").read_text("utf-8")
+    paths = re.findall(r"`((?:\w+/)*\w+\.py)`", plan)
+    assert len(paths) > 10
+    folders = (ROOT.parent, ROOT, ROOT.parent / "edge_runtime")
+    assert [path for path in paths if not any((folder / path).exists() for folder in folders)] == []

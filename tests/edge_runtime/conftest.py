@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edge_runtime import delegates
-from edge_runtime.delegates import COMPILED, DELEGATES
+from edge_runtime.delegates import DELEGATES
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.plugins import COMPILER, SOURCE, compile_library
 from tests.edge_runtime.tiny_model import SIZE, tiny_artifact
@@ -62,4 +61,3 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delegates, "SYSTEM_FOLDERS", ())
     for kind in DELEGATES.values():
         monkeypatch.delenv(kind.variable, raising=False)
-    monkeypatch.setitem(sys.modules, COMPILED, None)

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from edge_runtime import Classifier, EngineError
-from edge_runtime.delegates import COMPILED
-from edge_runtime.engines import Engine
+from edge_runtime.engines import Engine, Placement
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.commands import predict
 from tests.edge_runtime.refusals import REFUSALS, every_engine
@@ -55,6 +54,8 @@ def test_the_command_warns_of_nnapi(
 
 # CompiledModel
 
+COMPILED = "edge_runtime.compiled"
+
 
 def compiled_module(make: Callable[..., Any]) -> ModuleType:
     """Make a stand-in for `edge_runtime.compiled`."""
@@ -72,7 +73,7 @@ class FakeCompiledEngine(Engine):
     def __init__(self, model: Path, choice: Any, accelerator: str) -> None:
         super().__init__(model, choice, 1)
         self.made.append(accelerator)
-        self.placement = None  # CompiledModel does not tell
+        self.placement = Placement()  # CompiledModel does not tell
 
 
 @pytest.mark.usefixtures("no_library")
@@ -103,11 +104,10 @@ def test_a_gpu_that_cannot_be_compiled_for_leads_back_to_the_cpu(
 
 
 @pytest.mark.usefixtures("no_library")
-@pytest.mark.parametrize("compiled", [None, FakeCompiledEngine])
-def test_gpu_is_the_plugin_library_where_one_is_named_or_nothing_else_is_there(
-    artifact_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch, compiled: Any
+def test_gpu_is_the_plugin_library_where_one_is_named(
+    artifact_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, COMPILED, None if compiled is None else compiled_module(compiled))
+    monkeypatch.setitem(sys.modules, COMPILED, compiled_module(FakeCompiledEngine))
     monkeypatch.setenv("IRV2_GPU_LIBRARY", str(plugin))
     with Classifier.open(artifact_path, delegate="gpu", strict=True) as classifier:
         assert (classifier.receipt.active, classifier.receipt.library) == ("gpu", str(plugin))

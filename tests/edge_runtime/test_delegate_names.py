@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_runtime import Classifier, DelegateError, delegates
 from edge_runtime.delegates import DELEGATES, DelegateRequest, find_library
+from edge_runtime.engines import choose_engine
 from tests.edge_runtime.commands import predict
 
 
@@ -48,8 +50,12 @@ def test_wrong_delegates_are_wrong_usage(artifact_path: Path) -> None:
 @pytest.mark.usefixtures("no_library")
 @pytest.mark.filterwarnings("ignore:NNAPI")
 @pytest.mark.parametrize("name", DELEGATES)
-def test_without_a_library_the_reason_says_what_to_do(artifact_path: Path, name: str) -> None:
+def test_without_a_library_the_reason_says_what_to_do(
+    artifact_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     kind = DELEGATES[name]
+    without_compiled_model = replace(choose_engine("auto"), name="tflite-runtime")
+    monkeypatch.setattr("edge_runtime.classifier.choose_engine", lambda _: without_compiled_model)
     with pytest.raises(DelegateError) as raised:
         Classifier.open(artifact_path, delegate=name, strict=True)
     assert str(raised.value) == (

@@ -20,7 +20,7 @@ def test_killed_conversions_leave_a_cache_that_can_be_trusted(
     command = cached_conversion.plus("--output-dir", out)
     for part in (0.5, 0.6, 0.7):
         interrupted(command, out, signal.SIGKILL, part * converted.seconds)
-    assert all(listed.entry is not None for listed in Cache(tmp_path / "cache", 0).entries())
+    assert all(entry.kind != "damaged" for entry in Cache(tmp_path / "cache", 0).entries())
     expected = (converted.folder / "tiny.int8.tflite").read_bytes()
     for _ in range(2):
         run = finish(command, out)

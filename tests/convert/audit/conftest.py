@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.convert.audit.auditing import IMAGES
@@ -23,7 +23,7 @@ def float_model() -> bytes:
 def of_scheme(float_model: bytes) -> Callable[[str, str], bytes]:
     """Return a function that quantizes the residual network with a scheme and an io dtype."""
     statistics = collect_statistics(float_model, IMAGES, SPEC)
-    return lambda scheme, io: quantize(float_model, SCHEMES[scheme], io, SPEC, statistics).model
+    return lambda scheme, io: quantize(float_model, Recipe(SCHEMES[scheme], io), SPEC, statistics).model
 
 
 @pytest.fixture

@@ -85,14 +85,14 @@ def insert(graph: TfliteGraph, before: int, kind: int, dtype: str, constant: flo
     readers = [operator for operator in graph._graph.operators if before in operator.inputs]
     code, made, operator = schema.OperatorCodeT(), schema.TensorT(), schema.OperatorT()
     code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), 1
-    made.name, made.type, made.buffer = b"inserted%d" % graph.tensor_count(), TYPES[dtype], 0
+    made.name, made.type, made.buffer = b"inserted%d" % len(graph.tensors), TYPES[dtype], 0
     made.shape = list(graph.shape(before))
     if dtype == "int8":
         made.quantization = schema.QuantizationParametersT()
         made.quantization.scale, made.quantization.zeroPoint = np.float32([0.1]), np.int64([3])
     graph._model.operatorCodes.append(code)
     graph._graph.tensors.append(made)
-    written = graph.tensor_count() - 1
+    written = graph.tensors[-1]
     operator.inputs, operator.outputs = [before], [written]
     if constant is not None:
         factor, buffer = schema.TensorT(), schema.BufferT()
@@ -101,7 +101,7 @@ def insert(graph: TfliteGraph, before: int, kind: int, dtype: str, constant: flo
         factor.name, factor.type, factor.shape = b"k", TYPES["float32"], [1]
         factor.buffer = len(graph._model.buffers) - 1
         graph._graph.tensors.append(factor)
-        operator.inputs = [before, graph.tensor_count() - 1]
+        operator.inputs = [before, graph.tensors[-1]]
     operator.opcodeIndex = len(graph._model.operatorCodes) - 1
     for reader in readers:
         reader.inputs = [written if index == before else index for index in reader.inputs]

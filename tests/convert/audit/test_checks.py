@@ -60,7 +60,7 @@ def test_an_island_is_named_with_the_tensors_at_its_borders(int8: TfliteGraph, t
     assert (island["role"], head["role"]) == ("island", "head")
     assert [name.split(" ")[0] for name in island["operators"]] == ["EXP", "NEG"]
     assert island["reads"] == [before]
-    assert island["writes"] == [int8.tensor_name(int8.tensor_count() - 1)]
+    assert island["writes"] == [int8.tensor_name(int8.tensors[-1])]
     assert [name.split(" ")[0] for name in head["operators"]] == ["MEAN", "FULLY_CONNECTED", "SOFTMAX"]
 
 
@@ -89,9 +89,9 @@ def test_what_integers_pass_to_the_end_is_no_island(of_scheme: Callable[[str, st
     graph._model.operatorCodes.append(code)
     graph._graph.tensors.append(made)
     operator.opcodeIndex = len(graph._model.operatorCodes) - 1
-    operator.inputs, operator.outputs = [last], [graph.tensor_count() - 1]
+    operator.inputs, operator.outputs = [last], [graph.tensors[-1]]
     graph._graph.operators.append(operator)
-    graph._graph.outputs = [graph.tensor_count() - 1]
+    graph._graph.outputs = [graph.tensors[-1]]
     report = audit(graph.to_bytes(), tmp_path)
     assert report["verdict"]["kind"] == "int8"
     assert [run["role"] for run in report["float_runs"]] == ["head"]

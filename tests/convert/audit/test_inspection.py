@@ -21,7 +21,7 @@ from keras import layers
 from convert.audit.inspection import Inspection
 from convert.cli.inspect import inspect as command
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from tests.conftest import run_command
@@ -57,7 +57,7 @@ def test_a_layer_kept_in_float_is_an_island_of_the_mixed_scheme(float_model: byt
     graph = TfliteGraph(float_model)
     kept = graph.tensor_name(graph.named("CONV_2D")[4].outputs[0])
     statistics = collect_statistics(float_model, IMAGES, SPEC)
-    model = quantize(float_model, SCHEMES["mixed"], "uint8", SPEC, statistics, [kept]).model
+    model = quantize(float_model, Recipe(SCHEMES["mixed"], "uint8", (kept,)), SPEC, statistics).model
     report = audit(model, tmp_path)
     assert report["verdict"]["kind"] == "mixed"
     assert report["verdict"]["text"] == (
@@ -114,7 +114,7 @@ def test_an_operator_without_inputs_is_no_damage(int8: TfliteGraph, tmp_path: Pa
     made.name, made.type, made.shape = b"handle", schema.TensorType.RESOURCE, []
     int8._graph.tensors.append(made)
     int8._model.operatorCodes.append(code)
-    variable.opcodeIndex, variable.outputs = len(int8._model.operatorCodes) - 1, [int8.tensor_count() - 1]
+    variable.opcodeIndex, variable.outputs = len(int8._model.operatorCodes) - 1, [int8.tensors[-1]]
     int8._graph.operators.insert(0, variable)
     report = audit(int8.to_bytes(), tmp_path)
     assert report["verdict"]["kind"] == "int8"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Finished, run_command
+from tests.convert.cli.commands import run_here
 from tests.convert.cli.conversions import Conversion
 
 FROM_CACHE = re.compile(r"^(.+): from the cache, made .+$", re.MULTILINE)
@@ -80,18 +81,18 @@ def test_the_second_gives_the_same_bytes_without_tensorflow(
 
 @pytest.mark.usefixtures("cold", "here", "without_tensorflow")
 def test_other_schemes_and_options_share_what_they_can(arguments: list[object], tmp_path: Path) -> None:
-    float16 = run_command("irv2-convert", *arguments, "--quantize", "float16", "--output-dir", tmp_path / "a")
+    float16 = run_here("irv2-convert", *arguments, "--quantize", "float16", "--output-dir", tmp_path / "a")
     assert recalled(float16) == ["float network", "preprocessing check", "float answers"]
-    other_ends = run_command("irv2-convert", *arguments, "--io", "int8", "--output-dir", tmp_path / "b")
+    other_ends = run_here("irv2-convert", *arguments, "--io", "int8", "--output-dir", tmp_path / "b")
     assert recalled(other_ends) == ALL
-    fewer = run_command("irv2-convert", *arguments, "--calibration-size", 7, "--output-dir", tmp_path / "c")
+    fewer = run_here("irv2-convert", *arguments, "--calibration-size", 7, "--output-dir", tmp_path / "c")
     assert recalled(fewer) == ["float network", "preprocessing check", "float answers"]
 
 
 @pytest.mark.usefixtures("cold", "without_tensorflow")
 def test_without_the_cache_nothing_is_read_or_written(arguments: list[object], here: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
-    finished = run_command("irv2-convert", *arguments, "--no-cache", "--output-dir", tmp_path / "out")
+    finished = run_here("irv2-convert", *arguments, "--no-cache", "--output-dir", tmp_path / "out")
     assert finished.code == 1
     assert "tensorflow was imported" in finished.err or "keras was imported" in finished.err
     assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
@@ -100,23 +101,24 @@ def test_without_the_cache_nothing_is_read_or_written(arguments: list[object], h
 @pytest.mark.usefixtures("without_tensorflow")
 def test_a_damaged_entry_is_made_again(cold: Conversion, arguments: list[object], here: Path, tmp_path: Path) -> None:
     (meta,) = [path for path in here.glob("calibration-*/meta.json") if ", 60 images" in path.read_text()]
-    path = meta.with_name("arrays.npz")
+    path = meta.with_name("uint8.npy")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    finished = run_command("irv2-convert", *arguments, "--output-dir", tmp_path / "out")
+    finished = run_here("irv2-convert", *arguments, "--output-dir", tmp_path / "out")
     assert recalled(finished) == ["float network", "preprocessing check", "float answers"]
     assert "cache: what was kept of the calibration is damaged" in finished.err
     rebuilt = Conversion(finished, tmp_path / "out").artifact("int8").read_bytes()
     assert rebuilt == cold.artifact("int8").read_bytes()
 
 
+@pytest.mark.usefixtures("lowered_at_once")
 def test_a_folder_that_cannot_be_used_stops_nothing(
     arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    finished = run_command(
+    finished = run_here(
         "irv2-convert", *arguments, "--quantize", "none", "--validation-size", 60, "--output-dir", tmp_path / "out"
     )
     assert finished.code in (0, 4), finished.err
@@ -126,7 +128,7 @@ def test_a_folder_that_cannot_be_used_stops_nothing(
 @pytest.mark.usefixtures("cold")
 def test_its_entries_are_shown_and_removed(here: Path) -> None:
     """This test is the last one: it clears the cache of all."""
-    shown = run_command("irv2-convert", "cache")
+    shown = run_here("irv2-convert", "cache")
     assert shown.code == 0, shown.err
     assert re.search(r"^float network +colours +\d\.\d MB +.+ ago +.+$", shown.out, re.MULTILINE)
     assert re.search(r"^float answers +colours, 240 images +0\.0 MB", shown.out, re.MULTILINE)
@@ -136,12 +138,12 @@ def test_its_entries_are_shown_and_removed(here: Path) -> None:
     cleared = run_command("irv2-convert", "cache", "--clear")
     assert (cleared.code, cleared.out) == (0, f"removed {count} entries of {here}\n")
     assert list(here.iterdir()) == []
-    assert run_command("irv2-convert", "cache").out.startswith("0 entries, 0.0 MB of at most")
+    assert run_here("irv2-convert", "cache").out.startswith("0 entries, 0.0 MB of at most")
 
 
 def test_a_wrong_bound_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRV2_CACHE_GB", "much")
-    finished = run_command("irv2-convert", "cache")
+    finished = run_here("irv2-convert", "cache")
     assert finished.code == 1
     assert (
         finished.err

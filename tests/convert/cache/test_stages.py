@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from PIL import Image
 
 from convert.cache import stages
 from convert.cache.stage_cache import Stage, StageCache
-from convert.cache.stages import Calibrating, FloatPredictions, Lowering, PreprocessingCheck
+from convert.cache.stages import calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import Cache, Key
 from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet, find_images
@@ -61,8 +61,7 @@ def last_byte(content: bytes) -> bytes:
 
 def recalled(stage: Stage[Any], memory: StageCache) -> Any:
     """The result of a stage that must not be computed."""
-    with patch.object(type(stage), "compute", side_effect=AssertionError("it was computed again")):
-        return memory.run(stage)
+    return memory.run(replace(stage, compute=Mock(side_effect=AssertionError("it was computed again"))))
 
 
 @pytest.fixture
@@ -101,14 +100,14 @@ def test_a_calibration_comes_back_in_every_bit(
     options = CalibrationOptions(calibrator, until_enough)
     chosen, others = images[: 40 - held_out], images[40 - held_out :] if held_out else None
 
-    stage = Calibrating("mine", network, chosen, others, options)
+    stage = calibrating("mine", network, chosen, others, options)
     calibration = memory.run(stage)
     assert_equal(recalled(stage, memory), calibration)
 
 
 def calibration_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
     arguments: dict[str, Any] = {"held_out": None, "options": CalibrationOptions()}
-    return Calibrating("mine", network, images, **{**arguments, **changes}).key().digest
+    return calibrating("mine", network, images, **{**arguments, **changes}).key().digest
 
 
 def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> None:
@@ -137,11 +136,11 @@ def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path,
     rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
     answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
-    with patch.object(FloatPredictions, "compute", return_value=answers):
-        memory.run(FloatPredictions("mine", network, images, tmp_path))
-    assert_equal(recalled(FloatPredictions("mine", network, images, tmp_path), memory), answers)
+    stage = float_predictions("mine", network, images, tmp_path)
+    memory.run(replace(stage, compute=lambda progress: answers))
+    assert_equal(recalled(stage, memory), answers)
     moved = find_images(images.root.rename(tmp_path / "moved")).shuffled()
-    found = recalled(FloatPredictions("mine", network, moved, tmp_path), memory)
+    found = recalled(float_predictions("mine", network, moved, tmp_path), memory)
     assert found.paths == tuple(path for path in moved.paths if path.name != "002.png")
     assert found.skipped == (f"{tmp_path}/moved/noise/002.png is broken",)
 
@@ -150,7 +149,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
     images = noise(tmp_path / "images", 3)
 
     def digest(network: FloatModel = network, images: ImageSet = images) -> str:
-        return FloatPredictions("mine", network, images, tmp_path).key().digest
+        return float_predictions("mine", network, images, tmp_path).key().digest
 
     keys = [
         digest(),
@@ -177,9 +176,8 @@ def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
     lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
-    with patch.object(Lowering, "compute", return_value=lowered):
-        memory.run(Lowering(request_))
-    assert_equal(recalled(Lowering(replace(request_, scratch=tmp_path / "elsewhere")), memory), lowered)
+    memory.run(replace(lowering(request_), compute=lambda progress: lowered))
+    assert_equal(recalled(lowering(replace(request_, scratch=tmp_path / "elsewhere")), memory), lowered)
 
 
 def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Path) -> None:
@@ -189,7 +187,7 @@ def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Pa
     preprocessing.write_text('{"mean": [0, 0, 0]}')
 
     def digest(request: LoweringRequest) -> str:
-        return Lowering(request).key().digest
+        return lowering(request).key().digest
 
     keys = [
         digest(request_),
@@ -221,10 +219,10 @@ def test_every_key_has_the_versions(
 
     def keys() -> list[Key]:
         return [
-            Lowering(request_).key(),
-            Calibrating("mine", network, images, None, CalibrationOptions()).key(),
-            FloatPredictions("mine", network, images, tmp_path).key(),
-            PreprocessingCheck("mine", network, images).key(),
+            lowering(request_).key(),
+            calibrating("mine", network, images, None, CalibrationOptions()).key(),
+            float_predictions("mine", network, images, tmp_path).key(),
+            preprocessing_check("mine", network, images).key(),
         ]
 
     before = keys()

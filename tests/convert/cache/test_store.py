@@ -26,7 +26,6 @@ from convert.system.temporary import scratch_folder
 KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
 PARTS = {"model": b"the network" * 1000, "more": b"\0" * 500}
 FILES = ["SHA256SUMS", "meta.json", "model", "more"]
-VALUES = {"height": 75, "labels": ["red", "grün"]}
 GB = 10**9
 
 
@@ -68,10 +67,10 @@ def start(script: str, *arguments: object) -> subprocess.Popen[str]:
 
 def test_what_is_kept_comes_back(cache: Cache) -> None:
     assert cache.load(KEY) is None
-    cache.store(KEY, VALUES, PARTS)
-    entry = cache.load(KEY)
-    assert entry is not None
-    assert (entry.kind, entry.of, entry.values, entry.parts) == ("float network", "mine", VALUES, PARTS)
+    cache.store(KEY, PARTS)
+    assert cache.load(KEY) == PARTS
+    (entry,) = cache.entries()
+    assert (entry.kind, entry.of) == ("float network", "mine")
     assert abs(entry.made - time.time()) < 60
 
 
@@ -86,12 +85,12 @@ def test_what_is_kept_comes_back(cache: Cache) -> None:
     ],
 )
 def test_a_key_is_what_a_result_depends_on(cache: Cache, other: Key, same: bool) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     assert (cache.load(other) is not None) == same
 
 
 def test_it_is_plain_files_with_checksums(cache: Cache) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     folder = only_entry(cache)
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert (folder / "model").read_bytes() == PARTS["model"]
@@ -106,7 +105,7 @@ def test_no_flipped_bit_goes_unnoticed(name: str, position: float, bit: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         notes: list[str] = []
         cache = Cache(Path(folder), GB, notes.append)
-        cache.store(KEY, VALUES, PARTS)
+        cache.store(KEY, PARTS)
         path = only_entry(cache) / name
         content = bytearray(path.read_bytes())
         content[int(position * len(content))] ^= 1 << bit
@@ -119,20 +118,18 @@ def test_no_flipped_bit_goes_unnoticed(name: str, position: float, bit: int) -> 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("length", [0, 10, 100, -1], ids=str)
 def test_a_truncated_entry_is_removed_and_made_again(cache: Cache, notes: list[str], name: str, length: int) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     path = only_entry(cache) / name
     path.write_bytes(path.read_bytes()[:length])
     assert cache.load(KEY) is None
     assert len(notes) == 1
-    cache.store(KEY, VALUES, PARTS)
-    entry = cache.load(KEY)
-    assert entry is not None
-    assert entry.parts == PARTS
+    cache.store(KEY, PARTS)
+    assert cache.load(KEY) == PARTS
 
 
 @pytest.mark.parametrize("name", [*FILES, "another"])
 def test_an_entry_that_grew_is_damaged(cache: Cache, notes: list[str], name: str) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     with (only_entry(cache) / name).open("ab") as file:
         file.write(b"x")
     assert cache.load(KEY) is None
@@ -141,7 +138,7 @@ def test_an_entry_that_grew_is_damaged(cache: Cache, notes: list[str], name: str
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_entry_that_lacks_a_file_is_damaged(cache: Cache, notes: list[str], name: str) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     (only_entry(cache) / name).unlink()
     assert cache.load(KEY) is None
     assert len(notes) == 1
@@ -149,7 +146,7 @@ def test_an_entry_that_lacks_a_file_is_damaged(cache: Cache, notes: list[str], n
 
 
 def test_a_removed_entry_is_none(cache: Cache, notes: list[str]) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     shutil.rmtree(only_entry(cache))
     assert cache.load(KEY) is None
     assert notes == []
@@ -157,9 +154,9 @@ def test_a_removed_entry_is_none(cache: Cache, notes: list[str]) -> None:
 
 def test_an_entry_under_another_s_name_is_refused(cache: Cache, notes: list[str]) -> None:
     """Its checksums hold, but it is the result of something else."""
-    cache.store(key(1), VALUES, PARTS)
+    cache.store(key(1), PARTS)
     path = only_entry(cache)
-    cache.store(key(2), VALUES, {"model": b"other"})
+    cache.store(key(2), {"model": b"other"})
     shutil.rmtree(path)
     shutil.copytree(cache._path(key(2)), path)
     assert cache.load(key(1)) is None
@@ -173,9 +170,8 @@ parts = {"model": b"the same network" * 500_000}
 while time.time() < float(sys.argv[2]):
     pass
 for _ in range(20):
-    cache.store(key, {}, parts)
-    entry = cache.load(key)
-    assert entry is not None and entry.parts == parts
+    cache.store(key, parts)
+    assert cache.load(key) == parts
 print("right", cache.usable)
 """
     moment = time.time() + 3
@@ -187,7 +183,7 @@ print("right", cache.usable)
 KILLED = """
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-Cache(Path(sys.argv[1]), 10**9).store(Key("float network", "mine", {}), {}, {"model": bytes(2**22)})
+Cache(Path(sys.argv[1]), 10**9).store(Key("float network", "mine", {}), {"model": bytes(2**22)})
 print("alive")
 """
 """Writing the second megabyte kills it, as SIGKILL would: nothing of it runs any more."""
@@ -203,14 +199,14 @@ def test_a_killed_writer_leaves_no_entry_and_is_swept_up(cache: Cache) -> None:
     assert cache.entries() == []
     assert cache.load(Key("float network", "mine", {})) is None
 
-    cache.store(key(1), VALUES, PARTS)
+    cache.store(key(1), PARTS)
     assert not left.exists()
 
 
 def test_a_writer_that_lives_is_left_alone(cache: Cache) -> None:
     cache.folder.mkdir()
     with scratch_folder(cache.folder) as scratch:
-        cache.store(KEY, VALUES, PARTS)
+        cache.store(KEY, PARTS)
         cache.clear()
         assert scratch.exists()
 
@@ -231,10 +227,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_mentioned_once_and_left_as_it_was(small_disk: Path, notes: list[str]) -> None:
     cache = Cache(small_disk, GB, notes.append)
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     before = only_entry(cache)
     for number in range(2):
-        cache.store(key(number), VALUES, {"model": bytes(2**21)})
+        cache.store(key(number), {"model": bytes(2**21)})
     assert notes == [f"cache: {small_disk} cannot be written to (No space left on device): going on without it"]
     assert only_entry(cache) == before
     assert cache.load(KEY) is not None
@@ -245,7 +241,7 @@ def test_a_folder_that_cannot_be_used_is_mentioned_once(tmp_path: Path, notes: l
     cache = Cache(tmp_path / "file" / "cache", GB, notes.append)
     for number in range(2):
         assert cache.load(key(number)) is None
-        cache.store(key(number), VALUES, PARTS)
+        cache.store(key(number), PARTS)
     assert notes == [f"cache: {cache.folder} cannot be written to (Not a directory): going on without it"]
     assert cache.entries() == []
     assert cache.clear() == 0
@@ -254,10 +250,10 @@ def test_a_folder_that_cannot_be_used_is_mentioned_once(tmp_path: Path, notes: l
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 3500)
     for number in range(3):
-        cache.store(key(number), {}, {"model": bytes(800)})
+        cache.store(key(number), {"model": bytes(800)})
         os.utime(cache._path(key(number)), (1000 + number,) * 2)
     assert cache.load(key(0)) is not None, "now it is the most recently used one"
-    cache.store(key(3), {}, {"model": bytes(800)})
+    cache.store(key(3), {"model": bytes(800)})
     assert [holds(cache, key(number)) for number in range(4)] == [True, False, True, True]
     assert [entry.path for entry in cache.entries()][-1] == cache._path(key(2))
 
@@ -267,44 +263,40 @@ def test_the_bound_holds_whatever_is_kept(sizes: list[int], bound: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache(Path(folder), bound)
         for number, size in enumerate(sizes):
-            cache.store(key(number), {}, {"model": bytes(size)})
+            cache.store(key(number), {"model": bytes(size)})
             assert sum(path.stat().st_size for path in files_of(cache)) <= bound
             assert holds(cache, key(number)) or size + 1000 > bound, "what was kept last stays, where it fits at all"
 
 
 def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path, notes: list[str]) -> None:
     cache = Cache(tmp_path, 10_000, notes.append)
-    cache.store(key(1), {}, {"model": bytes(5000)})
-    cache.store(key(2), {}, {"model": bytes(20_000)})
+    cache.store(key(1), {"model": bytes(5000)})
+    cache.store(key(2), {"model": bytes(20_000)})
     assert holds(cache, key(1))
     assert not holds(cache, key(2))
     assert "more than the whole cache may" in notes[0]
 
 
 def test_clearing_does_not_disturb_who_is_reading(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     read = room._read
 
-    def cleared_meanwhile(opened: Mapping[str, BinaryIO], key: Key) -> room.Entry:
+    def cleared_meanwhile(opened: Mapping[str, BinaryIO], key: Key) -> Mapping[str, bytes]:
         assert cache.clear() == 1
         return read(opened, key)
 
     monkeypatch.setattr(room, "_read", cleared_meanwhile)
-    entry = cache.load(KEY)
-    assert entry is not None
-    assert entry.parts == PARTS
+    assert cache.load(KEY) == PARTS
     assert list(cache.folder.iterdir()) == []
     assert cache.load(KEY) is None
 
 
 def test_a_listing_shows_damaged_entries_too(cache: Cache) -> None:
-    cache.store(KEY, VALUES, PARTS)
+    cache.store(KEY, PARTS)
     (cache.folder / "x.entry").write_bytes(b"rubbish")
-    listed = {each.bytes: each.entry for each in cache.entries()}
-    assert listed.pop(7) is None
-    (entry,) = listed.values()
-    assert entry is not None
-    assert (entry.kind, entry.of) == ("float network", "mine")
+    listed = {each.bytes: (each.kind, each.of) for each in cache.entries()}
+    assert listed.pop(7) == ("damaged", "")
+    assert list(listed.values()) == [("float network", "mine")]
 
 
 def test_its_place_is_the_system_s_or_the_chosen_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -323,7 +315,10 @@ def test_without_a_home_there_is_none(monkeypatch: pytest.MonkeyPatch, notes: li
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert open_cache(notes.append) is None
-    assert notes == ["cache: there is no home folder: going on without it; IRV2_CACHE_DIR names another place"]
+    problem = "there is no home folder to keep a cache in: set IRV2_CACHE_DIR to a folder"
+    assert notes == [f"going on without a cache: {problem}"]
+    with pytest.raises(ConvertError, match=problem):
+        place()
 
 
 def test_its_bound_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
 from edge_runtime.probe import probe_pixels
 from tests.conftest import COLOURS, SIZE, run_command
+from tests.convert.cli.commands import run_here
 from tests.convert.cli.conversions import Conversion
 
 
@@ -149,7 +150,7 @@ def test_other_ends(io: str, arguments: list[object], tmp_path: Path, validation
     stale = [tmp_path / f"colours.int8.failed.tflite{suffix}" for suffix in ("", ".report.json", ".report.html")]
     for path in stale:
         path.write_bytes(b"")
-    finished = run_command("irv2-convert", *arguments, "--io", io, "--output-dir", tmp_path)
+    finished = run_here("irv2-convert", *arguments, "--io", io, "--output-dir", tmp_path)
     assert finished.code == 0, finished.err
     conversion = Conversion(finished, tmp_path)
     graph = conversion.graph("int8")
@@ -162,7 +163,7 @@ def test_other_ends(io: str, arguments: list[object], tmp_path: Path, validation
 
 def test_a_failing_artifact_leaves_the_passing_one_alone(converted: Conversion, arguments: list[object]) -> None:
     passing = converted.artifact("int8").read_bytes()
-    finished = run_command(
+    finished = run_here(
         "irv2-convert", *arguments, "--max-drop", "-50", "--output-dir", converted.folder, "--quantize", "int8"
     )
     assert finished.code == 3
@@ -172,7 +173,7 @@ def test_a_failing_artifact_leaves_the_passing_one_alone(converted: Conversion, 
 
 
 def test_too_few_images_are_inconclusive(arguments: list[object], tmp_path: Path) -> None:
-    finished = run_command(
+    finished = run_here(
         "irv2-convert", *arguments, "--validation-size", "20", "--output-dir", tmp_path, "--quantize", "none", "--json"
     )
     assert finished.code == 4
@@ -182,19 +183,20 @@ def test_too_few_images_are_inconclusive(arguments: list[object], tmp_path: Path
 
 
 def test_reference_kernels_see_four_images_only(arguments: list[object], tmp_path: Path) -> None:
-    finished = run_command("irv2-convert", *arguments, "--quantize", "int16x8", "--output-dir", tmp_path)
+    finished = run_here("irv2-convert", *arguments, "--quantize", "int16x8", "--output-dir", tmp_path)
     assert finished.code == 4, finished.err
     report = Conversion(finished, tmp_path).report("int16x8")
     assert report["drift"]["images"] == 4
     assert "reference kernels" in finished.err
 
 
+@pytest.mark.usefixtures("lowered_at_once")
 def test_flat_folders_gate_agreement_alone(arguments: list[object], validation_folder: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for path in validation_folder.glob("*/*.png"):
         (flat / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
-    finished = run_command(
+    finished = run_here(
         *("irv2-convert", *arguments, "--validation", flat, "--quantize", "none", "--output-dir", tmp_path / "out"),
         "--no-thumbnails",
     )
@@ -236,7 +238,7 @@ def test_the_report_of_a_conversion_blames_its_two_steps(converted: Conversion) 
 
 def test_drift_writes_a_page(converted: Conversion, validation_folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    finished = run_command(
+    finished = run_here(
         "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("none"),
         "--images", validation_folder, "--no-stop-early", "--html", page, "--no-thumbnails", "--json",
     )  # fmt: skip
@@ -252,7 +254,7 @@ def test_a_page_that_cannot_be_written_is_one_line(
     converted: Conversion, validation_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    finished = run_command(
+    finished = run_here(
         "irv2-drift", converted.artifact("int8"), "--reference", converted.artifact("int8"),
         "--images", validation_folder, "--images-size", 2, "--html", tmp_path / "file" / "page.html",
     )  # fmt: skip
@@ -264,7 +266,7 @@ def test_a_page_that_cannot_be_written_is_one_line(
 def test_drift_lowers_a_keras_reference(
     converted: Conversion, small_model: Path, validation_folder: Path, colour_labels: Path
 ) -> None:
-    finished = run_command(
+    finished = run_here(
         "irv2-drift", converted.artifact("int8"), "--reference", small_model, "--images", validation_folder,
         "--reference-preprocessing", "tf", "--labels", colour_labels, "--no-stop-early",
     )  # fmt: skip
@@ -286,7 +288,7 @@ def test_drift_sees_a_card_that_lies(
     blue, green, red = artifact.labels
     liar = tmp_path / "liar.tflite"
     artifact_writer.write(artifact_writer.Package(flatbuffer, (green, blue, red), replace(artifact.card)), liar)
-    finished = run_command("irv2-drift", liar, "--reference", converted.artifact("none"), "--images", validation_folder)
+    finished = run_here("irv2-drift", liar, "--reference", converted.artifact("none"), "--images", validation_folder)
     assert finished.code == 3, finished.err
     assert finished.out.startswith("fail on ")
     assert "of 240 images" in finished.err, "a lie is found out early"
@@ -300,7 +302,7 @@ def test_inspect_counts_what_is_in_the_artifact(converted: Conversion) -> None:
     assert found["weights"] == {"CONV_2D int8 per-channel": 39, "FULLY_CONNECTED float32": 1}
     assert found["labels"] == list(COLOURS)
     assert found["checksum"] == "holds"
-    shown = run_command("irv2-inspect", converted.artifact("int8"))
+    shown = run_here("irv2-inspect", converted.artifact("int8"))
     assert "39 x CONV_2D" in shown.out
     assert "checksums hold" in shown.out
 

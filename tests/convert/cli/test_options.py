@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convert.cli.options import field_options, limit_options, network_options
-from convert.job import Sources
+from convert.job import Sources, option
 from convert.keras_models.sources import ModelSource
 from convert.statistics.verdict import Limits
-from convert.system.option import option
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,13 @@ class Example(Sources):
     """Fields of every type."""
 
     schemes: tuple[str, ...] = ()
-    size: int | None = field(default=100, metadata=option("The size.", metavar="N|auto", auto=True))
-    count: int = field(default=7, metadata=option("The count."))
-    kind: str = field(default="a", metadata=option("The kind.", choices=("a", "b")))
-    output_dir: Path = field(default=Path("build"), metadata=option("The folder."))
-    careful: bool = field(default=False, metadata=option("Be careful."))
-    use_cache: bool = field(default=True, metadata=option("Keep nothing.", name="no-cache"))
-    thumbnails: bool = field(default=True, metadata=option("Leave thumbnails out."))
+    size: int | None = option(100, "The size.", metavar="N|auto", auto=True)
+    count: int = option(7, "The count.")
+    kind: str = option("a", "The kind.", choices=("a", "b"))
+    output_dir: Path = option(Path("build"), "The folder.")
+    careful: bool = option(False, "Be careful.")
+    use_cache: bool = option(True, "Keep nothing.", name="no-cache")
+    thumbnails: bool = option(True, "Leave thumbnails out.")
 
 
 def run(decorator: Any, *arguments: str) -> tuple[Result, dict[str, Any]]:
@@ -89,5 +88,6 @@ def test_limits_are_one_value() -> None:
 def test_inspect_loads_nothing_of_conversion_or_drift() -> None:
     code = "import sys, convert.cli.inspect; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    rooms = {name.split(".")[1] for name in loaded if name.startswith("convert.")}
-    assert rooms == {"audit", "cli", "errors", "tflite"}
+    ours = {name for name in loaded if name.startswith("convert.")}
+    assert {name.split(".")[1] for name in ours} == {"audit", "cli", "errors", "reporting", "tflite"}
+    assert {name for name in ours if ".reporting." in name} == {"convert.reporting.formatting"}

@@ -23,14 +23,25 @@ import convert.cli.sandbox as limited
 limited.SPARE_SECONDS = 1
 def body():
     {body}
+{before}
 sys.exit(limited.run_limited("irv2-inspect", lambda: body, sys.argv[1:]))
 """
+SIGNALLED = """
+fork = os.fork
+def signalled():
+    child = fork()
+    if child != 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return child
+os.fork = signalled
+"""
+"""Somebody stops the program right after it has forked."""
 
 
-def start(body: str) -> subprocess.Popen[str]:
+def start(body: str, before: str = "") -> subprocess.Popen[str]:
     """A program whose command does `body`."""
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(body=body)],
+        [sys.executable, "-c", PROGRAM.format(body=body, before=before)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -80,6 +91,24 @@ def test_stopping_it_stops_both_and_blames_no_file() -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_signal_that_comes_before_the_program_waits_is_not_lost() -> None:
+    with start("time.sleep(60)", SIGNALLED) as process:
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_child_that_is_halted_and_goes_on_is_waited_for() -> None:
+    with start("print(os.getpid(), flush=True); time.sleep(1)") as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(0.1)
+        assert process.poll() is None
+        os.kill(child, signal.SIGCONT)
+        assert process.wait(timeout=30) == 0
 
 
 def test_limits_grow_with_the_file(tmp_path: Path) -> None:

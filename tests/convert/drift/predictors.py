@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from convert.drift.predictions import Predictor
 from convert.images.dataset import ImageSet
-from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from tests.edge_runtime.tiny_model import SPEC
 
@@ -17,19 +16,17 @@ LABELS = ("a", "b", "c")
 ALL_LABELS = tuple("abcdefg")
 
 
-@dataclass
-class FakePredictor:
+class FakePredictor(Predictor):
     """Answers the classes it is told to, and cannot read some images; `asked` counts the images."""
 
-    classes: Sequence[int]
-    unreadable: Sequence[int] = ()
-    labels: tuple[str, ...] = LABELS
-    path: Path = Path("fake.tflite")
-    spec: InputSpec = SPEC
-    step: float = 0.0
-    file_sha256: str = "0" * 64
-    keras_sqnr_db: float | None = None
-    asked: int = 0
+    def __init__(
+        self, classes: Sequence[int], unreadable: Sequence[int] = (), labels: tuple[str, ...] = LABELS
+    ) -> None:
+        super().__init__(path=Path("fake.tflite"), labels=labels, spec=SPEC)
+        self.classes, self.unreadable, self.asked = classes, unreadable, 0
+
+    def file_sha256(self) -> str:
+        return "0" * 64
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Iterator[tuple[int, Array]]:
         for index, answer in enumerate(self.classes):

@@ -90,7 +90,7 @@ def test_the_page_says_how_many_images_could_not_be_read(network: Path, images: 
     (folder / "red" / "007.png").write_text("no picture")
     page = tmp_path / "drift.html"
     gate(network, "--reference", network, "--images", folder, "--no-stop-early", "--html", page)
-    assert "1 more images, in no count" in page.read_text("utf-8")
+    assert "1 more images, not counted" in page.read_text("utf-8")
 
 
 # Models without a card

@@ -32,7 +32,7 @@ def test_a_run_ends_at_the_first_image_at_which_the_verdict_is_certain() -> None
     classes = [0] * 400
     reference, candidate = FakePredictor(classes), FakePredictor([0, 1] * 200)
     limits = Limits()
-    enough = EarlyStopping.for_models(reference, candidate, image_set(400), limits)
+    enough = EarlyStopping(reference, candidate, image_set(400), limits)
     expected, found = predict_both(reference, candidate, image_set(400), Silent(), "", enough)
     n = len(found.paths)
     assert n < 30
@@ -49,7 +49,7 @@ def test_the_test_counts_what_the_comparison_counts(labels: str) -> None:
     truth, p, q = (random.integers(0, len(labels), 50).tolist() for _ in range(3))
     reference, candidate = FakePredictor(p, labels=tuple(sorted(labels))), FakePredictor(q, labels=tuple(labels))
     images = image_set(50, truth)
-    enough = EarlyStopping.for_models(reference, candidate, images, Limits(max_drop_pp=0, min_agreement=0.3))
+    enough = EarlyStopping(reference, candidate, images, Limits(max_drop_pp=0, min_agreement=0.3))
     expected, found = predict_both(reference, candidate, images, Silent(), "", enough)
     assert enough.counts == measure(Comparison(expected, found, truth[: len(found.paths)])).counts
     assert (enough.counts.top5 is not None) == (len(labels) > 5)
@@ -57,7 +57,7 @@ def test_the_test_counts_what_the_comparison_counts(labels: str) -> None:
 
 def test_other_classes_are_refused_before_the_first_image() -> None:
     with pytest.raises(ArtifactError, match="same classes"):
-        EarlyStopping.for_models(FakePredictor([0]), FakePredictor([0], labels=("a", "b", "z")), image_set(1), Limits())
+        EarlyStopping(FakePredictor([0]), FakePredictor([0], labels=("a", "b", "z")), image_set(1), Limits())
 
 
 @settings(max_examples=30)

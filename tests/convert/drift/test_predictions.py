@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +63,6 @@ def test_no_readable_image_is_an_error(tiny: ModelPredictor, tmp_path: Path) -> 
         predict_all(tiny, find_images(tmp_path), Silent(), "")
 
 
-@dataclass
 class NanAtTwo(FakePredictor):
     """Computes NaN for the third image."""
 

@@ -19,6 +19,7 @@ from convert.images.dataset import find_images
 from edge_runtime import InputSpec
 from tests.conftest import run_command
 from tests.convert.drift.commands import copied, gate, refused, report_of
+from tests.convert.drift.predictors import FakePredictor
 from tests.edge_runtime.tiny_model import SPEC, tiny_artifact
 
 
@@ -138,9 +139,9 @@ def test_other_classes_are_refused(network: Path, reference: Path, images: Path,
 
 def test_another_number_of_classes_is_refused(network: Path, images: Path, tmp_path: Path) -> None:
     found = find_images(images)
-    rows = np.full((len(found), 2), 0.5, np.float32)
+    rows, labels = np.full((len(found), 2), 0.5, np.float32), ("red", "blue")
     path = tmp_path / "two.npz"
-    stored_predictions.save(path, Predictions(found.paths, rows, ("red", "blue")), found, SPEC, "0" * 64)
+    stored_predictions.save(path, Predictions(found.paths, rows, labels), found, FakePredictor([], labels=labels))
     line = refused(network, "--reference", path, "--images", images)
     assert f"reference {path} has 2 classes, {network} has 3" in line
 

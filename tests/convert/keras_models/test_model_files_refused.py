@@ -185,7 +185,7 @@ def test_another_size_than_the_model_s(tmp_path: Path) -> None:
 def test_grey_models_are_refused(tmp_path: Path) -> None:
     path = save(classifier(channels=1), tmp_path / "grey.keras")
     assert error_of(lambda: load_path(path)) == (
-        f"{path} takes images with 1 channels, shape (8, 8, 1): only RGB, (height, width, 3), is supported"
+        f"{path} takes images of shape (8, 8, 1): only RGB, (height, width, 3), is supported"
     )
 
 

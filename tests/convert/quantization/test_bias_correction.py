@@ -12,9 +12,8 @@ import tensorflow as tf
 from keras import layers
 
 from convert.quantization.bias_correction import correct_head, correct_weight_rounding, output_shift
-from convert.quantization.io_tensors import tensor_specs
-from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.quantize import QuantizedModel, quantize
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
@@ -101,7 +100,7 @@ def statistics(float_model: bytes, images: list[Pixels]) -> ActivationStatistics
 
 @pytest.fixture(scope="module")
 def corrected(float_model: bytes, statistics: ActivationStatistics) -> bytes:
-    return quantize(float_model, SCHEMES["int8"], "uint8", SPEC, statistics).model
+    return quantize(float_model, Recipe(SCHEMES["int8"], "uint8"), SPEC, statistics).model
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +108,7 @@ def uncorrected(float_model: bytes, statistics: ActivationStatistics) -> bytes:
     """The same without bias correction."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("convert.quantization.quantize.correct_weight_rounding", lambda *_: None)
-        return quantize(float_model, SCHEMES["int8"], "uint8", SPEC, statistics).model
+        return quantize(float_model, Recipe(SCHEMES["int8"], "uint8"), SPEC, statistics).model
 
 
 def weighted(graph: TfliteGraph) -> list[Any]:
@@ -144,7 +143,7 @@ def test_biases_move_by_the_rounding_errors_times_the_means(
 
 
 def mean_logit_error(model: bytes, images: list[Pixels], wanted: Array) -> Array:
-    input_tensor = tensor_specs(model, "pixels")[0]
+    input_tensor = QuantizedModel(model, "pixels").io_specs[0]
     engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
     rows = []
     for pixels in images:
@@ -166,7 +165,7 @@ def test_correction_brings_the_outputs_of_the_last_convolution_nearer(
         assert zero_point is not None
         sums = np.zeros(len(wanted))
         for pixels in images:
-            engine.run(encode(pixels, SPEC, tensor_specs(model, "pixels")[0])[np.newaxis])
+            engine.run(encode(pixels, SPEC, QuantizedModel(model, "pixels").io_specs[0])[np.newaxis])
             sums += ((engine.tensor(output)[0] - np.float64(zero_point)) * scale).mean(axis=(0, 1))
         errors.append(np.abs(sums / len(images) - wanted).max())
     assert errors[1] < errors[0]
@@ -175,14 +174,14 @@ def test_correction_brings_the_outputs_of_the_last_convolution_nearer(
 def test_the_head_loses_its_mean_error_and_keeps_its_weights(
     corrected: bytes, statistics: ActivationStatistics, images: list[Pixels]
 ) -> None:
-    input_tensor = tensor_specs(corrected, "pixels")[0]
+    input_tensor = QuantizedModel(corrected, "pixels").io_specs[0]
     model = correct_head(corrected, SPEC, input_tensor, images, statistics.logits)
     assert np.abs(mean_logit_error(corrected, images, statistics.logits)).max() > 2e-5
     assert np.allclose(mean_logit_error(model, images, statistics.logits), 0, atol=1e-6)
     before, after = TfliteGraph(corrected), TfliteGraph(model)
     changed = [
         i
-        for i in filter(before.is_constant, range(before.tensor_count()))
+        for i in filter(before.is_constant, before.tensors)
         if not np.array_equal(before.constant(i), after.constant(i))
     ]
     assert changed == [before.named("FULLY_CONNECTED")[-1].inputs[2]]
@@ -191,8 +190,8 @@ def test_the_head_loses_its_mean_error_and_keeps_its_weights(
 def test_an_integer_head_is_left_alone(
     float_model: bytes, statistics: ActivationStatistics, images: list[Pixels]
 ) -> None:
-    quantized = quantize(float_model, SCHEMES["int8"], "int8", SPEC, statistics)
-    input_tensor = tensor_specs(quantized.model, quantized.encoding)[0]
+    quantized = quantize(float_model, Recipe(SCHEMES["int8"], "int8"), SPEC, statistics)
+    input_tensor = quantized.io_specs[0]
     assert correct_head(quantized.model, SPEC, input_tensor, images, statistics.logits) is quantized.model
 
 
@@ -201,14 +200,14 @@ def test_a_network_without_a_dense_layer_is_left_alone(images: list[Pixels]) -> 
     network = keras.Model(image, layers.Softmax()(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))))
     model = bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
     logits = collect_statistics(model, images, SPEC).logits
-    assert correct_head(model, SPEC, tensor_specs(model, "normalized")[0], images, logits) is model
+    assert correct_head(model, SPEC, QuantizedModel(model, "normalized").io_specs[0], images, logits) is model
 
 
 def test_weights_that_need_no_rounding_move_no_bias(float_model: bytes, statistics: ActivationStatistics) -> None:
     """Float weights set to the dequantized ones: nothing to correct."""
     exact, quantized = (
         TfliteGraph(float_model),
-        TfliteGraph(quantize(float_model, SCHEMES["int8"], "float32", SPEC, statistics).model),
+        TfliteGraph(quantize(float_model, Recipe(SCHEMES["int8"], "float32"), SPEC, statistics).model),
     )
     for source, operator in zip(weighted(exact), weighted(quantized), strict=True):
         scales = quantized.scales(operator.inputs[1])

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from convert.errors import QuantizationError
-from convert.images.dataset import ImageSet
+from convert.images.dataset import ImageSet, manifest_sha256
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose_calibrator
 from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
-from convert.quantization.io_tensors import tensor_specs
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from tests.convert.listeners import Listener
@@ -35,13 +34,13 @@ def test_one_image_or_only_black_ones_make_a_valid_model(
     calibrator: str, count: int, draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
 ) -> None:
     found = calibrated(pictures(tmp_path / "images", count, draw), calibrator)
-    quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
+    quantized = quantize(found.rounded, Recipe(SCHEMES["int8"], "uint8"), SPEC, found.statistics)
     graph = TfliteGraph(quantized.model)
-    scales = np.concatenate([s for i in range(graph.tensor_count()) if (s := graph.scales(i)) is not None])
+    scales = np.concatenate([s for i in graph.tensors if (s := graph.scales(i)) is not None])
     assert np.isfinite(scales).all()
     assert (scales > 0).all()
     assert (scales < 1e6).all()
-    input_tensor, _ = tensor_specs(quantized.model, quantized.encoding)
+    input_tensor, _ = quantized.io_specs
     probabilities = Engine(quantized.model, choose_engine("litert"), 1).run(
         np.zeros((1, 16, 20, 3), input_tensor.dtype)
     )
@@ -57,7 +56,7 @@ def test_a_channel_that_is_always_zero_makes_a_valid_model(tmp_path: Path) -> No
     graph.set_constant(first.inputs[2], bias)
     images = pictures(tmp_path / "images", 8, noise)
     found = calibrated(images, model=graph.to_bytes())
-    quantized = quantize(found.rounded, SCHEMES["int8"], "uint8", SPEC, found.statistics)
+    quantized = quantize(found.rounded, Recipe(SCHEMES["int8"], "uint8"), SPEC, found.statistics)
     scales = TfliteGraph(quantized.model).scales(TfliteGraph(quantized.model).named("CONV_2D")[0].inputs[1])
     assert scales is not None
     assert (scales > 0).all()
@@ -82,6 +81,20 @@ def test_calibration_stops_when_ranges_have_converged(tmp_path: Path) -> None:
     assert found.statistics.images == len(found.pixels) == 16
     assert calibrated(images).statistics.images == 40
     assert found.manifest_sha256 != calibrated(images).manifest_sha256
+
+
+@pytest.mark.parametrize(("count", "used", "read"), [(40, 16, 17), (12, 11, 12)])
+def test_an_unreadable_image_is_named_and_is_no_sign_of_convergence(
+    count: int, used: int, read: int, tmp_path: Path
+) -> None:
+    images, progress = pictures(tmp_path / "images", count, black), Listener()
+    images.paths[3].write_bytes(b"no image")
+    options = CalibrationOptions(until_enough=True)
+    found = calibrate(residual_network(), SPEC, images, None, options, progress)
+    assert found.statistics.images == len(found.pixels) == used
+    assert found.manifest_sha256 == manifest_sha256(images[:read])
+    assert any(note.startswith("skipped: ") for note in progress.notes)
+    assert any("converged" in note for note in progress.notes) == (read < count)
 
 
 def test_auto_takes_a_calibrator_and_says_what_each_did(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from convert.quantization.evaluation import MOST_DB, Evaluator, Score
 from convert.quantization.quantize import QuantizedModel, quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from edge_runtime.preprocess import Pixels
 from tests.convert.networks import SPEC, residual_network
@@ -31,7 +31,7 @@ def test_the_float_network_equals_itself(model: bytes, images: list[Pixels]) -> 
 
 @pytest.mark.parametrize("io", ["uint8", "int8", "float32"])
 def test_int8_is_measured_whatever_its_ends(io: str, model: bytes, images: list[Pixels]) -> None:
-    quantized = quantize(model, SCHEMES["int8"], io, SPEC, collect_statistics(model, images, SPEC))
+    quantized = quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC))
     assert 5 < Evaluator.from_float_model(model, images, SPEC).score(quantized).sqnr_db < 60
 
 

@@ -55,7 +55,7 @@ def test_the_noisy_run_is_found_and_shorter_ones_inside_it() -> None:
     noise = [0.01] * 99
     noise[40:44] = [1.0] * 4
     ask, asked = evaluate(noise)
-    found = search(chain(*[1] * 100), ask)  # type: ignore[arg-type]
+    found = search(chain(*[1] * 100), ask, Silent())  # type: ignore[arg-type]
     assert [fallback.layers for fallback in found] == sorted(fallback.layers for fallback in found)
     assert found[-1].layers == MOST_LAYERS * 100
     assert {"layer40", "layer41", "layer42", "layer43", "layer44"} <= set(found[-1].outputs)
@@ -65,20 +65,20 @@ def test_the_noisy_run_is_found_and_shorter_ones_inside_it() -> None:
 
 def test_no_more_layers_than_allowed() -> None:
     ask, asked = evaluate([1.0] * 49)
-    search(chain(*[1] * 50), ask)  # type: ignore[arg-type]
+    search(chain(*[1] * 50), ask, Silent())  # type: ignore[arg-type]
     assert max(len(outputs) for outputs in asked) == 5
 
 
 def test_a_small_network_may_keep_one_layer() -> None:
     ask, asked = evaluate([1.0, 1.0])
-    found = search(chain(1, 1, 1), ask)  # type: ignore[arg-type]
+    found = search(chain(1, 1, 1), ask, Silent())  # type: ignore[arg-type]
     assert [fallback.layers for fallback in found] == [1]
     assert len(asked) == 3
 
 
 def test_a_segment_larger_than_allowed_is_left_alone() -> None:
     ask, _ = evaluate([1.0, 1.0])
-    assert search(chain(4, 4, 4), ask) == []  # type: ignore[arg-type]
+    assert search(chain(4, 4, 4), ask, Silent()) == []  # type: ignore[arg-type]
 
 
 @given(

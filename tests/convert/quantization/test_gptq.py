@@ -16,9 +16,10 @@ from convert.quantization import gptq as module
 from convert.quantization import second_moments
 from convert.quantization.gptq import damped, gptq, round_weights, rounded
 from convert.quantization.quantize import quantize
-from convert.quantization.schemes import INT8_STEPS, SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.second_moments import SecondMoments, patches, windows
 from convert.quantization.statistics import collect_statistics
+from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import InputSpec
@@ -73,13 +74,13 @@ def float_model() -> bytes:
 
 @pytest.fixture(scope="module")
 def rounded_model(float_model: bytes, images: list[Pixels]) -> bytes:
-    return round_weights(float_model, images, SPEC, INT8_STEPS)
+    return round_weights(float_model, images, SPEC, Silent())
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(40, 3), (16, 40), (8, 32), (8, 33), (64, 150)])
 def test_feedback_beats_nearest_rounding(outputs: int, inputs: int) -> None:
     weights, moments, scales = problem(outputs, inputs)
-    integers = gptq(weights, moments, scales, INT8_STEPS)
+    integers = gptq(weights, moments, scales)
     assert np.array_equal(integers, np.rint(integers))
     assert np.abs(integers).max() == 127
     ours = output_error(weights, integers, moments, scales).sum()
@@ -93,7 +94,7 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
     down = np.floor(weights / scales[:, np.newaxis])
     ways = [output_error(weights, down + np.array((0, *up)), moments, scales) for up in product((0, 1), repeat=3)]
     ours, best = (
-        output_error(weights, gptq(weights, moments, scales, INT8_STEPS), moments, scales),
+        output_error(weights, gptq(weights, moments, scales), moments, scales),
         np.min(ways, axis=0),
     )
     diagonal = np.diag(np.linalg.cholesky(moments[::-1, ::-1])) ** 2
@@ -104,27 +105,27 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
 
 def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:
     weights, moments, scales = problem(16, 70)
-    assert np.array_equal(gptq(weights, np.diag(np.diag(moments)), scales, INT8_STEPS), nearest(weights, scales))
+    assert np.array_equal(gptq(weights, np.diag(np.diag(moments)), scales), nearest(weights, scales))
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, moments, scales = problem(6, 50)
-    whole = gptq(weights, moments, scales, INT8_STEPS)
+    whole = gptq(weights, moments, scales)
     monkeypatch.setattr(module, "BLOCK", 7)
-    assert np.array_equal(gptq(weights, moments, scales, INT8_STEPS), whole)
+    assert np.array_equal(gptq(weights, moments, scales), whole)
 
 
 def test_weights_on_the_grid_stay() -> None:
     weights, moments, _ = problem(16, 40)
-    once = rounded(weights.reshape(16, 2, 2, 10), moments, INT8_STEPS)
-    assert np.array_equal(rounded(once, moments, INT8_STEPS), once)
+    once = rounded(weights.reshape(16, 2, 2, 10), moments)
+    assert np.array_equal(rounded(once, moments), once)
     assert np.array_equal(np.abs(once).max(axis=(1, 2, 3)), np.abs(weights).max(axis=1))
 
 
 def test_empty_channels_and_inactive_inputs() -> None:
     weights = np.zeros((3, 1, 1, 4), np.float32)
     weights[1] = (0.1, -0.2, 0.3, 1.27)
-    result = rounded(weights, damped(np.zeros((4, 4), np.float32)), INT8_STEPS)
+    result = rounded(weights, damped(np.zeros((4, 4), np.float32)))
     assert np.allclose(result, weights, atol=1e-6)
     with pytest.raises(QuantizationError, match="not finite"):
         damped(np.full((4, 4), np.inf, np.float32))
@@ -163,7 +164,7 @@ def test_a_thread_does_what_four_do(float_model: bytes, images: list[Pixels], mo
     results = []
     for cores in ({0}, {0, 1, 2, 3}):
         monkeypatch.setattr("os.sched_getaffinity", lambda process, cores=cores: cores)
-        results.append(round_weights(float_model, images, SPEC, INT8_STEPS))
+        results.append(round_weights(float_model, images, SPEC, Silent()))
     assert results[0] == results[1]
 
 
@@ -173,13 +174,13 @@ def test_only_convolutions_change(float_model: bytes, rounded_model: bytes) -> N
     assert before.named("DEPTHWISE_CONV_2D")
     assert before.named("FULLY_CONNECTED")
     assert len(convolved) == 5
-    for i in filter(before.is_constant, range(before.tensor_count())):
+    for i in filter(before.is_constant, before.tensors):
         assert np.array_equal(before.constant(i), after.constant(i)) == (i not in convolved)
 
 
 def test_quantizer_finds_the_same_integers(float_model: bytes, rounded_model: bytes, images: list[Pixels]) -> None:
     statistics = collect_statistics(float_model, images, SPEC)
-    quantized = TfliteGraph(quantize(rounded_model, SCHEMES["int8"], "float32", SPEC, statistics).model)
+    quantized = TfliteGraph(quantize(rounded_model, Recipe(SCHEMES["int8"], "float32"), SPEC, statistics).model)
     graphs = (quantized, TfliteGraph(rounded_model), TfliteGraph(float_model))
     for ours, values, original in zip(*(graph.named("CONV_2D") for graph in graphs), strict=True):
         scales = quantized.scales(ours.inputs[1])
@@ -196,14 +197,14 @@ def test_several_passes_and_progress(
     monkeypatch.setattr(module, "MOST_MEMORY", 1)
     monkeypatch.setattr(second_moments, "POSITIONS", 10**6)
     listener = Listener()
-    several = round_weights(float_model, images, SPEC, INT8_STEPS, listener)
-    assert several == round_weights(float_model, images, SPEC, INT8_STEPS), "deterministic"
+    several = round_weights(float_model, images, SPEC, listener)
+    assert several == round_weights(float_model, images, SPEC, Silent()), "deterministic"
     assert listener.counts == [(done, 52) for done in range(1, 53)]
     monkeypatch.setattr(module, "MOST_MEMORY", 2**30)
-    assert several == round_weights(float_model, images, SPEC, INT8_STEPS)
+    assert several == round_weights(float_model, images, SPEC, Silent())
     assert len(several) == len(rounded_model)
 
 
 def test_no_image_is_refused(float_model: bytes) -> None:
     with pytest.raises(QuantizationError, match="--calibration"):
-        round_weights(float_model, [], SPEC, INT8_STEPS)
+        round_weights(float_model, [], SPEC, Silent())

@@ -7,7 +7,7 @@ import pytest
 
 from convert.quantization.layer_comparison import LayerError, compare_layers
 from convert.quantization.quantize import QuantizedModel, quantize
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.preprocess import Pixels
@@ -31,7 +31,7 @@ def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
 
 @pytest.fixture(scope="module")
 def layers(model: bytes, images: list[Pixels], statistics: ActivationStatistics) -> list[LayerError]:
-    return compare_layers(model, quantize(model, SCHEMES["int8"], "uint8", SPEC, statistics), SPEC, images)
+    return compare_layers(model, quantize(model, Recipe(SCHEMES["int8"], "uint8"), SPEC, statistics), SPEC, images)
 
 
 def test_every_operator_of_the_float_network_has_its_row_in_order(layers: list[LayerError], model: bytes) -> None:
@@ -63,7 +63,7 @@ def test_what_a_narrow_range_clips_is_counted(
         name: (float(low.min()), float(statistics.maximum[name].max())) for name, low in statistics.minimum.items()
     }
     narrow = statistics.clipped({**everything, first: (0.0, everything[first][1] / 2)})
-    found = compare_layers(model, quantize(model, SCHEMES["int8"], "uint8", SPEC, narrow), SPEC, images)[0]
+    found = compare_layers(model, quantize(model, Recipe(SCHEMES["int8"], "uint8"), SPEC, narrow), SPEC, images)[0]
     assert 0 < found.clipped < found.values
     assert found.to_json()["range_use"] == 1.0
     assert found.sqnr_db is not None

@@ -11,9 +11,9 @@ import pytest
 from keras import layers
 
 from convert.errors import QuantizationError
-from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels, tensor_specs
+from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
-from convert.quantization.schemes import SCHEMES
+from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
@@ -40,7 +40,7 @@ def run(model: bytes, tensors: Array) -> Array:
 
 
 def quantized(model: bytes, images: list[Pixels], io: str) -> QuantizedModel:
-    return quantize(model, SCHEMES["int8"], io, SPEC, collect_statistics(model, images, SPEC))
+    return quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC))
 
 
 def test_a_stream_is_what_enters_a_sum_and_is_read_by_others(model: bytes) -> None:
@@ -62,7 +62,7 @@ def test_all_sums_of_a_stream_have_one_scale_and_zero_point(model: bytes, images
 def test_pixels_are_fed_as_they_are(io: str, low: int, high: int, model: bytes, images: list[Pixels]) -> None:
     """Zero point 128 in place of 127.5: the half step went into the bias, and nothing is lost."""
     made = quantized(model, images, io)
-    image, _ = tensor_specs(made.model, made.encoding)
+    image, _ = made.io_specs
     assert (image.dtype, image.encoding) == (io, "pixels")
     assert image.scale == pytest.approx(1 / 127.5)
     assert image.zero_point == low + 128
@@ -118,19 +118,19 @@ def test_integer_ends_leave_nothing_in_float(model: bytes, images: list[Pixels])
 
 def test_a_scheme_that_calibrates_asks_for_images(model: bytes) -> None:
     with pytest.raises(QuantizationError, match="scheme int8 needs calibration images: pass --calibration"):
-        quantize(model, SCHEMES["int8"], "uint8", SPEC, None)
+        quantize(model, Recipe(SCHEMES["int8"], "uint8"), SPEC, None)
 
 
 @pytest.mark.parametrize("scheme", ["float16", "dynamic", "none"])
 def test_schemes_without_calibration_stay_close_to_float(scheme: str, model: bytes, images: list[Pixels]) -> None:
-    made = quantize(model, SCHEMES[scheme], "float32", SPEC, None)
+    made = quantize(model, Recipe(SCHEMES[scheme], "float32"), SPEC, None)
     tensors = normalize(np.stack(images), SPEC)
     assert np.mean(run(made.model, tensors).argmax(axis=1) == run(model, tensors).argmax(axis=1)) > 0.9
 
 
 def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> None:
     """Runtimes up to TensorFlow 2.15 read one scale per channel as the first one for all."""
-    graph = TfliteGraph(quantize(model, SCHEMES["dynamic"], "float32", SPEC, None).model)
+    graph = TfliteGraph(quantize(model, Recipe(SCHEMES["dynamic"], "float32"), SPEC, None).model)
     assert graph.dtype(graph.named("FULLY_CONNECTED")[0].inputs[1]) == "float32"
     first = graph.named("CONV_2D")[0].inputs[1]
     assert graph.dtype(first) == "int8"
@@ -139,8 +139,8 @@ def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> 
 
 def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: list[Pixels]) -> None:
     graph = TfliteGraph(model)
-    kept = [graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3)]
-    made = quantize(model, SCHEMES["mixed"], "uint8", SPEC, collect_statistics(model, images, SPEC), kept)
+    kept = tuple(graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3))
+    made = quantize(model, Recipe(SCHEMES["mixed"], "uint8", kept), SPEC, collect_statistics(model, images, SPEC))
     found = TfliteGraph(made.model)
     weights = [found.dtype(operator.inputs[1]) for operator in found.named("CONV_2D")]
     assert [i for i, dtype in enumerate(weights) if dtype == "float32"] == [2, 3]
@@ -156,9 +156,8 @@ def test_float_ends_are_as_exact_as_pixels(model: bytes, images: list[Pixels]) -
 
 def test_moving_the_input_changes_nothing_in_float(model: bytes, images: list[Pixels]) -> None:
     graph = TfliteGraph(model)
-    shifted = align_with_pixels(graph, SPEC)
-    assert shifted is not None
-    assert shifted.range == pytest.approx((-128 / 127.5, 127 / 127.5))
+    (pixel_range,) = align_with_pixels(graph, SPEC).values()
+    assert pixel_range == pytest.approx((-128 / 127.5, 127 / 127.5))
     assert [operator.name for operator in graph.operators][:2] == ["ADD", "CONV_2D"]
     tensors = normalize(np.stack(images), SPEC)
     np.testing.assert_allclose(run(graph.to_bytes(), tensors), run(model, tensors), atol=1e-5)
@@ -166,4 +165,4 @@ def test_moving_the_input_changes_nothing_in_float(model: bytes, images: list[Pi
 
 @pytest.mark.parametrize("mean", [(128.0, 128.0, 128.0), (120.0, 127.5, 127.5)])
 def test_an_input_that_gains_nothing_is_not_moved(mean: tuple[float, float, float], model: bytes) -> None:
-    assert align_with_pixels(TfliteGraph(model), replace(SPEC, mean=mean)) is None
+    assert align_with_pixels(TfliteGraph(model), replace(SPEC, mean=mean)) == {}

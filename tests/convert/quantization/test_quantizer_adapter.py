@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import convert
-from convert.quantization.quantizer_adapter import Ranges, apply_recipe
+from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, DYNAMIC, FLOAT16, INT8, INT16X8, IO_RULES, Rule, keep_float
 from convert.tflite.graph import TfliteGraph
 from tests.convert.networks import residual_network
@@ -22,14 +22,14 @@ def model() -> bytes:
     return residual_network()
 
 
-def applied(model: bytes, recipe: tuple[Rule, ...], span: tuple[float, float] = RANGE) -> TfliteGraph:
+def applied(model: bytes, rules: tuple[Rule, ...], span: tuple[float, float] = RANGE) -> TfliteGraph:
     """The network quantized with one range for all of its activations."""
-    return apply_recipe(model, recipe, ranges(model, span))
+    return apply_rules(model, rules, ranges(model, span))
 
 
 def ranges(model: bytes, span: tuple[float, float]) -> Ranges:
     graph = TfliteGraph(model)
-    return {graph.tensor_name(i): span for i in range(graph.tensor_count()) if graph.is_activation(i)}
+    return {graph.tensor_name(i): span for i in graph.tensors if graph.is_activation(i)}
 
 
 def test_only_one_module_imports_the_quantizer() -> None:
@@ -43,13 +43,13 @@ def test_only_one_module_imports_the_quantizer() -> None:
     assert set(importing) == {"quantization/quantizer_adapter.py"}
 
 
-def test_an_empty_recipe_changes_nothing(model: bytes) -> None:
+def test_no_rule_changes_nothing(model: bytes) -> None:
     assert applied(model, ()).to_bytes() == TfliteGraph(model).to_bytes()
 
 
-@pytest.mark.parametrize("recipe", [INT8, INT16X8, DYNAMIC])
-def test_weights_are_rounded_to_nearest_on_127_steps_per_output_channel(model: bytes, recipe: tuple[Rule, ...]) -> None:
-    before, after = TfliteGraph(model), applied(model, recipe)
+@pytest.mark.parametrize("rules", [INT8, INT16X8, DYNAMIC])
+def test_weights_are_rounded_to_nearest_on_127_steps_per_output_channel(model: bytes, rules: tuple[Rule, ...]) -> None:
+    before, after = TfliteGraph(model), applied(model, rules)
     for source, operator in zip(before.named("CONV_2D"), after.named("CONV_2D"), strict=True):
         weights, scales = before.constant(source.weights), after.scales(operator.weights)
         peaks = np.abs(weights).max(axis=(1, 2, 3))
@@ -97,7 +97,7 @@ def test_ranges_are_extended_to_zero_and_never_empty(model: bytes, span: tuple[f
 
 def test_half_precision_weights_are_computed_in_float(model: bytes) -> None:
     before, after = TfliteGraph(model), applied(model, FLOAT16)
-    halves = {after.tensor_name(i): i for i in range(after.tensor_count()) if after.dtype(i) == "float16"}
+    halves = {after.tensor_name(i): i for i in after.tensors if after.dtype(i) == "float16"}
     weights = [before.constant(operator.weights) for operator in before.named("CONV_2D")]
     found = [after.constant(i) for i in halves.values()]
     for values in weights:

@@ -18,6 +18,7 @@ from convert.reporting import ci, formatting, html
 from convert.reporting.outcome import Outcome
 from convert.reporting.terminal import print_outcomes, print_report
 from convert.statistics.verdict import Limits
+from convert.system.machine import environment
 from tests.convert.comparisons import comparison
 
 
@@ -76,9 +77,10 @@ def drift_report(compared: Comparison) -> dict[str, Any]:
     return {
         "artifact": {"path": "net.tflite", "bytes": 59_560_482, "sha256": "e" * 64},
         "sampling": {"available": len(compared)},
+        "environment": environment(),
         "drift": drift.to_json(),
         "gate": judge(drift, Limits()).to_json(),
-        "blame": attribution.to_json(attribution.conversion(None, drift)),
+        "blame": attribution.conversion(None, drift),
     }
 
 

@@ -23,7 +23,7 @@ def printed(*outcomes: Outcome) -> str:
 
 def report_of(drift: Drift) -> dict[str, Any]:
     """The parts of a drift report that are printed."""
-    steps = attribution.to_json(attribution.conversion(121.3, drift))
+    steps = attribution.conversion(121.3, drift)
     return {"drift": drift.to_json(), "gate": judge(drift, Limits()).to_json(), "blame": steps}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convert.system.machine import processor
+import pytest
+
+from convert.system.machine import processor, versions
 
 X86 = "processor\t: 0\nmodel name\t: A\ncpu MHz\t: {}\nflags\t: sse {}\n\nprocessor\t: 1\nmodel name\t: B\n"
 
@@ -29,3 +31,7 @@ def test_the_first_processor_gives_the_name(tmp_path: Path) -> None:
 
 def test_a_system_without_such_a_file(tmp_path: Path) -> None:
     assert processor(tmp_path / "none")
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    assert versions(["pytest", "no-such-package"]) == {"pytest": pytest.__version__, "no-such-package": None}

@@ -51,7 +51,7 @@ def test_tensors_are_what_the_interpreter_says(model: bytes, graph: TfliteGraph)
     interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
     details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
-    for i in range(graph.tensor_count()):
+    for i in graph.tensors:
         assert graph.tensor_name(i) == details[i]["name"]
         assert graph.shape(i) == tuple(details[i]["shape"])
         assert graph.dtype(i) == np.dtype(details[i]["dtype"]).name

@@ -11,7 +11,7 @@ from litert_quantizer import qtyping
 from litert_quantizer.utils import tfl_flatbuffer_utils as upstream
 
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CHANNEL_AXIS, CLASSIFIER_KINDS, CONVOLUTIONS, DENSE, WEIGHTED, Operator
+from convert.tflite.operators import CHANNEL_AXIS, CLASSIFIER_KINDS, CONVOLUTIONS, DENSE, Operator
 from tests.convert.networks import new_image
 
 UPSTREAM_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
@@ -37,7 +37,7 @@ def the(graph: TfliteGraph, kind: str) -> Operator:
     return operator
 
 
-@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize("kind", CHANNEL_AXIS)
 def test_output_channels_lie_where_the_quantizer_has_them(kind: str) -> None:
     name = qtyping.TFLOperationName(UPSTREAM_NAMES.get(kind, kind))
     assert upstream.TFL_OP_TO_WEIGHT_QUANTIZED_DIM[name] == CHANNEL_AXIS[kind]
@@ -71,4 +71,4 @@ def test_an_operator_reads_its_options(graph: TfliteGraph) -> None:
 
 
 def test_classifiers_have_no_transposed_convolution() -> None:
-    assert set(WEIGHTED) - set(CLASSIFIER_KINDS) == {"TRANSPOSE_CONV"} == set(CONVOLUTIONS) - set(CLASSIFIER_KINDS)
+    assert set(CHANNEL_AXIS) - set(CLASSIFIER_KINDS) == {"TRANSPOSE_CONV"} == set(CONVOLUTIONS) - set(CLASSIFIER_KINDS)
