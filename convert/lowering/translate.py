@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -62,7 +62,7 @@ class Computed:
 
     index: int
     kind: str = ""
-    operator: Any = field(default=None, compare=False)
+    operator: Any = None
 
     @property
     def can_activate(self) -> bool:

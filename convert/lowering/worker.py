@@ -86,10 +86,7 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
 
 
 def _convert(model: Any, scratch: Path) -> bytes:
-    """Return a float flatbuffer of static batch 1.
-
-    It goes by way of a SavedModel, which is several times quicker than `from_keras_model`.
-    """
+    """Return a float flatbuffer of static batch 1, by way of a SavedModel: several times faster than from Keras."""
     import keras
     import tensorflow as tf
 
@@ -111,21 +108,15 @@ def _convert(model: Any, scratch: Path) -> bytes:
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
-    """Return those images of the request that can be read, float32 (N, height, width, 3).
-
-    Raises:
-        LoweringError: there are none.
-    """
-    pixels, problems = [], []
+    """Return those images of the request that can be read, float32 (N, height, width, 3); refuse to go on without."""
+    pixels, problem = [], "pass --validation"
     for path in request.images:
         try:
             pixels.append(load_pixels(path, spec))
         except ImageError as error:
-            problems.append(str(error))
+            problem = str(error)
     if not pixels:
-        raise LoweringError(
-            f"no image to compare Keras and TFLite on: {problems[0] if problems else 'pass --validation'}"
-        )
+        raise LoweringError(f"no image to compare Keras and TFLite on: {problem}")
     return normalize(np.stack(pixels), spec)
 
 

@@ -1,7 +1,7 @@
 """The whole network as one SVG picture: every convolution unit a box, every block drawn, readable at any zoom.
 
-The picture is self-contained: no scripts, no fonts or images from elsewhere. Hover over anything to read its name in
-the article, its parameters and its multiply-accumulates. `templates/network.svg.j2` says what it looks like.
+It is self-contained, and shows the name, parameters and multiply-accumulates of what the pointer is on.
+`templates/network.svg.j2` says what it looks like.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 
 from convert.picture import layout
 from convert.picture.graph import Node, read_blocks
-from convert.picture.stages import format_macs, format_shape, stages, totals
+from convert.picture.stages import format_macs, stages, totals
 
 
 def network_svg(model: keras.Model) -> str:
@@ -50,7 +50,7 @@ def _template() -> jinja2.Template:
 
 
 def _shape(sizes: Sequence[int]) -> str:
-    return format_shape(sizes).replace("x", "×")
+    return "×".join(map(str, sizes))
 
 
 def _label(node: Node) -> str:

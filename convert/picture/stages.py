@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -73,11 +73,6 @@ def stage_table(stages: Sequence[StageSummary]) -> Table:
     return table
 
 
-def format_shape(shape: Iterable[int]) -> str:
-    """Return `35x35x384`."""
-    return "x".join(map(str, shape))
-
-
 def format_macs(macs: int) -> str:
     """Return `1.94 G`, `12.3 M` or a plain number below a million."""
     for divisor, unit in ((10**9, "G"), (10**6, "M")):
@@ -90,7 +85,7 @@ def _figures(stage: StageSummary) -> tuple[str, ...]:
     """Return a row of the table, without its name."""
     saved = f"{stage.saved_by_factorisation:,}" if stage.saved_by_factorisation else ""
     counts = f"{stage.convolutions:,}", f"{stage.parameters:,}"
-    return format_shape(stage.output_shape), *counts, format_macs(stage.macs), saved
+    return "x".join(map(str, stage.output_shape)), *counts, format_macs(stage.macs), saved
 
 
 def _stage(key: str, blocks: list[Block]) -> StageSummary:
