@@ -164,7 +164,7 @@ def main(folder: Path) -> None:
     for structure, naming in itertools.product(STRUCTURES, NAMINGS):
         keras.backend.clear_session()  # names that Keras makes up count from the start, as in a process of its own
         model = randomise(article_model(**SMALL, named=naming == "named", plain=structure == "plain"))
-        predictions = model.predict(random_images(SMALL["size"]), verbose=0)
+        predictions = np.asarray(model(random_images(SMALL["size"]), training=False))
         for suffix in SUFFIXES:
             path = folder / f"{structure}-{naming}{suffix}"
             model.save_weights(str(path))
