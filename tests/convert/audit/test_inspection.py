@@ -233,8 +233,9 @@ def test_an_unknown_runtime_lists_the_known_ones_before_the_file_is_read(tmp_pat
     assert "litert-1.0" in result.stderr
 
 
-def test_errors_come_first(of_scheme: Callable[[str, str], bytes], tmp_path: Path) -> None:
-    graph = TfliteGraph(of_scheme("dynamic", "float32"))
+def test_errors_come_first(float_model: bytes, tmp_path: Path) -> None:
+    graph = TfliteGraph(plain_dynamic(float_model))
+    graph.set_metadata("min_runtime_version", b"2.14.0")
     set_scale(weights_of, -1)(graph)
     findings = audit(graph.to_bytes(), tmp_path)["findings"]
     assert {"scale-invalid", "runtime-overpromised"} <= {finding["check"] for finding in findings}
