@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime._native_output import native_stderr_silenced
-from edge_runtime.engines import AnyEngine, Engine, EngineChoice
+from edge_runtime.artifact import Model
+from edge_runtime.console import native_stderr_silenced
+from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.model import Model
 from edge_runtime.plugin import Plugin
-from edge_runtime.probe import LOGIT_TOLERANCES, Probe
-from edge_runtime.receipt import Receipt
-from edge_runtime.tensors import Probabilities, answer_probe
+from edge_runtime.probe import LOGIT_TOLERANCES, Probe, answer_probe
+from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
 LIBRARY = "library"

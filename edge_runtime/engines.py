@@ -18,11 +18,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
-from edge_runtime._mmap import release_pages, utf8_path
-from edge_runtime._native_output import native_stderr_silenced
+from edge_runtime._mmap import ModelFile, release_pages, utf8_path
 from edge_runtime.arrays import Array
+from edge_runtime.console import native_stderr_silenced
 from edge_runtime.errors import EngineError, first_line
 from edge_runtime.specs import TensorSpec
 
@@ -94,6 +93,41 @@ class Placement(NamedTuple):
     operations: int | None = None
     delegated: int | None = None
     partitions: int | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What actually runs. Nothing in it is taken from a driver's claims about itself.
+
+    Attributes:
+        requested: the delegate that was asked for, with its options.
+        active: the one that does the work: "cpu", or the requested one once it has answered the probe as the CPU does.
+        engine, version: of the interpreter.
+        device: "cpu", or the hardware as the active delegate names it; the delegate's name if it names none.
+        library: path of the active delegate's plugin library; None without one.
+        threads, workers: number of threads of each interpreter, number of interpreters.
+        operations: of the network; None if the engine does not tell.
+        delegated: how many of them the active delegate took; 0 on the CPU, None if the engine does not tell.
+        partitions: into how many parts those were divided.
+        probe_difference: largest difference between its probabilities and the CPU's on the probe; None on the CPU.
+        fallback: why the requested delegate is not active; None if it is.
+        warning: what to know about the requested delegate; None for most.
+    """
+
+    requested: str
+    active: str
+    engine: str
+    version: str
+    device: str
+    library: str | None
+    threads: int
+    workers: int
+    operations: int | None
+    delegated: int | None
+    partitions: int | None
+    probe_difference: float | None
+    fallback: str | None
+    warning: str | None
 
 
 class AnyEngine(Protocol):

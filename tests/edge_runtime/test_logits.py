@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.special import log_softmax, softmax
 
 from edge_runtime.arrays import Array
-from edge_runtime.logits import centred, log_probabilities
+from edge_runtime.tensors import centred, log_probabilities
 
 matrices = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 6), st.integers(2, 8)), elements=st.floats(-100, 100, width=32)
