@@ -159,17 +159,12 @@ class Engine:
     device: str | None = None
 
     def __init__(
-        self,
-        model: ModelFile,
-        choice: EngineChoice,
-        threads: int | None,
-        options: Mapping[str, Any] | None = None,
+        self, model: ModelFile, choice: EngineChoice, threads: int | None, options: Mapping[str, Any] | None = None
     ) -> None:
         """Load a model.
 
         Args:
-            model: path or content of the `.tflite` file.
-            choice: the interpreter to load it with.
+            model, choice: what to compute, by which interpreter.
             threads: None for one per core.
             options: further arguments for the interpreter's constructor; a `Plugin` among its
                 `experimental_delegates` may take operations before XNNPACK does.
@@ -203,12 +198,8 @@ class Engine:
             raise EngineError(f"{self.choice} failed: {first_line(error)}") from error
 
 
-class IoTensor(NamedTuple):
-    """The only input or output of a model: its description, its shape, and its index in the interpreter."""
-
-    spec: TensorSpec
-    shape: tuple[int, ...]
-    tensor_index: int
+IoTensor = tuple[TensorSpec, tuple[int, ...], int]
+"""The only input or output of a model: its description, its shape, and its index in the interpreter."""
 
 
 def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
@@ -225,7 +216,7 @@ def _io_tensor(name: str, details: dict[str, Any]) -> IoTensor:
     scale, zero_point = details["quantization"]
     affine = (float(scale), int(zero_point)) if scale else (None, None)
     spec = TensorSpec(name, np.dtype(details["dtype"]).name, *affine)
-    return IoTensor(spec, tuple(int(n) for n in details["shape"]), details["index"])
+    return spec, tuple(int(n) for n in details["shape"]), details["index"]
 
 
 @contextmanager
