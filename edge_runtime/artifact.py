@@ -1,6 +1,7 @@
 """Opens `.tflite` files: an artifact is a flatbuffer, followed by a zip with the card and the labels.
 
-The standard library is enough to read them. Everything is checked here, before an interpreter sees a byte.
+The standard library is enough to read them. The file is checked here, before an interpreter sees a byte; the tensors
+that the interpreter then finds are checked against the card.
 """
 
 from __future__ import annotations
@@ -57,14 +58,13 @@ class Model:
         return engine.input if self.artifact is None else self.artifact.card.input
 
     def class_names(self, engine: AnyEngine) -> tuple[str, ...]:
-        """Return the labels, or else the numbers of the classes; raise `ArtifactError` if the output has none."""
+        """Return the labels, or else the numbers of the classes; raise `ArtifactError` if there are neither."""
         if self.labels is not None:
             return self.labels
-        if len(engine.output_shape) != 2 or 0 in engine.output_shape:
-            raise ArtifactError(
-                f"the model's output is {engine.output_shape}, not (1, classes): pass a model that classifies images"
-            )
-        return tuple(map(str, range(engine.output_shape[1])))
+        shape = engine.output_shape
+        if len(shape) != 2 or shape[0] != 1 or shape[1] < 1:
+            raise ArtifactError(f"the model's output is {shape}, not (1, classes): pass a model that classifies images")
+        return tuple(map(str, range(shape[1])))
 
     def flatbuffer_sha256(self) -> str:
         """Return the SHA-256 of the flatbuffer: from the card, or for a foreign model of the whole file."""

@@ -1,4 +1,4 @@
-"""`Classifier`: an artifact, its interpreters, and the preprocessing of its card."""
+"""`Classifier`: an artifact, its interpreters, the preprocessing of its card, and the ranking of its answers."""
 
 from __future__ import annotations
 
