@@ -23,8 +23,8 @@ from convert.images.dataset import find_images
 from convert.statistics import metrics
 from edge_runtime import Classifier
 from edge_runtime.jpeg_scaling import DECODINGS
-from edge_runtime.logits import log_probabilities
 from edge_runtime.preprocess import load_pixels
+from edge_runtime.tensors import log_probabilities
 
 GAPS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 SCALE = 8

@@ -8,11 +8,10 @@ with Classifier.open("irv2-demo.int8.tflite") as classifier:
 """
 
 from edge_runtime.card import Card
-from edge_runtime.classifier import Classifier, Frame
+from edge_runtime.classifier import Classifier, Frame, Prediction
+from edge_runtime.engines import Receipt
 from edge_runtime.errors import ArtifactError, DelegateError, EdgeError, EngineError, ImageError
-from edge_runtime.receipt import Receipt
 from edge_runtime.specs import InputSpec
-from edge_runtime.top_k import Prediction
 
 __all__ = [
     "ArtifactError",

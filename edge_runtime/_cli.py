@@ -6,9 +6,8 @@ import argparse
 
 from edge_runtime.console import complain, printable
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
-from edge_runtime.engines import AUTO, ENGINES
+from edge_runtime.engines import AUTO, ENGINES, Receipt
 from edge_runtime.errors import DelegateError
-from edge_runtime.receipt import Receipt
 
 
 def receipt_line(receipt: Receipt) -> str:

@@ -1,19 +1,34 @@
-"""Releases the pages of a mapped model once the interpreter has packed the weights into memory of its own.
-
-Without this, a device holds every weight twice. The kernel reads a page from the file again if it is still needed.
-"""
+"""Model files: mapped to read them, named for native libraries, and their pages released."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ModelFile = str | os.PathLike[str] | bytes
+"""The path of a `.tflite` file, which is mapped, or its content."""
+
 MAPS = Path("/proc/self/maps")
 MADV_DONTNEED = 4
 """From Linux's <sys/mman.h>; on a read-only mapping of a file it drops pages and loses nothing."""
+
+
+@contextmanager
+def content_of(model: ModelFile) -> Iterator[memoryview]:
+    """Give access to the bytes of a model; a file is mapped."""
+    if isinstance(model, bytes):
+        yield memoryview(model)
+        return
+    with (
+        open(model, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as content,
+    ):
+        yield content
 
 
 @contextmanager
@@ -30,7 +45,11 @@ def utf8_path(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def release_pages(path: str | os.PathLike[str]) -> None:
-    """Drop the resident pages of all read-only mappings of a file; do nothing on systems without /proc."""
+    """Drop the resident pages of all read-only mappings of a file; do nothing on systems without /proc.
+
+    An interpreter packs weights into memory of its own; without this, a device would then hold them twice. The kernel
+    reads a page from the file again if it is still needed.
+    """
     try:
         lines = os.fsdecode(MAPS.read_bytes()).splitlines()  # see proc(5)
     except OSError:

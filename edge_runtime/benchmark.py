@@ -22,13 +22,12 @@ from PIL import Image
 
 from edge_runtime import _autotune
 from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
+from edge_runtime.artifact import Model
 from edge_runtime.classifier import Classifier
 from edge_runtime.console import prepare_streams, printable, run_command
 from edge_runtime.delegates import CPU, DELEGATES
-from edge_runtime.engines import AUTO, choose_engine, import_interpreter
-from edge_runtime.model import Model
+from edge_runtime.engines import AUTO, Receipt, choose_engine, import_interpreter
 from edge_runtime.preprocess import load_pixels
-from edge_runtime.receipt import Receipt
 
 NAME = "irv2-benchmark"
 PHOTO_SIZE = (4000, 3000)

@@ -1,4 +1,4 @@
-"""`Classifier`: an artifact, its interpreters, and the preprocessing of its card."""
+"""`Classifier`: an artifact, its interpreters, the preprocessing of its card, and the ranking of its answers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,22 @@ import numpy as np
 
 from edge_runtime import _autotune
 from edge_runtime._prefetch import prefetch
+from edge_runtime.artifact import Model, open_model
 from edge_runtime.delegates import CPU, DelegateRequest, open_engines
-from edge_runtime.engines import AUTO, AnyEngine, choose_engine
+from edge_runtime.engines import AUTO, AnyEngine, Receipt, choose_engine
 from edge_runtime.errors import EngineError
-from edge_runtime.model import Model, open_model
 from edge_runtime.preprocess import ImageSource, Pixels, load_pixels
-from edge_runtime.receipt import Receipt
 from edge_runtime.specs import InputSpec
 from edge_runtime.tensors import Probabilities, encode, run
-from edge_runtime.top_k import Prediction, TopK
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of one image: its index, its label and its probability in 0..1."""
+
+    index: int
+    label: str
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,38 @@ class Frame:
     index: int
     image: ImageSource
     predictions: list[Prediction]
+
+
+class TopK:
+    """Selects the `top_k` most probable classes, of those that `threshold`, `allow` and `deny` admit."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        top_k: int,
+        threshold: float,
+        allow: Collection[str] | None,
+        deny: Collection[str] | None,
+    ) -> None:
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}: ask for at least 1 class")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}: pass a probability in 0..1")
+        for name, listed in (("allow", allow), ("deny", deny)):
+            if isinstance(listed, str) or (unknown := sorted(set(listed or ()) - set(labels))):
+                wrong = listed if isinstance(listed, str) else unknown[0]
+                raise ValueError(f"{name} has {wrong!r}: pass a list of the model's own labels")
+        self._labels, self._top_k, self._threshold = labels, top_k, threshold
+        admitted = set(labels if allow is None else allow) - set(deny or ())
+        self._admitted = np.array([label in admitted for label in labels])
+
+    def best(self, probabilities: Probabilities) -> list[Prediction]:
+        """Return the most probable of the admitted classes; see `Classifier.best`."""
+        if not np.isfinite(probabilities).all():
+            raise EngineError("the model answers with NaN or infinity: its weights are damaged; convert it again")
+        ranking = np.argsort(-probabilities, kind="stable")
+        best = ranking[self._admitted[ranking] & (probabilities[ranking] >= self._threshold)][: self._top_k]
+        return [Prediction(int(i), self._labels[i], float(probabilities[i])) for i in best]
 
 
 class Classifier:

@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
-from edge_runtime._mmap import utf8_path
-from edge_runtime._native_output import descriptors_redirected
+from edge_runtime._mmap import ModelFile, utf8_path
 from edge_runtime.arrays import Array
+from edge_runtime.console import descriptors_redirected
 from edge_runtime.engines import (
     EngineChoice,
     Placement,

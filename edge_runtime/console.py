@@ -1,4 +1,4 @@
-"""The console: every error is one line, commands end quietly, and no text can control the terminal."""
+"""The console: an error is one line, commands end quietly, native libraries are silent, no text moves the cursor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 
-from edge_runtime._native_output import native_stderr_silenced
 from edge_runtime.errors import EdgeError
 
 ERROR = 1
@@ -58,6 +57,30 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def native_stderr_silenced() -> Iterator[None]:
+    """Discard what is written to stderr ("Created TensorFlow Lite XNNPACK delegate for CPU"), from C or Python."""
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), descriptors_redirected(nowhere.fileno(), 2):
+        yield
+
+
+@contextmanager
+def descriptors_redirected(target: int, *descriptors: int) -> Iterator[None]:
+    """Let file descriptors write to `target` for a while; those that are closed, as in a daemon, stay closed."""
+    originals = {}
+    for descriptor in descriptors:
+        with suppress(OSError):  # it is closed
+            originals[descriptor] = os.dup(descriptor)
+    try:
+        for descriptor in originals:
+            os.dup2(target, descriptor)
+        yield
+    finally:
+        for descriptor, original in originals.items():
+            os.dup2(original, descriptor)
+            os.close(original)
 
 
 @contextmanager

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime._native_output import native_stderr_silenced
-from edge_runtime.engines import AnyEngine, Engine, EngineChoice
+from edge_runtime.artifact import Model
+from edge_runtime.console import native_stderr_silenced
+from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.model import Model
 from edge_runtime.plugin import Plugin
-from edge_runtime.probe import LOGIT_TOLERANCES, Probe
-from edge_runtime.receipt import Receipt
-from edge_runtime.tensors import Probabilities, answer_probe
+from edge_runtime.probe import LOGIT_TOLERANCES, Probe, answer_probe
+from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
 LIBRARY = "library"
@@ -141,32 +140,45 @@ def open_engines(
 ) -> tuple[list[AnyEngine], Receipt]:
     """Open an engine for each worker, on the requested delegate if it passes the probe, or else on the CPU.
 
-    Args:
-        model, request, choice: what to compute, on which delegate, by which interpreter.
-        threads: of each engine.
-        workers: number of engines.
-        strict: raise instead of falling back.
+    Each engine has `threads` threads.
 
     Raises:
         DelegateError: the delegate cannot be used, and `strict` forbids the CPU.
         EngineError: the CPU cannot compute the model either.
     """
-    fallback = None
+    opened, fallback = None, None
     if request.name != CPU:
         try:
-            return _open_delegate(model, request, choice, threads, workers)
+            opened = _open_delegate(model, request, choice, threads, workers)
         except EngineError as error:
             fallback = f"delegate {request.text} cannot be used: {error}"
-        if strict:
+        if fallback is not None and strict:
             raise DelegateError(fallback)
-    engines: list[AnyEngine] = [Engine(model.path, choice, threads) for _ in range(workers)]
-    return engines, _receipt(request, engines, threads, CPU, fallback=fallback)
+    engines, library, difference = opened or ([Engine(model.path, choice, threads) for _ in range(workers)], None, None)
+    active, engine = CPU if opened is None else request.name, engines[0]
+    return engines, Receipt(
+        requested=request.text,
+        active=active,
+        engine=engine.choice.name,
+        version=engine.choice.version,
+        device=engine.device or active,
+        library=None if library is None else os.fspath(library),
+        threads=threads,
+        workers=workers,
+        **engine.placement._asdict(),
+        probe_difference=difference,
+        fallback=fallback,
+        warning=None if request.kind is None else request.kind.warning,
+    )
 
 
 def _open_delegate(
     model: Model, request: DelegateRequest, choice: EngineChoice, threads: int, workers: int
-) -> tuple[list[AnyEngine], Receipt]:
-    """Open an engine for each worker on the requested delegate, and compare its answer to the probe with the CPU's.
+) -> tuple[list[AnyEngine], Path | None, float | None]:
+    """Open an engine for each worker on the delegate, and compare its answer to the probe with the CPU's.
+
+    Returns:
+        The engines, the plugin library, and the largest difference in a probability.
 
     Raises:
         EngineError: the delegate cannot be used; the message says why.
@@ -192,7 +204,7 @@ def _open_delegate(
             raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
         engines.append(engine)
         differences.append(difference)
-    return engines, _receipt(request, engines, threads, request.name, library, max(differences))
+    return engines, library, max(differences)
 
 
 def _answer_probe(model: Model, engine: AnyEngine) -> Probabilities:
@@ -237,29 +249,3 @@ def find_library(request: DelegateRequest) -> Path:
             return library
     advice = f"{kind.advice}, or set {kind.variable} to the path of a plugin library" if kind else "pass its path"
     raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {advice}")
-
-
-def _receipt(
-    request: DelegateRequest,
-    engines: list[AnyEngine],
-    threads: int,
-    active: str,
-    library: Path | None = None,
-    probe_difference: float | None = None,
-    fallback: str | None = None,
-) -> Receipt:
-    engine = engines[0]
-    return Receipt(
-        requested=request.text,
-        active=active,
-        engine=engine.choice.name,
-        version=engine.choice.version,
-        device=engine.device or active,
-        library=None if library is None else os.fspath(library),
-        threads=threads,
-        workers=len(engines),
-        **engine.placement._asdict(),
-        probe_difference=probe_difference,
-        fallback=fallback,
-        warning=None if request.kind is None else request.kind.warning,
-    )

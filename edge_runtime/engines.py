@@ -18,11 +18,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edge_runtime._flatbuffer import ModelFile
 from edge_runtime._graph_check import check_dataflow
-from edge_runtime._mmap import release_pages, utf8_path
-from edge_runtime._native_output import native_stderr_silenced
+from edge_runtime._mmap import ModelFile, release_pages, utf8_path
 from edge_runtime.arrays import Array
+from edge_runtime.console import native_stderr_silenced
 from edge_runtime.errors import EngineError, first_line
 from edge_runtime.specs import TensorSpec
 
@@ -96,6 +95,41 @@ class Placement(NamedTuple):
     partitions: int | None = None
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """What actually runs. Nothing in it is taken from a driver's claims about itself.
+
+    Attributes:
+        requested: the delegate that was asked for, with its options.
+        active: the one that does the work: "cpu", or the requested one once it has answered the probe as the CPU does.
+        engine, version: of the interpreter.
+        device: "cpu", or the hardware as the active delegate names it; the delegate's name if it names none.
+        library: path of the active delegate's plugin library; None without one.
+        threads, workers: number of threads of each interpreter, number of interpreters.
+        operations: of the network; None if the engine does not tell.
+        delegated: how many of them the active delegate took; 0 on the CPU, None if the engine does not tell.
+        partitions: into how many parts those were divided.
+        probe_difference: largest difference between its probabilities and the CPU's on the probe; None on the CPU.
+        fallback: why the requested delegate is not active; None if it is.
+        warning: what to know about the requested delegate; None for most.
+    """
+
+    requested: str
+    active: str
+    engine: str
+    version: str
+    device: str
+    library: str | None
+    threads: int
+    workers: int
+    operations: int | None
+    delegated: int | None
+    partitions: int | None
+    probe_difference: float | None
+    fallback: str | None
+    warning: str | None
+
+
 class AnyEngine(Protocol):
     """Computes one model, for one thread at a time.
 
@@ -125,17 +159,12 @@ class Engine:
     device: str | None = None
 
     def __init__(
-        self,
-        model: ModelFile,
-        choice: EngineChoice,
-        threads: int | None,
-        options: Mapping[str, Any] | None = None,
+        self, model: ModelFile, choice: EngineChoice, threads: int | None, options: Mapping[str, Any] | None = None
     ) -> None:
         """Load a model.
 
         Args:
-            model: path or content of the `.tflite` file.
-            choice: the interpreter to load it with.
+            model, choice: what to compute, by which interpreter.
             threads: None for one per core.
             options: further arguments for the interpreter's constructor; a `Plugin` among its
                 `experimental_delegates` may take operations before XNNPACK does.
@@ -169,12 +198,8 @@ class Engine:
             raise EngineError(f"{self.choice} failed: {first_line(error)}") from error
 
 
-class IoTensor(NamedTuple):
-    """The only input or output of a model: its description, its shape, and its index in the interpreter."""
-
-    spec: TensorSpec
-    shape: tuple[int, ...]
-    tensor_index: int
+IoTensor = tuple[TensorSpec, tuple[int, ...], int]
+"""The only input or output of a model: its description, its shape, and its index in the interpreter."""
 
 
 def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
@@ -191,7 +216,7 @@ def _io_tensor(name: str, details: dict[str, Any]) -> IoTensor:
     scale, zero_point = details["quantization"]
     affine = (float(scale), int(zero_point)) if scale else (None, None)
     spec = TensorSpec(name, np.dtype(details["dtype"]).name, *affine)
-    return IoTensor(spec, tuple(int(n) for n in details["shape"]), details["index"])
+    return spec, tuple(int(n) for n in details["shape"]), details["index"]
 
 
 @contextmanager

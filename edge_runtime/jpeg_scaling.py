@@ -78,17 +78,11 @@ def decode_scale(kept: tuple[int, int], tensor: tuple[int, int], reducing_gap: f
 def draft(
     image: Image.Image, name: str, tensor: tuple[int, int], fraction: float, reducing_gap: float
 ) -> Extent | None:
-    """Make Pillow decode a JPEG, opened but not yet loaded, at the scale of the rule.
-
-    Args:
-        image: of any format; only those in `SCALED_FORMATS` are affected.
-        name: for messages.
-        tensor: width and height in pixels.
-        fraction: the central part of both sides that is kept.
-        reducing_gap: a value of `DECODINGS`.
+    """Make Pillow decode a JPEG, opened but not yet loaded, at the scale of the rule; `tensor` is (width, height).
 
     Returns:
-        Where the picture will lie once it is loaded and upright; None if it will be decoded at its full size.
+        Where the picture will lie once it is loaded and upright; None if it will be decoded at its full size, as
+        formats other than `SCALED_FORMATS` always are.
 
     Raises:
         ImageError: Pillow would decode at a scale other than the one requested.

@@ -6,7 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from edge_runtime._native_output import native_stderr_silenced
+from edge_runtime.console import native_stderr_silenced
 from edge_runtime.errors import DelegateError
 
 

@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
 from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
-from edge_runtime.classifier import Classifier
+from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
 from edge_runtime.recorder import Recorder
-from edge_runtime.top_k import Prediction
 
 NAME = "irv2-predict"
 STDIN = "-"

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.logits import centred, log_probabilities
+from edge_runtime.engines import AnyEngine
 from edge_runtime.preprocess import Pixels
+from edge_runtime.specs import InputSpec, TensorSpec
+from edge_runtime.tensors import Probabilities, centred, encode, log_probabilities, run
 
 IMAGE = "philox4x64-10, key 0"
 
@@ -73,3 +75,8 @@ def probe_pixels(height: int, width: int) -> Pixels:
     count = height * width * 3
     words = np.random.Philox(key=0).random_raw(-(-count // 8))
     return words.astype("<u8").view(np.uint8)[:count].reshape(height, width, 3)
+
+
+def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
+    """Return an engine's probabilities, float32 (classes,), for the probe; raise `EngineError` if it fails."""
+    return run(engine, encode(probe_pixels(spec.height, spec.width), spec, input_tensor))

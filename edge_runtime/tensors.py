@@ -1,4 +1,4 @@
-"""Pixels to an engine's input tensor, and its output tensor to probabilities.
+"""Pixels to an engine's input tensor, its output tensor to probabilities, and those back to logits.
 
 Integers stand for real values by one affine map (gemmlowp, doc/quantization.md; TensorFlow Lite 8-bit quantization
 specification):
@@ -18,10 +18,10 @@ import numpy.typing as npt
 from edge_runtime.arrays import Array
 from edge_runtime.engines import AnyEngine
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.probe import probe_pixels
 from edge_runtime.specs import InputSpec, TensorSpec
 
 Probabilities = npt.NDArray[np.float32]
+SMALLEST_FLOAT32 = float(np.finfo(np.float32).smallest_subnormal)
 
 
 def quantize(real: npt.NDArray[np.floating[Any]], scale: float, zero_point: int, dtype: npt.DTypeLike) -> Array:
@@ -58,6 +58,19 @@ def run(engine: AnyEngine, tensor: Array) -> Probabilities:
     return to_probabilities(engine.run(tensor[np.newaxis])[0], engine.output)
 
 
-def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
-    """Return an engine's probabilities, float32 (classes,), for the probe; raise `EngineError` if it fails."""
-    return run(engine, encode(probe_pixels(spec.height, spec.width), spec, input_tensor))
+def log_probabilities(probabilities: Array, step: float = 0.0, floor: float = SMALLEST_FLOAT32) -> Array:
+    """Return natural logarithms, float64, of probabilities (..., classes).
+
+    Args:
+        probabilities: in 0..1.
+        step: distance between neighbouring probabilities of an integer output; 0.0 for floats. Probabilities below
+            half a step, 0 above all, count as half a step: the output cannot say more about them.
+        floor: the least that a probability counts as, whatever the step.
+    """
+    return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), max(step / 2, floor))))
+
+
+def centred(logits: Array) -> Array:
+    """Return logits (..., classes), float64, less each row's mean: all that a softmax depends on."""
+    wide = np.asarray(logits, np.float64)
+    return np.asarray(wide - wide.mean(axis=-1, keepdims=True))

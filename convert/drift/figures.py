@@ -14,7 +14,7 @@ from convert.images.dataset import ImageSet
 from convert.statistics import metrics
 from convert.statistics.verdict import FIXED, INTERVALS, DiscordantPairs, Gate, Limits, PairedCounts, judge_counts
 from edge_runtime.arrays import Array
-from edge_runtime.logits import centred, log_probabilities
+from edge_runtime.tensors import centred, log_probabilities
 
 TOP = 5
 MOST_LISTED = 100

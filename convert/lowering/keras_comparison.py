@@ -13,7 +13,7 @@ from convert.statistics.metrics import sqnr_db
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime.arrays import Array
-from edge_runtime.logits import centred
+from edge_runtime.tensors import centred
 
 MINIMUM_SQNR_DB = 80.0
 """Below this the float model is another network: float32 rounding alone leaves well over 100 dB."""

@@ -13,9 +13,8 @@ from convert.statistics import metrics
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.logits import centred, log_probabilities
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import encode, to_probabilities
+from edge_runtime.tensors import centred, encode, log_probabilities, to_probabilities
 
 MOST_DB = 60.0
 """The SQNR of equal outputs, and the largest: where a network is certain, its probabilities show no difference."""

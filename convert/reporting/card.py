@@ -13,8 +13,7 @@ from convert.system.machine import IN_CARDS, versions
 from convert.tflite.graph import layer_name
 from convert.tflite.interpreter import open_engine
 from edge_runtime import Card
-from edge_runtime.probe import Probe
-from edge_runtime.tensors import answer_probe
+from edge_runtime.probe import Probe, answer_probe
 
 
 def card_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.arrays import Array
-from edge_runtime.logits import log_probabilities
+from edge_runtime.tensors import log_probabilities
 
 Z_95 = 1.959963984540054
 """Two-sided 95% quantile of the standard normal distribution."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime import ArtifactError, Classifier, EngineError, InputSpec
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.tiny_model import (
     INT8,
     LABELS,
+    SIZE,
     SPEC,
     UINT8,
+    _Graph,
     expected_probabilities,
     tiny_artifact,
     tiny_flatbuffer,
@@ -55,6 +60,18 @@ def test_another_preprocessing_changes_the_answer(foreign_path: Path, noise: Pix
 def test_a_foreign_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         Classifier.open(tmp_path / "missing.tflite", spec=SPEC)
+
+
+@pytest.mark.parametrize(("labels", "reason"), [(None, "not (1, classes)"), (LABELS, "there are 3 labels")])
+def test_a_single_number_is_no_answer(tmp_path: Path, labels: tuple[str, ...] | None, reason: str) -> None:
+    graph = _Graph()
+    image, mean = graph.tensor("image", (1, SIZE, SIZE, 3)), graph.tensor("mean", ())
+    axes = graph.constant("axes", np.array([0, 1, 2, 3], np.int32))
+    graph.operator(schema.BuiltinOperator.MEAN, [image, axes], mean, schema.ReducerOptionsT())
+    path = tmp_path / "brightness.tflite"
+    path.write_bytes(graph.to_bytes(image, mean))
+    with pytest.raises(ArtifactError, match=re.escape(f"the model's output is (), {reason}: pass ")):
+        Classifier.open(path, spec=SPEC, labels=labels)
 
 
 def test_labels_must_be_as_many_as_outputs(foreign_path: Path) -> None:

@@ -14,8 +14,8 @@ from convert.drift.attribution import reference_kernels
 from convert.statistics.metrics import sqnr_db
 from edge_runtime import Classifier
 from edge_runtime.engines import Engine, choose_engine
-from edge_runtime.logits import centred, log_probabilities
 from edge_runtime.specs import TensorSpec
+from edge_runtime.tensors import centred, log_probabilities
 from tests.conftest import save_colour_pictures
 from tests.convert.drift.commands import gate, refused, report_of
 from tests.edge_runtime.commands import predict

@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from edge_runtime._native_output import descriptors_redirected, native_stderr_silenced
+from edge_runtime.console import descriptors_redirected, native_stderr_silenced
 
 
 def test_stderr_is_silent_from_c_and_from_python(capfd: pytest.CaptureFixture[str]) -> None:
