@@ -15,16 +15,19 @@ from typing import Any
 import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.images.conventions import CONVENTIONS
+from convert.images.conventions import CONVENTIONS, read_labels
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
-from convert.images.labels import read_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
-from convert.quantization.hold_out import hold_out
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
 from edge_runtime import Card
+
+HELD_OUT, MOST_HELD_OUT = 0.2, 50
+"""Fraction of the calibration images that is held out to judge alternatives by, and their largest number."""
+FEWEST_TO_CHOOSE = 10
+"""With fewer calibration images, choosing between alternatives would be guessing."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,14 @@ def _held_out(job: Job, images: ImageSet | None) -> tuple[ImageSet | None, Image
     chosen = images and images.shuffled()[: job.calibration_size or convergence.MOST]
     if chosen is None or not (job.recover or job.calibrator == calibrators.AUTO):
         return chosen, None
-    return hold_out(chosen, "--recover" if job.recover else "--calibrator auto")
+    if len(chosen) < FEWEST_TO_CHOOSE:
+        reason = "--recover" if job.recover else "--calibrator auto"
+        raise ImageSetError(
+            f"{len(chosen)} calibration images of {chosen.root} are too few for {reason}, which holds some out: "
+            f"give at least {FEWEST_TO_CHOOSE}"
+        )
+    seen = len(chosen) - min(int(len(chosen) * HELD_OUT), MOST_HELD_OUT)
+    return chosen[:seen], chosen[seen:]
 
 
 def image_folders(source: ModelSource | None, given: Sources) -> tuple[Path | None, Path | None]:

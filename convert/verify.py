@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
-from convert.images.conventions import input_spec
+from convert.images.conventions import input_spec, read_labels
 from convert.images.dataset import find_images, manifest_sha256
-from convert.images.labels import read_labels
 from convert.job import Job, Sources, image_folders
 from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
 from convert.pipeline import convert

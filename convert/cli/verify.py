@@ -15,7 +15,7 @@ from convert.cli.errors import one_line_errors
 from convert.cli.options import FILE, field_options, network_options
 from convert.job import Sources
 from convert.keras_models.sources import ModelSource
-from convert.reporting.report_json import as_text
+from convert.reporting.outcome import as_text
 from edge_runtime.console import printable
 
 if TYPE_CHECKING:  # it imports the whole pipeline

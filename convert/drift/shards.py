@@ -22,8 +22,8 @@ from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.keras_models.sources import MODEL_SUFFIXES
 from convert.statistics.verdict import Limits
-from convert.system.atomic import write_atomically
 from convert.system.progress import Progress
+from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError
 from edge_runtime.arrays import Array
 

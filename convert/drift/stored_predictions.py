@@ -21,7 +21,7 @@ import numpy as np
 from convert.drift.predictions import Predictions, Predictor, Rows
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256

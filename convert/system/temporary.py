@@ -1,4 +1,4 @@
-"""Temporary folders that go when their work is done, or with the next run if their process was killed.
+"""Temporary folders that go when their work is done, or with the next run if their process was killed; whole files.
 
 A process holds a lock (flock) on each of its folders for as long as it lives, and the kernel releases it however the
 process ends: a folder that is not locked is left over. Unlike process numbers, this also works between containers
@@ -12,9 +12,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from convert.errors import ConvertError
 
 LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}")
 """Names that only this module gives."""
@@ -44,6 +46,26 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             _remove(path)
             if descriptor is not None:
                 os.close(descriptor)
+
+
+def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a file in a temporary folder beside `path`, flush it to the disk, then move it to `path`.
+
+    Raises:
+        ConvertError: it could not be written; nothing is left behind.
+    """
+    try:
+        with scratch_folder(path.parent) as scratch:
+            partial = scratch / "partial"
+            fill(partial)
+            with partial.open("rb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except OSError as error:
+        raise ConvertError(
+            f"{path} cannot be written: {error.strerror or error}; free space or pass --output-dir"
+        ) from error
 
 
 def sweep(parent: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from convert.reporting import thumbnails
-from convert.reporting.thumbnails import SIDE, thumbnail
+from convert.reporting import html
+from convert.reporting.html import SIDE, thumbnail
 
 LEFT, RIGHT = (220, 30, 30), (30, 30, 220)
 
@@ -89,5 +89,5 @@ def test_what_cannot_be_read_has_no_thumbnail(tmp_path: Path, monkeypatch: pytes
     assert thumbnail(tmp_path / "gone.png") is None
     assert thumbnail(tmp_path / "cut.png") is None
     assert thumbnail(tmp_path / "text.png") is None
-    monkeypatch.setattr(thumbnails, "MAX_PIXELS", 400 * 200 - 1)
+    monkeypatch.setattr(html, "MAX_PIXELS", 400 * 200 - 1)
     assert thumbnail(tmp_path / "whole.png") is None
