@@ -79,8 +79,7 @@ class Prepared:
 def convert(job: Job, progress: Progress) -> list[Outcome]:
     """Convert a network with every scheme of the job, and judge the results.
 
-    Raises:
-        EdgeError: something went wrong; no artifact of an earlier run is lost, none is half-written.
+    After an `EdgeError` no artifact of an earlier run is lost, and none is half-written.
     """
     inputs = check(job)
     with ExitStack() as stack:  # the scratch folder is gone when the work is done, has failed or was interrupted

@@ -25,10 +25,8 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
     version of this package. Workers with different processors may round differently.
 
-    Raises:
-        MissingExtraError: dask.distributed is not installed.
-        ConvertError: the scheduler cannot be reached, or workers died again and again.
-        EdgeError: one of its classes, raised by a worker.
+    A scheduler that cannot be reached, or workers that die again and again, are a `ConvertError`; any `EdgeError` of a
+    worker is raised here.
     """
     try:
         distributed: Any = importlib.import_module("distributed")

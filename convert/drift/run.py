@@ -34,8 +34,7 @@ class DriftRequest:
     """What to compare.
 
     Attributes:
-        candidate: any `.tflite`.
-        reference: a `.tflite`, a Keras model, or stored predictions.
+        candidate, reference: a `.tflite`; the reference may also be a Keras model or stored predictions.
         images: folder; class folders give labels.
         images_size: maximum number of images, or None for all.
         options: of models without a card.
@@ -77,7 +76,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
     With `stop_early` the run ends at the first image at which the verdict is certain; the intervals allow for it.
     """
     images = request.image_set()
-    files = Snapshot.take(images)
+    files = Snapshot(images)
     with open_models(request, images, progress) as (reference, candidate):
         enough = EarlyStopping(reference, candidate, images, limits) if stop_early else None
         expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)
@@ -152,10 +151,8 @@ def reported(
 ) -> DriftRun:
     """Return an assessment with its report.
 
-    Args:
-        paths: see `DriftRequest.paths`.
-        identity: see `run_identity`.
-        steps: entries of the report's `blame`, beside those of the conversion.
+    `paths` is `DriftRequest.paths`, `identity` is from `run_identity`, and `steps` are entries of the report's `blame`,
+    beside those of the conversion.
     """
     candidate, reference = identity["candidate"], identity["reference"]
     known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
@@ -227,9 +224,7 @@ def save_reference(
 ) -> StoredPredictions:
     """Let a float network, a `.tflite` or a Keras model, predict all images, and store the predictions at `path`.
 
-    Raises:
-        SourceError: the reference is stored already, or `path` does not end in .npz.
-        EdgeError: one of its classes, naming the file.
+    A reference that is stored already, or a `path` that does not end in .npz, is a `SourceError`.
     """
     if reference.suffix.lower() == STORED_SUFFIX:
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")

@@ -60,9 +60,7 @@ class Share:
 def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> dict[str, Any]:
     """Let both models predict one part of the images, and return the shard as JSON values.
 
-    Raises:
-        SourceError: the reference is a Keras model, which every shard would lower again.
-        EdgeError: one of its classes, naming the file.
+    A reference that is a Keras model is a `SourceError`.
     """
     if request.reference.suffix.lower() in MODEL_SUFFIXES:
         raise SourceError(
@@ -113,9 +111,7 @@ def read_shard(path: Path) -> dict[str, Any]:
 def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     """Judge all shards of a run as one process would have; the keys of `shards` name them in messages.
 
-    Raises:
-        SourceError: shards are of different runs, or one is there twice or missing.
-        ImageSetError: more than a tenth of all images, or all of them, could not be read.
+    Shards of different runs, or one that is there twice or missing, are a `SourceError`; see also `refuse_too_few`.
     """
     _check_same_run(shards)
     _check_partition(shards)

@@ -33,6 +33,14 @@ DECODE = "scaled"
 """How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
 
 
+def check_preprocessing(preprocessing: str) -> None:
+    """Raise `SourceError` if this is neither a convention nor a file."""
+    if preprocessing not in CONVENTIONS and not Path(preprocessing).is_file():
+        raise SourceError(
+            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
+        )
+
+
 def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     """Return how the images of a network are preprocessed.
 
@@ -44,14 +52,11 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     Raises:
         SourceError: the convention is unknown, or the file is unreadable or for another size.
     """
+    check_preprocessing(preprocessing)
     if preprocessing in CONVENTIONS:
         convention = CONVENTIONS[preprocessing]
         return InputSpec(height, width, convention.mean, convention.std, convention.channel_order, decode=DECODE)
     path = Path(preprocessing)
-    if not path.is_file():
-        raise SourceError(
-            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
-        )
     silent = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
     defaults = {**silent.to_json(), "decode": silent.decode}
     try:

@@ -42,16 +42,13 @@ QUALITY = 82
 def render(
     report: Report, comparison: Comparison | None, others: Sequence[Report] = (), thumbnails: bool = True
 ) -> str:
-    """Render the page of one artifact.
+    """Render the page of one artifact as HTML that can be encoded in UTF-8, whatever the names in it.
 
     Args:
         report: the artifact's report, see `Outcome.to_json` and `convert.drift.run.reported`.
         comparison: the predictions that the report was made from; sections that need them are left out if it is None.
         others: reports of the other schemes converted in the same run, for the table of schemes.
         thumbnails: show the images whose answer changed, and paths; without them only file names are shown.
-
-    Returns:
-        HTML that can be encoded in UTF-8, whatever the names in it.
     """
     names = ("float", printable(report["scheme"])) if "scheme" in report else ("the reference", "the candidate")
     return _template().render(

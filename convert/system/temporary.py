@@ -27,9 +27,6 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """Make a folder in `parent`, and remove it when the block ends, fails or is interrupted.
 
     What killed processes have left in `parent` is removed first.
-
-    Raises:
-        OSError: it cannot be made.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
@@ -51,8 +48,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a file in a temporary folder beside `path`, flush it to the disk, then move it to `path`.
 
-    Raises:
-        ConvertError: it could not be written; nothing is left behind.
+    A file that cannot be written is a `ConvertError`; nothing is left behind.
     """
     try:
         with scratch_folder(path.parent) as scratch:
@@ -82,11 +78,7 @@ def sweep(parent: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder, if it exists: at once for everybody who looks for it, then from the disk.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
+    """Remove a file or folder, if it exists; it is renamed first, so that nobody finds half of it."""
     gone = _new_name(path.parent)
     with suppress(FileNotFoundError):
         path.rename(gone)
