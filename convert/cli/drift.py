@@ -147,9 +147,7 @@ def gate(
         if scheduler is None:
             found = drift_run.run(request, limits, stop_early, progress)
         else:
-            from convert.drift.dask import run_on_cluster
-
-            found = run_on_cluster(scheduler, request, limits, progress)
+            found = drift_shards.run_on_cluster(scheduler, request, limits, progress)
     show(found, **output)
 
 

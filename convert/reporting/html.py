@@ -34,9 +34,8 @@ MOST_FLIPS = 36
 MOST_PAIRS = 12
 MOST_CLASSES = 30
 """With more classes no matrix is drawn, and only the classes that lost most have bars."""
-SIDE = 224
-"""Longest side, pixels: shown at half of it, so that it is sharp on a dense display."""
-QUALITY = 82
+THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 224, 82
+"""Longest side in pixels, shown at half of it so that it is sharp on a dense display; quality of its WebP file."""
 
 
 def render(
@@ -84,19 +83,21 @@ def beside(artifact: Path) -> Path:
 def thumbnail(path: Path) -> str | None:
     """Return an image as the `data:` URI of a WebP file, rotated as its EXIF data says; None where it cannot be read.
 
-    An image smaller than `SIDE` keeps its size. Location, date and camera are left out.
+    An image smaller than `THUMBNAIL_SIDE` keeps its size. Location, date and camera are left out.
     """
     try:
         with Image.open(path) as image:
             if image.format not in FORMATS or image.width * image.height > MAX_PIXELS:
                 return None
-            image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded at a fraction of its size
+            image.draft(
+                "RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE)
+            )  # a large JPEG is decoded at a fraction of its size
             upright = to_rgb(ImageOps.exif_transpose(image))
     except Exception:  # on damaged files Pillow raises anything; the page does without the image
         return None
-    upright.thumbnail((SIDE, SIDE))
+    upright.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     file = io.BytesIO()
-    upright.save(file, "WEBP", quality=QUALITY)
+    upright.save(file, "WEBP", quality=THUMBNAIL_QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 

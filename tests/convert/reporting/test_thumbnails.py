@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from convert.reporting import html
-from convert.reporting.html import SIDE, thumbnail
+from convert.reporting.html import THUMBNAIL_SIDE, thumbnail
 
 LEFT, RIGHT = (220, 30, 30), (30, 30, 220)
 
@@ -37,7 +37,7 @@ def test_every_format_becomes_a_small_webp(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"picture{suffix}"
     picture(1000, 500).save(path)
     image = decoded(thumbnail(path)).convert("RGB")
-    assert image.size == (SIDE, SIDE // 2)
+    assert image.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2)
     assert np.abs(np.subtract(image.getpixel((20, 50)), LEFT)).max() < 25
     assert np.abs(np.subtract(image.getpixel((200, 50)), RIGHT)).max() < 25
 
