@@ -30,10 +30,8 @@ T = TypeVar("T")
 class CacheableStage(Generic[T]):
     """A stage whose result can be kept.
 
-    Attributes:
-        root: the folder that its result and its notes may name, and that may lie elsewhere the next time.
-        key: returns what its result depends on, as it is now; raises OSError if that cannot be read.
-        compute: does the work.
+    `root` is the folder that its result and its notes may name, and that may lie elsewhere the next time. `key` returns
+    what the result depends on, as it is now, or raises OSError if that cannot be read.
     """
 
     root: Path
@@ -43,12 +41,9 @@ class CacheableStage(Generic[T]):
 
 @dataclass
 class StageCache:
-    """Keeps the results of stages, and recalls them.
+    """Keeps the results of stages in `cache`, unless it is None, and recalls them; `recalled` lists their kinds.
 
-    Attributes:
-        cache: where they are kept; None to keep nothing and recall nothing.
-        progress: told what the stages tell, also when they are recalled.
-        recalled: the kinds of results that were not computed again.
+    `progress` is told what the stages tell, also when they are recalled.
     """
 
     cache: Cache | None

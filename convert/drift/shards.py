@@ -150,8 +150,8 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
     version of this package. Workers with different processors may round differently.
 
-    A scheduler that cannot be reached, or workers that die again and again, are a `ConvertError`; any `EdgeError` of a
-    worker is raised here.
+    Without dask.distributed, with a scheduler that cannot be reached, or workers that die again and again, it raises
+    `ConvertError`; an `EdgeError` of a worker is raised again.
     """
     try:
         distributed: Any = importlib.import_module("distributed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from convert.errors import SourceError
 from edge_runtime import EdgeError, InputSpec
@@ -44,13 +45,9 @@ def check_preprocessing(preprocessing: str) -> None:
 def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     """Return how the images of a network are preprocessed.
 
-    Args:
-        preprocessing: a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's
-            `preprocessing`; it may omit height and width, and `decode`, which is then "full" as in a card.
-        height, width: size of the network's input, pixels.
-
-    Raises:
-        SourceError: the convention is unknown, or the file is unreadable or for another size.
+    `preprocessing` is a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's `preprocessing`; it
+    may omit height and width, and `decode`, which is then "full" as in a card. A convention that is unknown, or a file
+    that is unreadable or for another size, is a `SourceError`.
     """
     check_preprocessing(preprocessing)
     if preprocessing in CONVENTIONS:
@@ -58,7 +55,7 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
         return InputSpec(height, width, convention.mean, convention.std, convention.channel_order, decode=DECODE)
     path = Path(preprocessing)
     silent = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
-    defaults = {**silent.to_json(), "decode": silent.decode}
+    defaults = every_key(silent)
     try:
         value = {key: defaults[key] for key in defaults if key not in ("mean", "std")} | json.loads(path.read_text())
         unknown = sorted(value.keys() - defaults.keys())
@@ -72,6 +69,11 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
             f"--preprocessing {path} makes {spec.height}x{spec.width} images, the network takes {height}x{width}"
         )
     return spec
+
+
+def every_key(spec: InputSpec) -> dict[str, Any]:
+    """Return a specification as JSON values, with `decode`, which a card leaves out if it has its default."""
+    return {**spec.to_json(), "decode": spec.decode}
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

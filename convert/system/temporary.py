@@ -1,8 +1,9 @@
-"""Temporary folders that go when their work is done, or with the next run if their process was killed; whole files.
+"""Temporary folders that leave nothing behind, and files that are written whole or not at all.
 
-A process holds a lock (flock) on each of its folders for as long as it lives, and the kernel releases it however the
-process ends: a folder that is not locked is left over. Unlike process numbers, this also works between containers
-that share a folder, and after a restart.
+A folder goes when its work is done, or with the next run if its process was killed. A process holds a lock (flock) on
+each of its folders for as long as it lives, and the kernel releases it however the process ends: a folder that is not
+locked is left over. Unlike process numbers, this also works between containers that share a folder, and after a
+restart.
 """
 
 from __future__ import annotations
