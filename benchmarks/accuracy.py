@@ -32,8 +32,7 @@ from convert.images.dataset import ImageSet, find_images
 from convert.images.reader import PixelReader
 from convert.keras_models.demo_weights import LABELS
 from convert.keras_models.sources import ModelSource
-from convert.lowering.float_model import FloatModel
-from convert.lowering.lower import LoweringRequest, lower
+from convert.lowering.lower import FloatModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
 from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.float_fallback import find_fallbacks

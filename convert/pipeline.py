@@ -28,9 +28,7 @@ from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check
-from convert.lowering.compared_images import images_to_compare
-from convert.lowering.float_model import FloatModel
-from convert.lowering.lower import LoweringRequest
+from convert.lowering.lower import FloatModel, LoweringRequest, images_to_compare
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks

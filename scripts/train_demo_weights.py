@@ -17,8 +17,9 @@ import click
 import keras
 import numpy as np
 
-from convert.keras_models.demo_weights import set_random_kernels, set_trained_parameters, trained_parameters
+from convert.keras_models.demo_weights import set_random_kernels, set_trained_parameters
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2, unit_names
+from convert.keras_models.weight_files import NORMALIZATION_ARRAYS
 from fashion_mnist import INSTALLED, Array, read_split
 
 CLASSES = 10
@@ -163,11 +164,12 @@ def fold_feature_normalization(normalized: Any, model: Any) -> None:
 
 
 def save(model: Any, output: Path) -> None:
-    """Write the trained parameters; half precision for all but the batch-norm statistics."""
-    arrays = {
-        name: value if "/moving_" in name else value.astype(np.float16)
-        for name, value in trained_parameters(model).items()
-    }
+    """Write what `set_trained_parameters` reads; half precision for all but the batch-norm statistics."""
+    arrays = dict(zip(("dense/kernel", "dense/bias"), model.get_layer("dense").get_weights(), strict=True))
+    for name in unit_names(model):
+        values = model.get_layer(f"{name}_bn").get_weights()
+        arrays |= {f"{name}/{key}": value for key, value in zip(NORMALIZATION_ARRAYS, values, strict=True)}
+    arrays = {name: value if "/moving_" in name else value.astype(np.float16) for name, value in arrays.items()}
     output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(output, **arrays, size=np.int32(model.input_shape[1]))
 

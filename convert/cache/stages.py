@@ -17,8 +17,7 @@ from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import ImageSet, manifest
 from convert.images.preprocessing_check import refuse_wrong_preprocessing
 from convert.images.reader import note_skipped
-from convert.lowering.float_model import FloatModel
-from convert.lowering.lower import LoweredModel, LoweringRequest, lower
+from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
 from convert.system.progress import Progress
 from edge_runtime.hashing import file_sha256

@@ -17,7 +17,7 @@ from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
-from convert.lowering.compared_images import images_to_compare
+from convert.lowering.lower import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite.interpreter import open_engine

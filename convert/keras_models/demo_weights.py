@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from convert.keras_models.inception_resnet_v2 import unit_names
+from convert.keras_models.weight_files import NORMALIZATION_ARRAYS
+from edge_runtime.arrays import Array
 
 KERNEL_SEED = 2017
-BATCH_NORM_PARAMETERS = ("gamma", "beta", "moving_mean", "moving_variance")
 LABELS = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -24,17 +24,14 @@ LABELS = (
 """The classes of Fashion-MNIST, in the data set's order."""
 
 
-def random_kernels(shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield uniform kernels in [-1, 1) * sqrt(6 / fan_in), all from one stream.
+def random_kernels(shapes: list[tuple[int, ...]]) -> Iterator[Array]:
+    """Yield uniform float32 kernels in [-1, 1) * sqrt(6 / fan_in), all from one stream.
 
     Raw Philox bits are specified by the algorithm (Salmon et al. 2011, "Parallel random numbers: as
     easy as 1, 2, 3"), so the kernels stay the same even if a NumPy release changes its distributions.
 
     Args:
         shapes: (height, width, channels in, channels out) of each kernel, in the order of the stream.
-
-    Yields:
-        float32 arrays of those shapes.
     """
     stream = np.random.Philox(key=KERNEL_SEED)
     for shape in shapes:
@@ -56,7 +53,7 @@ def set_trained_parameters(model: Any, path: Path) -> None:
     """Set the batch-normalizations and the dense layer of `model` from the file at `path`."""
     with np.load(path, allow_pickle=False) as stored:
         for name in unit_names(model):
-            values = [stored[f"{name}/{key}"].astype(np.float32) for key in BATCH_NORM_PARAMETERS]
+            values = [stored[f"{name}/{key}"].astype(np.float32) for key in NORMALIZATION_ARRAYS]
             model.get_layer(f"{name}_bn").set_weights(values)
         dense = [stored["dense/kernel"].astype(np.float32), stored["dense/bias"].astype(np.float32)]
         model.get_layer("dense").set_weights(dense)
@@ -66,13 +63,3 @@ def stored_size(path: Path) -> int:
     """Return the height and width, in pixels, at which the weights in the file at `path` were trained."""
     with np.load(path, allow_pickle=False) as stored:
         return int(stored["size"])
-
-
-def trained_parameters(model: Any) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the arrays that `set_trained_parameters` reads back, by their name in the file."""
-    arrays: dict[str, npt.NDArray[np.float32]] = {}
-    for name in unit_names(model):
-        values = model.get_layer(f"{name}_bn").get_weights()
-        arrays |= {f"{name}/{key}": value for key, value in zip(BATCH_NORM_PARAMETERS, values, strict=True)}
-    arrays["dense/kernel"], arrays["dense/bias"] = model.get_layer("dense").get_weights()
-    return arrays

@@ -14,14 +14,7 @@ from convert.errors import SourceError
 
 @contextmanager
 def open_hdf5(path: Path, content: BytesIO | None = None) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading.
-
-    Args:
-        path: the file, and the name for messages.
-        content: what to read in place of the file at `path`: a member of an archive.
-
-    Yields:
-        The open file, in which every path ends in the file itself.
+    """Open an HDF5 file for reading; `content` is what to read in place of the file: a member of the archive `path`.
 
     Raises:
         SourceError: it is not an HDF5 file, is damaged, or refers to data outside; also when reading inside the

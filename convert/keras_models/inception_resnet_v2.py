@@ -14,17 +14,50 @@ Every unit is named as in the article: its ReLU, and so its output, carries the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers
 
+from convert.keras_models.sources import MINIMUM_INPUT_SIZE
 from convert.keras_models.walk import calls
 
 Tensor = Any
 
-MINIMUM_INPUT_SIZE = 75
-"""The smallest height and width that leaves a pixel after the five unpadded strided stages."""
+
+class Unit(NamedTuple):
+    """The options of a unit's convolution, which has a bias; a batch-normalization and a ReLU follow it."""
+
+    filters: int
+    kernel_size: int | tuple[int, int]
+    strides: int = 1
+    padding: str = "same"
+
+
+def halving(filters: int) -> Unit:
+    """Return a unit that halves height and width."""
+    return Unit(filters, 3, 2, "valid")
+
+
+Branches = tuple[tuple[Unit, ...], ...]
+"""Units one after the other in each of the branches that run side by side; `part1` in their names comes first."""
+
+STEM = (Unit(32, 3, 2, "valid"), Unit(32, 3, 1, "valid"), Unit(64, 3))
+STEM_4: Branches = ((halving(96),),)
+STEM_5: Branches = (
+    (Unit(64, 1), Unit(96, 3, 1, "valid")),
+    (Unit(64, 1), Unit(64, (1, 7)), Unit(64, (7, 1)), Unit(96, 3, 1, "valid")),
+)
+STEM_6: Branches = ((halving(192),),)
+BLOCK_A: Branches = ((Unit(32, 1),), (Unit(32, 1), Unit(32, 3)), (Unit(32, 1), Unit(48, 3), Unit(64, 3)))
+REDUCTION_A: Branches = ((halving(384),), (Unit(256, 1), Unit(256, 3), halving(384)))
+BLOCK_B: Branches = ((Unit(192, 1),), (Unit(128, 1), Unit(160, (1, 7)), Unit(192, (7, 1))))
+REDUCTION_B: Branches = (
+    (Unit(256, 1), halving(384)),
+    (Unit(256, 1), halving(288)),
+    (Unit(256, 1), Unit(288, 3), halving(320)),
+)
+BLOCK_C: Branches = ((Unit(192, 1),), (Unit(192, 1), Unit(224, (1, 7)), Unit(256, (7, 1))))
 
 
 def inception_resnet_v2(
@@ -33,20 +66,17 @@ def inception_resnet_v2(
     *,
     repeats: tuple[int, int, int] = (10, 20, 10),
     width: float = 1.0,
-    dropout: float = 0.2,
 ) -> keras.Model:
     """Build the network with fresh weights.
 
     Args:
-        input_shape: height, width and channels of one image; both sides at least 75 pixels.
-        classes: number of classes, at least 1.
+        input_shape: height, width and channels of one image.
+        classes: number of classes.
         repeats: number of A, B and C blocks.
         width: factor on the number of filters of every convolution; below 1 for tests.
-        dropout: fraction of pooled features dropped in training.
 
     Returns:
-        A functional model: float32 images (N, height, width, channels), preprocessed to [-1, 1], to
-        class probabilities (N, classes).
+        A functional model of float32 images (N, height, width, channels) in [-1, 1] to probabilities (N, classes).
 
     Raises:
         ValueError: the input is too small, or there are no classes.
@@ -60,126 +90,55 @@ def inception_resnet_v2(
     if classes < 1:
         raise ValueError(f"{classes} classes: a classifier needs at least one")
     image = keras.Input(input_shape, name="image")
-    x = stem(image, width=width)  # 35x35x384
+    x = _chain(image, "stem", STEM, width)  # 147x147x64
+    x = _beside_pool(x, "stem_4", STEM_4, width)  # 73x73x160
+    x = layers.Concatenate(name="stem_5_concat")(_branches(x, "stem_5", STEM_5, width))  # 71x71x192
+    x = _beside_pool(x, "stem_6", STEM_6, width)  # 35x35x384
     for block in range(1, repeats[0] + 1):
-        x = inception_resnet_a(x, name=f"inception_resnet_A_{block}", width=width)  # 35x35x384
-    x = reduction_a(x, width=width)  # 17x17x1152
+        x = _residual(x, f"inception_resnet_A_{block}", BLOCK_A, width)  # 35x35x384
+    x = _beside_pool(x, "reduction_A", REDUCTION_A, width)  # 17x17x1152
     for block in range(1, repeats[1] + 1):
-        x = inception_resnet_b(x, name=f"inception_resnet_B_{block}", width=width)  # 17x17x1152
-    x = reduction_b(x, width=width)  # 8x8x2144
+        x = _residual(x, f"inception_resnet_B_{block}", BLOCK_B, width)  # 17x17x1152
+    x = _beside_pool(x, "reduction_B", REDUCTION_B, width)  # 8x8x2144
     for block in range(1, repeats[2] + 1):
-        x = inception_resnet_c(x, name=f"inception_resnet_C_{block}", width=width)  # 8x8x2144
+        x = _residual(x, f"inception_resnet_C_{block}", BLOCK_C, width)  # 8x8x2144
     x = layers.GlobalAveragePooling2D(name="average_pool")(x)  # 2144
-    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dropout(0.2, name="dropout")(x)
     probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="dense")(x)
     return keras.Model(image, probabilities, name="inception_resnet_v2")
 
 
-def conv_bn_relu(
-    x: Tensor,
-    filters: int,
-    kernel_size: int | tuple[int, int],
-    *,
-    name: str,
-    strides: int = 1,
-    padding: str = "same",
-    width: float = 1.0,
-) -> Tensor:
-    """Add a convolution with bias, batch-normalization and ReLU: (N, h, w, c) -> (N, h', w', filters * width)."""
-    scaled = max(1, round(filters * width))
-    x = layers.Conv2D(scaled, kernel_size, strides=strides, padding=padding, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    return layers.Activation("relu", name=name)(x)
-
-
-def stem(x: Tensor, *, width: float = 1.0) -> Tensor:
-    """Add the stem of Inception-v4: 299x299x3 -> 35x35x384."""
-    x = conv_bn_relu(x, 32, 3, strides=2, padding="valid", name="stem_conv_bn_relu1", width=width)  # 149x149x32
-    x = conv_bn_relu(x, 32, 3, padding="valid", name="stem_conv_bn_relu2", width=width)  # 147x147x32
-    x = conv_bn_relu(x, 64, 3, name="stem_conv_bn_relu3", width=width)  # 147x147x64
-
-    part1 = _max_pool(x, "stem_4_part1_max_pool")
-    part2 = conv_bn_relu(x, 96, 3, strides=2, padding="valid", name="stem_4_part2_conv_bn_relu1", width=width)
-    x = layers.Concatenate(name="stem_4_concat")([part1, part2])  # 73x73x160
-
-    part1 = conv_bn_relu(x, 64, 1, name="stem_5_part1_conv_bn_relu1", width=width)
-    part1 = conv_bn_relu(part1, 96, 3, padding="valid", name="stem_5_part1_conv_bn_relu2", width=width)
-    part2 = conv_bn_relu(x, 64, 1, name="stem_5_part2_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(part2, 64, (1, 7), name="stem_5_part2_conv_bn_relu2", width=width)
-    part2 = conv_bn_relu(part2, 64, (7, 1), name="stem_5_part2_conv_bn_relu3", width=width)
-    part2 = conv_bn_relu(part2, 96, 3, padding="valid", name="stem_5_part2_conv_bn_relu4", width=width)
-    x = layers.Concatenate(name="stem_5_concat")([part1, part2])  # 71x71x192
-
-    part1 = _max_pool(x, "stem_6_part1_max_pool")
-    part2 = conv_bn_relu(x, 192, 3, strides=2, padding="valid", name="stem_6_part2_conv_bn_relu1", width=width)
-    return layers.Concatenate(name="stem_6_concat")([part1, part2])  # 35x35x384
-
-
-def inception_resnet_a(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
-    """Add residual block A: 35x35x384 -> 35x35x384."""
-    part1 = conv_bn_relu(x, 32, 1, name=f"{name}_part1_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(x, 32, 1, name=f"{name}_part2_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(part2, 32, 3, name=f"{name}_part2_conv_bn_relu2", width=width)
-    part3 = conv_bn_relu(x, 32, 1, name=f"{name}_part3_conv_bn_relu1", width=width)
-    part3 = conv_bn_relu(part3, 48, 3, name=f"{name}_part3_conv_bn_relu2", width=width)
-    part3 = conv_bn_relu(part3, 64, 3, name=f"{name}_part3_conv_bn_relu3", width=width)
-    return _residual_sum(x, [part1, part2, part3], name)
-
-
-def reduction_a(x: Tensor, *, width: float = 1.0) -> Tensor:
-    """Add reduction A: 35x35x384 -> 17x17x1152."""
-    part1 = _max_pool(x, "reduction_A_part1_max_pool")
-    part2 = conv_bn_relu(x, 384, 3, strides=2, padding="valid", name="reduction_A_part2_conv_bn_relu1", width=width)
-    part3 = conv_bn_relu(x, 256, 1, name="reduction_A_part3_conv_bn_relu1", width=width)
-    part3 = conv_bn_relu(part3, 256, 3, name="reduction_A_part3_conv_bn_relu2", width=width)
-    part3 = conv_bn_relu(part3, 384, 3, strides=2, padding="valid", name="reduction_A_part3_conv_bn_relu3", width=width)
-    return layers.Concatenate(name="reduction_A_concat")([part1, part2, part3])
-
-
-def inception_resnet_b(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
-    """Add residual block B: 17x17x1152 -> 17x17x1152; its 7x7 is factorised into 1x7 and 7x1."""
-    part1 = conv_bn_relu(x, 192, 1, name=f"{name}_part1_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(x, 128, 1, name=f"{name}_part2_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(part2, 160, (1, 7), name=f"{name}_part2_conv_bn_relu2", width=width)
-    part2 = conv_bn_relu(part2, 192, (7, 1), name=f"{name}_part2_conv_bn_relu3", width=width)
-    return _residual_sum(x, [part1, part2], name)
-
-
-def reduction_b(x: Tensor, *, width: float = 1.0) -> Tensor:
-    """Add reduction B: 17x17x1152 -> 8x8x2144."""
-    part1 = _max_pool(x, "reduction_B_part1_max_pool")
-    part2 = conv_bn_relu(x, 256, 1, name="reduction_B_part2_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(part2, 384, 3, strides=2, padding="valid", name="reduction_B_part2_conv_bn_relu2", width=width)
-    part3 = conv_bn_relu(x, 256, 1, name="reduction_B_part3_conv_bn_relu1", width=width)
-    part3 = conv_bn_relu(part3, 288, 3, strides=2, padding="valid", name="reduction_B_part3_conv_bn_relu2", width=width)
-    part4 = conv_bn_relu(x, 256, 1, name="reduction_B_part4_conv_bn_relu1", width=width)
-    part4 = conv_bn_relu(part4, 288, 3, name="reduction_B_part4_conv_bn_relu2", width=width)
-    part4 = conv_bn_relu(part4, 320, 3, strides=2, padding="valid", name="reduction_B_part4_conv_bn_relu3", width=width)
-    return layers.Concatenate(name="reduction_B_concat")([part1, part2, part3, part4])
-
-
-def inception_resnet_c(x: Tensor, *, name: str, width: float = 1.0) -> Tensor:
-    """Add residual block C: 8x8x2144 -> 8x8x2144; its 7x7 is factorised into 1x7 and 7x1."""
-    part1 = conv_bn_relu(x, 192, 1, name=f"{name}_part1_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(x, 192, 1, name=f"{name}_part2_conv_bn_relu1", width=width)
-    part2 = conv_bn_relu(part2, 224, (1, 7), name=f"{name}_part2_conv_bn_relu2", width=width)
-    part2 = conv_bn_relu(part2, 256, (7, 1), name=f"{name}_part2_conv_bn_relu3", width=width)
-    return _residual_sum(x, [part1, part2], name)
-
-
 def unit_names(model: keras.Model) -> list[str]:
-    """Return the names of the convolution units of `model`, in the order in which the code above creates them."""
+    """Return the names of the convolution units of `model`, branch after branch from the image on."""
     operations = (call.operation for call in calls(model.output))
     return [layer.name.removesuffix("_conv") for layer in operations if isinstance(layer, layers.Conv2D)]
 
 
-def _residual_sum(x: Tensor, parts: list[Tensor], name: str) -> Tensor:
-    """Add ReLU(x + conv_bn_relu(concatenated parts)); the 1x1 convolution restores the channels of `x`."""
-    branch = layers.Concatenate(name=f"{name}_concat")(parts)
-    branch = conv_bn_relu(branch, x.shape[-1], 1, name=f"{name}_conv_bn_relu")
+def _unit(x: Tensor, name: str, unit: Unit) -> Tensor:
+    x = layers.Conv2D(**unit._asdict(), name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.Activation("relu", name=name)(x)
+
+
+def _chain(x: Tensor, name: str, units: tuple[Unit, ...], width: float) -> Tensor:
+    for number, unit in enumerate(units, 1):
+        x = _unit(x, f"{name}_conv_bn_relu{number}", unit._replace(filters=max(1, round(unit.filters * width))))
+    return x
+
+
+def _branches(x: Tensor, name: str, branches: Branches, width: float, first: int = 1) -> list[Tensor]:
+    return [_chain(x, f"{name}_part{part}", units, width) for part, units in enumerate(branches, first)]
+
+
+def _beside_pool(x: Tensor, name: str, branches: Branches, width: float) -> Tensor:
+    """Halve height and width: concatenate a max pool (part 1) and the branches."""
+    pooled = layers.MaxPooling2D(3, strides=2, padding="valid", name=f"{name}_part1_max_pool")(x)
+    return layers.Concatenate(name=f"{name}_concat")([pooled, *_branches(x, name, branches, width, first=2)])
+
+
+def _residual(x: Tensor, name: str, branches: Branches, width: float) -> Tensor:
+    """Add ReLU(x + unit(concatenated branches)); the 1x1 convolution restores the channels of `x`."""
+    branch = layers.Concatenate(name=f"{name}_concat")(_branches(x, name, branches, width))
+    branch = _unit(branch, f"{name}_conv_bn_relu", Unit(x.shape[-1], 1))
     x = layers.Add(name=f"{name}_add")([x, branch])
     return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
-def _max_pool(x: Tensor, name: str) -> Tensor:
-    return layers.MaxPooling2D(3, strides=2, padding="valid", name=name)(x)

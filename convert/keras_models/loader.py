@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import keras
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
 from convert.keras_models.hdf5 import one_line
-from convert.keras_models.inception_resnet_v2 import MINIMUM_INPUT_SIZE, inception_resnet_v2
+from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
 from convert.keras_models.weight_files import set_stored_weights
@@ -39,11 +38,11 @@ IMAGENET_CLASS_INDEX = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with its weights, and what is known about them.
+    """A network with its weights.
 
     Attributes:
         model: preprocessed float32 images (N, height, width, 3) to probabilities (N, classes); it ends in a softmax.
-        architecture: which network it is; the Keras model's name for a user's own.
+        architecture: the name of the network; the Keras model's for a user's own.
         labels: a name for each class, all different, where they are known: demo and imagenet.
         weights_sha256: hexadecimal SHA-256 of the file that the weights came from.
     """
@@ -55,13 +54,7 @@ class LoadedModel:
 
 
 def load(source: ModelSource) -> LoadedModel:
-    """Load the network that `source` describes.
-
-    Args:
-        source: which network; it is checked first.
-
-    Returns:
-        The network, ready to be lowered.
+    """Load the network that `source` describes, which is checked first.
 
     Raises:
         SourceError: a file is missing, damaged, unsafe or does not fit, a download failed, or the input size is one
@@ -75,33 +68,26 @@ def _load_demo(source: ModelSource) -> LoadedModel:
     path = sources.DEMO_WEIGHTS
     if not path.exists():
         raise SourceError(f"the demo's weights {path} are missing: reinstall irv2-edge")
-    model = _article_network(source.input_size or demo_weights.stored_size(path), len(demo_weights.LABELS))
+    size = source.input_size or demo_weights.stored_size(path)
+    model = inception_resnet_v2((size, size, 3), len(demo_weights.LABELS))
     demo_weights.set_random_kernels(model)
     demo_weights.set_trained_parameters(model, path)
     return LoadedModel(model, ARTICLE, demo_weights.LABELS, file_sha256(path))
 
 
 def _load_weights_file(source: ModelSource) -> LoadedModel:
-    path, classes = Path(source.weights or ""), source.classes or 0
-    if classes < 2:
-        raise SourceError(f"--classes {classes} is too few: a classifier has at least 2")
-    model = _article_network(source.input_size or DEFAULT_INPUT_SIZE, classes)
+    path, size = Path(source.weights or ""), source.input_size or DEFAULT_INPUT_SIZE
+    model = inception_resnet_v2((size, size, 3), source.classes or 0)
     set_stored_weights(model, path)
     return LoadedModel(model, ARTICLE, None, file_sha256(path))
 
 
-def _article_network(input_size: int, classes: int) -> keras.Model:
-    _check_input_size(input_size)
-    return inception_resnet_v2((input_size, input_size, 3), classes)
-
-
 def _load_imagenet(source: ModelSource) -> LoadedModel:
-    input_size = source.input_size or DEFAULT_INPUT_SIZE
-    _check_input_size(input_size)
+    size = source.input_size or DEFAULT_INPUT_SIZE
     labels = _imagenet_labels(_downloaded(*IMAGENET_CLASS_INDEX))
     path = _downloaded(*IMAGENET_WEIGHTS)
     # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
-    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(input_size, input_size, 3))
+    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(size, size, 3))
     return LoadedModel(model, "keras.applications InceptionResNetV2", labels, file_sha256(path))
 
 
@@ -120,35 +106,20 @@ LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {
 """Where a network can come from (see `ModelSource.origin`), and what loads it."""
 
 
-def _check_input_size(input_size: int) -> None:
-    if input_size < MINIMUM_INPUT_SIZE:
-        raise SourceError(
-            f"--input-size {input_size} is too small: Inception-ResNet-V2 needs at least {MINIMUM_INPUT_SIZE} pixels"
-        )
-
-
 def _downloaded(url: str, md5: str) -> Path:
     """Return the file at `url`, from Keras' cache or the network, checked against its MD5."""
     name = url.rpartition("/")[2]
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECTION_TIMEOUT_S)  # Keras downloads without one
     try:
-        with _connection_timeout(CONNECTION_TIMEOUT_S):
-            return Path(keras.utils.get_file(name, url, cache_subdir="models", file_hash=md5))
+        return Path(keras.utils.get_file(name, url, cache_subdir="models", file_hash=md5))
     except Exception as error:  # Keras raises a plain Exception for a failed download
         raise SourceError(
             f"--model imagenet: {name} could not be downloaded ({one_line(error)}): check the network connection, or "
             "pass --model PATH or --weights FILE --classes N"
         ) from error
-
-
-@contextmanager
-def _connection_timeout(seconds: float) -> Iterator[None]:
-    """Limit how long a connection may hang: Keras downloads without a timeout."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)
 
 
 def _imagenet_labels(path: Path) -> tuple[str, ...]:

@@ -39,13 +39,9 @@ CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "
 def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
     """Load a `.keras` or `.h5` model in safe mode.
 
-    Args:
-        path: the file; its name ends in .keras, .h5 or .hdf5.
-        input_size: height and width, required for a model that takes images of any size.
-
     Returns:
         A model of float32 images (N, height, width, 3) to probabilities (N, classes); a softmax is added to one
-        that ends in logits.
+        that ends in logits. One that takes images of any size needs an `input_size`, which is both height and width.
 
     Raises:
         SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not

@@ -16,6 +16,8 @@ MODEL_FILE = "model file"
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_SUFFIXES = (".h5", ".hdf5")
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
+MINIMUM_INPUT_SIZE = 75
+"""The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
 NOT_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that are not UTF-8, as Python represents them; a card holds text only."""
 
@@ -77,11 +79,18 @@ class ModelSource:
                 raise SourceError(
                     f"--weights {self.weights} needs --classes N: the file does not tell its number of classes"
                 )
+            if self.classes < 2:
+                raise SourceError(f"--classes {self.classes} is too few: a classifier has at least 2")
             _check_file(self.weights, WEIGHTS_SUFFIXES, "weights")
         elif not self.is_ours:
             _check_file(Path(self.model), MODEL_SUFFIXES, "model")
         if self.weights is None and self.classes is not None:
             raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
+        if self.origin != MODEL_FILE and self.input_size is not None and self.input_size < MINIMUM_INPUT_SIZE:
+            raise SourceError(
+                f"--input-size {self.input_size} is too small: Inception-ResNet-V2 needs at least "
+                f"{MINIMUM_INPUT_SIZE} pixels"
+            )
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...], kind: str) -> None:

@@ -15,103 +15,106 @@ network gives the order for every kind of file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import open_hdf5, text
 from convert.keras_models.inception_resnet_v2 import unit_names
+from edge_runtime.arrays import Array
 
 CONVOLUTION_ARRAYS = ("kernel", "bias")
 NORMALIZATION_ARRAYS = ("gamma", "beta", "moving_mean", "moving_variance")
 DENSE = "dense"
+KINDS_BY_RANK = {4: "convolutions", 2: DENSE}
+"""The kinds of layers that have a kernel, by its rank."""
 
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """A layer in a file: its unit's name, if the file has names, and its arrays, not yet read."""
+    """A layer in a file: its name, if the file has names, and its arrays, not yet read."""
 
     name: str | None
     arrays: dict[str, h5py.Dataset]
 
-
-@dataclass(frozen=True)
-class StoredNetwork:
-    """The layers in a file that hold weights, each kind in the order of `model.layers`."""
-
-    convolutions: list[StoredLayer] = field(default_factory=list)
-    normalizations: list[StoredLayer] = field(default_factory=list)
-    dense: list[StoredLayer] = field(default_factory=list)
+    @property
+    def kind(self) -> str:
+        """Return what kind of layer has such arrays; "" for one without weights, like the counter of a dropout."""
+        if any(key in self.arrays for key in NORMALIZATION_ARRAYS):
+            return "batch-normalizations"
+        return KINDS_BY_RANK.get(self.arrays["kernel"].ndim, "") if "kernel" in self.arrays else ""
 
 
 def set_stored_weights(model: keras.Model, path: Path) -> None:
     """Fill `model` from a weights file. Either all layers are set or none.
 
     Args:
-        model: made by `convert.keras_models.inception_resnet_v2.inception_resnet_v2`.
+        model: made by `inception_resnet_v2`.
         path: an HDF5 file in one of the layouts above.
 
     Raises:
-        SourceError: the file is damaged, of another layout or of another network; the message names the
-            first layer, in network order, that does not fit.
+        SourceError: the file is damaged, of another layout or of another network; the message names the first layer,
+            in network order, that does not fit.
     """
     with open_hdf5(path) as file:
-        stored = _stored_network(file, path)
-        by_depth = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-        names = [name.removesuffix("_conv") for name in by_depth]
-        convolutions = _match(stored.convolutions, names, "convolutions", path)
-        normalizations = _match(stored.normalizations, names, "batch-normalizations", path)
-        if len(stored.dense) != 1:
-            raise SourceError(f"{path} holds {len(stored.dense)} dense layers, the article's network has one")
+        stored: dict[str, list[StoredLayer]] = defaultdict(list)
+        for layer in _stored_layers(file):
+            stored[layer.kind].append(layer)
+        names = [layer.name.removesuffix("_conv") for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        if not stored["convolutions"]:
+            raise SourceError(
+                f"{path} has no convolutions in a layout of Keras: save the article's network with "
+                "model.save_weights('NAME.weights.h5'), or pass a whole model as --model PATH"
+            )
+        convolutions = _match(stored["convolutions"], names, "convolutions", path)
+        normalizations = _match(stored["batch-normalizations"], names, "batch-normalizations", path)
+        if len(stored[DENSE]) != 1:
+            raise SourceError(f"{path} holds {len(stored[DENSE])} dense layers, the article's network has one")
 
-        values: dict[str, list[npt.NDArray[np.float32]]] = {}
+        values: dict[str, list[Array]] = {}
         for name in unit_names(model):
             for layer_name, layer, arrays in (
                 (f"{name}_conv", convolutions[name], CONVOLUTION_ARRAYS),
                 (f"{name}_bn", normalizations[name], NORMALIZATION_ARRAYS),
             ):
                 values[layer_name] = _read(layer, arrays, model.get_layer(layer_name), path)
-        _check_classes(stored.dense[0], model, path)
-        values[DENSE] = _read(stored.dense[0], CONVOLUTION_ARRAYS, model.get_layer(DENSE), path)
+        dense = model.get_layer(DENSE)
+        classes = stored[DENSE][0].arrays["kernel"].shape[-1]
+        if classes != dense.units:
+            raise SourceError(
+                f"layer dense of {path} has {classes} classes, not {dense.units}: pass --classes {classes}"
+            )
+        values[DENSE] = _read(stored[DENSE][0], CONVOLUTION_ARRAYS, dense, path)
     for layer_name, new in values.items():
         model.get_layer(layer_name).set_weights(new)
 
 
-def _stored_network(file: h5py.File, path: Path) -> StoredNetwork:
-    """Find the layers of `file`, whichever layout it has."""
+def _stored_layers(file: h5py.File) -> Iterator[StoredLayer]:
+    """Yield the layers of `file`, whichever layout it has, each kind in the order of `model.layers`."""
     for name in ("layers", "_layer_checkpoint_dependencies"):
         if isinstance(file.get(name), h5py.Group):
-            network = _numbered_layers(file[name])
-            break
-    else:
-        # A whole model saved as .h5 has the same groups one level down.
-        group = file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file
-        network = _named_layers(group)
-    if not network.convolutions:
-        raise SourceError(
-            f"{path} has no convolutions in a layout of Keras: save the article's network with "
-            "model.save_weights('NAME.weights.h5'), or pass a whole model as --model PATH"
-        )
-    return network
+            return _numbered_layers(file[name])
+    # A whole model saved as .h5 has the same groups one level down.
+    return _named_layers(file["model_weights"] if isinstance(file.get("model_weights"), h5py.Group) else file)
 
 
-def _numbered_layers(group: h5py.Group) -> StoredNetwork:
-    """Return the layers of a `.weights.h5`: groups CLASS_NUMBER/.../vars with arrays 0, 1, ..."""
-    network = StoredNetwork()
+def _numbered_layers(group: h5py.Group) -> Iterator[StoredLayer]:
+    """Yield the layers of a `.weights.h5`: groups CLASS_NUMBER/.../vars with arrays 0, 1, ..."""
     for key in sorted(group, key=_class_and_number):
-        if not isinstance(group[key], h5py.Group):
-            continue
         layer = group[key]
+        if not isinstance(layer, h5py.Group):
+            continue
+        # A layer's name is an attribute of its own `vars`, which exists even where it has no arrays itself.
+        noted = layer["vars"].attrs.get("name") if "vars" in layer else None
         for part in [layer, *(layer[name] for name in layer if name != "vars")]:
-            # A layer's name is an attribute of its own `vars`, which exists even where it has no arrays itself.
-            noted = layer["vars"].attrs.get("name") if "vars" in layer else None
-            _add(network, None if noted is None else text(noted), _numbered_arrays(part))
-    return network
+            yield StoredLayer(None if noted is None else text(noted), _numbered_arrays(part))
 
 
 def _class_and_number(key: str) -> tuple[str, int]:
@@ -130,9 +133,8 @@ def _numbered_arrays(part: object) -> dict[str, h5py.Dataset]:
     return dict(zip(NORMALIZATION_ARRAYS if is_normalization else CONVOLUTION_ARRAYS, arrays, strict=False))
 
 
-def _named_layers(group: h5py.Group) -> StoredNetwork:
-    """Return the layers of a Keras 2 `.h5`: attribute `layer_names`, and `weight_names` on each layer's group."""
-    network = StoredNetwork()
+def _named_layers(group: h5py.Group) -> Iterator[StoredLayer]:
+    """Yield the layers of a Keras 2 `.h5`: attribute `layer_names`, and `weight_names` on each layer's group."""
     for name in _texts(group, "layer_names"):
         layer = group[name]
         weights = _texts(layer, "weight_names") if isinstance(layer, h5py.Group) else []
@@ -141,9 +143,8 @@ def _named_layers(group: h5py.Group) -> StoredNetwork:
             for weight in weights
             if isinstance(layer[weight], h5py.Dataset)
         }
-        _add(network, name, {key: arrays[key] for key in CONVOLUTION_ARRAYS if key in arrays})
-        _add(network, name, {key: arrays[key] for key in NORMALIZATION_ARRAYS if key in arrays})
-    return network
+        for keys in (CONVOLUTION_ARRAYS, NORMALIZATION_ARRAYS):  # one layer may hold both
+            yield StoredLayer(name, {key: arrays[key] for key in keys if key in arrays})
 
 
 def _texts(group: h5py.Group, name: str) -> list[str]:
@@ -154,19 +155,9 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
     return [text(value) for chunk in chunks for value in np.atleast_1d(group.attrs[chunk])]
 
 
-def _add(network: StoredNetwork, name: str | None, arrays: dict[str, h5py.Dataset]) -> None:
-    """File a layer under its kind; leave out one without weights, like the counter of a dropout."""
-    if any(key in arrays for key in NORMALIZATION_ARRAYS):
-        network.normalizations.append(StoredLayer(name and name.removesuffix("_bn"), arrays))
-    elif "kernel" in arrays and arrays["kernel"].ndim == 4:
-        network.convolutions.append(StoredLayer(name and name.removesuffix("_conv"), arrays))
-    elif "kernel" in arrays and arrays["kernel"].ndim == 2:
-        network.dense.append(StoredLayer(name, arrays))
-
-
 def _match(stored: list[StoredLayer], names: list[str], kind: str, path: Path) -> dict[str, StoredLayer]:
     """Return the stored layers by unit name: their own where all names are the article's, else by order of `names`."""
-    by_name = {layer.name: layer for layer in stored}
+    by_name = {re.sub("_(conv|bn)$", "", layer.name or ""): layer for layer in stored}
     if len(stored) == len(names):
         if set(by_name) == set(names):
             return {name: by_name[name] for name in names}
@@ -181,15 +172,7 @@ def _match(stored: list[StoredLayer], names: list[str], kind: str, path: Path) -
     raise SourceError(f"{another}: if it is another network, pass the whole model as --model PATH")
 
 
-def _check_classes(dense: StoredLayer, model: keras.Model, path: Path) -> None:
-    stored, asked = dense.arrays["kernel"].shape[-1], model.get_layer(DENSE).units
-    if stored != asked:
-        raise SourceError(f"layer dense of {path} has {stored} classes, not {asked}: pass --classes {stored}")
-
-
-def _read(
-    stored: StoredLayer, keys: tuple[str, ...], target: keras.layers.Layer, path: Path
-) -> list[npt.NDArray[np.float32]]:
+def _read(stored: StoredLayer, keys: tuple[str, ...], target: keras.layers.Layer, path: Path) -> list[Array]:
     """Return the arrays `keys` of a layer, checked before they are read: what a file declares may not fit in memory."""
     values = []
     for key in keys:

@@ -30,11 +30,7 @@ class FoldedBatchNormalization(layers.Layer):  # type: ignore[misc]
 def fold_batch_norms(model: keras.Model) -> keras.Model:
     """Return a model with the outputs of `model`, in which no batch-normalization follows a convolution.
 
-    Args:
-        model: a functional model, nested ones included; it is not changed.
-
-    Returns:
-        A functional model with the same layer names; batch-normalizations that cannot be folded stay.
+    Layers keep their names, those of nested models too; batch-normalizations that cannot be folded stay.
     """
     pairs = foldable_pairs(model)
     convolutions = {id(convolution): batch_norm for convolution, batch_norm in pairs}

@@ -24,15 +24,7 @@ MINIMUM_SPREAD = 1e-3
 
 
 def keras_logits(model: Any, images: Array) -> Array:
-    """Return what the softmax at the end of `model` reads.
-
-    Args:
-        model: a Keras model that ends in a softmax.
-        images: float32 (N, height, width, 3).
-
-    Returns:
-        float32 (N, classes).
-    """
+    """Return what the softmax at the end of a Keras model reads: float32 (N, classes) for (N, height, width, 3)."""
     until_logits = keras.Model(model.input, before_softmax(model.outputs[0]))
     rows = [np.asarray(until_logits(image[np.newaxis], training=False)) for image in images]  # tracing takes seconds
     return np.stack(rows).reshape(len(rows), -1).astype(np.float32)

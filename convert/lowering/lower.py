@@ -10,22 +10,26 @@ main module again in the child, and find modules in the folder that the user wor
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from convert.errors import LoweringError
+from convert.images.dataset import ImageSet
 from convert.keras_models.sources import ModelSource
 from convert.system.progress import Progress
-from edge_runtime import EdgeError
+from edge_runtime import EdgeError, InputSpec
 
+COMPARED_WITH_KERAS = 8
 MOST_LOG_LINES = 100
 
 
@@ -36,7 +40,7 @@ class LoweringRequest:
     Attributes:
         source: the network.
         preprocessing: convention or file, see `convert.images.conventions.input_spec`.
-        images: images for the comparison; at least one.
+        images: at least one, for the comparison.
         scratch: an existing folder for the log and for temporary files.
     """
 
@@ -70,12 +74,34 @@ class LoweredModel:
     versions: dict[str, str]
 
 
+@dataclass(frozen=True)
+class FloatModel:
+    """A lowered network, the preprocessing of its images, and the labels of its classes."""
+
+    lowered: LoweredModel
+    spec: InputSpec
+    labels: tuple[str, ...]
+
+    @property
+    def model(self) -> bytes:
+        """Return the flatbuffer."""
+        return self.lowered.model
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return the hexadecimal SHA-256 of the flatbuffer."""
+        return hashlib.sha256(self.model).hexdigest()
+
+
+def images_to_compare(images: ImageSet) -> tuple[Path, ...]:
+    """Choose a few images, of different classes if there are any: similar ones would show little."""
+    folders = images.folders or tuple(map(str, images.paths))
+    first_of = {folder: path for path, folder in reversed(list(zip(images.paths, folders, strict=True)))}
+    return tuple(first_of.values())[:COMPARED_WITH_KERAS]
+
+
 def lower(request: LoweringRequest, progress: Progress) -> LoweredModel:
     """Lower a network in a child process and compare the result with it.
-
-    Args:
-        request: what to lower.
-        progress: told of each stage when it begins.
 
     Raises:
         EdgeError: the worker raised it: the network cannot be loaded or is not lowered faithfully.
@@ -103,9 +129,12 @@ def lower(request: LoweringRequest, progress: Progress) -> LoweredModel:
                         return message  # TensorFlow takes a second more to end
                     case _:
                         raise message
+            is_killed = worker.wait() == -signal.SIGKILL
+            ending = "killed, as happens when memory runs out" if is_killed else f"exit code {worker.returncode}"
+            last_line = (_log_lines(log_path) or ["it printed nothing"])[-1][:300]
             raise LoweringError(
-                f"the lowering of {request.source.name} ended unexpectedly ({_ending(worker.wait())}): "
-                f"{_last_line(log_path)}; --debug shows its log"
+                f"the lowering of {request.source.name} ended unexpectedly ({ending}): {last_line}; "
+                "--debug shows its log"
             )
         except EdgeError as error:
             error.add_note("\n".join(_log_lines(log_path)[-MOST_LOG_LINES:]))
@@ -132,17 +161,6 @@ def _environment(scratch: Path) -> dict[str, str]:
     """
     is_text = os.fsencode(scratch).decode("utf-8", "ignore") == str(scratch)
     return {**os.environ, "TMPDIR": str(scratch)} if is_text else dict(os.environ)
-
-
-def _ending(exit_code: int) -> str:
-    if exit_code == -signal.SIGKILL:
-        return "killed, as happens when memory runs out"
-    return f"exit code {exit_code}"
-
-
-def _last_line(log: Path) -> str:
-    lines = _log_lines(log)
-    return lines[-1][:300] if lines else "it printed nothing"
 
 
 def _log_lines(log: Path) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import shutil
 import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,54 +19,40 @@ import numpy as np
 from convert.errors import LoweringError, MissingExtraError
 from convert.images.conventions import input_spec
 from convert.lowering.lower import LoweredModel, LoweringRequest
-from convert.system.progress import Progress, Silent
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import load_pixels, normalize
 
 PR_SET_PDEATHSIG = 1
-"""From Linux' <linux/prctl.h>."""
-
-
-class RemoteProgress(Silent):
-    """A `Progress` that sends the names of stages to the parent process."""
-
-    def __init__(self, parent: Connection) -> None:
-        self._parent = parent
-
-    def stage(self, name: str) -> None:
-        """Send the name of a stage that begins."""
-        self._parent.send(name)
+"""From Linux' <linux/prctl.h>; see prctl(2)."""
 
 
 def serve(parent: Connection) -> None:
     """Receive one `LoweringRequest`; send stages, then a `LoweredModel` or the exception that prevents it."""
     request = parent.recv()
-    parent.send(_lowered_or_error(request, RemoteProgress(parent)))
-
-
-def _lowered_or_error(request: LoweringRequest, progress: Progress) -> LoweredModel | EdgeError:
+    answer: LoweredModel | EdgeError
     try:
-        return lower_here(request, progress)
+        answer = lower_here(request, parent.send)
     except EdgeError as error:
-        return error
+        answer = error
     except ModuleNotFoundError as error:
-        return MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[convert]'")
+        answer = MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[convert]'")
     except Exception as error:
         with contextlib.suppress(OSError):  # the disk that holds the log may be full
             traceback.print_exc()
         message = " ".join(str(error).split())[:500]
-        return LoweringError(f"{type(error).__name__} while lowering: {message}")
+        answer = LoweringError(f"{type(error).__name__} while lowering: {message}")
+    parent.send(answer)
 
 
-def lower_here(request: LoweringRequest, progress: Progress) -> LoweredModel:
-    """Lower in this process.
+def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> LoweredModel:
+    """Lower in this process; tell `report` the name of each stage that begins.
 
     Raises:
         SourceError: the network cannot be loaded.
         LoweringError: the float model differs from it, or its logits hardly vary over the classes.
     """
-    progress.stage("loading TensorFlow")
+    report("loading TensorFlow")
     import tensorflow as tf
 
     from convert.keras_models.loader import load
@@ -75,17 +61,17 @@ def lower_here(request: LoweringRequest, progress: Progress) -> LoweredModel:
     from convert.lowering.translate import translate
     from convert.tflite.crop_kernels import crop_kernels
 
-    progress.stage("loading the network")
+    report("loading the network")
     loaded = load(request.source)
     height, width = loaded.model.input_shape[1:3]
     images = _images(request, input_spec(request.preprocessing, height, width))
-    progress.stage("translating to TFLite")
+    report("translating to TFLite")
     model = translate(loaded.model)
     if model is None:
-        progress.stage("converting to TFLite")
+        report("converting to TFLite")
         model = _convert(fold_batch_norms(loaded.model), request.scratch)
     model = crop_kernels(model)
-    progress.stage("comparing TFLite with Keras")
+    report("comparing TFLite with Keras")
     return LoweredModel(
         model=model,
         architecture=loaded.architecture,
@@ -100,15 +86,14 @@ def lower_here(request: LoweringRequest, progress: Progress) -> LoweredModel:
 
 
 def _convert(model: Any, scratch: Path) -> bytes:
-    """Return a float flatbuffer of static batch 1.
-
-    It goes by way of a SavedModel, which is several times quicker than `from_keras_model`.
-    """
+    """Return a float flatbuffer of static batch 1, by way of a SavedModel: several times faster than from Keras."""
     import keras
     import tensorflow as tf
 
-    folder = tempfile.mkdtemp(dir=scratch, prefix="saved_model_")
-    with contextlib.chdir(scratch):  # TensorFlow takes relative paths where an absolute one is not UTF-8
+    with (
+        tempfile.TemporaryDirectory(dir=scratch, prefix="saved_model_", ignore_cleanup_errors=True) as folder,
+        contextlib.chdir(scratch),  # TensorFlow takes relative paths where an absolute one is not UTF-8
+    ):
         name = Path(folder).name
         archive = keras.export.ExportArchive()
         archive.track(model)
@@ -117,43 +102,27 @@ def _convert(model: Any, scratch: Path) -> bytes:
             lambda image: {"probabilities": model(image, training=False)},
             input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")],
         )
-        try:
-            archive.write_out(name, verbose=False)
-            converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=["serving_default"])
-            return bytes(converter.convert())
-        finally:
-            shutil.rmtree(name, ignore_errors=True)
+        archive.write_out(name, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=["serving_default"])
+        return bytes(converter.convert())
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
-    """Return those images of the request that can be read, float32 (N, height, width, 3).
-
-    Raises:
-        LoweringError: there are none.
-    """
-    pixels, problems = [], []
+    """Return those images of the request that can be read, float32 (N, height, width, 3); refuse to go on without."""
+    pixels, problem = [], "pass --validation"
     for path in request.images:
         try:
             pixels.append(load_pixels(path, spec))
         except ImageError as error:
-            problems.append(str(error))
+            problem = str(error)
     if not pixels:
-        raise LoweringError(
-            f"no image to compare Keras and TFLite on: {problems[0] if problems else 'pass --validation'}"
-        )
+        raise LoweringError(f"no image to compare Keras and TFLite on: {problem}")
     return normalize(np.stack(pixels), spec)
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it dies; see prctl(2).
-
-    If that has died already, there is no request to receive.
-    """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    _die_with_parent()
+    # The kernel kills this process when the one that started it dies; if that died before, no request comes.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     gc.disable()  # in a short life, among objects that stay: collecting took a fifth of TensorFlow's import
     with Connection(int(sys.argv[1])) as connection:
         serve(connection)

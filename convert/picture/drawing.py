@@ -1,7 +1,7 @@
 """The whole network as one SVG picture: every convolution unit a box, every block drawn, readable at any zoom.
 
-The picture is self-contained: no scripts, no fonts or images from elsewhere. Hover over anything to read its name in
-the article, its parameters and its multiply-accumulates. `templates/network.svg.j2` says what it looks like.
+It is self-contained, and shows the name, parameters and multiply-accumulates of what the pointer is on.
+`templates/network.svg.j2` says what it looks like.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import jinja2
 import keras
 
 from convert.picture import layout
-from convert.picture.graph import Kind, Node, read_blocks
-from convert.picture.stages import format_macs, format_shape, stages, totals
+from convert.picture.graph import Node, read_blocks
+from convert.picture.stages import format_macs, stages, totals
 
 
 def network_svg(model: keras.Model) -> str:
@@ -50,29 +50,29 @@ def _template() -> jinja2.Template:
 
 
 def _shape(sizes: Sequence[int]) -> str:
-    return format_shape(sizes).replace("x", "×")
+    return "×".join(map(str, sizes))
 
 
 def _label(node: Node) -> str:
     """Return the first line of a box: `3×3 · 384 /2 V` is 384 filters, stride 2, no padding."""
-    if node.kind is Kind.AVERAGE_POOL:
+    if node.kind == "average pool":
         return "avg pool"
-    if node.kind not in (Kind.CONVOLUTION, Kind.MAX_POOL):
-        return node.kind.value
+    if node.kind not in ("convolution", "max pool"):
+        return node.kind
     marks = ("/2" if node.layer.strides[0] == 2 else "") + (" V" if node.layer.padding == "valid" else "")
     kernel = _shape(node.kernel)
-    return f"max {kernel} {marks}" if node.kind is Kind.MAX_POOL else f"{kernel} · {node.shape[-1]} {marks}".rstrip()
+    return f"max {kernel} {marks}" if node.kind == "max pool" else f"{kernel} · {node.shape[-1]} {marks}".rstrip()
 
 
 def _sentence(node: Node) -> str:
     """Return what a node does, in full, for its tooltip."""
-    if node.kind is Kind.CONVOLUTION:
+    if node.kind == "convolution":
         layer = node.layer
         return (
             f"convolution {_shape(node.kernel)}, {node.shape[-1]} filters, stride {layer.strides[0]}, "
             f"padding {layer.padding}; batch-normalization; ReLU"
         )
-    return "residual sum; ReLU" if node.kind is Kind.SUM else node.kind.value
+    return "residual sum; ReLU" if node.kind == "sum" else node.kind
 
 
 def _tooltip(name: str, nodes: Sequence[Node], sentence: str = "") -> str:

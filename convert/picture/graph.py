@@ -11,8 +11,7 @@ import itertools
 import math
 import re
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import layers
@@ -21,30 +20,17 @@ from convert.keras_models.walk import calls
 
 CLASSIFIER = "classifier"
 _BLOCK_NAME = re.compile(r"(inception_resnet_[ABC]_\d+|reduction_[AB]|stem)_")
-
-
-class Kind(StrEnum):
-    """What a node does; the value is what a reader is shown."""
-
-    IMAGE = "image"
-    CONVOLUTION = "convolution"
-    MAX_POOL = "max pool"
-    CONCATENATION = "concat"
-    SUM = "sum"
-    AVERAGE_POOL = "average pool"
-    DROPOUT = "dropout"
-    DENSE = "dense"
-
-
-_KINDS = {
-    layers.InputLayer: Kind.IMAGE,
-    layers.Conv2D: Kind.CONVOLUTION,
-    layers.MaxPooling2D: Kind.MAX_POOL,
-    layers.Concatenate: Kind.CONCATENATION,
-    layers.Add: Kind.SUM,
-    layers.GlobalAveragePooling2D: Kind.AVERAGE_POOL,
-    layers.Dropout: Kind.DROPOUT,
-    layers.Dense: Kind.DENSE,
+Kind = Literal["image", "convolution", "max pool", "concat", "sum", "average pool", "dropout", "dense"]
+"""What a node does, in the words that a reader is shown."""
+KINDS: dict[type, Kind] = {
+    layers.InputLayer: "image",
+    layers.Conv2D: "convolution",
+    layers.MaxPooling2D: "max pool",
+    layers.Concatenate: "concat",
+    layers.Add: "sum",
+    layers.GlobalAveragePooling2D: "average pool",
+    layers.Dropout: "dropout",
+    layers.Dense: "dense",
 }
 
 
@@ -53,13 +39,11 @@ class Node:
     """One operation, with the batch-normalization and activation that follow it.
 
     Attributes:
-        name: that of the article, of a convolution unit.
-        kind: what it does.
-        layer: Keras' layer, without what follows it.
+        name: the article's, for a convolution unit.
+        layer: Keras' layer, without those that follow it.
         inputs: names of the nodes that it reads.
         shape: of the output, without the batch.
         kernel: height and width of a convolution or a pool, else (1, 1).
-        parameters: number of weights.
         macs: multiply-accumulates for one image.
     """
 
@@ -113,15 +97,15 @@ def read_nodes(model: keras.Model) -> list[Node]:
 
 
 def _node(layer: Any, inputs: tuple[str, ...]) -> Node:
-    kind, shape = _KINDS[type(layer)], tuple(layer.output.shape[1:])
+    kind, shape = KINDS[type(layer)], tuple(layer.output.shape[1:])
     kernel = getattr(layer, "kernel_size", getattr(layer, "pool_size", (1, 1)))
-    has_weights = kind in (Kind.CONVOLUTION, Kind.DENSE)  # each is used once for every output pixel
+    has_weights = kind in ("convolution", "dense")  # each is used once for every output pixel
     macs = math.prod(layer.kernel.shape) * math.prod(shape[:-1]) if has_weights else 0
     return Node(layer.name.removesuffix("_conv"), kind, layer, inputs, shape, kernel, layer.count_params(), macs)
 
 
 def _block_name(node: Node) -> str:
-    if node.kind is Kind.IMAGE:
+    if node.kind == "image":
         return "stem"
     match = _BLOCK_NAME.match(node.name)
     return match[1] if match else CLASSIFIER

@@ -13,33 +13,33 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convert.picture.graph import Block, Kind, Node
+from convert.picture.graph import Block, Node
 
 Point = tuple[float, float]
 
 NODE_WIDTH = 118
-NODE_HEIGHTS = defaultdict(lambda: 42, {Kind.CONCATENATION: 20, Kind.SUM: 50})
+NODE_HEIGHTS = defaultdict(lambda: 42, {"concat": 20, "sum": 50})
 LANE = 132
 ROW_GAP = 22
-CARD_SIDE = 36
-CARD_TOP = 50
-CARD_BOTTOM = 16
-CARD_GAP = 34
+FRAME_SIDE = 36
+FRAME_TOP = 50
+FRAME_BOTTOM = 16
+FRAME_GAP = 34
 COLUMN_GAP = 48
 PANEL_PADDING = 36
 PANEL_GAP = 30
 GROUP_GAP = 76
 HEADER_HEIGHT = 184
 HEADER_BESIDE_WIDTH = 300
-"""A header stands beside its only card where this much is free, else above."""
+"""A header stands beside its only frame where this much is free, else above."""
 LEGEND_WIDTH = 440
 """Least room in the leftmost panel, below which the legend stands."""
-CARDS_PER_SQUARED_ROW = 1.6
+FRAMES_PER_SQUARED_ROW = 1.6
 """Repeated blocks divided by the square of those in a column; gives the picture the shape of a screen."""
 
 
 class PlacedNode(NamedTuple):
-    """A node; `x` is its centre and `y` its top, from the middle of the top of its card."""
+    """A node; `x` is its centre and `y` its top, from the middle of the top of its frame."""
 
     node: Node
     x: float
@@ -53,13 +53,13 @@ class PlacedNode(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """The corners of a line from one node to the next, from the middle of the top of the card."""
+    """The corners of a line from one node to the next, from the middle of the top of the frame."""
 
     corners: list[Point]
     is_residual: bool = False
 
 
-class Card(NamedTuple):
+class Frame(NamedTuple):
     """A block drawn: its nodes and arrows, its size, and where in the picture the middle of its top is."""
 
     block: Block
@@ -72,15 +72,15 @@ class Card(NamedTuple):
 
     @property
     def bottom(self) -> float:
-        """Return where the arrow to the next card begins, below `x`."""
+        """Return where the arrow to the next frame begins, below `x`."""
         return self.y + self.height
 
 
 class Panel(NamedTuple):
-    """A stage in the picture: its cards, and room of `header_width` for its name at the top left."""
+    """A stage in the picture: its frames, and room of `header_width` for its name at the top left."""
 
     stage: str
-    cards: list[Card]
+    frames: list[Frame]
     x: float
     y: float
     width: float
@@ -104,10 +104,10 @@ class Picture(NamedTuple):
 
 def lay_out(blocks: Sequence[Block]) -> Picture:
     """Place all blocks, as many in a column as give the picture about the shape of a screen."""
-    stages = [list(stage) for _, stage in itertools.groupby(map(draw_block, blocks), key=lambda card: card.block.stage)]
+    stages = [list(stage) for _, stage in itertools.groupby(map(draw_block, blocks), lambda each: each.block.stage)]
     repeated = sum(block.is_repeated for block in blocks)
-    per_column = max(1, round(math.sqrt(repeated / CARDS_PER_SQUARED_ROW)))
-    groups: list[list[list[list[Card]]]] = []
+    per_column = max(1, round(math.sqrt(repeated / FRAMES_PER_SQUARED_ROW)))
+    groups: list[list[list[list[Frame]]]] = []
     for stage in stages:
         if stage[0].block.is_repeated or not groups:
             groups.append([])
@@ -119,19 +119,19 @@ def lay_out(blocks: Sequence[Block]) -> Picture:
         above, y = None, 0.0
         for columns in group:
             panels.append(_panel(columns, (x, y), width, above))
-            above, y = panels[-1].cards[-1].x, y + panels[-1].height + PANEL_GAP
+            above, y = panels[-1].frames[-1].x, y + panels[-1].height + PANEL_GAP
         x += width + GROUP_GAP
     return Picture(panels, _spine(panels), x - GROUP_GAP, max(panel.bottom for panel in panels))
 
 
-def draw_block(block: Block) -> Card:
-    """Place the nodes of one block and the arrows between them; the card is not placed yet."""
+def draw_block(block: Block) -> Frame:
+    """Place the nodes of one block and the arrows between them; the frame is not placed yet."""
     placed = _placed_nodes(block)
-    half_width = max(abs(node.x) for node in placed.values()) + NODE_WIDTH / 2 + CARD_SIDE
+    half_width = max(abs(node.x) for node in placed.values()) + NODE_WIDTH / 2 + FRAME_SIDE
     arrows = [arrow for node in placed.values() for arrow in _arrows(node, placed, half_width)]
     bottom = max(node.y + node.height for node in placed.values())
-    arrows.append(Arrow([(0, bottom), (0, bottom + CARD_BOTTOM)]))
-    return Card(block, list(placed.values()), arrows, 2 * half_width, bottom + CARD_BOTTOM)
+    arrows.append(Arrow([(0, bottom), (0, bottom + FRAME_BOTTOM)]))
+    return Frame(block, list(placed.values()), arrows, 2 * half_width, bottom + FRAME_BOTTOM)
 
 
 def _placed_nodes(block: Block) -> dict[str, PlacedNode]:
@@ -147,9 +147,9 @@ def _placed_nodes(block: Block) -> dict[str, PlacedNode]:
         if len(node.inputs) == 1:
             siblings = followers[node.inputs[0]]
             x = (inputs[0].x if inputs else 0.0) + (siblings.index(node.name) - (len(siblings) - 1) / 2) * LANE
-        elif node.kind is Kind.CONCATENATION:
+        elif node.kind == "concat":
             width += max(each.x for each in inputs) - min(each.x for each in inputs)
-        y = max((each.y + each.height + ROW_GAP for each in inputs), default=CARD_TOP)
+        y = max((each.y + each.height + ROW_GAP for each in inputs), default=FRAME_TOP)
         placed[node.name] = PlacedNode(node, x, y, width)
     return placed
 
@@ -160,11 +160,11 @@ def _arrows(target: PlacedNode, placed: dict[str, PlacedNode], half_width: float
     for name in target.node.inputs:
         source = placed.get(name)
         x, y = (source.x, source.y + source.height) if source else (0.0, 0.0)
-        fork = y + ROW_GAP / 2 if source else CARD_TOP - ROW_GAP / 2
-        if target.node.kind is Kind.SUM and source is None:
-            lane, middle = half_width - CARD_SIDE / 2, target.y + 12
+        fork = y + ROW_GAP / 2 if source else FRAME_TOP - ROW_GAP / 2
+        if target.node.kind == "sum" and source is None:
+            lane, middle = half_width - FRAME_SIDE / 2, target.y + 12
             corners = [(x, y), (x, fork), (lane, fork), (lane, middle), (target.x + 12, middle)]
-        elif target.node.kind is Kind.CONCATENATION or x == target.x:
+        elif target.node.kind == "concat" or x == target.x:
             corners = [(x, y), (x, target.y)]
         else:
             corners = [(x, y), (x, fork), (target.x, fork), (target.x, target.y)]
@@ -172,18 +172,18 @@ def _arrows(target: PlacedNode, placed: dict[str, PlacedNode], half_width: float
     return arrows
 
 
-def _columns(stage: list[Card], per_column: int) -> list[list[Card]]:
+def _columns(stage: list[Frame], per_column: int) -> list[list[Frame]]:
     """Split a stage into columns of equal length, the last one shorter where need be."""
     rows = math.ceil(len(stage) / math.ceil(len(stage) / per_column))
     return [stage[start : start + rows] for start in range(0, len(stage), rows)]
 
 
-def _width(columns: list[list[Card]]) -> float:
+def _width(columns: list[list[Frame]]) -> float:
     return sum(column[0].width + COLUMN_GAP for column in columns) - COLUMN_GAP
 
 
-def _panel(columns: list[list[Card]], corner: Point, width: float, above: float | None) -> Panel:
-    """Place a stage's cards: in the middle of the panel, or below the card that it follows, centred at `above`."""
+def _panel(columns: list[list[Frame]], corner: Point, width: float, above: float | None) -> Panel:
+    """Place a stage's frames: in the middle of the panel, or below the frame that it follows, centred at `above`."""
     (x, top), used = corner, _width(columns)
     least = x + PANEL_PADDING
     most = x + width - PANEL_PADDING - used
@@ -193,30 +193,30 @@ def _panel(columns: list[list[Card]], corner: Point, width: float, above: float 
     header_width = free if is_beside else width - 2 * PANEL_PADDING
     if above is not None and not is_beside:  # the arrow from above comes in beside the header
         header_width = free + used / 2
-    cards = []
+    frames = []
     for column in columns:
         y = top + (PANEL_PADDING if is_beside else HEADER_HEIGHT)
-        for card in column:
-            cards.append(card._replace(x=left + card.width / 2, y=y))
-            y += card.height + CARD_GAP
+        for frame in column:
+            frames.append(frame._replace(x=left + frame.width / 2, y=y))
+            y += frame.height + FRAME_GAP
         left += column[0].width + COLUMN_GAP
-    height = max(card.bottom for card in cards) + PANEL_PADDING - top
-    return Panel(columns[0][0].block.stage, cards, x, top, width, height, header_width)
+    height = max(frame.bottom for frame in frames) + PANEL_PADDING - top
+    return Panel(columns[0][0].block.stage, frames, x, top, width, height, header_width)
 
 
 def _spine(panels: list[Panel]) -> list[list[Point]]:
     """Return lines from block to block: down, or through the gap on the left of the next column and in from the top."""
-    placed = [(card, panel) for panel in panels for card in panel.cards]
+    placed = [(frame, panel) for panel in panels for frame in panel.frames]
     lines = []
     for (before, panel_before), (after, panel_after) in itertools.pairwise(placed):
-        x, y, above = before.x, before.bottom, after.y - CARD_GAP / 2
+        x, y, above = before.x, before.bottom, after.y - FRAME_GAP / 2
         if after.y > y:
             corners = [(x, y), (x, above)]
         else:
             gutter = after.x - after.width / 2 - COLUMN_GAP / 2
             if panel_before.x != panel_after.x:
                 gutter = panel_after.x - GROUP_GAP / 2
-            below = y + CARD_GAP / 2
+            below = y + FRAME_GAP / 2
             corners = [(x, y), (x, below), (gutter, below), (gutter, above)]
         lines.append([*corners, (after.x, above), (after.x, after.y)])
     return lines

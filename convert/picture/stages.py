@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
 from rich.table import Table
 
-from convert.picture.graph import Block, Kind, Node, read_blocks
+from convert.picture.graph import Block, Node, read_blocks
 
 
-class Stage(NamedTuple):
+class StageSummary(NamedTuple):
     """One stage of the network, its repeated blocks taken together.
 
     Attributes:
         key: beginning of the names of its layers.
-        blocks: how many there are.
+        blocks, convolutions, parameters: how many there are.
         output_shape: without the batch.
-        convolutions: how many there are.
-        parameters: number of weights.
         macs: multiply-accumulates of the convolutions and the dense layer for one image.
         saved_by_factorisation: parameters that its pairs of 1x7 and 7x1 save against one 7x7 each.
     """
@@ -51,20 +49,20 @@ def factorise(channels_in: int, middle: int, channels_out: int, size: int = 7) -
     return square, (size * channels_in + 1) * middle + (size * middle + 1) * channels_out
 
 
-def stages(model: keras.Model) -> list[Stage]:
+def stages(model: keras.Model) -> list[StageSummary]:
     """Return the stages of a model made by `inception_resnet_v2`, stem to classifier."""
     grouped = itertools.groupby(read_blocks(model), key=lambda block: block.stage)
     return [_stage(key, list(blocks)) for key, blocks in grouped]
 
 
-def totals(stages: Sequence[Stage]) -> dict[str, int]:
+def totals(stages: Sequence[StageSummary]) -> dict[str, int]:
     """Return the sums of convolutions, parameters, MACs and savings over all stages."""
-    return {name: sum(getattr(stage, name) for stage in stages) for name in Stage._fields[3:]}
+    return {name: sum(getattr(stage, name) for stage in stages) for name in StageSummary._fields[3:]}
 
 
-def stage_table(stages: Sequence[Stage]) -> Table:
+def stage_table(stages: Sequence[StageSummary]) -> Table:
     """Return the stages as a table with a row of totals, for a terminal."""
-    total = Stage("", 0, stages[-1].output_shape, **totals(stages))
+    total = StageSummary("", 0, stages[-1].output_shape, **totals(stages))
     table = Table(title="Inception-ResNet-V2", show_footer=True)
     table.add_column("stage", "total")
     headings = ("output", "convolutions", "parameters", "MACs", "saved by 1x7, 7x1")
@@ -75,11 +73,6 @@ def stage_table(stages: Sequence[Stage]) -> Table:
     return table
 
 
-def format_shape(shape: Iterable[int]) -> str:
-    """Return `35x35x384`."""
-    return "x".join(map(str, shape))
-
-
 def format_macs(macs: int) -> str:
     """Return `1.94 G`, `12.3 M` or a plain number below a million."""
     for divisor, unit in ((10**9, "G"), (10**6, "M")):
@@ -88,20 +81,20 @@ def format_macs(macs: int) -> str:
     return f"{macs:,}"
 
 
-def _figures(stage: Stage) -> tuple[str, ...]:
+def _figures(stage: StageSummary) -> tuple[str, ...]:
     """Return a row of the table, without its name."""
     saved = f"{stage.saved_by_factorisation:,}" if stage.saved_by_factorisation else ""
     counts = f"{stage.convolutions:,}", f"{stage.parameters:,}"
-    return format_shape(stage.output_shape), *counts, format_macs(stage.macs), saved
+    return "x".join(map(str, stage.output_shape)), *counts, format_macs(stage.macs), saved
 
 
-def _stage(key: str, blocks: list[Block]) -> Stage:
+def _stage(key: str, blocks: list[Block]) -> StageSummary:
     nodes = [node for block in blocks for node in block.nodes]
-    return Stage(
+    return StageSummary(
         key=key,
         blocks=len(blocks),
         output_shape=nodes[-1].shape,
-        convolutions=sum(node.kind is Kind.CONVOLUTION for node in nodes),
+        convolutions=sum(node.kind == "convolution" for node in nodes),
         parameters=sum(node.parameters for node in nodes),
         macs=sum(node.macs for node in nodes),
         saved_by_factorisation=_saved(nodes),

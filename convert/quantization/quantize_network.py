@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from convert.errors import QuantizationError
-from convert.lowering.float_model import FloatModel
+from convert.lowering.lower import FloatModel
 from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel, quantize

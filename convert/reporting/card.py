@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convert.audit.runtimes import oldest_runtime
-from convert.lowering.float_model import FloatModel
+from convert.lowering.lower import FloatModel
 from convert.quantization.calibrate import Calibration
 from convert.quantization.quantize import QuantizedModel
 from convert.quantization.schemes import Recipe

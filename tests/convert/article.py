@@ -2,14 +2,17 @@
 
 Written from the article's description, on purpose without `convert.keras_models.inception_resnet_v2`: it is the
 other side of every comparison. Runs on Keras 3 and, with the same lines, on the tf.keras 2 of its time:
-`python article.py OUT.h5` saves randomised weights in the running Keras' own way, and its predictions beside them.
-`--plain` leaves the layer class out and takes Keras' layers one after the other; `--unnamed` leaves the names to Keras.
+`python article.py FOLDER` saves randomised weights in the running Keras' own ways, and its predictions beside them.
+Networks are `plain` if they leave the layer class out and take Keras' layers one after the other, and `unnamed` if they
+leave the names to Keras.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,9 @@ else:
     import keras
 
 SMALL: dict[str, Any] = {"size": 75, "classes": 10, "repeats": (2, 1, 1), "width": 0.125}
+STRUCTURES = ("article", "plain")
+NAMINGS = ("named", "unnamed")
+SUFFIXES = (".h5", ".weights.h5")
 
 
 class Conv_Bn_Relu(keras.layers.Layer):  # type: ignore[misc]
@@ -153,12 +159,17 @@ def random_images(size: int, count: int = 3, seed: int = 2) -> npt.NDArray[np.fl
     return tiles.repeat(tile, axis=1).repeat(tile, axis=2)[:, :size, :size]
 
 
-def main(path: str, options: list[str]) -> None:
-    """Save small randomised weights at `path` and predictions at `path`.npy."""
-    model = randomise(article_model(**SMALL, named="--unnamed" not in options, plain="--plain" in options))
-    model.save_weights(path)
-    np.save(path + ".npy", model.predict(random_images(SMALL["size"]), verbose=0))
+def main(folder: Path) -> None:
+    """Save small randomised weights in both layouts of the running Keras, and predictions beside them."""
+    for structure, naming in itertools.product(STRUCTURES, NAMINGS):
+        keras.backend.clear_session()  # names that Keras makes up count from the start, as in a process of its own
+        model = randomise(article_model(**SMALL, named=naming == "named", plain=structure == "plain"))
+        predictions = np.asarray(model(random_images(SMALL["size"]), training=False))
+        for suffix in SUFFIXES:
+            path = folder / f"{structure}-{naming}{suffix}"
+            model.save_weights(str(path))
+            np.save(f"{path}.npy", predictions)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(Path(sys.argv[1]))

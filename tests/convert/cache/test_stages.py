@@ -26,8 +26,7 @@ from convert.cache.store import Cache, Key
 from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet, find_images
 from convert.keras_models.sources import ModelSource
-from convert.lowering.float_model import FloatModel
-from convert.lowering.lower import LoweredModel, LoweringRequest
+from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest
 from convert.quantization.calibrate import CalibrationOptions
 from convert.quantization.calibrators import AUTO
 from tests.convert.listeners import Listener

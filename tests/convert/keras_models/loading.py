@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from convert.errors import SourceError
 from convert.keras_models import loader
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.sources import ModelSource
-from tests.convert.article import SMALL, random_images, randomise
+from tests.convert.article import SMALL, article_model, random_images, randomise
 
 SMALL_NETWORK = {"repeats": SMALL["repeats"], "width": SMALL["width"]}
 IMAGES = random_images(75)
@@ -23,6 +24,33 @@ IMAGES = random_images(75)
 
 def our_network(classes: int = 10, **options: Any) -> keras.Model:
     return inception_resnet_v2((75, 75, 3), classes, **(SMALL_NETWORK | options))
+
+
+def blank_network(classes: int = 10, **options: Any) -> keras.Model:
+    """The only network of ours with such options, every weight 0: most of a test would go into building another."""
+    model = _built(classes, **options)
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    return model
+
+
+_built = functools.cache(our_network)
+
+
+@functools.cache
+def article_network(named: bool = True) -> keras.Model:
+    """The article's small network with random weights, made once; not to be changed."""
+    return randomise(article_model(**SMALL, named=named))
+
+
+@functools.cache
+def random_network() -> keras.Model:
+    """Our small network with random weights, made once; not to be changed."""
+    return randomise(our_network())
+
+
+full_network = functools.cache(inception_resnet_v2)
+"""The network in full size, made once; not to be changed."""
 
 
 def predict(model: keras.Model, images: np.ndarray[Any, Any] = IMAGES) -> np.ndarray[Any, Any]:

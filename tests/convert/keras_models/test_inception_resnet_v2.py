@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from convert.keras_models.inception_resnet_v2 import MINIMUM_INPUT_SIZE, inception_resnet_v2, unit_names
+from tests.convert.keras_models.loading import full_network
 
 
 @pytest.fixture(scope="module")
 def full_model() -> keras.Model:
-    return inception_resnet_v2()
+    return full_network()
 
 
 def small_model(size: int) -> keras.Model:

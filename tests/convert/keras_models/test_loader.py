@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from convert.keras_models import demo_weights, loader, sources
-from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
+from convert.keras_models.inception_resnet_v2 import inception_resnet_v2, unit_names
 from convert.keras_models.sources import ModelSource
-from tests.convert.article import SMALL, article_model, randomise
-from tests.convert.keras_models.loading import SMALL_NETWORK, error_of, our_network, predict
+from tests.convert.article import randomise
+from tests.convert.keras_models.loading import SMALL_NETWORK, article_network, error_of, our_network, predict
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_load_weights(saved: Path) -> None:
     assert loaded.architecture == "inception_resnet_v2 (article)"
     assert loaded.labels is None
     assert loaded.weights_sha256 == hashlib.sha256(saved.read_bytes()).hexdigest()
-    np.testing.assert_allclose(predict(loaded.model), predict(randomise(article_model(**SMALL))), atol=1e-6)
+    np.testing.assert_allclose(predict(loaded.model), predict(article_network()), atol=1e-6)
 
 
 @pytest.mark.usefixtures("small_builder")
@@ -64,7 +64,12 @@ def demo_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[keras.Mo
     model = randomise(our_network())
     demo_weights.set_random_kernels(model)
     path = tmp_path / "demo_weights.npz"
-    arrays: dict[str, Any] = {"size": 75, **demo_weights.trained_parameters(model)}
+    arrays: dict[str, Any] = {"size": 75}
+    for name in unit_names(model):
+        layer = model.get_layer(f"{name}_bn")
+        for key in ("gamma", "beta", "moving_mean", "moving_variance"):
+            arrays[f"{name}/{key}"] = np.asarray(getattr(layer, key))
+    arrays["dense/kernel"], arrays["dense/bias"] = model.get_layer("dense").get_weights()
     np.savez(path, **arrays)
     monkeypatch.setattr(sources, "DEMO_WEIGHTS", path)
     return model, path

@@ -1,4 +1,4 @@
-"""Weights saved by tf.keras 2, the Keras of the article's time, in a virtual environment of its own."""
+"""Weights saved by tf.keras 2, the Keras of the article's time, installed beside the Keras of these tests."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.weight_files import set_stored_weights
 from tests.convert import article
-from tests.convert.article import SMALL, random_images
+from tests.convert.article import NAMINGS, STRUCTURES, SUFFIXES
+from tests.convert.keras_models.loading import blank_network, predict
 
 pytestmark = pytest.mark.slow
 
-PYTHON_VARIABLE = "IRV2_EDGE_TF_KERAS_PYTHON"
-"""A Python that has tensorflow and tf-keras, to skip making one."""
-
 
 @pytest.fixture(scope="session")
-def tf_keras_python(request: pytest.FixtureRequest) -> str:
-    """A Python in which `tf.keras` is Keras 2; made once and kept in pytest's cache."""
-    if PYTHON_VARIABLE in os.environ:
-        return os.environ[PYTHON_VARIABLE]
+def tf_keras_folder(request: pytest.FixtureRequest) -> Path:
+    """A folder with the tf-keras of this TensorFlow's version; installed once and kept in pytest's cache."""
+    release = ".".join(tf.__version__.split(".")[:2])
     assert request.config.cache is not None
-    folder = request.config.cache.mkdir("tf_keras")
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "tensorflow", "tf-keras"], check=True)
-        done.touch()
-    return str(python)
+    folder = request.config.cache.mkdir(f"tf_keras_{release}")
+    if not (folder / "installed").exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--no-deps"]
+        subprocess.run([*pip, "--target", folder, f"tf-keras=={release}.*"], check=True)
+        (folder / "installed").touch()
+    return folder
 
 
-def run_keras_2(python: str, *arguments: str) -> None:
-    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    finished = subprocess.run([python, *arguments], env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def saved_by_keras_2(tf_keras_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights files and predictions, all made by one process in which `tf.keras` is Keras 2."""
+    folder = tmp_path_factory.mktemp("keras_2")
+    environment = os.environ | {
+        "PYTHONPATH": str(tf_keras_folder),
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, str(article.__file__), str(folder)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
+    return folder
 
 
-@pytest.mark.parametrize("name", ["mine.h5", "mine.weights.h5"])
-@pytest.mark.parametrize("naming", ["--named", "--unnamed"])
-@pytest.mark.parametrize("structure", ["--article", "--plain"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("structure", STRUCTURES)
 def test_keras_2_weights_predict_as_keras_2_did(
-    tf_keras_python: str, name: str, naming: str, structure: str, tmp_path: Path
+    saved_by_keras_2: Path, suffix: str, naming: str, structure: str
 ) -> None:
-    path = tmp_path / name
-    run_keras_2(tf_keras_python, str(article.__file__), str(path), naming, structure)
-    ours = inception_resnet_v2(
-        (SMALL["size"], SMALL["size"], 3), SMALL["classes"], repeats=SMALL["repeats"], width=SMALL["width"]
-    )
+    path = saved_by_keras_2 / f"{structure}-{naming}{suffix}"
+    ours = blank_network()
     set_stored_weights(ours, path)
-    theirs = np.load(f"{path}.npy")
-    np.testing.assert_allclose(ours.predict(random_images(SMALL["size"]), verbose=0), theirs, atol=1e-5)
+    np.testing.assert_allclose(predict(ours), np.load(f"{path}.npy"), atol=1e-5)

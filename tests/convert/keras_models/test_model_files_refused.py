@@ -13,8 +13,7 @@ import keras
 import pytest
 from keras import layers
 
-from tests.convert.article import SMALL, article_model
-from tests.convert.keras_models.loading import classifier, error_of, load_path, save
+from tests.convert.keras_models.loading import article_network, classifier, error_of, load_path, save
 
 
 @keras.saving.register_keras_serializable("someone")
@@ -38,7 +37,7 @@ def test_foreign_classes_are_refused_by_name(suffix: str, depth: str, tmp_path: 
 
 
 def test_an_article_model_saved_whole_is_sent_to_weights(tmp_path: Path) -> None:
-    path = save(article_model(**SMALL), tmp_path / "article.keras")
+    path = save(article_network(), tmp_path / "article.keras")
     message = error_of(lambda: load_path(path))
     assert "Conv_Bn_Relu, which is not Keras' own" in message
     assert message.endswith("or pass an article-trained network as --weights FILE --classes N")

@@ -97,6 +97,18 @@ def test_whole_models_know_their_classes(model: str) -> None:
         ModelSource(model, classes=3).check()
 
 
+@pytest.mark.parametrize("model", ["demo", "imagenet"])
+def test_images_too_small_for_the_network_are_refused(model: str) -> None:
+    ModelSource(model, input_size=75).check()
+    with pytest.raises(SourceError, match=r"--input-size 74 is too small: .* at least 75 pixels"):
+        ModelSource(model, input_size=74).check()
+
+
+def test_weights_of_one_class_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="--classes 1 is too few: a classifier has at least 2"):
+        ModelSource(weights=empty(tmp_path, "a.h5"), classes=1).check()
+
+
 def test_file_sha256(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content" * 1_000_000)

@@ -10,19 +10,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from convert.errors import ImageSetError, LoweringError, MissingExtraError, SourceError
-from convert.images.conventions import input_spec
 from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweredModel, LoweringRequest, lower
 from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import EdgeError, ImageError
-from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.hashing import file_sha256
-from edge_runtime.preprocess import load_pixels, normalize
 from tests.conftest import SIZE
 
 LOWERED = LoweredModel(b"TFL3", "tiny", ("a", "b"), "0", 8, 9, 2, 120.0, {"keras": "3"})
@@ -238,26 +234,3 @@ def test_a_real_worker_refuses_a_damaged_model(validation_folder: Path, tmp_path
 def test_the_parent_never_imports_tensorflow() -> None:
     code = "import sys, convert.lowering.lower; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
-def test_keras_own_topology_lowers_with_its_residual_scaling_folded(validation_folder: Path, tmp_path: Path) -> None:
-    """Each branch is multiplied by 0.17, 0.1 or 0.2 before its sum: 40 multiplications that need no operator."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    theirs = keras.applications.InceptionResNetV2(weights=None, input_shape=(75, 75, 3), classes=3)
-    theirs.save(tmp_path / "theirs.keras")
-    pictures = tuple(sorted(validation_folder.glob("*/*.png")))[:2]
-    request = LoweringRequest(ModelSource(str(tmp_path / "theirs.keras")), "tf", pictures, tmp_path)
-    lowered = lower(request, Silent())
-    assert lowered.keras_sqnr_db > 80
-    graph = TfliteGraph(lowered.model)
-    assert {operator.name for operator in graph.operators} == {
-        "CONV_2D", "CONCATENATION", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX",
-    }  # fmt: skip
-    engine = Engine(lowered.model, choose_engine("litert"), None)
-    spec = input_spec("tf", 75, 75)
-    for picture in pictures:
-        image = normalize(load_pixels(picture, spec), spec)[np.newaxis]
-        np.testing.assert_allclose(engine.run(image), np.asarray(theirs(image)), atol=1e-4)

@@ -16,10 +16,11 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.keras_comparison import keras_logits, tflite_logits
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.worker import lower_here
-from convert.system.progress import Silent
+from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime.preprocess import load_pixels, normalize
 from tests.convert.lowering.endings import ENDS, SHAPE, loaded
+from tests.convert.lowering.keras_inception import narrow_inception_resnet
 
 
 def pictures(folder: Path, count: int = 3) -> tuple[Path, ...]:
@@ -36,7 +37,7 @@ def test_such_networks_are_lowered_faithfully(name: str, tmp_path: Path) -> None
     model = loaded(ENDS[name], tmp_path)
     images = pictures(tmp_path)
     request = LoweringRequest(ModelSource(str(tmp_path / "model.keras")), "tf", images, tmp_path)
-    result = lower_here(request, Silent())
+    result = lower_here(request, print)
     assert result.keras_sqnr_db >= 100
     assert (result.height, result.width, result.classes) == (9, 8, 4)
     spec = input_spec("tf", 9, 8)
@@ -53,9 +54,25 @@ def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     source = ModelSource(str(tmp_path / "model.keras"))
     request = LoweringRequest(source, "tf", (tmp_path / "broken.png", *readable), tmp_path)
-    assert lower_here(request, Silent()).keras_sqnr_db > 100
+    assert lower_here(request, print).keras_sqnr_db > 100
     with pytest.raises(LoweringError, match=r"no image to compare Keras and TFLite on: .*broken\.png"):
-        lower_here(LoweringRequest(source, "tf", (tmp_path / "broken.png",), tmp_path), Silent())
+        lower_here(LoweringRequest(source, "tf", (tmp_path / "broken.png",), tmp_path), print)
+
+
+def test_keras_own_topology_lowers_with_its_residual_scaling_folded(tmp_path: Path) -> None:
+    """Each branch is multiplied by 0.17, 0.1 or 0.2 before its sum: multiplications that need no operator."""
+    theirs = narrow_inception_resnet(most_blocks=1)
+    theirs.save(tmp_path / "theirs.keras")
+    images = pictures(tmp_path, 2)
+    lowered = lower_here(LoweringRequest(ModelSource(str(tmp_path / "theirs.keras")), "tf", images, tmp_path), print)
+    assert lowered.keras_sqnr_db > 80
+    assert {operator.name for operator in TfliteGraph(lowered.model).operators} == {
+        "CONV_2D", "CONCATENATION", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX",
+    }  # fmt: skip
+    engine, spec = RecordingEngine(lowered.model), input_spec("tf", 75, 75)
+    for path in images:
+        image = normalize(load_pixels(path, spec), spec)[np.newaxis]
+        np.testing.assert_allclose(engine.run(image), np.asarray(theirs(image)), atol=1e-4)
 
 
 def test_without_tensorflow_the_extra_is_named() -> None:

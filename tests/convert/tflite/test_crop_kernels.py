@@ -17,7 +17,6 @@ from PIL import Image
 from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.worker import lower_here
-from convert.system.progress import Silent
 from convert.tflite.crop_kernels import crop_kernels, needed_taps
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
@@ -117,6 +116,6 @@ def test_lowering_crops_before_it_compares_with_keras(tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     source = ModelSource(str(tmp_path / "model.keras"))
-    found = lower_here(LoweringRequest(source, "tf", (tmp_path / "a.png",), tmp_path), Silent())
+    found = lower_here(LoweringRequest(source, "tf", (tmp_path / "a.png",), tmp_path), print)
     assert kernel_sizes(found.model) == [(5, 1)]
     assert found.keras_sqnr_db > 100
