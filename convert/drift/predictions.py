@@ -43,8 +43,8 @@ class Predictions:
 class Predictor(ABC):
     """A model that predicts images, or predictions that were stored.
 
-    `step` is `Classifier.step`; `keras_sqnr_db` is the SQNR in dB against the Keras network it was lowered from, None if
-    unknown.
+    `step` is `Classifier.step`. `keras_sqnr_db` is the SQNR against the Keras network that the model was lowered from,
+    in dB, or None if unknown.
     """
 
     path: Path
