@@ -175,7 +175,7 @@ class Cache:
 
 
 def open_cache(note: Callable[[str], object]) -> Cache | None:
-    """Return the user's cache; None, with a note why, if there is no place for one."""
+    """Return the user's cache, see `limit`; None, with a note why, if there is no place for one."""
     try:
         folder = place()
     except ConvertError as error:

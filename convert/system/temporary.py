@@ -27,7 +27,7 @@ LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}")
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Make a folder in `parent`, and remove it when the block ends, fails or is interrupted.
 
-    What killed processes have left in `parent` is removed first.
+    What killed processes have left in `parent` is removed first. A folder that cannot be made is an OSError.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
@@ -79,7 +79,7 @@ def sweep(parent: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder, if it exists; it is renamed first, so that nobody finds half of it."""
+    """Remove a file or folder, if it exists, after renaming it, or raising OSError: nobody finds half of it."""
     gone = _new_name(path.parent)
     with suppress(FileNotFoundError):
         path.rename(gone)
