@@ -20,7 +20,7 @@ import machine
 from comparison import Contender, Work, in_turns, markdown, reported_seconds
 from contenders import FLOAT, INT8, LITERT, PEERS, TABLE, bundled, ours, runs_model, says_what_is_pictured, store, tool
 from convert.keras_models.sources import ModelSource
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 from edge_runtime.benchmark import synthetic_photo
 from environments import OURS
 from groundwork import CACHE, FOLDER, LABELS, PHOTO, PICTURE, SIZE, STORED, empty_cache, write_images

@@ -1,15 +1,4 @@
-"""Errors of the host side, as part of the tree in `edge_runtime.errors`:
-
-    EdgeError
-    └── ConvertError
-        ├── SourceError       the model, weights or labels to convert are missing, unsafe or do not fit
-        ├── ImageSetError     a folder of images is empty, unreadable or overlaps another
-        ├── LoweringError     the float .tflite is not the network it was made from
-        ├── QuantizationError the scheme cannot be applied to this network
-        └── MissingExtraError a command needs packages of an extra that is not installed
-
-Each message is one line that names the offending value and the next step.
-"""
+"""Errors of the host side, below `EdgeError`: each message is one line with the offending value and the next step."""
 
 from edge_runtime.errors import EdgeError
 

@@ -15,9 +15,8 @@ from typing import Any
 import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.images.conventions import CONVENTIONS
+from convert.images.conventions import CONVENTIONS, check_preprocessing, read_labels
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
-from convert.images.labels import read_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
@@ -26,7 +25,7 @@ from convert.system.machine import machine
 from edge_runtime import Card
 
 HELD_OUT, MOST_HELD_OUT = 0.2, 50
-"""How many calibration images are not calibrated on where alternatives are judged: a fraction of them, and a number."""
+"""Fraction of the calibration images that is held out to judge alternatives by, and their largest number."""
 FEWEST_TO_CHOOSE = 10
 """With fewer calibration images, choosing between alternatives would be guessing."""
 
@@ -182,21 +181,15 @@ class Inputs:
 
 
 def check(job: Job) -> Inputs:
-    """Return the inputs of a job, and refuse what cannot work before anything slow starts.
-
-    Raises:
-        ConvertError: some option cannot work; the message names its value.
-    """
+    """Return the inputs of a job; an option that cannot work is a `ConvertError` before anything slow starts."""
     job.source.check()
     if job.preprocessing is None and not job.source.is_ours:
         raise SourceError(
             f"{job.source.file} does not say how its images were prepared: pass --preprocessing "
             f"{'|'.join(CONVENTIONS)} or a JSON file"
         )
-    if job.preprocessing is not None and job.preprocessing not in CONVENTIONS and not Path(job.preprocessing).is_file():
-        raise SourceError(
-            f"--preprocessing {job.preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
-        )
+    if job.preprocessing is not None:
+        check_preprocessing(job.preprocessing)
     _check_layers(job)
     if job.target_runtime is not None:
         check_target(job.target_runtime)
@@ -215,7 +208,7 @@ def check(job: Job) -> Inputs:
         job.preprocessing or "tf",
         labels,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
-        Snapshot.take(seen, held_out, unseen),
+        Snapshot(seen, held_out, unseen),
     )
 
 

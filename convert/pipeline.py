@@ -18,10 +18,9 @@ from pathlib import Path
 
 import calibration_data
 from convert.audit.runtimes import refuse_newer
-from convert.cache.stage_cache import StageCache
-from convert.cache.stages import calibrating, float_predictions, lowering, preprocessing_check
+from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
-from convert.drift.figures import Assessment, assess
+from convert.drift.figures import Assessment, Drift, assess
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.errors import ConvertError, SourceError
@@ -36,11 +35,10 @@ from convert.quantization.float_fallback import FloatFallback, find_fallbacks, m
 from convert.quantization.io_tensors import check_io_dtype
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import SCHEMES, Recipe, Scheme
-from convert.reporting import html, report_json
+from convert.reporting import html
 from convert.reporting.card import card_of
-from convert.reporting.files import SUFFIX, write_artifact
-from convert.reporting.outcome import FallbackRow, Outcome
-from convert.statistics.verdict import PASS
+from convert.reporting.outcome import FallbackRow, Outcome, report_path, write_report
+from convert.statistics.verdict import FAIL, PASS, Gate
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite import artifact_writer
@@ -48,6 +46,7 @@ from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
 from edge_runtime.benchmark import measure as measure_speed
 
+SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 TIMED_WARMUP, TIMED_RUNS = 2, 15
 
 
@@ -77,8 +76,7 @@ class Prepared:
 def convert(job: Job, progress: Progress) -> list[Outcome]:
     """Convert a network with every scheme of the job, and judge the results.
 
-    Raises:
-        EdgeError: something went wrong; no artifact of an earlier run is lost, none is half-written.
+    After an `EdgeError` no artifact of an earlier run is lost, and none is half-written.
     """
     inputs = check(job)
     with ExitStack() as stack:  # the scratch folder is gone when the work is done, has failed or was interrupted
@@ -166,7 +164,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
     drift = None if assessment is None else assessment.drift
     gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
-    path, sha256 = write_artifact(prepared.job.output_dir, package, drift, gate)
+    path, sha256 = _write_artifact(prepared.job.output_dir, package, drift, gate)
     outcome = Outcome(
         recipe.scheme,
         path,
@@ -183,7 +181,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
     )
-    report_json.write(report_json.to_json(outcome), path)
+    write_report(outcome.to_json(), path)
     return outcome
 
 
@@ -224,6 +222,24 @@ def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Prog
     return assess(reference.first(len(predictions.paths)), predictions, images, prepared.job.limits)
 
 
+def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Gate | None) -> tuple[Path, str]:
+    """Write the artifact, and return its path and SHA-256.
+
+    A failed artifact never takes the name of a passing one; a passing one replaces a failed one.
+    """
+    name = f"{package.card.name}.{package.card.scheme}"
+    passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
+    path = failing if gate is not None and gate.verdict == FAIL else passing
+    summary = None if drift is None or gate is None else {**drift.summary(), "verdict": gate.verdict}
+    sha256 = artifact_writer.write(package.with_drift(summary), path)
+    stale = [report_path(path), html.beside(path)]  # of the artifact before, should the run end here
+    if gate is not None and gate.verdict == PASS:
+        stale += [failing, report_path(failing), html.beside(failing)]
+    for old in stale:
+        old.unlink(missing_ok=True)
+    return path, sha256
+
+
 def _latency_ms(scheme: Scheme, path: Path) -> float | None:
     """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
     if scheme.slow_kernels:
@@ -253,7 +269,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         progress.note(f"no run of layers in float does better than {outcome.scheme.name}")
         return []
     recovered = replace(recovered, recovery=rows)
-    report_json.write(report_json.to_json(recovered), recovered.path)
+    write_report(recovered.to_json(), recovered.path)
     return [recovered]
 
 
@@ -272,7 +288,7 @@ def _fallback_row(fallback: FloatFallback, outcome: Outcome) -> FallbackRow:
 
 def _write_pages(job: Job, outcomes: Sequence[Outcome]) -> None:
     """Write a page beside each artifact, with the figures of the other schemes, too."""
-    reports = [report_json.to_json(outcome) for outcome in outcomes]
+    reports = [outcome.to_json() for outcome in outcomes]
     for value, outcome in zip(reports, outcomes, strict=True):
         others = [other for other in reports if other is not value]
         html.write(html.render(value, outcome.compared, others, job.thumbnails), html.beside(outcome.path))

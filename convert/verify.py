@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
-from convert.images.conventions import input_spec
+from convert.images.conventions import every_key, input_spec, read_labels
 from convert.images.dataset import find_images, manifest_sha256
-from convert.images.labels import read_labels
 from convert.job import Job, Sources, image_folders
 from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
 from convert.pipeline import convert
@@ -20,7 +19,7 @@ from convert.quantization import convergence
 from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from edge_runtime import Card, InputSpec
+from edge_runtime import Card
 from edge_runtime.artifact import Artifact, open_artifact
 from edge_runtime.hashing import file_sha256
 
@@ -94,8 +93,7 @@ def verify(path: Path, network: ModelSource | None, given: Sources, progress: Pr
 
     Raises:
         ArtifactError: a checksum does not hold.
-        SourceError: its card does not say how it was made.
-        ConvertError: a source cannot be used.
+        ConvertError: a source cannot be used, or the card does not say how the artifact was made.
     """
     artifact = open_artifact(path)
     if network is None and given == Sources():
@@ -173,17 +171,12 @@ def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> I
     """Return the parts of the preprocessing that differ, or the size if none does."""
     ours = network is not None and network.is_ours
     named, spec = given.preprocessing or ("tf" if ours else None), card.preprocessing
-    recorded = _complete(spec)
+    recorded = every_key(spec)
     if named is None:
         return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
-    found = _complete(input_spec(named, spec.height, spec.width))
+    found = every_key(input_spec(named, spec.height, spec.width))
     shown = [key for key in recorded if recorded[key] != found[key]] or ["height", "width"]
     return Input("preprocessing", _spec(recorded, shown), _spec(found, shown))
-
-
-def _complete(spec: InputSpec) -> dict[str, Any]:
-    """Return a specification with the key that a card leaves out if it has its default."""
-    return {**spec.to_json(), "decode": spec.decode}
 
 
 def _spec(value: dict[str, Any], keys: list[str]) -> str:

@@ -1,15 +1,16 @@
-"""The slow stages of a conversion: what each depends on, and how it is computed."""
+"""The slow stages of a conversion: what each depends on and how it is computed, or what it gave the last time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+from convert.cache.codec import pack, unpack
 from convert.cache.fingerprint import fingerprint
-from convert.cache.stage_cache import Stage
-from convert.cache.store import Key
+from convert.cache.store import Cache, Key, ago
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.images.conventions import CONVENTIONS
@@ -24,7 +25,59 @@ from edge_runtime.hashing import file_sha256
 T = TypeVar("T")
 
 
-def lowering(request: LoweringRequest) -> Stage[LoweredModel]:
+@dataclass(frozen=True)
+class CacheableStage(Generic[T]):
+    """A stage whose result can be kept.
+
+    `root` is the folder that its result and its notes may name, and that may lie elsewhere the next time. `key` returns
+    what the result depends on, as it is now, or raises OSError if that cannot be read.
+    """
+
+    root: Path
+    key: Callable[[], Key]
+    compute: Callable[[Progress], T]
+
+
+@dataclass
+class StageCache:
+    """Keeps the results of stages in `cache`, unless it is None, and recalls them; `recalled` lists their kinds.
+
+    `progress` is told what the stages tell, also when they are recalled.
+    """
+
+    cache: Cache | None
+    progress: Progress
+    recalled: list[str] = field(default_factory=list)
+
+    def run(self, stage: CacheableStage[T]) -> T:
+        """Return the result of a stage, and keep it unless something it was made from has changed meanwhile."""
+        if self.cache is None:
+            return stage.compute(self.progress)
+        try:
+            key = stage.key()
+        except OSError:  # the stage itself says what is wrong with its inputs
+            return stage.compute(self.progress)
+        files = self.cache.load(key)
+        result: T
+        if files is not None:
+            result, notes, made = unpack(files, stage.root)
+            self.recalled.append(key.kind)
+            for note in (f"{key.kind}: from the cache, made {ago(made)}", *notes):
+                self.progress.note(note)
+            return result
+        taker = _NoteTaker(self.progress)
+        result = stage.compute(taker)
+        try:
+            if stage.key().digest == key.digest:
+                self.cache.store(key, pack((result, taker.notes, time.time()), stage.root))
+            else:
+                self.progress.note(f"cache: something changed meanwhile, so the {key.kind} is not kept")
+        except (OSError, TypeError, ValueError) as error:
+            self.progress.note(f"cache: the {key.kind} is not kept: {error}")
+        return result
+
+
+def lowering(request: LoweringRequest) -> CacheableStage[LoweredModel]:
     """Return the stage that lowers a network to a float `.tflite`.
 
     It depends on the contents of all inputs, whatever the names and places of their files. Our own networks are pinned
@@ -47,10 +100,10 @@ def lowering(request: LoweringRequest) -> Stage[LoweredModel]:
         }
         return Key("float network", source.name, fields)
 
-    return Stage(request.scratch, key, lambda progress: lower(request, progress))
+    return CacheableStage(request.scratch, key, lambda progress: lower(request, progress))
 
 
-def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Stage[None]:
+def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> CacheableStage[None]:
     """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
     def compute(progress: Progress) -> None:
@@ -60,7 +113,7 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Sta
     return _on_images("preprocessing check", name, network, [images], more, compute)
 
 
-def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch: Path) -> Stage[Predictions]:
+def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch: Path) -> CacheableStage[Predictions]:
     """Return the stage that runs a float network over the validation images; `scratch` is a folder for its file."""
 
     def compute(progress: Progress) -> Predictions:
@@ -76,7 +129,7 @@ def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch:
 
 def calibrating(
     name: str, network: FloatModel, images: ImageSet, held_out: ImageSet | None, options: CalibrationOptions
-) -> Stage[Calibration]:
+) -> CacheableStage[Calibration]:
     """Return the stage that calibrates a float network; both networks of its result are kept: each takes seconds."""
 
     def compute(progress: Progress) -> Calibration:
@@ -93,7 +146,7 @@ def _on_images(
     sets: Sequence[ImageSet],
     more: Mapping[str, Any],
     compute: Callable[[Progress], T],
-) -> Stage[T]:
+) -> CacheableStage[T]:
     """Return a stage that depends on a network called `name`, its preprocessing, sets of images, and `more`."""
     images = sets[0]
 
@@ -102,4 +155,22 @@ def _on_images(
         fields = {"model": network.sha256, "spec": network.spec.to_json(), "images": files, "versions": fingerprint()}
         return Key(kind, f"{name}, {len(images)} images", {**fields, **more})
 
-    return Stage(images.root, key, compute)
+    return CacheableStage(images.root, key, compute)
+
+
+@dataclass(frozen=True)
+class _NoteTaker:
+    """A `Progress` that passes everything on, and writes down the notes."""
+
+    progress: Progress
+    notes: list[str] = field(default_factory=list)
+
+    def stage(self, name: str) -> None:
+        self.progress.stage(name)
+
+    def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
+        return self.progress.track(items, name, total)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)

@@ -57,11 +57,8 @@ class Key:
 class Entry:
     """An entry in a listing.
 
-    Attributes:
-        path: of its folder.
-        bytes: size of its files.
-        used, made: when it was last read or written, and when it was made, in seconds since 1970.
-        kind, of: see `Key`; "damaged" and "" if they cannot be read.
+    `used` is when it was last read or written, and `made` when it was made, in seconds since 1970; `kind` and `of` are
+    those of its `Key`, "damaged" and "" if they cannot be read.
     """
 
     path: Path
@@ -135,11 +132,7 @@ class Cache:
         return sorted(found, key=lambda each: each.used, reverse=True)
 
     def clear(self) -> int:
-        """Remove all entries, and what killed writers left; return how many entries there were.
-
-        Raises:
-            ConvertError: one cannot be removed.
-        """
+        """Remove all entries, and what killed writers left; return how many there were, or raise `ConvertError`."""
         entries = self.entries()
         try:
             for entry in entries:
@@ -182,11 +175,7 @@ class Cache:
 
 
 def open_cache(note: Callable[[str], object]) -> Cache | None:
-    """Return the user's cache; None, with a note why, if there is no place for one.
-
-    Raises:
-        ConvertError: the variable that bounds it is not a number.
-    """
+    """Return the user's cache, see `limit`; None, with a note why, if there is no place for one."""
     try:
         folder = place()
     except ConvertError as error:
@@ -196,11 +185,7 @@ def open_cache(note: Callable[[str], object]) -> Cache | None:
 
 
 def place() -> Path:
-    """Return the cache's folder, which need not exist.
-
-    Raises:
-        ConvertError: no home folder is known, and no other is set.
-    """
+    """Return the cache's folder, which need not exist; a `ConvertError` if none is set and no home folder is known."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return Path(chosen).absolute()
@@ -212,11 +197,7 @@ def place() -> Path:
 
 
 def limit() -> int:
-    """Return how many bytes the cache may take.
-
-    Raises:
-        ConvertError: the variable is not a number.
-    """
+    """Return how many bytes the cache may take; a `ConvertError` if the variable is not a number."""
     text = os.environ.get(SIZE_VARIABLE) or str(DEFAULT_GB)
     with contextlib.suppress(ValueError, OverflowError):
         if (found := int(1e9 * float(text))) >= 0:

@@ -18,12 +18,10 @@ from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
 from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
-from convert.images.conventions import CONVENTIONS
+from convert.images.conventions import CONVENTIONS, read_labels
 from convert.images.dataset import find_images
-from convert.images.labels import read_labels
 from convert.reporting import ci
-from convert.reporting.outcome import exit_code
-from convert.reporting.report_json import as_text
+from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
@@ -149,9 +147,7 @@ def gate(
         if scheduler is None:
             found = drift_run.run(request, limits, stop_early, progress)
         else:
-            from convert.drift.dask import run_on_cluster
-
-            found = run_on_cluster(scheduler, request, limits, progress)
+            found = drift_shards.run_on_cluster(scheduler, request, limits, progress)
     show(found, **output)
 
 

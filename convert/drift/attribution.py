@@ -35,9 +35,8 @@ IMAGES_ON_REFERENCE_KERNELS = 4
 def conversion(keras_sqnr_db: float | None, drift: Drift) -> list[dict[str, Any]]:
     """Return the steps of a conversion, as entries of a report's `blame`.
 
-    Args:
-        keras_sqnr_db: SQNR of the float TFLite against Keras in dB, or None if unknown.
-        drift: of the candidate against the float TFLite.
+    `keras_sqnr_db` is the SQNR of the float TFLite against Keras in dB, None if unknown; `drift` is that of the
+    candidate against the float TFLite.
     """
     lowering = {"from": KERAS, "to": FLOAT, "sqnr_db": keras_sqnr_db, "agreement": None, "images": None}
     return [*([] if keras_sqnr_db is None else [lowering]), _step(FLOAT, CANDIDATE, drift)]
@@ -64,13 +63,8 @@ def reference_kernels(model: Path, choice: EngineChoice) -> Engine:
 def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progress: Progress) -> dict[str, Any]:
     """Measure what a device changes, on the images that it answered: an entry of a report's `blame`.
 
-    Args:
-        recording: written by `irv2-predict --record` on the device.
-        candidate: opened on this host.
-        images: all images that are here; those of the recording are found by their content.
-
-    Raises:
-        SourceError: the recording is damaged, of another model, or of images that are not here.
+    `irv2-predict --record` wrote the recording on the device; its images are found among `images` by their content. One
+    that is damaged, of another model, or of images that are not here, is a `SourceError`.
     """
     recorded = _recorded(recording, candidate)
     sha256_of = {image: sha256 for sha256, image in images.file_hashes().items() if sha256 in recorded}

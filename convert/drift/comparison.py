@@ -77,9 +77,7 @@ class Comparison:
 def flips(comparison: Comparison, most: int) -> list[dict[str, Any]]:
     """Return the first `most` images whose first class changed, those the reference was surest of first.
 
-    Returns:
-        Entries of the report's `flips`: the three most probable classes of both models, and the true class, which is
-        None without labels.
+    Entries of the report's `flips` have the three most probable classes of both models, and the true class or None.
     """
     return [_flip(comparison, int(i)) for i in comparison.changed[:most]]
 
@@ -93,8 +91,7 @@ def flip_counts(comparison: Comparison) -> tuple[int, int]:
 def changed_pairs(comparison: Comparison) -> list[dict[str, Any]]:
     """Return the pairs of different first classes, the most frequent first, then in the order of the classes.
 
-    Returns:
-        Entries of the report's `confusion`: class of the reference, class of the candidate, and for how many images.
+    Entries of the report's `confusion` have the class of the reference, that of the candidate, and how many images.
     """
     labels, (reference, candidate) = comparison.labels, (classes[comparison.changed] for classes in comparison.top1)
     counted = Counter(zip(reference.tolist(), candidate.tolist(), strict=True))

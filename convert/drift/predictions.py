@@ -43,9 +43,8 @@ class Predictions:
 class Predictor(ABC):
     """A model that predicts images, or predictions that were stored.
 
-    Attributes:
-        step: distance of neighbouring probabilities, see `Classifier.step`.
-        keras_sqnr_db: SQNR against the Keras network the model was lowered from, in dB; None if unknown.
+    `step` is `Classifier.step`. `keras_sqnr_db` is the SQNR against the Keras network that the model was lowered from,
+    in dB, or None if unknown.
     """
 
     path: Path
@@ -88,10 +87,8 @@ def predict_both(
     """Let two models predict the same images in step; only images that both can read count.
 
     How many could not be read is left to the caller to judge, see `refuse_too_few`. `enough` is called after each image
-    with its index and both rows, and ends the run by returning True; the set is shuffled then.
-
-    Raises:
-        EngineError: a probability is NaN or infinite.
+    with its index and both rows, and ends the run by returning True; the set is shuffled then. A probability that is
+    NaN or infinite is an `EngineError`.
     """
     skipped: tuple[list[str], list[str]] = [], []
     both = _in_step(_finite_rows(reference, images, skipped[0]), _finite_rows(candidate, images, skipped[1]))
@@ -116,8 +113,7 @@ def refuse_too_few(predictions: Predictions, images: ImageSet) -> None:
 def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
     """Return for each of the reference's `labels` its column in the candidate's predictions.
 
-    Raises:
-        ArtifactError: the two do not have the same classes.
+    Labels of other classes are an `ArtifactError`.
     """
     if sorted(labels) != sorted(candidate):
         different = sorted(set(labels) ^ set(candidate))[:3]

@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convert.drift import attribution, stored_predictions
-from convert.drift.early_stopping import EarlyStopping
-from convert.drift.figures import Assessment, assess
+from convert.drift.figures import TOP, Assessment, assess
 from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
 from convert.drift.predictions import Predictor, class_order, predict_all, predict_both, refuse_too_few
 from convert.drift.stored_predictions import StoredPredictions
@@ -20,10 +21,12 @@ from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
 from convert.images.reader import note_skipped
-from convert.statistics.verdict import ANYTIME, FIXED, Limits
+from convert.statistics.metrics import hits_top_k
+from convert.statistics.verdict import ANYTIME, FIXED, DiscordantPairs, Limits, PairedCounts, is_certain
 from convert.system.machine import environment
 from convert.system.progress import Progress
 from edge_runtime import InputSpec
+from edge_runtime.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,7 @@ class DriftRequest:
     """What to compare.
 
     Attributes:
-        candidate: any `.tflite`.
-        reference: a `.tflite`, a Keras model, or stored predictions.
+        candidate, reference: a `.tflite`; the reference may also be a Keras model or stored predictions.
         images: folder; class folders give labels.
         images_size: maximum number of images, or None for all.
         options: of models without a card.
@@ -74,7 +76,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
     With `stop_early` the run ends at the first image at which the verdict is certain; the intervals allow for it.
     """
     images = request.image_set()
-    files = Snapshot.take(images)
+    files = Snapshot(images)
     with open_models(request, images, progress) as (reference, candidate):
         enough = EarlyStopping(reference, candidate, images, limits) if stop_early else None
         expected, predicted = predict_both(reference, candidate, images, progress, "comparing", enough)
@@ -91,6 +93,33 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
             run_identity(request, reference, candidate, images),
             tuple(_steps(request, candidate, images, progress)),
         )
+
+
+class EarlyStopping:
+    """A sequential test, for `predict_both`'s `enough`; `counts` are those of the images seen so far."""
+
+    def __init__(self, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> None:
+        self.limits, self.order = limits, class_order(reference.labels, candidate.labels)
+        self.classes = images.class_indices(reference.labels)
+        top1 = None if self.classes is None else DiscordantPairs(0, 0)
+        self.counts = PairedCounts(0, 0, top1, top1 if len(reference.labels) > TOP else None)
+
+    def __call__(self, index: int, reference: Array, candidate: Array) -> bool:
+        """Count one image, and return whether the verdict is certain."""
+        p, q = reference, candidate[self.order]
+        seen = self.counts
+        top1, top5 = (
+            None if change is None or self.classes is None else _with_image(change, p, q, self.classes[index], k)
+            for change, k in ((seen.top1, 1), (seen.top5, TOP))
+        )
+        self.counts = PairedCounts(seen.images + 1, seen.agreed + bool(p.argmax() == q.argmax()), top1, top5)
+        return is_certain(self.counts, self.limits)
+
+
+def _with_image(change: DiscordantPairs, p: Array, q: Array, true_class: int, k: int) -> DiscordantPairs:
+    """Return `change` with one more image counted."""
+    was, is_now = (bool(hits_top_k(row[np.newaxis], np.array([true_class]), k)[0]) for row in (p, q))
+    return DiscordantPairs(change.lost + (was and not is_now), change.gained + (is_now and not was))
 
 
 def run_identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
@@ -122,10 +151,8 @@ def reported(
 ) -> DriftRun:
     """Return an assessment with its report.
 
-    Args:
-        paths: see `DriftRequest.paths`.
-        identity: see `run_identity`.
-        steps: entries of the report's `blame`, beside those of the conversion.
+    `paths` is `DriftRequest.paths`, `identity` is from `run_identity`, and `steps` are entries of the report's `blame`,
+    beside those of the conversion.
     """
     candidate, reference = identity["candidate"], identity["reference"]
     known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
@@ -197,9 +224,7 @@ def save_reference(
 ) -> StoredPredictions:
     """Let a float network, a `.tflite` or a Keras model, predict all images, and store the predictions at `path`.
 
-    Raises:
-        SourceError: the reference is stored already, or `path` does not end in .npz.
-        EdgeError: one of its classes, naming the file.
+    A reference that is stored already, or a `path` that does not end in .npz, is a `SourceError`.
     """
     if reference.suffix.lower() == STORED_SUFFIX:
         raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")

@@ -2,14 +2,17 @@
 
 A shard is JSON: what was run (hashes, labels, preprocessing), and for each of its images the position in the seeded
 shuffle, the name, and both rows of float32 probabilities, as base64. Merging puts the rows in the order of their
-positions and compares them as one process would; no shard stops early.
+positions and compares them as one process would; no shard stops early. Shards can also be run by the workers of a dask
+scheduler; those of a worker that dies are run again.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +21,20 @@ import numpy as np
 from convert.drift.figures import assess
 from convert.drift.predictions import Predictions, predict_both, refuse_too_few
 from convert.drift.run import DriftRequest, DriftRun, open_models, reported, run_identity
-from convert.errors import SourceError
+from convert.errors import ConvertError, MissingExtraError, SourceError
 from convert.images.dataset import ImageSet
 from convert.keras_models.sources import MODEL_SUFFIXES
 from convert.statistics.verdict import Limits
-from convert.system.atomic import write_atomically
-from convert.system.progress import Progress
+from convert.system.progress import Progress, Silent
+from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError
 from edge_runtime.arrays import Array
 
 FORMAT, FORMAT_VERSION = "irv2-edge drift shard", 1
+IMAGES_A_SHARD = 256
+SHARDS_A_WORKER = 4
+"""Shards get smaller so that each worker has this many."""
+CONNECTION_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,7 @@ class Share:
 def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> dict[str, Any]:
     """Let both models predict one part of the images, and return the shard as JSON values.
 
-    Raises:
-        SourceError: the reference is a Keras model, which every shard would lower again.
-        EdgeError: one of its classes, naming the file.
+    A reference that is a Keras model is a `SourceError`.
     """
     if request.reference.suffix.lower() in MODEL_SUFFIXES:
         raise SourceError(
@@ -113,9 +118,7 @@ def read_shard(path: Path) -> dict[str, Any]:
 def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     """Judge all shards of a run as one process would have; the keys of `shards` name them in messages.
 
-    Raises:
-        SourceError: shards are of different runs, or one is there twice or missing.
-        ImageSetError: more than a tenth of all images, or all of them, could not be read.
+    Shards of different runs, or one that is there twice or missing, are a `SourceError`; see also `refuse_too_few`.
     """
     _check_same_run(shards)
     _check_partition(shards)
@@ -139,6 +142,57 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     refuse_too_few(predicted, ImageSet(root, (root,) * run["images"]["count"], None))
     assessment = assess(expected, predicted, images, limits)
     return reported(assessment, first["paths"], run)
+
+
+def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress: Progress) -> DriftRun:
+    """Map the shards of a run to workers, and merge them in the order of the images.
+
+    Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
+    version of this package. Workers with different processors may round differently.
+
+    Without dask.distributed, with a scheduler that cannot be reached, or workers that die again and again, it raises
+    `ConvertError`; an `EdgeError` of a worker is raised again.
+    """
+    try:
+        distributed: Any = importlib.import_module("distributed")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[cluster]'") from error
+    images = request.image_set()
+    everywhere = replace(
+        request,
+        candidate=request.candidate.resolve(),
+        reference=request.reference.resolve(),
+        images=request.images.resolve(),
+    )
+    with _client(distributed, address) as client:
+        workers = max(1, len(client.nthreads()))
+        count = max(1, -(-len(images) // IMAGES_A_SHARD), min(SHARDS_A_WORKER * workers, len(images)))
+        shares = [Share(number + 1, count) for number in range(count)]
+        futures = client.map(predict_shard, [everywhere] * count, shares, [Silent()] * count, pure=False)
+        share_of = dict(zip(futures, shares, strict=True))
+        try:
+            for _ in progress.track(_done(distributed, share_of, len(images)), "comparing", len(images)):
+                pass
+            shards = client.gather(futures)
+        except distributed.KilledWorker as error:
+            raise ConvertError(f"the workers of {address} died again and again: {error}; look at their logs") from error
+    shown = {"paths": request.paths}
+    return merge({f"shard {share}": shard | shown for share, shard in zip(shares, shards, strict=True)}, limits)
+
+
+def _client(distributed: Any, address: str) -> Any:
+    try:
+        return distributed.Client(address, timeout=CONNECTION_TIMEOUT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConvertError(
+            f"--scheduler {address} cannot be reached ({error}): pass tcp://HOST:PORT of a dask scheduler"
+        ) from error
+
+
+def _done(distributed: Any, share_of: dict[Any, Share], total: int) -> Iterator[int]:
+    """Yield the position of each image among `total` as its shard is done."""
+    for future in distributed.as_completed(share_of):
+        yield from share_of[future].positions(total)
 
 
 def _encoded(rows: Array) -> str:

@@ -20,8 +20,9 @@ import numpy as np
 
 from convert.drift.predictions import Predictions, Predictor, Rows
 from convert.errors import SourceError
+from convert.images.conventions import every_key
 from convert.images.dataset import ImageSet
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
@@ -38,11 +39,8 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, z
 class StoredPredictions(Predictor):
     """Predictions of a float network for a set of images; `path` is that of the `.npz`.
 
-    Attributes:
-        model_sha256: of the network's file.
-        images: name relative to the folder -> SHA-256, in the order of `probabilities`.
-        probabilities: float32 (images, classes).
-        unreadable: names of the images that could not be read.
+    `images` maps names relative to the folder to SHA-256s, in the order of `probabilities`, float32 (images, classes);
+    `unreadable` has the names of the images that could not be read.
     """
 
     model_sha256: str
@@ -86,7 +84,7 @@ class StoredPredictions(Predictor):
 
     def check_preprocessing(self, expected: InputSpec, by: str) -> None:
         """Raise `SourceError` if images were prepared differently from `expected`, which is that of `by`."""
-        ours, theirs = ({**spec.to_json(), "decode": spec.decode} for spec in (self.spec, expected))
+        ours, theirs = (every_key(spec) for spec in (self.spec, expected))
         different = [key for key in ours if ours[key] != theirs[key]]
         if different:
             key = different[0]

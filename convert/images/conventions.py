@@ -1,10 +1,11 @@
-"""How the images of a network were preprocessed in training: Keras' three conventions, or a file."""
+"""What the user says of a network: how its images were preprocessed in training, and the names of its classes."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from convert.errors import SourceError
 from edge_runtime import EdgeError, InputSpec
@@ -33,27 +34,28 @@ DECODE = "scaled"
 """How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
 
 
+def check_preprocessing(preprocessing: str) -> None:
+    """Raise `SourceError` if this is neither a convention nor a file."""
+    if preprocessing not in CONVENTIONS and not Path(preprocessing).is_file():
+        raise SourceError(
+            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
+        )
+
+
 def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     """Return how the images of a network are preprocessed.
 
-    Args:
-        preprocessing: a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's
-            `preprocessing`; it may omit height and width, and `decode`, which is then "full" as in a card.
-        height, width: size of the network's input, pixels.
-
-    Raises:
-        SourceError: the convention is unknown, or the file is unreadable or for another size.
+    `preprocessing` is a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's `preprocessing`; it
+    may omit height and width, and `decode`, which is then "full" as in a card. A convention that is unknown, or a file
+    that is unreadable or for another size, is a `SourceError`.
     """
+    check_preprocessing(preprocessing)
     if preprocessing in CONVENTIONS:
         convention = CONVENTIONS[preprocessing]
         return InputSpec(height, width, convention.mean, convention.std, convention.channel_order, decode=DECODE)
     path = Path(preprocessing)
-    if not path.is_file():
-        raise SourceError(
-            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
-        )
     silent = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
-    defaults = {**silent.to_json(), "decode": silent.decode}
+    defaults = every_key(silent)
     try:
         value = {key: defaults[key] for key in defaults if key not in ("mean", "std")} | json.loads(path.read_text())
         unknown = sorted(value.keys() - defaults.keys())
@@ -67,3 +69,22 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
             f"--preprocessing {path} makes {spec.height}x{spec.width} images, the network takes {height}x{width}"
         )
     return spec
+
+
+def every_key(spec: InputSpec) -> dict[str, Any]:
+    """Return a specification as JSON values, with `decode`, which a card leaves out if it has its default."""
+    return {**spec.to_json(), "decode": spec.decode}
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the lines of a label file; a `SourceError` if it cannot be read, is empty, or has a label twice."""
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"--labels {path} cannot be read as UTF-8 text: {error}") from error
+    if not labels:
+        raise SourceError(f"--labels {path} is empty: write one label a line")
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise SourceError(f"--labels {path} has {twice!r} twice: every class needs a label of its own")
+    return labels

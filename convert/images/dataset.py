@@ -66,10 +66,8 @@ class ImageSet:
     def class_indices(self, labels: Iterable[str]) -> list[int] | None:
         """Return for each image the index of its class in `labels`, or None for a flat folder.
 
-        Folder and label match if they are equal, or else if they are equal after `comparable`.
-
-        Raises:
-            ImageSetError: a folder matches no label, or several.
+        Folder and label match if they are equal, or else if they are equal after `comparable`. A folder that matches no
+        label, or several, is an `ImageSetError`.
         """
         if self.folders is None:
             return None
@@ -94,20 +92,15 @@ class ImageSet:
         return alike[0]
 
 
-@dataclass(frozen=True)
 class Snapshot:
-    """State of files at one moment: (inode, bytes, modification time in ns), or None for a file that is missing."""
+    """State of the files of some image sets at the moment when it is made."""
 
-    states: dict[Path, tuple[int, int, int] | None]
-
-    @classmethod
-    def take(cls, *sets: ImageSet | None) -> Snapshot:
-        """Return the present state of the files of some sets."""
-        return cls({path: _state(path) for images in sets if images is not None for path in images.paths})
+    def __init__(self, *sets: ImageSet | None) -> None:
+        self._states = {path: _state(path) for images in sets if images is not None for path in images.paths}
 
     def refuse_changes(self) -> None:
         """Raise `ImageSetError` if a file has changed since: stages of one run would have read different images."""
-        for path, state in self.states.items():
+        for path, state in self._states.items():
             if _state(path) != state:
                 raise ImageSetError(f"image {path} was changed or removed during the run: run it again")
 
@@ -115,8 +108,7 @@ class Snapshot:
 def find_images(root: Path) -> ImageSet:
     """Find all images below `root`; its folders are classes if all images are in one. Hidden files are ignored.
 
-    Raises:
-        ImageSetError: `root` is not a folder, has no images, or has images beside class folders.
+    A folder that is missing, has no images, or has images beside class folders is an `ImageSetError`.
     """
     if not root.is_dir():
         raise ImageSetError(f"image folder {root} does not exist or is not a folder: pass a folder of images")
@@ -170,6 +162,7 @@ def _content(path: Path) -> str:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, bytes and modification time in ns; None for a file that is missing."""
     try:
         found = path.stat()
     except OSError:

@@ -19,8 +19,7 @@ Images = str | Path | Sequence[Picture] | Mapping[str, Sequence[Picture]]
 def image_folder(images: Images, scratch: Path) -> Path:
     """Return a folder that holds `images`: the given one, or `scratch` filled with links and lossless PNG files.
 
-    Raises:
-        ImageSetError: a file does not exist, or an array is not a picture.
+    A file that does not exist, or an array that is not a picture, is an `ImageSetError`.
     """
     if isinstance(images, str | Path):
         return Path(images)

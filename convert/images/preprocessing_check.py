@@ -26,16 +26,10 @@ FEWEST_RIGHT = 0.25
 def refuse_wrong_preprocessing(
     float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None
 ) -> None:
-    """Compare the given preprocessing with the usual ones on the first `IMAGES` images.
+    """Raise `SourceError` if a usual preprocessing makes a network far more accurate than the given one, `spec`.
 
-    Args:
-        float_model: a float `.tflite` of batch 1.
-        spec: the given preprocessing.
-        labels: names of the network's classes, in its order.
-        images: labelled by their folders; without labels that are the network's, nothing is checked.
-
-    Raises:
-        SourceError: another preprocessing makes the network far more accurate.
+    The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders. Nothing is checked
+    without folders, or if one is not among the network's `labels`.
     """
     if images is None or not images.folders or not set(images.folders) <= set(labels):
         return

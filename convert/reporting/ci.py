@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from convert.reporting.formatting import count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"

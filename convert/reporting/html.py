@@ -1,12 +1,14 @@
 """The report as one HTML page that opens anywhere, offline: the verdict first, then what changed.
 
-Figures come from the report (`report_json.to_json`); what it does not hold is counted from the predictions. The page
+Figures come from the report (`Outcome.to_json`); what it does not hold is counted from the predictions. The page
 has no script and loads nothing. Every value goes through `printable` and jinja2's escaping, so that a hostile file
 name stays text. How the page looks is in `templates/`.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +16,14 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image, ImageOps
 
 from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
 from convert.reporting import charts, formatting, sections
 from convert.reporting.formatting import Report, count, decibel, error, percent
-from convert.reporting.gauges import gauges
-from convert.reporting.thumbnails import thumbnail
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
+from edge_runtime.preprocess import FORMATS, MAX_PIXELS, to_rgb
 
 FILTERS = (
     *("attribution_cells", "count", "decibel", "gain", "megabytes"),
@@ -32,21 +34,20 @@ MOST_FLIPS = 36
 MOST_PAIRS = 12
 MOST_CLASSES = 30
 """With more classes no matrix is drawn, and only the classes that lost most have bars."""
+THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 224, 82
+"""Longest side in pixels, shown at half of it so that it is sharp on a dense display; quality of its WebP file."""
 
 
 def render(
     report: Report, comparison: Comparison | None, others: Sequence[Report] = (), thumbnails: bool = True
 ) -> str:
-    """Render the page of one artifact.
+    """Render the page of one artifact as HTML that can be encoded in UTF-8, whatever the names in it.
 
     Args:
-        report: the artifact's report, see `report_json.to_json` and `convert.drift.run.reported`.
+        report: the artifact's report, see `Outcome.to_json` and `convert.drift.run.reported`.
         comparison: the predictions that the report was made from; sections that need them are left out if it is None.
         others: reports of the other schemes converted in the same run, for the table of schemes.
         thumbnails: show the images whose answer changed, and paths; without them only file names are shown.
-
-    Returns:
-        HTML that can be encoded in UTF-8, whatever the names in it.
     """
     names = ("float", printable(report["scheme"])) if "scheme" in report else ("the reference", "the candidate")
     return _template().render(
@@ -55,7 +56,7 @@ def render(
         names=names,
         verdict=sections.verdict(report),
         reasons=sections.reasons(report),
-        gauges=gauges(report),
+        gauges=sections.gauges(report),
         summary=sections.summary(report),
         figures=sections.key_figures(report),
         facts=sections.facts(report, comparison, folders=thumbnails),
@@ -77,6 +78,27 @@ def write(page: str, path: Path) -> Path:
 def beside(artifact: Path) -> Path:
     """Return the path of an artifact's page: `<artifact>.report.html`."""
     return artifact.with_name(f"{artifact.name}.report.html")
+
+
+def thumbnail(path: Path) -> str | None:
+    """Return an image as the `data:` URI of a WebP file, rotated as its EXIF data says; None where it cannot be read.
+
+    An image smaller than `THUMBNAIL_SIDE` keeps its size. Location, date and camera are left out.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.format not in FORMATS or image.width * image.height > MAX_PIXELS:
+                return None
+            image.draft(
+                "RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE)
+            )  # a large JPEG is decoded at a fraction of its size
+            upright = to_rgb(ImageOps.exif_transpose(image))
+    except Exception:  # on damaged files Pillow raises anything; the page does without the image
+        return None
+    upright.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    file = io.BytesIO()
+    upright.save(file, "WEBP", quality=THUMBNAIL_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def _template() -> jinja2.Template:

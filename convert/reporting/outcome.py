@@ -1,16 +1,20 @@
-"""The outcome of a conversion: one artifact and how it was judged, and the exit code of several verdicts."""
+"""The outcome of a conversion: one artifact and how it was judged; as `<artifact>.report.json`, and as an exit code."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convert.drift import attribution
 from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift
 from convert.quantization.schemes import Scheme
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, worst
+from convert.system.machine import environment
+from convert.system.temporary import write_atomically
 
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
@@ -69,7 +73,52 @@ class Outcome:
     compared: Comparison | None = field(default=None, repr=False)
     cached: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the report of one artifact as JSON values."""
+        drift, gate = self.drift, self.gate
+        return {
+            "scheme": self.scheme.name,
+            "artifact": {"path": str(self.path), "bytes": self.bytes, "sha256": self.sha256},
+            "drift": None if drift is None else drift.to_json(),
+            "blame": [] if drift is None else attribution.conversion(self.keras_sqnr_db, drift),
+            "gate": None if gate is None else gate.to_json(),
+            "calibration": self.calibration,
+            "layers": self.layers,
+            "float_layers": list(dict.fromkeys(self.float_layers)),
+            "recovery": [asdict(row) for row in self.recovery],
+            "timings_s": self.timings_s,
+            "cached": list(self.cached),
+            "latency_ms": self.latency_ms,
+            "environment": environment(),
+        }
+
 
 def exit_code(gates: Sequence[Gate | None]) -> int:
     """Return the exit code of the worst verdict; gates that did not judge (None) do not count."""
     return EXIT_CODES[worst([PASS, *(gate.verdict for gate in gates if gate is not None)])]
+
+
+def as_text(value: Any) -> str:
+    """Return JSON that is valid UTF-8: bytes of file names that are not are written as `\\udce9`."""
+    return json.dumps(_encodable(value), indent=1, ensure_ascii=False)
+
+
+def report_path(artifact: Path) -> Path:
+    """Return the path of an artifact's report."""
+    return artifact.with_name(f"{artifact.name}.report.json")
+
+
+def write_report(report: dict[str, Any], artifact: Path) -> Path:
+    """Write a report beside its artifact and return its path."""
+    path = report_path(artifact)
+    text = as_text(report) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, "utf-8"))
+    return path
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""What the sections of the page say: a report's figures and facts in words.
+"""What the sections of the page say: a report's figures and facts in words, and its intervals as strips.
 
 A report of `irv2-drift` lacks what only a conversion knows, and one of a conversion lacks `reference` and `sampling`.
 """
@@ -34,6 +34,15 @@ INTERVALS = {
     "anytime": "95%, valid after every image, so that the run could stop early",
 }
 """Value of `drift.interval` -> its text."""
+GAUGE_MARGIN = 0.12
+"""Fraction of a strip left free at both ends."""
+AGREEMENT_LIMIT = "min_agreement"
+LIMITED = (
+    ("Top-1 agreement", "agreement_top1", "agreement_ci95", AGREEMENT_LIMIT),
+    ("Top-1 drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp"),
+    ("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp"),
+)
+"""What is measured, keys of its value and interval in a report's `drift`, and of its limit in `gate.limits`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,22 @@ class Figure:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Gauge:
+    """An interval and its limit as a strip, with places in percent of its width.
+
+    If `more_is_better`, values right of the limit are allowed, else those left of it.
+    """
+
+    name: str
+    limit: str
+    value_at: float
+    low: float
+    high: float
+    limit_at: float
+    more_is_better: bool
+
+
 def verdict(report: Report) -> VerdictStyle:
     """Return the style of the gate's verdict."""
     return VERDICTS[None if report["gate"] is None else report["gate"]["verdict"]]
@@ -78,6 +103,21 @@ def reasons(report: Report) -> list[tuple[VerdictStyle, str]]:
     """Return for each reason the verdict that it begins with, and the rest of it."""
     split = [text.partition(": ") for text in (report["gate"] or {"reasons": ()})["reasons"]]
     return [(VERDICTS[word], rest) for word, _, rest in split]
+
+
+def gauges(report: Report) -> list[Gauge]:
+    """Return a gauge for each limit of the report's gate whose figure has an interval in its drift."""
+    if report["drift"] is None:
+        return []
+    found = []
+    for name, value_key, interval_key, limit_key in LIMITED:
+        interval, limit = report["drift"][interval_key], report["gate"]["limits"][limit_key]
+        if interval is not None:
+            more_is_better = limit_key == AGREEMENT_LIMIT
+            text = f"at least {percent(limit)}" if more_is_better else f"at most {points(limit)}"
+            value_at, low, high, limit_at = _places(report["drift"][value_key], *interval, limit)
+            found.append(Gauge(name, text, value_at, low, high, limit_at, more_is_better))
+    return found
 
 
 def key_figures(report: Report) -> list[Figure]:
@@ -188,3 +228,10 @@ def _of_available(report: Report) -> str:
 def _skipped(comparison: Comparison) -> str:
     skipped = len(comparison.candidate.skipped)
     return f"{count(skipped)} more images, not counted" if skipped else ""
+
+
+def _places(*numbers: float) -> list[float]:
+    """Return positions on a strip that just shows all numbers."""
+    left, right = min(numbers), max(numbers)
+    width = (right - left) or 1.0
+    return [round(100 * (GAUGE_MARGIN + (1 - 2 * GAUGE_MARGIN) * (x - left) / width), 2) for x in numbers]

@@ -1,8 +1,9 @@
-"""Temporary folders that go when their work is done, or with the next run if their process was killed.
+"""Temporary folders that leave nothing behind, and files that are written whole or not at all.
 
-A process holds a lock (flock) on each of its folders for as long as it lives, and the kernel releases it however the
-process ends: a folder that is not locked is left over. Unlike process numbers, this also works between containers
-that share a folder, and after a restart.
+A folder goes when its work is done, or with the next run if its process was killed. A process holds a lock (flock) on
+each of its folders for as long as it lives, and the kernel releases it however the process ends: a folder that is not
+locked is left over. Unlike process numbers, this also works between containers that share a folder, and after a
+restart.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from convert.errors import ConvertError
 
 LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}")
 """Names that only this module gives."""
@@ -24,10 +27,7 @@ LEFT_BEHIND = re.compile(r"\.irv2-scratch-[0-9a-f]{8}")
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Make a folder in `parent`, and remove it when the block ends, fails or is interrupted.
 
-    What killed processes have left in `parent` is removed first.
-
-    Raises:
-        OSError: it cannot be made.
+    What killed processes have left in `parent` is removed first. A folder that cannot be made is an OSError.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
@@ -46,6 +46,25 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
                 os.close(descriptor)
 
 
+def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a file in a temporary folder beside `path`, flush it to the disk, then move it to `path`.
+
+    A file that cannot be written is a `ConvertError`; nothing is left behind.
+    """
+    try:
+        with scratch_folder(path.parent) as scratch:
+            partial = scratch / "partial"
+            fill(partial)
+            with partial.open("rb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except OSError as error:
+        raise ConvertError(
+            f"{path} cannot be written: {error.strerror or error}; free space or pass --output-dir"
+        ) from error
+
+
 def sweep(parent: Path) -> None:
     """Remove what killed processes have left in a folder; what cannot be removed stays."""
     for path in parent.iterdir():
@@ -60,11 +79,7 @@ def sweep(parent: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder, if it exists: at once for everybody who looks for it, then from the disk.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
+    """Remove a file or folder, if it exists, after renaming it, or raising OSError: nobody finds half of it."""
     gone = _new_name(path.parent)
     with suppress(FileNotFoundError):
         path.rename(gone)

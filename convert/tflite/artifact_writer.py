@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.metadata import METADATA_NAME, classifier_metadata
 from edge_runtime import Card

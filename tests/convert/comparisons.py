@@ -13,7 +13,6 @@ from convert.drift.figures import judge, measure
 from convert.drift.predictions import Predictions
 from convert.quantization.schemes import SCHEMES
 from convert.reporting.outcome import Outcome
-from convert.reporting.report_json import to_json
 from convert.statistics.verdict import Limits
 
 LABELS = ("ant", "bee", "cat", "dog")
@@ -55,7 +54,7 @@ def report(compared: Comparison | None, path: str = "build/net.int8.tflite", sch
     """What `irv2-convert` would write beside the artifact."""
     drift = None if compared is None else measure(compared)
     gate = None if drift is None else judge(drift, Limits())
-    return to_json(Outcome(SCHEMES[scheme], Path(path), 59_560_482, "e" * 64, drift, gate, {"lowering": 24.1}))
+    return Outcome(SCHEMES[scheme], Path(path), 59_560_482, "e" * 64, drift, gate, {"lowering": 24.1}).to_json()
 
 
 def everything(compared: Comparison) -> dict[str, Any]:

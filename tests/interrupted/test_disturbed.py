@@ -161,7 +161,7 @@ def test_thousands_of_pictures_are_sampled_at_once(tiny_sources: Path, tmp_path:
 @pytest.mark.parametrize("change", ["removed", "replaced", "rewritten"])
 def test_a_picture_that_changes_meanwhile_is_named(change: str, tmp_path: Path) -> None:
     images = find_images(save_colour_pictures(tmp_path / "images", 2, seed=1))
-    before = Snapshot.take(images, None)
+    before = Snapshot(images, None)
     before.refuse_changes()
     path = images.paths[3]
     if change == "removed":

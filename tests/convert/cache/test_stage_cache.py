@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from convert.cache.stage_cache import Stage, StageCache
+from convert.cache.stages import CacheableStage, StageCache
 from convert.cache.store import Cache, Key
 from convert.system.progress import Progress
 from tests.convert.listeners import Listener
@@ -24,8 +24,8 @@ class Doubling:
     meanwhile: Callable[[], object] = lambda: None
 
     @property
-    def stage(self) -> Stage[int]:
-        return Stage(self.file.parent, self.key, self.compute)
+    def stage(self) -> CacheableStage[int]:
+        return CacheableStage(self.file.parent, self.key, self.compute)
 
     def key(self) -> Key:
         return Key("double", "a number", {"of": self.file.read_text()})

@@ -14,8 +14,14 @@ import pytest
 from PIL import Image
 
 from convert.cache import stages
-from convert.cache.stage_cache import Stage, StageCache
-from convert.cache.stages import calibrating, float_predictions, lowering, preprocessing_check
+from convert.cache.stages import (
+    CacheableStage,
+    StageCache,
+    calibrating,
+    float_predictions,
+    lowering,
+    preprocessing_check,
+)
 from convert.cache.store import Cache, Key
 from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet, find_images
@@ -59,7 +65,7 @@ def last_byte(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def recalled(stage: Stage[Any], memory: StageCache) -> Any:
+def recalled(stage: CacheableStage[Any], memory: StageCache) -> Any:
     """The result of a stage that must not be computed."""
     return memory.run(replace(stage, compute=Mock(side_effect=AssertionError("it was computed again"))))
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from convert.drift import dask as cluster_module
-from convert.drift.dask import run_on_cluster
+from convert.drift import shards as cluster_module
 from convert.drift.run import DriftRequest, run
+from convert.drift.shards import run_on_cluster
 from convert.errors import ConvertError, MissingExtraError
 from convert.statistics.verdict import Limits
 from convert.system.progress import Silent

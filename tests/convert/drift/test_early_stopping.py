@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convert.drift.comparison import Comparison
-from convert.drift.early_stopping import EarlyStopping
 from convert.drift.figures import judge, measure
 from convert.drift.predictions import predict_both
+from convert.drift.run import EarlyStopping
 from convert.statistics.verdict import (
     ANYTIME,
     FAIL,

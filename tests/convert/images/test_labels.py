@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convert.errors import SourceError
-from convert.images.labels import read_labels
+from convert.images.conventions import read_labels
 
 
 def test_labels_are_lines(tmp_path: Path) -> None:

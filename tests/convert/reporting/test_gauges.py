@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.reporting.gauges import gauges
+from convert.reporting.sections import gauges
 
 RATE = st.floats(0, 1)
 LIMITS = {"min_agreement": 0.95, "max_drop_pp": 2.0, "max_top5_drop_pp": 1.0}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from convert.reporting import thumbnails
-from convert.reporting.thumbnails import SIDE, thumbnail
+from convert.reporting import html
+from convert.reporting.html import THUMBNAIL_SIDE, thumbnail
 
 LEFT, RIGHT = (220, 30, 30), (30, 30, 220)
 
@@ -37,7 +37,7 @@ def test_every_format_becomes_a_small_webp(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"picture{suffix}"
     picture(1000, 500).save(path)
     image = decoded(thumbnail(path)).convert("RGB")
-    assert image.size == (SIDE, SIDE // 2)
+    assert image.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2)
     assert np.abs(np.subtract(image.getpixel((20, 50)), LEFT)).max() < 25
     assert np.abs(np.subtract(image.getpixel((200, 50)), RIGHT)).max() < 25
 
@@ -89,5 +89,5 @@ def test_what_cannot_be_read_has_no_thumbnail(tmp_path: Path, monkeypatch: pytes
     assert thumbnail(tmp_path / "gone.png") is None
     assert thumbnail(tmp_path / "cut.png") is None
     assert thumbnail(tmp_path / "text.png") is None
-    monkeypatch.setattr(thumbnails, "MAX_PIXELS", 400 * 200 - 1)
+    monkeypatch.setattr(html, "MAX_PIXELS", 400 * 200 - 1)
     assert thumbnail(tmp_path / "whole.png") is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from convert.errors import ConvertError
-from convert.system.atomic import write_atomically
+from convert.system.temporary import write_atomically
 
 
 def test_new_files_and_folders_are_made(tmp_path: Path) -> None:
