@@ -1,4 +1,4 @@
-"""What to convert and how, with every option listed once, and checked before anything slow starts.
+"""What to convert and how, with each option of a conversion listed once, and checked before anything slow starts.
 
 A field of `Job` carries all that is known about its option: the command line takes its name, type, default and help
 from here, a card records it if it is `recorded`, and verification takes it from the card. To add an option, add a field

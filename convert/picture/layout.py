@@ -59,7 +59,7 @@ class Arrow(NamedTuple):
     is_residual: bool = False
 
 
-class Frame(NamedTuple):
+class BlockFrame(NamedTuple):
     """A block drawn: its nodes and arrows, its size, and where in the picture the middle of its top is."""
 
     block: Block
@@ -80,7 +80,7 @@ class Panel(NamedTuple):
     """A stage in the picture: its frames, and room of `header_width` for its name at the top left."""
 
     stage: str
-    frames: list[Frame]
+    frames: list[BlockFrame]
     x: float
     y: float
     width: float
@@ -107,7 +107,7 @@ def lay_out(blocks: Sequence[Block]) -> Picture:
     stages = [list(stage) for _, stage in itertools.groupby(map(draw_block, blocks), lambda each: each.block.stage)]
     repeated = sum(block.is_repeated for block in blocks)
     per_column = max(1, round(math.sqrt(repeated / FRAMES_PER_SQUARED_ROW)))
-    groups: list[list[list[list[Frame]]]] = []
+    groups: list[list[list[list[BlockFrame]]]] = []
     for stage in stages:
         if stage[0].block.is_repeated or not groups:
             groups.append([])
@@ -124,14 +124,14 @@ def lay_out(blocks: Sequence[Block]) -> Picture:
     return Picture(panels, _spine(panels), x - GROUP_GAP, max(panel.bottom for panel in panels))
 
 
-def draw_block(block: Block) -> Frame:
+def draw_block(block: Block) -> BlockFrame:
     """Place the nodes of one block and the arrows between them; the frame is not placed yet."""
     placed = _placed_nodes(block)
     half_width = max(abs(node.x) for node in placed.values()) + NODE_WIDTH / 2 + FRAME_SIDE
     arrows = [arrow for node in placed.values() for arrow in _arrows(node, placed, half_width)]
     bottom = max(node.y + node.height for node in placed.values())
     arrows.append(Arrow([(0, bottom), (0, bottom + FRAME_BOTTOM)]))
-    return Frame(block, list(placed.values()), arrows, 2 * half_width, bottom + FRAME_BOTTOM)
+    return BlockFrame(block, list(placed.values()), arrows, 2 * half_width, bottom + FRAME_BOTTOM)
 
 
 def _placed_nodes(block: Block) -> dict[str, PlacedNode]:
@@ -172,17 +172,17 @@ def _arrows(target: PlacedNode, placed: dict[str, PlacedNode], half_width: float
     return arrows
 
 
-def _columns(stage: list[Frame], per_column: int) -> list[list[Frame]]:
+def _columns(stage: list[BlockFrame], per_column: int) -> list[list[BlockFrame]]:
     """Split a stage into columns of equal length, the last one shorter where need be."""
     rows = math.ceil(len(stage) / math.ceil(len(stage) / per_column))
     return [stage[start : start + rows] for start in range(0, len(stage), rows)]
 
 
-def _width(columns: list[list[Frame]]) -> float:
+def _width(columns: list[list[BlockFrame]]) -> float:
     return sum(column[0].width + COLUMN_GAP for column in columns) - COLUMN_GAP
 
 
-def _panel(columns: list[list[Frame]], corner: Point, width: float, above: float | None) -> Panel:
+def _panel(columns: list[list[BlockFrame]], corner: Point, width: float, above: float | None) -> Panel:
     """Place a stage's frames: in the middle of the panel, or below the frame that it follows, centred at `above`."""
     (x, top), used = corner, _width(columns)
     least = x + PANEL_PADDING
