@@ -6,7 +6,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -14,11 +14,13 @@ import keras
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
 from convert.keras_models.hdf5 import one_line
+from convert.keras_models.heads import with_head
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
 from convert.keras_models.weight_files import set_stored_weights
 from edge_runtime.hashing import file_sha256
+from edge_runtime.specs import SOFTMAX
 
 ARTICLE = "inception_resnet_v2 (article)"
 DEFAULT_INPUT_SIZE = 299
@@ -41,11 +43,13 @@ class LoadedModel:
     """A network with its weights.
 
     Attributes:
-        model: preprocessed float32 images (N, height, width, 3) to probabilities (N, classes); it ends in a softmax.
+        model: preprocessed float32 images (N, height, width, 3) to probabilities (N, classes); it ends in a softmax
+            or, if its labels are independent, in sigmoids.
         architecture: the name of the network; the Keras model's for a user's own.
         labels: a name for each class, all different, where they are known: demo and imagenet.
         weights_sha256: hexadecimal SHA-256 of the file that the weights came from.
         recognized: what the user's file turned out to be, to show to the user; "" for our own.
+        head: "softmax", "independent", or "binary" for one sigmoid unit that became a softmax, see `heads`.
     """
 
     model: keras.Model
@@ -53,6 +57,7 @@ class LoadedModel:
     labels: tuple[str, ...] | None
     weights_sha256: str
     recognized: str = ""
+    head: str = SOFTMAX
 
 
 def load(source: ModelSource) -> LoadedModel:
@@ -63,7 +68,9 @@ def load(source: ModelSource) -> LoadedModel:
             the network cannot take.
     """
     source.check()
-    return LOADERS[source.origin](source)
+    loaded = LOADERS[source.origin](source)
+    headed = with_head(loaded.model, source.file or source.name)
+    return replace(loaded, model=headed.model, head=headed.head)
 
 
 def _load_demo(source: ModelSource) -> LoadedModel:

@@ -1,4 +1,4 @@
-"""Load any Keras image classifier: float32 images of one size to probabilities, ending in a softmax.
+"""Load any Keras image classifier, of float32 images of one size; `heads` judges what it ends in.
 
 The configuration in the file is read and checked before Keras makes a single object of it: a file can name classes
 and carry Python code, and the legacy `.h5` reader has run such code in more than one release of Keras.
@@ -19,7 +19,6 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line, open_hdf5, text
-from convert.keras_models.walk import final_activation
 
 MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
 MAXIMUM_EXPANSION = 100
@@ -40,12 +39,12 @@ def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
     """Load a `.keras` or `.h5` model in safe mode.
 
     Returns:
-        A model of float32 images (N, height, width, 3) to probabilities (N, classes); a softmax is added to one
-        that ends in logits. One that takes images of any size needs an `input_size`, which is both height and width.
+        A model of float32 images (N, height, width, 3). One that takes images of any size needs an `input_size`,
+        which is both height and width.
 
     Raises:
         SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not
-            a classifier of RGB images, or takes images of another size.
+            a network of RGB images, or takes images of another size.
     """
     _check_configuration(path)
     try:
@@ -54,7 +53,7 @@ def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
     except Exception as error:  # Keras raises whatever the damage leads to
         raise SourceError(f"{path} cannot be loaded by Keras {keras.__version__} ({one_line(error)})") from error
     _check_classifier(model, path)
-    return _ending_in_softmax(_on_images_of_one_size(model, input_size, path), path)
+    return _on_images_of_one_size(model, input_size, path)
 
 
 def _check_configuration(path: Path) -> None:
@@ -167,22 +166,16 @@ def _application_layers() -> dict[str, type]:
 
 
 def _check_classifier(model: keras.Model, path: Path) -> None:
-    """Refuse a model that is not one RGB image in, one vector of classes out."""
+    """Refuse a model that does not take one RGB image."""
     if not model.built or not getattr(model, "inputs", None):
         raise SourceError(f"{path} was saved before it had an input shape: call the model on an image, then save it")
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise SourceError(
-            f"{path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a classifier has one of each"
-        )
-    taken, given = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    if len(model.inputs) != 1:
+        raise SourceError(f"{path} has {len(model.inputs)} inputs: a classifier has one, an image")
+    taken = tuple(model.inputs[0].shape[1:])
     if len(taken) != 3:
         raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
     if taken[2] != 3:
         raise SourceError(f"{path} takes images of shape {taken}: only RGB, (height, width, 3), is supported")
-    if len(given) != 1 or given[0] is None:
-        raise SourceError(f"{path} has outputs of shape {given}: a classifier has one number per class, (classes,)")
-    if given[0] < 2:
-        raise SourceError(f"{path} has {given[0]} class: a classifier has at least 2")
 
 
 def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Path) -> keras.Model:
@@ -215,17 +208,3 @@ def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Pat
     except Exception as error:  # the layers raise whatever the size leads to
         raise SourceError(f"{path} cannot take {height}x{width} images ({one_line(error)})") from error
     return fixed_model
-
-
-def _ending_in_softmax(model: keras.Model, path: Path) -> keras.Model:
-    """Return the same layers as a plain graph of one tensor to one tensor that ends in a softmax."""
-    output = model.outputs[0]
-    activation = final_activation(output)
-    if activation not in ("softmax", "linear"):
-        raise SourceError(
-            f"{path} ends in {activation}: a classifier ends in a softmax or in logits; end it in "
-            "keras.layers.Softmax() and save it again"
-        )
-    if activation == "linear":
-        output = keras.layers.Softmax(dtype="float32", name="probabilities")(output)
-    return keras.Model(model.inputs[0], output, name=model.name)

@@ -8,11 +8,12 @@ import keras
 import numpy as np
 
 from convert.errors import LoweringError
-from convert.keras_models.walk import before_softmax
+from convert.keras_models.heads import before_activation
 from convert.statistics.metrics import sqnr_db
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime.arrays import Array
+from edge_runtime.specs import INDEPENDENT, SOFTMAX
 from edge_runtime.tensors import centred
 
 MINIMUM_SQNR_DB = 80.0
@@ -24,21 +25,23 @@ MINIMUM_SPREAD = 1e-3
 
 
 def keras_logits(model: Any, images: Array) -> Array:
-    """Return what the softmax at the end of a Keras model reads: float32 (N, classes) for (N, height, width, 3)."""
-    until_logits = keras.Model(model.input, before_softmax(model.outputs[0]))
+    """Return what the softmax or the sigmoids at the end of a Keras model read: float32 (N, classes) for (N, height, width, 3)."""
+    until_logits = keras.Model(model.input, before_activation(model.outputs[0]))
     rows = [np.asarray(until_logits(image[np.newaxis], training=False)) for image in images]  # tracing takes seconds
     return np.stack(rows).reshape(len(rows), -1).astype(np.float32)
 
 
 def tflite_logits(model: bytes, images: Array) -> Array:
-    """Return what the softmax at the end of a `.tflite` reads: float32 (N, classes) for (N, height, width, 3)."""
+    """Return what the softmax or the sigmoids at the end of a `.tflite` read: float32 (N, classes) for (N, height, width, 3)."""
     engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
     rows = [engine.tensor(logits).reshape(-1) for _ in run_over(engine, images)]
     return np.stack(rows).astype(np.float32)
 
 
-def checked_sqnr_db(expected: Array, found: Array) -> float:
-    """Return the SQNR in decibels of `found` against `expected` logits (N, classes), centred per image.
+def checked_sqnr_db(expected: Array, found: Array, head: str = SOFTMAX) -> float:
+    """Return the SQNR in decibels of `found` against `expected` logits (N, classes).
+
+    They are centred per image, which is all that a softmax depends on, unless the labels are independent.
 
     Raises:
         LoweringError: it is below 80 dB, or the logits hardly vary: near-uniform outputs agree even where they are
@@ -46,13 +49,14 @@ def checked_sqnr_db(expected: Array, found: Array) -> float:
     """
     if not np.all(np.isfinite(expected)):
         raise LoweringError("the Keras network outputs NaN or infinity for real images: its weights are broken")
-    spread = float(centred(expected).std())
+    expected, found = (logits if head == INDEPENDENT else centred(logits) for logits in (expected, found))
+    spread = float(expected.std())
     if spread < MINIMUM_SPREAD:
         raise LoweringError(
             f"the network's logits vary by only {spread:.1e} over its classes, so its answers mean nothing: "
             "check the weights and --preprocessing"
         )
-    sqnr = sqnr_db(centred(expected), centred(found))
+    sqnr = sqnr_db(expected, found)
     if not sqnr >= MINIMUM_SQNR_DB:
         raise LoweringError(
             f"float TFLite and Keras logits agree to {sqnr:.1f} dB only, at least {MINIMUM_SQNR_DB:.0f} dB are "

@@ -64,7 +64,7 @@ class KerasNetwork:
         loaded: LoadedModel = self._loaded
         self.architecture, self.labels, self.recognized = loaded.architecture, loaded.labels, loaded.recognized
         self.weights_sha256, self.classes = loaded.weights_sha256, int(loaded.model.output_shape[-1])
-        self.head = "softmax"
+        self.head = loaded.head
         self.front: tuple[str, ...] = ()
         self.slow_layers: tuple[str, ...] = ()
 

@@ -155,6 +155,8 @@ class LayerCall:
         if activation is keras.activations.softmax:
             require(len(self.shape) == 2)
             return self.operator("SOFTMAX", "Softmax", [before.index], beta=1.0)
+        if activation is keras.activations.sigmoid:
+            return self.operator("LOGISTIC", "Sigmoid", [before.index])
         require(activation in FUSED)
         operator = FUSED[activation]
         if operator == "NONE":

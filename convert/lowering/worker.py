@@ -68,7 +68,7 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
         weights_sha256=network.weights_sha256,
         spec=spec,
         classes=network.classes,
-        keras_sqnr_db=checked_sqnr_db(network.logits(images), tflite_logits(model, images)),
+        keras_sqnr_db=checked_sqnr_db(network.logits(images), tflite_logits(model, images), network.head),
         versions={"tensorflow": tf.__version__, "keras": tf.keras.__version__},
         recognized=network.recognized,
         head=network.head,

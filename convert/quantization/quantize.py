@@ -15,6 +15,7 @@ from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import HEAD_OF, ends_in
 from convert.tflite.operators import CONVOLUTIONS, DENSE
 from edge_runtime import InputSpec
 from edge_runtime.specs import TensorSpec
@@ -107,7 +108,14 @@ def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
 
 
 def head_begins(graph: TfliteGraph) -> int:
-    """Return the position of the head's first operator: the first pooling or dense one after the last convolution."""
+    """Return the position of the head's first operator: the first pooling or dense one after the last convolution.
+
+    Sigmoids begin it only as the last activation: before that they are part of a swish, say.
+    """
     last = max((operator.position for operator in graph.operators if operator.name in CONVOLUTIONS), default=-1)
-    after = (operator.position for operator in graph.operators[last + 1 :] if operator.name in HEAD_BEGINS)
+    after = (
+        operator.position
+        for operator in graph.operators[last + 1 :]
+        if operator.name in HEAD_BEGINS or (operator.name in HEAD_OF and operator == ends_in(graph))
+    )
     return next(after, len(graph.operators))

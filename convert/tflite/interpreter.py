@@ -9,8 +9,15 @@ import numpy as np
 
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.operators import Operator
 from edge_runtime.arrays import Array
 from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.specs import INDEPENDENT, SOFTMAX
+
+HEAD_OF = {"SOFTMAX": SOFTMAX, "LOGISTIC": INDEPENDENT}
+"""Operator that makes probabilities -> the head that it is."""
+PASS_THROUGH = ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
+"""Operators that may follow it."""
 
 
 def open_engine(model: Path | bytes) -> Engine:
@@ -39,11 +46,37 @@ class RecordingEngine(Engine):
         return np.asarray(self._interpreter.get_tensor(index))
 
 
-def logits_tensor(graph: TfliteGraph) -> int:
-    """Return the index of the tensor that the last softmax reads; raise `LoweringError` if the model has none."""
+def ends_in(graph: TfliteGraph) -> Operator | None:
+    """Return the operator that makes the model's output, before it is reshaped or requantized."""
+    operator = graph.producer(graph.outputs[0])
+    while operator is not None and operator.name in PASS_THROUGH:
+        operator = graph.producer(operator.inputs[0])
+    return operator
+
+
+def final_activation(graph: TfliteGraph) -> Operator:
+    """Return the softmax or the sigmoids that make the model's output, or else its last softmax.
+
+    Raises:
+        LoweringError: it has neither.
+    """
+    operator = ends_in(graph)
+    if operator is not None and operator.name in HEAD_OF:
+        return operator
     softmax = graph.named("SOFTMAX")
     if not softmax:
         raise LoweringError(
-            "the model does not end in a softmax: only classifiers with class probabilities are supported"
+            "the model does not end in a softmax or in sigmoids: only classifiers with class probabilities are "
+            "supported"
         )
-    return softmax[-1].inputs[0]
+    return softmax[-1]
+
+
+def head_of(graph: TfliteGraph) -> str:
+    """Return which of `edge_runtime.specs.HEADS` the model has; see `final_activation` for errors."""
+    return HEAD_OF[final_activation(graph).name]
+
+
+def logits_tensor(graph: TfliteGraph) -> int:
+    """Return the index of the tensor that the last softmax or sigmoids read; see `final_activation` for errors."""
+    return final_activation(graph).inputs[0]

@@ -23,6 +23,7 @@ OPTIONS = {
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "LOGISTIC": None,
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
     "RELU": None,
