@@ -25,7 +25,7 @@ import calibration_data
 from convert.cli.progress import TerminalProgress
 from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift, measure
-from convert.drift.predictions import Predictions, true_classes
+from convert.drift.predictions import Predictions, true_answers
 from convert.errors import QuantizationError
 from convert.images.dataset import ImageSet, find_images
 from convert.images.reader import PixelReader
@@ -77,7 +77,7 @@ def main(model: str, preprocessing: str, images: int, folder: Path) -> None:
             start = time.perf_counter()
             rows[name] = compute()
             progress.note(f"{name}: {time.perf_counter() - start:.0f} s")
-    truth = true_classes(task.validation, reference)
+    truth = true_answers(task.validation, reference)
     print_table(task, {name: measure(Comparison(reference, found, truth)) for name, found in rows.items()})
 
 

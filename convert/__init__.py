@@ -141,6 +141,7 @@ def measure_drift(
     *,
     preprocessing: str | None = None,
     labels: Sequence[str] | None = None,
+    image_labels: Path | None = None,
     limits: Limits | None = None,
     stop_early: bool = False,
     progress: Progress | None = None,
@@ -154,6 +155,7 @@ def measure_drift(
         reference: an artifact, another `.tflite`, a Keras file, or stored predictions (`.npz`).
         images: see `convert_model`.
         preprocessing, labels: of models without a card.
+        image_labels: a CSV file of the images' labels.
         limits: of the verdict; None for the usual ones.
         stop_early: whether to stop at the first image at which the verdict is certain.
         progress: told what happens; None for silence.
@@ -170,7 +172,11 @@ def measure_drift(
     options = ModelOptions(preprocessing, None if labels is None else tuple(labels))
     with tempfile.TemporaryDirectory(prefix="irv2-") as folder:
         request = DriftRequest(
-            Path(candidate), Path(reference), image_folder(images, Path(folder) / "images"), options=options
+            Path(candidate),
+            Path(reference),
+            image_folder(images, Path(folder) / "images"),
+            options=options,
+            image_labels=image_labels,
         )
         return run(request, limits or Limits(), stop_early, progress or Silent())
 

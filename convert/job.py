@@ -17,12 +17,15 @@ from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError
 from convert.images.conventions import CONVENTIONS, check_preprocessing, read_labels, unknown_preprocessing
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
+from convert.images.image_labels import IMAGE_LABELS_HELP, read_image_labels
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
 from convert.system.machine import machine
 from edge_runtime import Card
+from edge_runtime.hashing import file_sha256
+from edge_runtime.specs import INDEPENDENT
 
 HELD_OUT, MOST_HELD_OUT = 0.2, 50
 """Fraction of the calibration images that is held out to judge alternatives by, and their largest number."""
@@ -75,6 +78,7 @@ class Sources:
     validation: Path | None = option(
         None, "Other images, to measure drift on; class folders give labels.", metavar="DIR"
     )
+    image_labels: Path | None = option(None, IMAGE_LABELS_HELP, metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Job(Sources):
             "io": io,
             "calibration_manifest_sha256": inputs.calibration and manifest_sha256(inputs.calibration, inputs.held_out),
             "validation_manifest_sha256": inputs.validation and manifest_sha256(inputs.validation),
+            **({} if self.image_labels is None else {"image_labels_sha256": file_sha256(self.image_labels)}),
             "limits": asdict(self.limits),
             "machine": machine(),
         }
@@ -188,6 +193,8 @@ def check(job: Job) -> Inputs:
     if job.preprocessing is not None:
         check_preprocessing(job.preprocessing)
     _check_layers(job)
+    if job.image_labels is not None and not job.validate:
+        raise ImageSetError(f"--image-labels {job.image_labels} is for the drift check: leave out --no-validate")
     if job.target_runtime is not None:
         check_target(job.target_runtime)
     calibration, validation = _image_sets(job)
@@ -195,7 +202,7 @@ def check(job: Job) -> Inputs:
         refuse_overlap(calibration, validation)
     labels = None if job.labels is None else read_labels(job.labels)
     if labels is not None and validation is not None:
-        validation.class_indices(labels)
+        validation.truth(labels, INDEPENDENT)
     seen, held_out = _held_out(job, calibration)
     unseen = validation and validation.shuffled()[: job.validation_size]
     return Inputs(
@@ -247,7 +254,16 @@ def _image_sets(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
         )
     return (
         find_images(calibration) if schemes and calibration else None,
-        find_images(validation) if job.validate and validation else None,
+        _labelled(find_images(validation), job) if job.validate and validation else None,
+    )
+
+
+def _labelled(validation: ImageSet, job: Job) -> ImageSet:
+    """Return the validation images with what the file says of their labels, if there is one."""
+    return (
+        validation
+        if job.image_labels is None
+        else replace(validation, image_labels=read_image_labels(job.image_labels))
     )
 
 

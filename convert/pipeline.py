@@ -146,7 +146,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     if len(labels) != lowered.classes:
         raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
     if inputs.validation is not None:
-        inputs.validation.class_indices(labels)
+        inputs.validation.truth(labels, lowered.runtime_head)
     return FloatModel(lowered, labels)
 
 
@@ -182,6 +182,8 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         latency_ms=_latency_ms(recipe.scheme, path),
         compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
+        head=prepared.network.lowered.head,
+        classes=len(prepared.network.labels),
     )
     write_report(outcome.to_json(), path)
     return outcome

@@ -149,6 +149,9 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
         if recorded is not None:
             images = None if folder is None else find_images(folder).shuffled()[:size]
             yield _hash(name, recorded, None if images is None else manifest_sha256(images))
+    if "image_labels_sha256" in build or given.image_labels is not None:
+        recorded = build.get("image_labels_sha256")
+        yield _hash("image labels", recorded, None if given.image_labels is None else file_sha256(given.image_labels))
     for key, value in machine().items():
         recorded = build["machine"].get(key)
         yield Input(key.replace("_", " "), None if recorded is None else str(recorded), str(value))

@@ -21,7 +21,7 @@ from edge_runtime.delegates import CPU, DelegateRequest, open_engines
 from edge_runtime.engines import AUTO, AnyEngine, Receipt, choose_engine
 from edge_runtime.errors import EngineError
 from edge_runtime.preprocess import ImageSource, Pixels, load_pixels
-from edge_runtime.specs import InputSpec
+from edge_runtime.specs import INDEPENDENT, SOFTMAX, THRESHOLD, InputSpec
 from edge_runtime.tensors import Probabilities, encode, run
 
 
@@ -43,17 +43,30 @@ class Frame:
     predictions: list[Prediction]
 
 
+TOP_K = 5
+"""How many classes that exclude each other are returned, unless it is said; of independent labels all are."""
+DEFAULTS: dict[str, tuple[int | None, float]] = {SOFTMAX: (TOP_K, 0.0), INDEPENDENT: (None, THRESHOLD)}
+"""Head -> `top_k` and `threshold`, unless they are said."""
+
+
 class TopK:
-    """Selects the `top_k` most probable classes, of those that `threshold`, `allow` and `deny` admit."""
+    """Selects the `top_k` most probable classes, of those that `threshold`, `allow` and `deny` admit.
+
+    What is None is as the head's `DEFAULTS` have it.
+    """
 
     def __init__(
         self,
         labels: Sequence[str],
-        top_k: int,
-        threshold: float,
+        top_k: int | None,
+        threshold: float | None,
         allow: Collection[str] | None,
         deny: Collection[str] | None,
+        head: str = SOFTMAX,
     ) -> None:
+        most, least = DEFAULTS[head]
+        top_k = top_k if top_k is not None else most if most is not None else len(labels)
+        threshold = least if threshold is None else threshold
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for at least 1 class")
         if not 0 <= threshold <= 1:
@@ -62,7 +75,7 @@ class TopK:
             if isinstance(listed, str) or (unknown := sorted(set(listed or ()) - set(labels))):
                 wrong = listed if isinstance(listed, str) else unknown[0]
                 raise ValueError(f"{name} has {wrong!r}: pass a list of the model's own labels")
-        self._labels, self._top_k, self._threshold = labels, top_k, threshold
+        self._labels, self._top_k, self.threshold = labels, top_k, threshold
         admitted = set(labels if allow is None else allow) - set(deny or ())
         self._admitted = np.array([label in admitted for label in labels])
 
@@ -71,7 +84,7 @@ class TopK:
         if not np.isfinite(probabilities).all():
             raise EngineError("the model answers with NaN or infinity: its weights are damaged; convert it again")
         ranking = np.argsort(-probabilities, kind="stable")
-        best = ranking[self._admitted[ranking] & (probabilities[ranking] >= self._threshold)][: self._top_k]
+        best = ranking[self._admitted[ranking] & (probabilities[ranking] >= self.threshold)][: self._top_k]
         return [Prediction(int(i), self._labels[i], float(probabilities[i])) for i in best]
 
 
@@ -83,12 +96,14 @@ class Classifier:
         spec: how images are prepared.
         receipt: what actually runs.
         model, artifact: what was opened; `artifact` is None for a foreign model.
+        head: "softmax" for classes that exclude each other, "independent" for labels of which each may be there.
         step: distance between neighbouring probabilities of a model with an integer output; 0.0 for floats.
         input_tensor: what the model's input holds, for `encode`.
     """
 
     def __init__(self, model: Model, engines: Sequence[AnyEngine], receipt: Receipt) -> None:
         self.model, self.spec, self.artifact, self.receipt = model, model.spec, model.artifact, receipt
+        self.head = model.head
         self.labels, self.input_tensor = model.class_names(engines[0]), model.input_tensor(engines[0])
         self.step = engines[0].output.scale or 0.0
         self._idle: queue.SimpleQueue[AnyEngine | None] = queue.SimpleQueue()
@@ -110,6 +125,7 @@ class Classifier:
         sha256: str | None = None,
         spec: InputSpec | None = None,
         labels: Sequence[str] | None = None,
+        head: str = SOFTMAX,
     ) -> Self:
         """Open a `.tflite` file.
 
@@ -123,7 +139,8 @@ class Classifier:
             threads: of each interpreter; None divides the cores among them.
             workers: number of interpreters over the one mapped file, and so of images computed at once.
             sha256: expected hash of the whole file.
-            spec, labels: of a foreign model. With `spec` an artifact counts as one; its checksums are still verified.
+            spec, labels, head: of a foreign model, `head` one of `specs.HEADS`. With `spec` an artifact counts as one;
+                its checksums are still verified.
 
         Raises:
             ArtifactError: the file is missing, damaged, foreign without `spec`, or not the pinned one.
@@ -132,7 +149,7 @@ class Classifier:
         """
         if workers < 1:
             raise EngineError(f"{workers} workers: pass at least 1")
-        model = open_model(Path(path), sha256, spec, labels)
+        model = open_model(Path(path), sha256, spec, labels, head)
         request = _chosen_delegate(delegate, model)
         if request.kind is not None and request.kind.warning is not None:
             warnings.warn(request.kind.warning, RuntimeWarning, stacklevel=2)
@@ -146,8 +163,8 @@ class Classifier:
     def predict(
         self,
         images: ImageSource,
-        top_k: int = 5,
-        threshold: float = 0.0,
+        top_k: int | None = None,
+        threshold: float | None = None,
         allow: Collection[str] | None = None,
         deny: Collection[str] | None = None,
     ) -> list[Prediction]: ...
@@ -156,8 +173,8 @@ class Classifier:
     def predict(
         self,
         images: list[Any] | tuple[Any, ...],
-        top_k: int = 5,
-        threshold: float = 0.0,
+        top_k: int | None = None,
+        threshold: float | None = None,
         allow: Collection[str] | None = None,
         deny: Collection[str] | None = None,
     ) -> list[list[Prediction]]: ...
@@ -165,12 +182,12 @@ class Classifier:
     def predict(
         self,
         images: ImageSource | Sequence[ImageSource],
-        top_k: int = 5,
-        threshold: float = 0.0,
+        top_k: int | None = None,
+        threshold: float | None = None,
         allow: Collection[str] | None = None,
         deny: Collection[str] | None = None,
     ) -> list[Prediction] | list[list[Prediction]]:
-        """Return the most probable classes of images, best first.
+        """Return the most probable classes of images, best first; of independent labels those there are, perhaps none.
 
         Args:
             images: one image (see `load_pixels` for what that can be), or a list of them for a list of answers.
@@ -179,15 +196,15 @@ class Classifier:
         Raises:
             ImageError: an image cannot be read.
         """
-        selection = TopK(self.labels, top_k, threshold, allow, deny)
+        selection = TopK(self.labels, top_k, threshold, allow, deny, self.head)
         rows = [selection.best(row) for row in self.probabilities(images)]
         return rows if isinstance(images, (list, tuple)) else rows[0]
 
     def best(
         self,
         probabilities: Probabilities,
-        top_k: int = 5,
-        threshold: float = 0.0,
+        top_k: int | None = None,
+        threshold: float | None = None,
         allow: Collection[str] | None = None,
         deny: Collection[str] | None = None,
     ) -> list[Prediction]:
@@ -195,8 +212,8 @@ class Classifier:
 
         Args:
             probabilities: of all classes, in 0..1.
-            top_k: how many classes, at most.
-            threshold: the least probability of a class, in 0..1.
+            top_k: how many classes, at most; None: 5, or all independent labels.
+            threshold: the least probability of a class, in 0..1; None: 0, or 0.5 for independent labels.
             allow: labels of the only classes to return; None allows all.
             deny: labels of classes not to return.
 
@@ -204,7 +221,7 @@ class Classifier:
             EngineError: a probability is not finite.
             ValueError: `top_k` is less than 1, `threshold` is out of range, or a label is not one of the model's.
         """
-        return TopK(self.labels, top_k, threshold, allow, deny).best(probabilities)
+        return TopK(self.labels, top_k, threshold, allow, deny, self.head).best(probabilities)
 
     def probabilities(self, images: ImageSource | Sequence[ImageSource]) -> Probabilities:
         """Return float32 (N, classes), in 0..1, for N images; N is 1 for a single one. The workers share a list."""
@@ -222,8 +239,8 @@ class Classifier:
         frames: Iterable[ImageSource],
         *,
         drop: bool = False,
-        top_k: int = 5,
-        threshold: float = 0.0,
+        top_k: int | None = None,
+        threshold: float | None = None,
         allow: Collection[str] | None = None,
         deny: Collection[str] | None = None,
     ) -> Iterator[Frame]:
@@ -238,7 +255,7 @@ class Classifier:
         Raises:
             ImageError: a frame cannot be read; what `frames` itself raises is raised too.
         """
-        selection = TopK(self.labels, top_k, threshold, allow, deny)
+        selection = TopK(self.labels, top_k, threshold, allow, deny, self.head)
         numbered = enumerate(frames)
         newest = prefetch(numbered, drop=True) if drop else numbered
         prepared = prefetch((index, frame, load_pixels(frame, self.spec)) for index, frame in newest)

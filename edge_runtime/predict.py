@@ -14,16 +14,16 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
 from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.classifier import TOP_K, Classifier, Prediction, TopK
 from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
 from edge_runtime.preprocess import SUFFIXES, load_pixels
 from edge_runtime.recorder import Recorder
+from edge_runtime.specs import SOFTMAX, THRESHOLD
 
 NAME = "irv2-predict"
 STDIN = "-"
-TOP_K = 5
 BAR_WIDTH = 20
 WIDEST_LABEL = 40
 ERASE_LINE = "\r\x1b[K"
@@ -33,13 +33,17 @@ LONG_LIST = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """The result for one image: its best classes and two times in milliseconds, or an error."""
+    """The result for one image: its best classes and two times in milliseconds, or an error.
+
+    `nearest` is the most probable class, whether or not it reaches the threshold.
+    """
 
     image: str
     predictions: list[Prediction]
     preprocess_ms: float | None = None
     inference_ms: float | None = None
     error: EdgeError | None = None
+    nearest: Prediction | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +89,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         warn_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
         recorder = Recorder(arguments.record, classifier) if arguments.record else None
-        answers = (_classify(classifier, image, arguments.top_k or TOP_K, recorder) for image in images)
+        selection = TopK(classifier.labels, arguments.top_k, arguments.threshold, None, None, classifier.head)
+        answers = (_classify(classifier, image, selection, recorder) for image in images)
         failed = 0
         for answer in _with_progress_line(answers, len(images)):
             failed += answer.error is not None
@@ -99,19 +104,20 @@ def _predict(arguments: argparse.Namespace) -> int:
     return ERROR if failed else 0
 
 
-def _classify(classifier: Classifier, image: str, top_k: int, recorder: Recorder | None) -> Answer:
+def _classify(classifier: Classifier, image: str, selection: TopK, recorder: Recorder | None) -> Answer:
     try:
         start = time.perf_counter()
         pixels = load_pixels(_source(image), classifier.spec)
         ready = time.perf_counter()
         probabilities = classifier.run(pixels)
         done = time.perf_counter()
-        best = classifier.best(probabilities, top_k)
+        best, (nearest, *_) = selection.best(probabilities), classifier.best(probabilities, 1, 0.0)
         if recorder is not None:
             recorder.add(image, probabilities)
     except EdgeError as error:
         return Answer(image, [], error=error)
-    return Answer(image, best, round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
+    times = (round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
+    return Answer(image, best, *times, nearest=nearest)
 
 
 def _source(image: str) -> str | BinaryIO:
@@ -127,38 +133,56 @@ def _source(image: str) -> str | BinaryIO:
 def _choose_writer(classifier: Classifier, arguments: argparse.Namespace, count: int) -> Callable[[Answer], None]:
     """Return what prints an answer: as JSON, as a table, or, for several images without --top-k, as one line."""
     if arguments.json:
-        receipt = asdict(classifier.receipt)
-        return lambda answer: print(json.dumps(_to_json(answer, receipt)), flush=True)
+        known: dict[str, object] = {"head": classifier.head, "receipt": asdict(classifier.receipt)}
+        return lambda answer: print(json.dumps(_to_json(answer, known)), flush=True)
     width = min(WIDEST_LABEL, max(len(printable(label)) for label in classifier.labels))
-    write = _print_table if count == 1 or arguments.top_k else _print_line
+    write_line = _print_line if classifier.head == SOFTMAX else _print_labels
+    write = _print_table if count == 1 or arguments.top_k else write_line
+    threshold = TopK(classifier.labels, None, arguments.threshold, None, None, classifier.head).threshold
 
     def show(answer: Answer) -> None:
         if answer.error is None:
-            write(answer, width)
+            write(answer, width, threshold)
         else:
             complain(NAME, str(answer.error), answer.error if arguments.debug else None)
 
     return show
 
 
-def _to_json(answer: Answer, receipt: dict[str, object]) -> dict[str, object]:
+def _to_json(answer: Answer, known: dict[str, object]) -> dict[str, object]:
     return {
         "image": answer.image,
         "predictions": [asdict(prediction) for prediction in answer.predictions],
-        "receipt": receipt,
+        **known,
         "timings_ms": {"preprocess": answer.preprocess_ms, "inference": answer.inference_ms},
         "error": None if answer.error is None else str(answer.error),
     }
 
 
-def _print_table(answer: Answer, width: int) -> None:
+def _print_table(answer: Answer, width: int, threshold: float) -> None:
     print(printable(answer.image))
+    if not answer.predictions:
+        print(f"  {_none_reaches(answer, threshold)}")
     for prediction in answer.predictions:
         bar = _block() * round(BAR_WIDTH * prediction.probability)
         print(f"  {printable(prediction.label):<{width}}  {prediction.probability:6.1%}  {bar}".rstrip())
 
 
-def _print_line(answer: Answer, width: int) -> None:
+def _print_labels(answer: Answer, width: int, threshold: float) -> None:
+    shown = ", ".join(f"{printable(each.label)} {each.probability:.1%}" for each in answer.predictions)
+    print(f"{shown or _none_reaches(answer, threshold)}  {printable(answer.image)}", flush=True)
+
+
+def _none_reaches(answer: Answer, threshold: float) -> str:
+    nearest = answer.nearest
+    assert nearest is not None
+    return f"no label reaches {100 * threshold:.3g}%; nearest: {printable(nearest.label)} {nearest.probability:.1%}"
+
+
+def _print_line(answer: Answer, width: int, threshold: float) -> None:
+    if not answer.predictions:
+        _print_labels(answer, width, threshold)
+        return
     best = answer.predictions[0]
     print(f"{printable(best.label):<{width}}  {best.probability:6.1%}  {printable(answer.image)}", flush=True)
 
@@ -185,6 +209,17 @@ def _with_progress_line(answers: Iterable[Answer], total: int) -> Iterator[Answe
     print(ERASE_LINE, end="", file=sys.stderr, flush=True)
 
 
+def fraction(text: str) -> float:
+    """Parse an argparse value: a number in 0..1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability in 0..1")
+    return value
+
+
 def sha256_hex(text: str) -> str:
     """Parse an argparse value: 64 hexadecimal digits."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
@@ -205,7 +240,14 @@ def _parser() -> argparse.ArgumentParser:
         "--top-k",
         type=positive,
         metavar="K",
-        help=f"how many classes to show for each image; default: {TOP_K}, or 1 for several images without --json",
+        help=f"how many classes to show for each image; default: {TOP_K}, or 1 for several images without --json; "
+        "all of independent labels",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=fraction,
+        metavar="P",
+        help=f"show only classes of at least this probability, in 0..1; default: {THRESHOLD} for independent labels",
     )
     add_engine_options(parser)
     parser.add_argument("--strict", action="store_true", help="fail if the delegate cannot be used")

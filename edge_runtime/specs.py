@@ -19,6 +19,8 @@ ENCODINGS = ("pixels", "normalized")
 SOFTMAX, INDEPENDENT = "softmax", "independent"
 HEADS = (SOFTMAX, INDEPENDENT)
 """What a network ends in: a softmax over classes that exclude each other, or a sigmoid for each of several labels."""
+BINARY = "binary"
+"""In the `source` of a card: one sigmoid unit, which was shipped as the softmax over two classes that equals it."""
 THRESHOLD = 0.5
 """Probability from which on an independent label counts as there."""
 READERS: dict[str, Callable[[Any], Any]] = {

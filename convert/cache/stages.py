@@ -109,9 +109,14 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
     """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
     def compute(progress: Progress) -> None:
-        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images)
+        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images, network.head)
 
-    more = {"labels": network.labels, "folders": images.folders}
+    said = None if images.image_labels is None else asdict(images.image_labels)
+    more = {
+        "labels": network.labels,
+        "folders": images.folders,
+        "image_labels": said and [said["header"], said["rows"]],
+    }
     return _on_images("preprocessing check", name, network, [images], more, compute)
 
 
@@ -121,7 +126,7 @@ def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch:
     def compute(progress: Progress) -> Predictions:
         path = scratch / "float.tflite"
         path.write_bytes(network.model)
-        with open_model(path, network.spec, network.labels) as reference:
+        with open_model(path, network.spec, network.labels, network.head) as reference:
             predictions = predict_all(reference, images, progress, "float reference")
         note_skipped(progress.note, predictions.skipped, images)
         return predictions

@@ -20,6 +20,7 @@ from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS, read_labels
 from convert.images.dataset import find_images
+from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.reporting import ci
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_report
@@ -66,6 +67,7 @@ def drift() -> None:
     help="Float .tflite, Keras model, or stored answers (.npz).",
 )
 @click.option("--images", type=FILE, required=True, metavar="DIR", help="Images; class folders give labels.")
+@click.option("--image-labels", type=FILE, metavar="FILE", help=IMAGE_LABELS_HELP)
 @click.option("--images-size", type=click.IntRange(min=1), help="Maximum number of images.  [default: all]")
 @click.option("--preprocessing", metavar=CONVENTION, help="How images are prepared for a model without a card.")
 @click.option(
@@ -103,6 +105,7 @@ def gate(
     candidate: Path | None,
     reference: Path,
     images: Path,
+    image_labels: Path | None,
     images_size: int | None,
     preprocessing: str | None,
     reference_preprocessing: str | None,
@@ -140,6 +143,7 @@ def gate(
             reference_preprocessing=reference_preprocessing,
             reference_kernels=reference_kernels,
             recorded=recorded,
+            image_labels=image_labels,
         )
         if shard is not None:
             _write_shard(request, Share.parse(shard), rows, progress)

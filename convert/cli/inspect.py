@@ -16,7 +16,7 @@ from convert.audit import runtimes
 from convert.audit.checks import ERROR, NOTE, WARNING, Finding
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
-from convert.reporting.formatting import count, megabytes, percent
+from convert.reporting.formatting import count, head_text, megabytes, percent, words
 
 NOT_MET = 3
 MOST_PLACES_SHOWN = 3
@@ -115,6 +115,7 @@ def _card_facts(file: InspectedFile) -> dict[str, str]:
     card, labels = file.artifact.card, file.artifact.labels
     return {
         "card": f"{card.name}, {card.architecture}, scheme {card.scheme}, checksums hold",
+        "head": head_text(card.source.get("head", card.head), card.classes),
         "labels": ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
         "preprocessing": ", ".join(f"{key} {value}" for key, value in card.preprocessing.to_json().items()),
         "drift": "not measured" if card.drift is None else _drift(card.drift),
@@ -129,7 +130,8 @@ def _oldest(runtime: str | None) -> str:
 
 def _drift(summary: dict[str, Any]) -> str:
     agreement = percent(summary["agreement_top1"])
-    return f"{summary['verdict']}: top-1 agreement {agreement} on {count(summary['images'])} images"
+    rank = words(summary).rank.lower()
+    return f"{summary['verdict']}: {rank} agreement {agreement} on {count(summary['images'])} images"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -74,7 +74,7 @@ def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progres
         )
     here = predict_all(candidate, ImageSet(images.root, tuple(sha256_of), None), progress, "device")
     rows = np.array([recorded[sha256_of[image]] for image in here.paths], np.float32)
-    there = Predictions(here.paths, rows, candidate.labels, step=candidate.step)
+    there = Predictions(here.paths, rows, candidate.labels, step=candidate.step, head=candidate.head)
     return _step(HOST, DEVICE, measure(Comparison(here, there, None)))
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from convert.drift.comparison import Comparison, by_class, changed_pairs, flip_counts, flips
-from convert.drift.predictions import Predictions, true_classes
+from convert.drift.decisions import DECISIONS, TOP
+from convert.drift.predictions import Predictions, true_answers
 from convert.images.dataset import ImageSet
 from convert.statistics import metrics
 from convert.statistics.verdict import FIXED, INTERVALS, DiscordantPairs, Gate, Limits, PairedCounts, judge_counts
 from edge_runtime.arrays import Array
-from edge_runtime.tensors import centred, log_probabilities
+from edge_runtime.specs import SOFTMAX
+from edge_runtime.tensors import logits
 
-TOP = 5
 MOST_LISTED = 100
 """Flips, and pairs of classes, in a report."""
 LISTS = ("flips", "per_class", "confusion")
 """What the report lists and a card has no room for."""
+OF_OTHER_HEADS = ("head", "agreement_labels")
+"""What reports and cards have only where the head is no softmax."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +32,12 @@ class Drift:
     Attributes:
         interval: which of `verdict.INTERVALS` the `_ci95` are: "fixed", or "anytime" for a run that could stop early;
             no p-value and no bootstrap interval holds for the latter, and they are None.
+        head: one of `edge_runtime.specs.HEADS`. For independent labels an answer is the whole set of labels at or above
+            the threshold, `top1_` and `agreement_top1` are about that set, and there is no top 5.
         top1_lost, top1_gained: images right only in the reference, and only in the candidate; `top5_` likewise.
         top1_drop_p_value: `metrics.mcnemar_p_value` of the two.
         flips_near_tie, flips_confident: all flips, divided by `comparison.NEAR_TIE`.
+        agreement_labels: of independent labels, how often both models agree on a label, the mean over the labels.
         ece_reference, ece_candidate: `metrics.calibration_error`.
         flips, per_class, confusion: see `comparison.flips`, `by_class` and `changed_pairs`.
     What needs labels is None without them.
@@ -60,7 +65,7 @@ class Drift:
     ece_candidate: float | None = None
     agreement_top1: float
     agreement_ci95: tuple[float, float]
-    agreement_top5: float
+    agreement_top5: float | None
     flips_near_tie: int
     flips_confident: int
     sqnr_db: float
@@ -70,19 +75,26 @@ class Drift:
     flips: list[dict[str, Any]]
     per_class: list[dict[str, Any]]
     confusion: list[dict[str, Any]]
+    head: str = SOFTMAX
+    agreement_labels: float | None = None
 
     @property
     def counts(self) -> PairedCounts:
         """Return the counts that the verdict rests on."""
         agreed = self.images - self.flips_near_tie - self.flips_confident
-        if self.top1_lost is None or self.top1_gained is None or self.top5_lost is None or self.top5_gained is None:
-            return PairedCounts(self.images, agreed)
-        top5 = DiscordantPairs(self.top5_lost, self.top5_gained) if self.classes > TOP else None
-        return PairedCounts(self.images, agreed, DiscordantPairs(self.top1_lost, self.top1_gained), top5)
+        rank = DECISIONS[self.head].rank
+        if self.top1_lost is None or self.top1_gained is None:
+            return PairedCounts(self.images, agreed, rank=rank)
+        top1, top5 = DiscordantPairs(self.top1_lost, self.top1_gained), None
+        if self.classes > TOP and self.top5_lost is not None and self.top5_gained is not None:
+            top5 = DiscordantPairs(self.top5_lost, self.top5_gained)
+        return PairedCounts(self.images, agreed, top1, top5, rank)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; an infinite SQNR (equal outputs) becomes None."""
-        return {**asdict(self), "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
+        value = {**asdict(self), "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None}
+        left_out = OF_OTHER_HEADS if self.head == SOFTMAX else ()
+        return {key: each for key, each in value.items() if key not in left_out}
 
     def summary(self) -> dict[str, Any]:
         """Return what goes into a card: everything except the lists."""
@@ -103,10 +115,10 @@ def assess(
 ) -> Assessment:
     """Compare the predictions of two models for `images`, or for the same part of them; measure and judge the drift.
 
-    Class folders give labels; for `interval` see `measure`. Two models that do not have the same classes, or predicted
-    different images, are an `ArtifactError`.
+    Class folders or a file give labels; for `interval` see `measure`. Two models that do not have the same classes or
+    head, or predicted different images, are an `ArtifactError`.
     """
-    comparison = Comparison(reference, candidate, true_classes(images, reference))
+    comparison = Comparison(reference, candidate, true_answers(images, reference))
     drift = measure(comparison, interval)
     return Assessment(comparison, drift, judge(drift, limits))
 
@@ -116,29 +128,30 @@ def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
 
     `interval` is "fixed", or "anytime" if the images seen decided when to stop.
     """
-    p, q, classes = comparison.before, comparison.after, comparison.true_classes
-    same = metrics.agreement_top_k(p, q, 1)
+    p, q, same, decision = comparison.before, comparison.after, comparison.same, comparison.decision
     near_ties, confident = flip_counts(comparison)
-    step = max(comparison.reference.step, comparison.candidate.step)
-    logits, candidate_logits = (centred(log_probabilities(x, step)) for x in (p, q))
+    step, head = max(comparison.reference.step, comparison.candidate.step), comparison.reference.head
+    before, after = (logits(x, head, step) for x in (p, q))
     return Drift(
         images=len(same),
         classes=len(comparison.labels),
-        labelled=classes is not None,
+        labelled=comparison.truth is not None,
         interval=interval,
-        **_accuracy(p, q, classes, interval),
+        **_accuracy(comparison, interval),
         agreement_top1=float(same.mean()),
         agreement_ci95=INTERVALS[interval].rate(int(same.sum()), len(same)),
-        agreement_top5=float(metrics.agreement_top_k(p, q, TOP).mean()),
+        agreement_top5=float(metrics.agreement_top_k(p, q, TOP).mean()) if TOP in decision.ranks else None,
         flips_near_tie=near_ties,
         flips_confident=confident,
-        sqnr_db=metrics.sqnr_db(logits, candidate_logits),
-        cosine_mean=float(metrics.cosine(logits, candidate_logits).mean()),
-        kl_mean=float(metrics.kl_divergence(p, q, step).mean()),
+        sqnr_db=metrics.sqnr_db(before, after),
+        cosine_mean=float(metrics.cosine(before, after).mean()),
+        kl_mean=float(decision.divergence(p, q, step).mean()),
         max_abs_error=float(np.abs(p - q).max()),
         flips=flips(comparison, MOST_LISTED),
         per_class=by_class(comparison),
         confusion=changed_pairs(comparison)[:MOST_LISTED],
+        head=head,
+        agreement_labels=decision.label_agreement(*comparison.answers),
     )
 
 
@@ -147,17 +160,19 @@ def judge(drift: Drift, limits: Limits) -> Gate:
     return judge_counts(drift.counts, limits, INTERVALS[drift.interval])
 
 
-def _accuracy(p: Array, q: Array, classes: Sequence[int] | None, interval: str) -> dict[str, Any]:
+def _accuracy(comparison: Comparison, interval: str) -> dict[str, Any]:
     """Return the figures that need labels."""
-    if classes is None:
+    decision, truth = comparison.decision, comparison.truth
+    if truth is None:
         return {}
-    truth = np.asarray(classes)
-    found = {
-        **_paired(p, q, truth, 1, interval),
-        **_paired(p, q, truth, TOP, interval),
-        "ece_reference": metrics.calibration_error(p, truth),
-        "ece_candidate": metrics.calibration_error(q, truth),
-    }
+    found: dict[str, Any] = {}
+    for k in decision.ranks:
+        was, is_now = (decision.right(x, truth, k) for x in (comparison.before, comparison.after))
+        found |= _paired(was, is_now, k, interval)
+    answered = zip(("reference", "candidate"), (comparison.before, comparison.after), comparison.answers, strict=True)
+    for model, x, answers in answered:
+        hits = decision.same(answers, truth)
+        found[f"ece_{model}"] = metrics.confidence_gap(decision.confidence(x, answers), hits)
     if interval == FIXED:
         lost, gained = found["top1_lost"], found["top1_gained"]
         low, high = metrics.bootstrap_drop_interval(lost, gained, len(truth))
@@ -166,9 +181,8 @@ def _accuracy(p: Array, q: Array, classes: Sequence[int] | None, interval: str) 
     return found
 
 
-def _paired(p: Array, q: Array, truth: Array, k: int, interval: str) -> dict[str, Any]:
-    """Return top-k accuracy of both and its drop."""
-    was, is_now = metrics.hits_top_k(p, truth, k), metrics.hits_top_k(q, truth, k)
+def _paired(was: Array, is_now: Array, k: int, interval: str) -> dict[str, Any]:
+    """Return top-k accuracy of both and its drop, given which images each has right."""
     lost, gained = int(np.sum(was & ~is_now)), int(np.sum(~was & is_now))
     low, high = INTERVALS[interval].drop(lost, gained, len(was))
     return {

@@ -12,7 +12,7 @@ from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import SourceError
+from convert.errors import LoweringError, SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
@@ -20,9 +20,11 @@ from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.lowering.lower import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from convert.tflite.interpreter import open_engine
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import head_of, open_engine
 from edge_runtime import Classifier, InputSpec
 from edge_runtime.artifact import has_card
+from edge_runtime.specs import SOFTMAX
 
 STORED_SUFFIX = ".npz"
 MOST_WORKERS = 4
@@ -58,14 +60,19 @@ class ModelOptions:
         return self if preprocessing is None else replace(self, preprocessing=preprocessing)
 
 
-def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] | None = None) -> ModelPredictor:
+def open_model(
+    path: Path, spec: InputSpec | None = None, labels: Sequence[str] | None = None, head: str = SOFTMAX
+) -> ModelPredictor:
     """Open a `.tflite` on this machine's CPU for many images.
 
-    An artifact is opened as a device opens it; `spec` and `labels` are for a model without a card. Two interpreters of
-    one thread each answer more images than one of two threads, to the same bits. Errors are those of `Classifier.open`.
+    An artifact is opened as a device opens it; `spec`, `labels` and `head` are for a model without a card. Two
+    interpreters of one thread each answer more images than one of two threads, to the same bits. Errors are those of
+    `Classifier.open`.
     """
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
-    classifier = Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
+    classifier = Classifier.open(
+        path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels, head=head
+    )
     source = {} if classifier.artifact is None else classifier.artifact.card.source
     return ModelPredictor(
         path=path,
@@ -73,6 +80,7 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
         spec=classifier.spec,
         step=classifier.step,
         keras_sqnr_db=source.get("keras_sqnr_db"),
+        head=classifier.head,
         classifier=classifier,
     )
 
@@ -84,7 +92,15 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
     if options.preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
     _, height, width, _ = open_engine(path).input_shape
-    return open_model(path, input_spec(options.preprocessing, height, width), options.labels)
+    return open_model(path, input_spec(options.preprocessing, height, width), options.labels, _head(path))
+
+
+def _head(path: Path) -> str:
+    """Return the head of a model without a card by its last operator; a softmax, if that is unknown."""
+    try:
+        return head_of(TfliteGraph(path.read_bytes()))
+    except LoweringError:
+        return SOFTMAX
 
 
 @contextmanager
@@ -116,5 +132,5 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
         lowered = lower(request, progress)
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
-        with open_model(written, lowered.spec, options.labels) as model:
+        with open_model(written, lowered.spec, options.labels, lowered.runtime_head) as model:
             yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)

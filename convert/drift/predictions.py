@@ -16,6 +16,7 @@ from convert.system.progress import Progress
 from edge_runtime import ArtifactError, EngineError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
+from edge_runtime.specs import SOFTMAX
 
 Rows = Iterator[tuple[int, Array]]
 """Index of an image in its set, and its probabilities, float32 (classes,)."""
@@ -25,7 +26,7 @@ Rows = Iterator[tuple[int, Array]]
 class Predictions:
     """Probabilities of one model, float32 (N, classes), for the images at `paths`, and the labels of its classes.
 
-    `skipped` has a message for each image that could not be read; `step` is `Classifier.step`.
+    `skipped` has a message for each image that could not be read; `step` and `head` are those of the `Classifier`.
     """
 
     paths: tuple[Path, ...]
@@ -33,6 +34,7 @@ class Predictions:
     labels: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     step: float = 0.0
+    head: str = SOFTMAX
 
     def first(self, count: int) -> Predictions:
         """Return the predictions for the first `count` images."""
@@ -43,8 +45,8 @@ class Predictions:
 class Predictor(ABC):
     """A model that predicts images, or predictions that were stored.
 
-    `step` is `Classifier.step`. `keras_sqnr_db` is the SQNR against the Keras network that the model was lowered from,
-    in dB, or None if unknown.
+    `step` and `head` are those of the `Classifier`. `keras_sqnr_db` is the SQNR against the Keras network that the
+    model was lowered from, in dB, or None if unknown.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Predictor(ABC):
     spec: InputSpec
     step: float = 0.0
     keras_sqnr_db: float | None = None
+    head: str = SOFTMAX
 
     def file_sha256(self) -> str:
         """Return the SHA-256 of the model's whole file, which of an artifact includes the card."""
@@ -125,13 +128,23 @@ def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
     return [column[label] for label in labels]
 
 
-def true_classes(images: ImageSet, predictions: Predictions) -> list[int] | None:
-    """Return for each predicted image the index of its class among the model's labels, or None for a flat folder."""
-    classes = images.class_indices(predictions.labels)
-    if classes is None:
+def refuse_other_head(reference: str, candidate: str) -> None:
+    """Raise `ArtifactError` unless two models have the same head: their answers could not be compared."""
+    if reference != candidate:
+        raise ArtifactError(
+            f"the reference has a head of kind {reference}, the candidate one of kind {candidate}: compare models "
+            "whose labels both exclude each other, or are both independent"
+        )
+
+
+def true_answers(images: ImageSet, predictions: Predictions) -> Sequence[int] | Array | None:
+    """Return what each predicted image shows, as `ImageSet.truth` does; None if neither folders nor a file say it."""
+    truth = images.truth(predictions.labels, predictions.head)
+    if truth is None:
         return None
-    class_of = dict(zip(images.paths, classes, strict=True))
-    return [class_of[path] for path in predictions.paths]
+    row_of = {path: row for row, path in enumerate(images.paths)}
+    rows = [row_of[path] for path in predictions.paths]
+    return [truth[row] for row in rows] if isinstance(truth, list) else truth[rows]
 
 
 def _finite_rows(predictor: Predictor, images: ImageSet, skipped: list[str]) -> Rows:
@@ -159,4 +172,4 @@ def _stacked(
 ) -> Predictions:
     probabilities = np.array([row for _, row in rows], np.float32).reshape(-1, len(predictor.labels))
     paths = tuple(images.paths[index] for index, _ in rows)
-    return Predictions(paths, probabilities, predictor.labels, tuple(skipped), predictor.step)
+    return Predictions(paths, probabilities, predictor.labels, tuple(skipped), predictor.step, predictor.head)

@@ -13,20 +13,30 @@ from typing import Any
 import numpy as np
 
 from convert.drift import attribution, stored_predictions
-from convert.drift.figures import TOP, Assessment, assess
+from convert.drift.decisions import DECISIONS, TOP
+from convert.drift.figures import Assessment, assess
 from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
-from convert.drift.predictions import Predictor, class_order, predict_all, predict_both, refuse_too_few
+from convert.drift.predictions import (
+    Predictor,
+    class_order,
+    predict_all,
+    predict_both,
+    refuse_other_head,
+    refuse_too_few,
+)
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
+from convert.images.image_labels import read_image_labels
 from convert.images.reader import note_skipped
-from convert.statistics.metrics import hits_top_k
 from convert.statistics.verdict import ANYTIME, FIXED, DiscordantPairs, Limits, PairedCounts, is_certain
 from convert.system.machine import environment
 from convert.system.progress import Progress
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.hashing import file_sha256
+from edge_runtime.specs import SOFTMAX
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,13 @@ class DriftRequest:
 
     Attributes:
         candidate, reference: a `.tflite`; the reference may also be a Keras model or stored predictions.
-        images: folder; class folders give labels.
+        images: folder; class folders give labels, unless there is a file of them.
         images_size: maximum number of images, or None for all.
         options: of models without a card.
         reference_preprocessing: of the reference alone, where it differs on purpose.
         reference_kernels: whether to run the candidate on reference kernels, too, for `blame`.
         recorded: what `irv2-predict --record` wrote on a device, for `blame`; or None.
+        image_labels: a file with the labels of each image; or None.
     """
 
     candidate: Path
@@ -51,6 +62,7 @@ class DriftRequest:
     reference_preprocessing: str | None = None
     reference_kernels: bool = False
     recorded: Path | None = None
+    image_labels: Path | None = None
 
     @property
     def paths(self) -> dict[str, str]:
@@ -59,7 +71,8 @@ class DriftRequest:
 
     def image_set(self) -> ImageSet:
         """Find the images, in a seeded shuffle."""
-        return find_images(self.images).shuffled()[: self.images_size]
+        labels = None if self.image_labels is None else read_image_labels(self.image_labels)
+        return replace(find_images(self.images), image_labels=labels).shuffled()[: self.images_size]
 
 
 @dataclass(frozen=True)
@@ -100,26 +113,27 @@ class EarlyStopping:
 
     def __init__(self, reference: Predictor, candidate: Predictor, images: ImageSet, limits: Limits) -> None:
         self.limits, self.order = limits, class_order(reference.labels, candidate.labels)
-        self.classes = images.class_indices(reference.labels)
-        top1 = None if self.classes is None else DiscordantPairs(0, 0)
-        self.counts = PairedCounts(0, 0, top1, top1 if len(reference.labels) > TOP else None)
+        self.decision, self.truth = DECISIONS[reference.head], images.truth(reference.labels, reference.head)
+        top1 = None if self.truth is None else DiscordantPairs(0, 0)
+        has_top5 = len(reference.labels) > TOP and TOP in self.decision.ranks
+        self.counts = PairedCounts(0, 0, top1, top1 if has_top5 else None, self.decision.rank)
 
     def __call__(self, index: int, reference: Array, candidate: Array) -> bool:
         """Count one image, and return whether the verdict is certain."""
-        p, q = reference, candidate[self.order]
-        seen = self.counts
+        p, q = reference[np.newaxis], candidate[np.newaxis, self.order]
+        seen, decision = self.counts, self.decision
         top1, top5 = (
-            None if change is None or self.classes is None else _with_image(change, p, q, self.classes[index], k)
+            None if change is None or self.truth is None else self._with_image(change, p, q, self.truth[index], k)
             for change, k in ((seen.top1, 1), (seen.top5, TOP))
         )
-        self.counts = PairedCounts(seen.images + 1, seen.agreed + bool(p.argmax() == q.argmax()), top1, top5)
+        agreed = seen.agreed + bool(decision.same(decision.answers(p), decision.answers(q))[0])
+        self.counts = replace(seen, images=seen.images + 1, agreed=agreed, top1=top1, top5=top5)
         return is_certain(self.counts, self.limits)
 
-
-def _with_image(change: DiscordantPairs, p: Array, q: Array, true_class: int, k: int) -> DiscordantPairs:
-    """Return `change` with one more image counted."""
-    was, is_now = (bool(hits_top_k(row[np.newaxis], np.array([true_class]), k)[0]) for row in (p, q))
-    return DiscordantPairs(change.lost + (was and not is_now), change.gained + (is_now and not was))
+    def _with_image(self, change: DiscordantPairs, p: Array, q: Array, truth: Any, k: int) -> DiscordantPairs:
+        """Return `change` with one more image counted."""
+        was, is_now = (bool(self.decision.right(row, np.array([truth]), k)[0]) for row in (p, q))
+        return DiscordantPairs(change.lost + (was and not is_now), change.gained + (is_now and not was))
 
 
 def run_identity(request: DriftRequest, reference: Predictor, candidate: Predictor, images: ImageSet) -> dict[str, Any]:
@@ -130,6 +144,7 @@ def run_identity(request: DriftRequest, reference: Predictor, candidate: Predict
         "images": {
             "count": len(images),
             "folders": images.folders is not None,
+            **({} if request.image_labels is None else {"labels_sha256": file_sha256(request.image_labels)}),
             "names_sha256": hashlib.sha256("\n".join(images.names).encode(errors="surrogateescape")).hexdigest(),
         },
         "version": metadata.version("irv2-edge"),
@@ -143,6 +158,7 @@ def _model(predictor: Predictor) -> dict[str, Any]:
         "labels": list(predictor.labels),
         "step": predictor.step,
         "keras_sqnr_db": predictor.keras_sqnr_db,
+        **({} if predictor.head == SOFTMAX else {"head": predictor.head}),
     }
 
 
@@ -196,8 +212,9 @@ def open_models(
     ):
         if isinstance(reference, StoredPredictions):
             _check_stored(reference, request, candidate, images)
+        refuse_other_head(reference.head, candidate.head)
         class_order(reference.labels, candidate.labels)
-        images.class_indices(reference.labels)
+        images.truth(reference.labels, reference.head)
         yield reference, candidate
 
 
@@ -231,6 +248,6 @@ def save_reference(
     if path.suffix.lower() != STORED_SUFFIX:
         raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
     with open_reference(reference, options, images, progress) as model:
-        images.class_indices(model.labels)
+        images.truth(model.labels, model.head)
         predictions = predict_all(model, images, progress, "reference")
         return stored_predictions.save(path, predictions, images, model)

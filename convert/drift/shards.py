@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from convert.drift.predictions import Predictions, predict_both, refuse_too_few
 from convert.drift.run import DriftRequest, DriftRun, open_models, reported, run_identity
 from convert.errors import ConvertError, MissingExtraError, SourceError
 from convert.images.dataset import ImageSet
+from convert.images.image_labels import ImageLabels
 from convert.keras_models.sources import MODEL_SUFFIXES
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress, Silent
 from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError
 from edge_runtime.arrays import Array
+from edge_runtime.specs import SOFTMAX
 
 FORMAT, FORMAT_VERSION = "irv2-edge drift shard", 1
 IMAGES_A_SHARD = 256
@@ -78,7 +80,7 @@ def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> di
     names, positions = images.names, share.positions(len(images))
     part = images[positions.start : positions.stop]
     with open_models(request, part, progress) as (reference, candidate):
-        images.class_indices(reference.labels)  # in every shard, not only in the one that has the images
+        truth = images.truth(reference.labels, reference.head)  # of all, not only of those in this shard
         expected, predicted = predict_both(reference, candidate, part, progress, f"shard {share}")
         position_of = dict(zip(part.paths, positions, strict=True))
         answered = dict.fromkeys(position_of[path] for path in predicted.paths)
@@ -91,6 +93,7 @@ def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> di
             "images": [(i, names[i]) for i in answered],
             "unreadable": [(i, names[i]) for i in positions if i not in answered],
             "messages": list(predicted.skipped),
+            **({} if request.image_labels is None or truth is None else {"truth": _listed(truth, answered)}),
             "reference": _encoded(expected.probabilities),
             "candidate": _encoded(predicted.probabilities),
         }
@@ -127,7 +130,7 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     run, root = first["run"], Path(first["paths"]["images"])
     names = [name for shard in ordered for _, name in shard["images"]]
     folders = tuple(name.split("/")[0] for name in names) if run["images"]["folders"] else None
-    images = ImageSet(root, tuple(root / name for name in names), folders)
+    images = ImageSet(root, tuple(root / name for name in names), folders, _image_labels(ordered))
     skipped = tuple(message for shard in ordered for message in shard["messages"])
     expected, predicted = (
         Predictions(
@@ -136,6 +139,7 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
             tuple(run[model]["labels"]),
             skipped,
             run[model]["step"],
+            run[model].get("head", SOFTMAX),
         )
         for model in ("reference", "candidate")
     )
@@ -163,6 +167,7 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
         candidate=request.candidate.resolve(),
         reference=request.reference.resolve(),
         images=request.images.resolve(),
+        image_labels=request.image_labels and request.image_labels.resolve(),
     )
     with _client(distributed, address) as client:
         workers = max(1, len(client.nthreads()))
@@ -195,6 +200,24 @@ def _done(distributed: Any, share_of: dict[Any, Share], total: int) -> Iterator[
         yield from share_of[future].positions(total)
 
 
+def _listed(truth: Sequence[int] | Array, answered: Iterable[int]) -> list[list[int]]:
+    """Return the indices of the labels that each answered image has."""
+    return [np.flatnonzero(truth[i]).tolist() if np.ndim(truth[i]) else [int(truth[i])] for i in answered]
+
+
+def _image_labels(shards: Sequence[dict[str, Any]]) -> ImageLabels | None:
+    """Return what the shards say of their images' labels, if they had it from a file."""
+    if "truth" not in shards[0]:
+        return None
+    labels = shards[0]["run"]["reference"]["labels"]
+    listed = [
+        (name, there) for shard in shards for (_, name), there in zip(shard["images"], shard["truth"], strict=True)
+    ]
+    columns = range(len(labels))
+    rows = tuple((name, *(str(int(index in there)) for index in columns)) for name, there in listed)
+    return ImageLabels(Path("merge"), ("image", *labels), rows)
+
+
 def _encoded(rows: Array) -> str:
     return base64.b64encode(np.asarray(rows, "<f4").tobytes()).decode()
 
@@ -215,6 +238,8 @@ def _check_complete(shard: dict[str, Any]) -> None:
         raise ValueError("its images are not in order")
     if any(len(_decoded(shard, model)) != len(shard["images"]) for model in ("reference", "candidate")):
         raise ValueError("it does not have one row for each image")
+    if len(shard.get("truth", shard["images"])) != len(shard["images"]):
+        raise ValueError("it does not have the labels of each image")
     if not all(np.isfinite(_decoded(shard, model)).all() for model in ("reference", "candidate")):
         raise ValueError("a probability is not finite")
 

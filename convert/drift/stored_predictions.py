@@ -26,9 +26,11 @@ from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
+from edge_runtime.specs import HEADS, SOFTMAX
 
-FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2)
-"""Version 2 is written if `decode` of the preprocessing is not "full", which readers of version 1 do not know."""
+FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2, 3)
+"""Version 2 is written if `decode` of the preprocessing is not "full", which readers of version 1 do not know.
+Version 3 is written if `head` is not "softmax", which those of version 2 do not know; they lack the key."""
 MOST_BYTES = 4 * 2**30
 """A file that claims to unpack to more is refused, not unpacked."""
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error)
@@ -117,7 +119,7 @@ def save(path: Path, predictions: Predictions, images: ImageSet, network: Predic
     predicted = ImageSet(images.root, predictions.paths, None)
     header = {
         "format": FORMAT,
-        "version": 1 if network.spec.decode == "full" else 2,
+        "version": 3 if predictions.head != SOFTMAX else 1 if network.spec.decode == "full" else 2,
         "labels": predictions.labels,
         "preprocessing": network.spec.to_json(),
         "model_sha256": network.file_sha256(),
@@ -125,6 +127,7 @@ def save(path: Path, predictions: Predictions, images: ImageSet, network: Predic
         "unreadable": sorted(set(images.names) - set(predicted.names)),
         "step": predictions.step,
         "keras_sqnr_db": network.keras_sqnr_db,
+        **({} if predictions.head == SOFTMAX else {"head": predictions.head}),
     }
     header["checksum"] = _checksum(header, probabilities)
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -146,7 +149,7 @@ def load(path: Path) -> StoredPredictions:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
         if header["version"] not in FORMAT_VERSIONS:
-            known = " and ".join(map(str, FORMAT_VERSIONS))
+            known = ", ".join(map(str, FORMAT_VERSIONS))
             raise SourceError(
                 f"reference {path} has format version {header['version']}, this version reads {known}: save it again"
             )
@@ -159,12 +162,15 @@ def load(path: Path) -> StoredPredictions:
             raise ValueError("a probability is not finite")
         if not all(isinstance(text, str) for text in (*header["labels"], *header["images"].values())):
             raise ValueError("a label or a checksum is not text")
+        if header.get("head", SOFTMAX) not in HEADS:
+            raise ValueError(f"head {header['head']!r}")
         return StoredPredictions(
             path=path,
             labels=tuple(header["labels"]),
             spec=InputSpec.from_json(header["preprocessing"]),
             step=header["step"],
             keras_sqnr_db=header["keras_sqnr_db"],
+            head=header.get("head", SOFTMAX),
             model_sha256=header["model_sha256"],
             images=header["images"],
             probabilities=probabilities,

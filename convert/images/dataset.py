@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from convert.errors import ImageSetError
+from convert.images.image_labels import ImageLabels, comparable
+from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
 from edge_runtime.preprocess import SUFFIXES
+from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
 SHUFFLE_SEED = 2016
 UNREADABLE = "unreadable"
@@ -26,11 +28,13 @@ class ImageSet:
     """Image files below one folder, sorted or shuffled.
 
     `folders` has for each file the name of its top-level folder, which is its class, or is None for a flat folder.
+    `image_labels` says which labels the images have, in place of the folders; it is None unless a file says so.
     """
 
     root: Path
     paths: tuple[Path, ...]
     folders: tuple[str, ...] | None
+    image_labels: ImageLabels | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,6 +66,32 @@ class ImageSet:
             with suppress(OSError):
                 found.setdefault(path.stat().st_size, []).append(path)
         return found
+
+    @property
+    def are_labelled(self) -> bool:
+        """Return whether folders or a file say what the images show."""
+        return self.folders is not None or self.image_labels is not None
+
+    def truth(self, labels: Iterable[str], head: str = SOFTMAX) -> list[int] | Array | None:
+        """Return what each image shows: the index of its class in `labels`; for independent ones bool (images, labels).
+
+        A class folder means that its label is there, and no other. None for a flat folder without a file of labels; an
+        image or a folder that fits no label is an `ImageSetError`.
+        """
+        labels = list(labels)
+        if self.image_labels is None:
+            classes = self.class_indices(labels)
+            return classes if classes is None or head == SOFTMAX else np.eye(len(labels), dtype=bool)[classes]
+        there = self.image_labels.of(self.names, labels)
+        if head == INDEPENDENT:
+            return there
+        several = np.flatnonzero(there.sum(axis=1) != 1)
+        if len(several):
+            raise ImageSetError(
+                f"--image-labels {self.image_labels.path} gives {self.names[several[0]]} {there[several[0]].sum()} "
+                "labels, the network's classes exclude each other: give each image one"
+            )
+        return [int(index) for index in there.argmax(axis=1)]
 
     def class_indices(self, labels: Iterable[str]) -> list[int] | None:
         """Return for each image the index of its class in `labels`, or None for a flat folder.
@@ -146,11 +176,6 @@ def manifest_sha256(*sets: ImageSet | None) -> str:
     """Return one hash of the names and contents of all images, whatever their order; None is a set without images."""
     lines = sorted(" ".join(line) for images in sets if images is not None for line in manifest(images))
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def comparable(name: str) -> str:
-    """Return a name in lower case, with every run of characters other than letters and digits as one underscore."""
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def _content(path: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from convert.errors import ImageSetError
-from convert.images.dataset import comparable
+from convert.images.image_labels import comparable
 from edge_runtime.arrays import Array
 
 Picture = str | Path | Array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader, refuse_unreadable
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
+from edge_runtime.arrays import Array
 from edge_runtime.preprocess import normalize
+from edge_runtime.specs import SOFTMAX, THRESHOLD
 
 IMAGES = 40
 GOOD_ENOUGH = 0.5
@@ -24,27 +27,36 @@ FEWEST_RIGHT = 0.25
 
 
 def refuse_wrong_preprocessing(
-    float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None
+    float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None, head: str = SOFTMAX
 ) -> None:
     """Raise `SourceError` if a usual preprocessing makes a network far more accurate than the given one, `spec`.
 
-    The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders. Nothing is checked
-    without folders, or if one is not among the network's `labels`.
+    The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders or by a file. Nothing
+    is checked without either, or if a folder is not among the network's `labels`. It is right on an image if its
+    answer, one of `edge_runtime.specs.HEADS`, is: the class, or the whole set of independent labels.
     """
-    if images is None or not images.folders or not set(images.folders) <= set(labels):
+    if images is None or not images.are_labelled:
+        return
+    if images.image_labels is None and not set(images.folders or ()) <= set(labels):
         return
     few, reader = images[:IMAGES], PixelReader(spec)
     read = list(reader.read(few))
     refuse_unreadable(reader.skipped, few)
     if not read:
         return
-    classes = [labels.index(images.folders[i]) for i, _ in read]
+    truth = few.truth(labels, head)
+    assert truth is not None
+    wanted = [truth[i] for i, _ in read]
     engine = open_engine(float_model)
+
+    def is_right(output: Array, wanted: Any) -> bool:
+        answer = np.argmax(output) if head == SOFTMAX else output >= THRESHOLD
+        return bool(np.all(answer == wanted))
 
     def accuracy(tried: InputSpec) -> float:
         step = 1 if tried.channel_order == spec.channel_order else -1
         outputs = run_over(engine, (normalize(p[..., ::step], tried) for _, p in read))
-        return float(np.mean([np.argmax(output) == c for output, c in zip(outputs, classes, strict=True)]))
+        return float(np.mean([is_right(output, each) for output, each in zip(outputs, wanted, strict=True)]))
 
     given = accuracy(spec)
     if given >= GOOD_ENOUGH:

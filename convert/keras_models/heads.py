@@ -21,9 +21,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.walk import call_of
-from edge_runtime.specs import INDEPENDENT, SOFTMAX
+from edge_runtime.specs import BINARY, INDEPENDENT, SOFTMAX
 
-BINARY = "binary"
 PASS_THROUGH = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "ExpandDims", "Ravel"}
 """Classes of Keras' layers and operations that change no value on the way to the answer."""
 POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
@@ -117,20 +116,22 @@ def final_activation(tensor: Any) -> str:
     inputs, name = call_of(tensor).input_tensors, type(operation).__name__
     if _passes_on(operation):
         return final_activation(inputs[0])
-    if name in ACTIVATIONS:
-        axis = getattr(operation, "axis", -1)
-        is_last = axis is None or axis in (-1, len(tensor.shape) - 1)
-        return ACTIVATIONS[name] if is_last else f"{name} over axis {axis}"
-    activation = getattr(operation, "activation", None)
-    if activation is not None:
-        return str(getattr(activation, "__name__", type(activation).__name__))
-    if isinstance(operation, keras.layers.BatchNormalization):
-        return LINEAR
     if isinstance(operation, POOLS):
         pooled = final_activation(inputs[0])
         return pooled if pooled == LINEAR else f"{name} of {pooled}"
+    return _activation(operation, len(tensor.shape) - 1)
+
+
+def _activation(operation: Any, last_axis: int) -> str:
+    """Return the name of an operation's activation, which of a softmax must be over the last axis, or its own name."""
+    name, activation = type(operation).__name__, getattr(operation, "activation", None)
+    if name in ACTIVATIONS:
+        axis = getattr(operation, "axis", -1)
+        return ACTIVATIONS[name] if axis in (None, -1, last_axis) else f"{name} over axis {axis}"
+    if activation is not None:
+        return str(getattr(activation, "__name__", type(activation).__name__))
     # Anything else, such as the average of two softmaxes, may be probabilities already: a softmax would flatten them.
-    return name
+    return LINEAR if isinstance(operation, keras.layers.BatchNormalization) else name
 
 
 def replace_end(tensor: Any, end: Callable[[Any], Any]) -> Any:

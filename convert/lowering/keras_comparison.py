@@ -25,14 +25,14 @@ MINIMUM_SPREAD = 1e-3
 
 
 def keras_logits(model: Any, images: Array) -> Array:
-    """Return what the softmax or the sigmoids at the end of a Keras model read: float32 (N, classes) for (N, height, width, 3)."""
+    """Return the logits before a Keras model's softmax or sigmoids: float32 (N, classes) for (N, height, width, 3)."""
     until_logits = keras.Model(model.input, before_activation(model.outputs[0]))
     rows = [np.asarray(until_logits(image[np.newaxis], training=False)) for image in images]  # tracing takes seconds
     return np.stack(rows).reshape(len(rows), -1).astype(np.float32)
 
 
 def tflite_logits(model: bytes, images: Array) -> Array:
-    """Return what the softmax or the sigmoids at the end of a `.tflite` read: float32 (N, classes) for (N, height, width, 3)."""
+    """Return the logits before a `.tflite`'s softmax or sigmoids: float32 (N, classes) for (N, height, width, 3)."""
     engine, logits = RecordingEngine(model), logits_tensor(TfliteGraph(model))
     rows = [engine.tensor(logits).reshape(-1) for _ in run_over(engine, images)]
     return np.stack(rows).astype(np.float32)

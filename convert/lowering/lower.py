@@ -28,6 +28,7 @@ from convert.images.dataset import ImageSet
 from convert.keras_models.sources import ModelSource
 from convert.system.progress import Progress
 from edge_runtime import EdgeError, InputSpec
+from edge_runtime.specs import BINARY, SOFTMAX
 
 COMPARED_WITH_KERAS = 8
 MOST_LOG_LINES = 100
@@ -78,9 +79,14 @@ class LoweredModel:
     keras_sqnr_db: float
     versions: dict[str, str]
     recognized: str = ""
-    head: str = "softmax"
+    head: str = SOFTMAX
     front: tuple[str, ...] = ()
     slow_layers: tuple[str, ...] = ()
+
+    @property
+    def runtime_head(self) -> str:
+        """Return the head that a runtime sees, one of `edge_runtime.specs.HEADS`."""
+        return SOFTMAX if self.head == BINARY else self.head
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,11 @@ class FloatModel:
     def spec(self) -> InputSpec:
         """Return how its images are prepared."""
         return self.lowered.spec
+
+    @property
+    def head(self) -> str:
+        """Return which of `edge_runtime.specs.HEADS` it has."""
+        return self.lowered.runtime_head
 
     @cached_property
     def sha256(self) -> str:

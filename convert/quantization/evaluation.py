@@ -10,11 +10,13 @@ import numpy as np
 
 from convert.quantization.quantize import QuantizedModel
 from convert.statistics import metrics
-from convert.tflite.interpreter import open_engine, run_over
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import head_of, open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import centred, encode, log_probabilities, to_probabilities
+from edge_runtime.specs import SOFTMAX
+from edge_runtime.tensors import encode, logits, to_probabilities
 
 MOST_DB = 60.0
 """The SQNR of equal outputs, and the largest: where a network is certain, its probabilities show no difference."""
@@ -25,8 +27,8 @@ class Score:
     """How close a quantized model comes to the float network, and its median time per image.
 
     Attributes:
-        image_sqnr_db: SQNR in dB of each image's centred log-probabilities against the float network's, float64
-            (images,). One SQNR of all images together would be that of the few worst ones.
+        image_sqnr_db: SQNR in dB of each image's logits, as its probabilities tell them, against the float network's,
+            float64 (images,). One SQNR of all images together would be that of the few worst ones.
     """
 
     image_sqnr_db: Array
@@ -45,17 +47,21 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores quantized models on held-out images, against the float network's `probabilities`, (images, classes)."""
+    """Scores quantized models on held-out images, against the float network's `probabilities`, (images, classes).
+
+    `head` is one of `edge_runtime.specs.HEADS`.
+    """
 
     images: Sequence[Pixels]
     spec: InputSpec
     probabilities: Array
+    head: str = SOFTMAX
 
     @classmethod
     def from_float_model(cls, float_model: bytes, images: Sequence[Pixels], spec: InputSpec) -> Evaluator:
         """Run a float `.tflite` of batch 1 over the images."""
         outputs = run_over(open_engine(float_model), (normalize(pixels, spec) for pixels in images))
-        return cls(images, spec, np.stack(list(outputs)))
+        return cls(images, spec, np.stack(list(outputs)), head_of(TfliteGraph(float_model)))
 
     def score(self, quantized: QuantizedModel) -> Score:
         """Run a quantized model over the images, and compare it with the float network."""
@@ -66,6 +72,6 @@ class Evaluator:
             clock.append(time.perf_counter())
             outputs.append(output)
         probabilities, step = to_probabilities(np.stack(outputs), output_tensor), output_tensor.scale or 0.0
-        exact, rounded = (centred(log_probabilities(x, step)) for x in (self.probabilities, probabilities))
+        exact, rounded = (logits(x, self.head, step) for x in (self.probabilities, probabilities))
         per_image = [metrics.sqnr_db(*pair) for pair in zip(exact, rounded, strict=True)]
         return Score(np.clip(per_image, -MOST_DB, MOST_DB), 1e3 * float(np.median(np.diff(clock))))

@@ -14,6 +14,7 @@ from convert.tflite.graph import layer_name
 from convert.tflite.interpreter import open_engine
 from edge_runtime import Card
 from edge_runtime.probe import Probe, answer_probe
+from edge_runtime.specs import BINARY
 
 
 def card_of(
@@ -39,11 +40,17 @@ def card_of(
         input=image,
         output=probabilities,
         sha256={},
-        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db, "build": build},
+        source={
+            "weights_sha256": lowered.weights_sha256,
+            "keras_sqnr_db": lowered.keras_sqnr_db,
+            "build": build,
+            **({"head": BINARY} if lowered.head == BINARY else {}),
+        },
         calibration=_calibration(recipe, calibration),
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
+        head=network.head,
         probe=Probe(tuple(answer_probe(open_engine(quantized.model), network.spec, image).tolist())),
     )
 

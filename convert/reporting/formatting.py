@@ -6,10 +6,72 @@ A figure that is not there (None) is a dash. Minus signs are ASCII, so that a fi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from edge_runtime.specs import BINARY, INDEPENDENT, SOFTMAX, THRESHOLD
 
 Report = Mapping[str, Any]
 DASH = "–"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What figures are called where an answer is of one kind.
+
+    Attributes:
+        rank: adjective of agreement, accuracy and drop, where a sentence begins.
+        row: name of the accuracy in a table.
+        same: what both networks predict where they agree.
+        change, grouped: how changed answers, and how agreements are grouped; of the names of both networks.
+        agreement, drop: what the two mean.
+    """
+
+    rank: str
+    row: str
+    same: str
+    change: str
+    grouped: str
+    agreement: str
+    drop: str
+
+
+WORDS = {
+    SOFTMAX: Words(
+        "Top-1",
+        "top-1",
+        "the same class",
+        "the classes that {} and {} predict",
+        "by the class that {} predicts",
+        "Top-1 agreement: how often both networks predict the same class.",
+        "Top-1 accuracy lost on the same images",
+    ),
+    INDEPENDENT: Words(
+        "Whole-set",
+        "whole set",
+        "the same whole set of labels",
+        "the labels that {} and {} disagree on",
+        "label by label",
+        "Whole-set agreement: how often both networks predict the same whole set of labels; any single label agrees "
+        "at least as often.",
+        "Accuracy of the whole set of labels, lost on the same images",
+    ),
+}
+"""Head -> how its answers are spoken of."""
+
+
+def words(drift: Report | None) -> Words:
+    """Return the words for a report's `drift`."""
+    return WORDS[(drift or {}).get("head", SOFTMAX)]
+
+
+def head_text(head: str, classes: int) -> str:
+    """Return in words what a network ends in: one of `edge_runtime.specs.HEADS`, or "binary"."""
+    if head == BINARY:
+        return "two labels from one sigmoid unit (shipped as the equal softmax)"
+    if head == INDEPENDENT:
+        return f"{count(classes)} independent labels, threshold {THRESHOLD}"
+    return f"{count(classes)} classes, softmax"
 
 
 def count(value: int) -> str:
@@ -90,12 +152,19 @@ def drift_rows(drift: Report) -> list[tuple[str, str]]:
     near_ties, confident = drift["flips_near_tie"], drift["flips_confident"]
     return [
         ("agreement", agreement),
-        ("agreement, top-5", percent(drift["agreement_top5"])),
-        *(_accuracy_rows(drift) if drift["labelled"] else [("top-1", "images have no labels")]),
+        _second_agreement(drift),
+        *(_accuracy_rows(drift) if drift["labelled"] else [(words(drift).row, "images have no labels")]),
         ("SQNR", decibel(drift["sqnr_db"])),
         ("largest probability error", error(drift["max_abs_error"])),
         ("flips", f"{count(near_ties + confident)} ({flip_kinds(near_ties, confident)})"),
     ]
+
+
+def _second_agreement(drift: Report) -> tuple[str, str]:
+    """Return an agreement that is easier to reach than that of the whole answer."""
+    if drift["agreement_top5"] is None:
+        return "agreement, each label", percent(drift["agreement_labels"])
+    return "agreement, top-5", percent(drift["agreement_top5"])
 
 
 def _accuracy_rows(drift: Report) -> list[tuple[str, str]]:
@@ -105,8 +174,9 @@ def _accuracy_rows(drift: Report) -> list[tuple[str, str]]:
         return f"{percent(drift[f'{key}_reference'])} reference, {percent(drift[f'{key}_candidate'])} candidate"
 
     rows = []
-    for rank in ("top-1", "top-5"):
-        key = rank.replace("-", "")
+    for key, rank in (("top1", words(drift).row), ("top5", "top-5")):
+        if drift[f"{key}_drop_pp"] is None:
+            continue
         drop = f"{points(drift[f'{key}_drop_pp'])} {points_interval(drift[f'{key}_drop_ci95_pp'])}"
         rows += [(rank, both(key)), (f"{rank} drop", drop)]
     rows.append(("calibration error", both("ece")))

@@ -54,6 +54,7 @@ def render(
         report=report,
         title=Path(report["artifact"]["path"]).name,
         names=names,
+        words=formatting.words(report["drift"]),
         verdict=sections.verdict(report),
         reasons=sections.reasons(report),
         gauges=sections.gauges(report),
@@ -123,6 +124,7 @@ def _readable(value: object) -> object:
 def _measured(report: Report, comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
     """Return what the sections show that need the predictions of both networks."""
     pairs, few_classes = changed_pairs(comparison), len(comparison.labels) <= MOST_CLASSES
+    matrix = confusion_matrix(comparison) if pairs and few_classes else None
     classes = [{**each, "gain": _gain(each)} for each in report["drift"]["per_class"]]
     worst = sorted(classes, key=lambda each: (each["gain"], round(each["images"] * (each["agreement"] - 1))))
     return {
@@ -130,7 +132,7 @@ def _measured(report: Report, comparison: Comparison, names: tuple[str, str], th
         "changed": len(comparison.changed),
         "flips": [_shown(flip, comparison, thumbnails) for flip in report["drift"]["flips"][:MOST_FLIPS]],
         "thumbnails": thumbnails,
-        "matrix": confusion_matrix(comparison).tolist() if pairs and few_classes else None,
+        "matrix": None if matrix is None else matrix.tolist(),
         "pairs": pairs[:MOST_PAIRS],
         "pairs_left_out": len(pairs[MOST_PAIRS:]),
         "classes": worst[:MOST_CLASSES],
@@ -161,9 +163,10 @@ def _gain(of_class: Report) -> int:
 
 def _scatter(comparison: Comparison, names: tuple[str, str]) -> Markup:
     reference, candidate, changed = confidences(comparison)
+    same = formatting.WORDS[comparison.reference.head].same
     description = (
         f"Scatter plot of {count(len(comparison))} images: the probability that {names[0]} gives its answer against "
-        f"the probability that {names[1]} gives the same class. {count(int(changed.sum()))} answers changed; the mean "
+        f"the probability that {names[1]} gives {same}. {count(int(changed.sum()))} answers changed; the mean "
         f"absolute difference is {error(float(abs(candidate - reference).mean()))}."
     )
     return charts.confidence_scatter(reference, candidate, changed, description)

@@ -15,6 +15,7 @@ from convert.quantization.schemes import Scheme
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, worst
 from convert.system.machine import environment
 from convert.system.temporary import write_atomically
+from edge_runtime.specs import SOFTMAX
 
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
@@ -53,6 +54,7 @@ class Outcome:
         keras_sqnr_db: SQNR of the float TFLite model against Keras, in dB.
         latency_ms: median time per image on this machine's CPU; None where measuring would take minutes.
         compared: the predictions behind `drift`, for the page.
+        head, classes: what the network ends in, see `convert.lowering.lower.LoweredModel`, and its number of labels.
         cached: stages whose result came from the cache; their seconds are those of reading it.
     """
 
@@ -72,12 +74,15 @@ class Outcome:
     latency_ms: float | None = None
     compared: Comparison | None = field(default=None, repr=False)
     cached: tuple[str, ...] = ()
+    head: str = SOFTMAX
+    classes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the report of one artifact as JSON values."""
         drift, gate = self.drift, self.gate
         return {
             "scheme": self.scheme.name,
+            **({} if self.head == SOFTMAX else {"head": self.head}),
             "artifact": {"path": str(self.path), "bytes": self.bytes, "sha256": self.sha256},
             "drift": None if drift is None else drift.to_json(),
             "blame": [] if drift is None else attribution.conversion(self.keras_sqnr_db, drift),

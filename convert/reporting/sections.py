@@ -17,6 +17,7 @@ from convert.reporting.formatting import (
     decibel,
     error,
     flip_kinds,
+    head_text,
     megabytes,
     milliseconds,
     p_value,
@@ -24,8 +25,10 @@ from convert.reporting.formatting import (
     percent_interval,
     points,
     points_interval,
+    words,
 )
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
+from edge_runtime.specs import SOFTMAX
 
 MACHINE = {"python": "Python {}", "system": "{}", "machine": "{}", "cores": "{} cores"}
 """Key of a report's environment -> its text."""
@@ -38,11 +41,12 @@ GAUGE_MARGIN = 0.12
 """Fraction of a strip left free at both ends."""
 AGREEMENT_LIMIT = "min_agreement"
 LIMITED = (
-    ("Top-1 agreement", "agreement_top1", "agreement_ci95", AGREEMENT_LIMIT),
-    ("Top-1 drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp"),
+    ("{} agreement", "agreement_top1", "agreement_ci95", AGREEMENT_LIMIT),
+    ("{} drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp"),
     ("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp"),
 )
-"""What is measured, keys of its value and interval in a report's `drift`, and of its limit in `gate.limits`."""
+"""What is measured (with `Words.rank` where a name is left open), keys of its value and interval in a report's
+`drift`, and of its limit in `gate.limits`."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,9 @@ def gauges(report: Report) -> list[Gauge]:
             more_is_better = limit_key == AGREEMENT_LIMIT
             text = f"at least {percent(limit)}" if more_is_better else f"at most {points(limit)}"
             value_at, low, high, limit_at = _places(report["drift"][value_key], *interval, limit)
-            found.append(Gauge(name, text, value_at, low, high, limit_at, more_is_better))
+            found.append(
+                Gauge(name.format(words(report["drift"]).rank), text, value_at, low, high, limit_at, more_is_better)
+            )
     return found
 
 
@@ -128,12 +134,12 @@ def key_figures(report: Report) -> list[Figure]:
     drift = report["drift"]
     if drift is None:
         return [size]
-    agreement = (percent_interval(drift["agreement_ci95"]), f"{percent(drift['agreement_top5'])} within the top 5")
+    agreement = (percent_interval(drift["agreement_ci95"]), _second_agreement(drift))
     cosine = f"cosine similarity {drift['cosine_mean']:.4f}"
     divergence = f"mean KL divergence {drift['kl_mean']:.4f} nats"
     return [
         *_top_k(drift, 1),
-        Figure("Top-1 agreement", percent(drift["agreement_top1"]), agreement),
+        Figure(f"{words(drift).rank} agreement", percent(drift["agreement_top1"]), agreement),
         _changed(drift),
         *_top_k(drift, 5),
         Figure("SQNR of the logits", decibel(drift["sqnr_db"]), (cosine,)),
@@ -163,6 +169,7 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
         ("Artifact", place(artifact["path"])),
         ("SHA-256", artifact["sha256"]),
         ("Scheme", report.get("scheme", "")),
+        ("Head", _head(report)),
         ("Reference", "" if reference is None else place(reference["path"])),
         ("Its SHA-256", "" if reference is None else reference["model_sha256"]),
         ("Images", "" if drift is None else f"{_images(drift)}{_of_available(report)}"),
@@ -187,16 +194,22 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
+def _second_agreement(drift: Report) -> str:
+    if drift["agreement_top5"] is None:
+        return f"{percent(drift['agreement_labels'])} of each label"
+    return f"{percent(drift['agreement_top5'])} within the top 5"
+
+
 def _top_k(drift: Report, k: int) -> list[Figure]:
-    """Return top-k accuracy of both models, if there are labels."""
-    if not drift["labelled"]:
+    """Return top-k accuracy of both models, if there are labels, and classes have a rank."""
+    if not drift["labelled"] or drift[f"top{k}_reference"] is None:
         return []
     value = f"{percent(drift[f'top{k}_reference'])} → {percent(drift[f'top{k}_candidate'])}"
     notes = [f"drop {points(drift[f'top{k}_drop_pp'])} {points_interval(drift[f'top{k}_drop_ci95_pp'])}"]
     if k == 1 and drift["top1_drop_p_value"] is not None:
         notes.append(f"bootstrap {points_interval(drift['top1_drop_bootstrap95_pp'])}")
         notes.append(f"exact McNemar p = {p_value(drift['top1_drop_p_value'])}")
-    return [Figure(f"Top-{k} accuracy", value, tuple(notes))]
+    return [Figure(f"{words(drift).rank if k == 1 else f'Top-{k}'} accuracy", value, tuple(notes))]
 
 
 def _changed(drift: Report) -> Figure:
@@ -213,6 +226,13 @@ def _calibration_error(drift: Report) -> list[Figure]:
         return []
     value = f"{percent(drift['ece_reference'])} → {percent(drift['ece_candidate'])}"
     return [Figure("Expected calibration error", value, ("mean gap between confidence and accuracy",))]
+
+
+def _head(report: Report) -> str:
+    """Return what the network ends in, unless it is a softmax from the start."""
+    drift = report["drift"]
+    head = report.get("head", SOFTMAX if drift is None else drift.get("head", SOFTMAX))
+    return "" if head == SOFTMAX else head_text(head, 2 if drift is None else drift["classes"])
 
 
 def _images(drift: Report) -> str:

@@ -9,11 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.reporting.formatting import (
+    WORDS,
     Report,
     attribution_cells,
     count,
     decibel,
     drift_rows,
+    head_text,
     megabytes,
     milliseconds,
     percent,
@@ -24,6 +26,7 @@ from convert.reporting.formatting import (
 from convert.reporting.outcome import FallbackRow, Outcome
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from edge_runtime.console import printable
+from edge_runtime.specs import SOFTMAX
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
 MOST_PAIRS_SHOWN = 5
@@ -52,7 +55,9 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
 def print_report(console: Console, report: Report) -> None:
     """Print the report of a drift check: the verdict first, then the figures behind it and where the drift is from."""
     drift, gate = report["drift"], report["gate"]
-    console.print(f"{_styled(gate['verdict'])} on {count(drift['images'])} images", highlight=False)
+    head = drift.get("head", SOFTMAX)
+    of_labels = "" if head == SOFTMAX else f", {head_text(head, drift['classes'])}"
+    console.print(f"{_styled(gate['verdict'])} on {count(drift['images'])} images{of_labels}", highlight=False)
     for reason in gate["reasons"]:
         console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -96,13 +101,18 @@ def _styled(verdict: str) -> str:
 def _cells(outcome: Outcome) -> dict[str, str]:
     """Return the column of one artifact: row -> text."""
     cells = {"scheme": outcome.scheme.name, "size": megabytes(outcome.bytes)}
+    if outcome.head != SOFTMAX:
+        cells["head"] = head_text(outcome.head, outcome.classes)
     drift = outcome.drift
     if drift is not None and drift.top1_drop_ci95_pp is not None:
-        cells["top-1 float"] = percent(drift.top1_reference)
-        cells["top-1 quantized"] = percent(drift.top1_candidate)
+        rank = WORDS[drift.head].row
+        cells[f"{rank} float"] = percent(drift.top1_reference)
+        cells[f"{rank} quantized"] = percent(drift.top1_candidate)
         cells["drop"] = f"{points(drift.top1_drop_pp)} {points_interval(drift.top1_drop_ci95_pp)}"
     if drift is not None:
         cells["agreement"] = f"{percent(drift.agreement_top1)} {percent_interval(drift.agreement_ci95)}"
+        if drift.agreement_labels is not None:
+            cells["agreement, each label"] = percent(drift.agreement_labels)
         cells["SQNR"] = decibel(drift.sqnr_db)
         cells["images"] = count(drift.images)
     if outcome.calibration is not None:

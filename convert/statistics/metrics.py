@@ -65,8 +65,13 @@ def calibration_error(probabilities: Array, classes: Array) -> float:
     Guo et al. 2017, "On calibration of modern neural networks" (arXiv:1706.04599), section 2, equation 3, with their
     15 bins of equal width, (k / 15, (k + 1) / 15], of the first class's probability. Arguments as in `hits_top_k`.
     """
-    confidence = np.asarray(probabilities, np.float64).max(axis=-1)
     hits = np.argmax(probabilities, axis=-1) == np.asarray(classes)
+    return confidence_gap(np.asarray(probabilities).max(axis=-1), hits)
+
+
+def confidence_gap(confidence: Array, hits: Array) -> float:
+    """Return the calibration error, see above, of answers with a confidence, (N,), of which some are right."""
+    confidence = np.asarray(confidence, np.float64)
     bins = np.clip(np.ceil(confidence * CONFIDENCE_BINS).astype(int) - 1, 0, CONFIDENCE_BINS - 1)
     gaps = np.bincount(bins, confidence - hits, CONFIDENCE_BINS)
     return float(np.abs(gaps).sum() / len(hits))

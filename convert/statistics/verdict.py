@@ -39,12 +39,14 @@ class PairedCounts:
         agreed: images for which both predict the same class.
         top1: images that only one of them gets right; None without labels.
         top5: images whose class only one of them has in its top 5; None without labels or with at most 5 classes.
+        rank: what `agreed` and `top1` are called.
     """
 
     images: float
     agreed: float
     top1: DiscordantPairs | None = None
     top5: DiscordantPairs | None = None
+    rank: str = "top-1"
 
     def scaled(self, images: float) -> PairedCounts:
         """Return counts with the same rates on another number of images."""
@@ -53,11 +55,11 @@ class PairedCounts:
             None if pairs is None else DiscordantPairs(factor * pairs.lost, factor * pairs.gained)
             for pairs in (self.top1, self.top5)
         )
-        return PairedCounts(images, factor * self.agreed, top1, top5)
+        return PairedCounts(images, factor * self.agreed, top1, top5, self.rank)
 
     def limited_drops(self, limits: Limits) -> list[tuple[str, DiscordantPairs, float]]:
-        """Return rank ("top-1" or "top-5"), counts and limit in percentage points of each drop that was counted."""
-        drops = (("top-1", self.top1, limits.max_drop_pp), ("top-5", self.top5, limits.max_top5_drop_pp))
+        """Return rank (such as "top-5"), counts and limit in percentage points of each drop that was counted."""
+        drops = ((self.rank, self.top1, limits.max_drop_pp), ("top-5", self.top5, limits.max_top5_drop_pp))
         return [(rank, pairs, limit_pp) for rank, pairs, limit_pp in drops if pairs is not None]
 
 
@@ -124,7 +126,7 @@ def _judgements(counts: PairedCounts, limits: Limits, intervals: IntervalMethod)
     """Return for each limit the verdict and the figures behind it."""
     low, high = intervals.rate(counts.agreed, counts.images)
     text = (
-        f"top-1 agreement {counts.agreed / counts.images:.2%} [{low:.2%}, {high:.2%}], "
+        f"{counts.rank} agreement {counts.agreed / counts.images:.2%} [{low:.2%}, {high:.2%}], "
         f"at least {limits.min_agreement:.2%} required"
     )
     judged = [(_side(low >= limits.min_agreement, high < limits.min_agreement), text)]

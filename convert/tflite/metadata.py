@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_runtime import Card
 from edge_runtime.artifact import LABELS_NAME
+from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
 METADATA_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -21,6 +22,9 @@ TENSOR_AXIS_LABELS = np.uint8(2)  # AssociatedFileType
 IMAGE_PROPERTIES = np.uint8(2)  # ContentProperties
 NORMALIZATION_OPTIONS = np.uint8(1)  # ProcessUnitOptions
 RGB, UNKNOWN_COLOR = np.uint8(1), np.uint8(0)  # ColorSpaceType
+
+SCORES = {SOFTMAX: "probability of each class", INDEPENDENT: "probability of each label, independent of the others"}
+"""Head -> what the output holds."""
 
 Field: TypeAlias = "str | np.uint8 | np.uint32 | list[Table] | tuple[float, ...] | Table"
 Table: TypeAlias = "Mapping[int, Field]"
@@ -56,7 +60,7 @@ def _image_tensor(card: Card) -> Table:
 
 def _probabilities_tensor(card: Card) -> Table:
     labels: Table = {0: LABELS_NAME, 1: "one label for each class", 2: TENSOR_AXIS_LABELS}
-    return {0: card.output.name, 1: "probability of each class", 5: {0: (1.0,), 1: (0.0,)}, 6: [labels]}
+    return {0: card.output.name, 1: SCORES[card.head], 5: {0: (1.0,), 1: (0.0,)}, 6: [labels]}
 
 
 def _shortest(values: Sequence[float]) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 import calibration_data
 from convert.drift.models import open_model
-from convert.drift.predictions import Predictions, predict_all, true_classes
+from convert.drift.predictions import Predictions, predict_all, true_answers
 from convert.images.dataset import ImageSet, find_images
 from convert.images.reader import PixelReader
 from convert.statistics.verdict import (
@@ -196,7 +196,7 @@ def changes(quantized: Path, network: Path, validation: ImageSet) -> Array:
     for path in (network, quantized):
         with open_model(path) as model:
             found.append(predict_all(model, validation, Silent(), ""))
-    truth = np.array(true_classes(validation, found[0]))
+    truth = np.array(true_answers(validation, found[0]))
     p, q = (answers.probabilities.argmax(axis=1) for answers in found)
     return np.stack([p == q, (p == truth) & (q != truth), (p != truth) & (q == truth)], axis=1).astype(int)
 

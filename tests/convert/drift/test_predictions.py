@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from convert.drift.models import ModelPredictor, open_model
-from convert.drift.predictions import predict_all, predict_both, refuse_too_few, true_classes
+from convert.drift.predictions import predict_all, predict_both, refuse_too_few, true_answers
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet, find_images
 from convert.system.progress import Silent
@@ -37,7 +37,7 @@ def test_a_model_answers_in_the_order_of_the_set(tiny: ModelPredictor, tmp_path:
     assert listener.counts == [(done, 9) for done in range(1, 10)]
     by_hand = [expected_probabilities(load_pixels(path, SPEC)) for path in images.paths]
     assert np.allclose(found.probabilities, by_hand, atol=1e-6)
-    assert true_classes(images, found) == [LABELS.index(folder) for folder in images.folders or ()]
+    assert true_answers(images, found) == [LABELS.index(folder) for folder in images.folders or ()]
     assert SIZE < 75, "pictures were resized"
 
 
@@ -49,12 +49,12 @@ def test_an_unreadable_image_is_in_no_count(tiny: ModelPredictor, tmp_path: Path
     assert len(found.paths) == len(found.probabilities) == 11
     assert len(found.skipped) == 1
     assert "001.png" in found.skipped[0]
-    assert true_classes(images, found) == [2] * 4 + [1] * 3 + [0] * 4
+    assert true_answers(images, found) == [2] * 4 + [1] * 3 + [0] * 4
 
 
-def test_a_flat_folder_has_no_true_classes(tiny: ModelPredictor, tmp_path: Path) -> None:
+def test_a_flat_folder_has_no_true_answers(tiny: ModelPredictor, tmp_path: Path) -> None:
     images = find_images(save_colour_pictures(tmp_path / "pictures", 2, seed=4) / "red")
-    assert true_classes(images, predict_all(tiny, images, Silent(), "")) is None
+    assert true_answers(images, predict_all(tiny, images, Silent(), "")) is None
 
 
 def test_no_readable_image_is_an_error(tiny: ModelPredictor, tmp_path: Path) -> None:
