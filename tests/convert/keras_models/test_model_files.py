@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from tests.convert.article import randomise
-from tests.convert.keras_models.loading import classifier, error_of, load_path, predict, save
+from tests.convert.keras_models.loading import classifier, load_path, predict, save
 
 TINY_IMAGES = np.random.default_rng(3).uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
 
@@ -99,22 +99,6 @@ def test_a_softmax_is_not_doubled(
     theirs = randomise(keras.Model(image, probabilities if after is None else after(probabilities)))
     loaded = load_path(save(theirs, tmp_path / "mine.keras"))
     np.testing.assert_allclose(predict(loaded.model, TINY_IMAGES), predict(theirs, TINY_IMAGES), atol=1e-6)
-
-
-@pytest.mark.parametrize("last", ["sigmoid", "relu", "log_softmax"])
-def test_another_end_is_refused(last: str, tmp_path: Path) -> None:
-    path = save(classifier(last), tmp_path / "mine.keras")
-    assert error_of(lambda: load_path(path)) == (
-        f"{path} ends in {last}: a classifier ends in a softmax or in logits; end it in keras.layers.Softmax() and "
-        "save it again"
-    )
-
-
-def test_the_mean_of_two_softmaxes_is_no_logits(tmp_path: Path) -> None:
-    image = keras.Input((8, 8, 3))
-    ends = [layers.Dense(5, activation="softmax")(layers.Flatten()(image)) for _ in range(2)]
-    path = save(keras.Model(image, layers.Average()(ends)), tmp_path / "both.keras")
-    assert f"{path} ends in Average" in error_of(lambda: load_path(path))
 
 
 def test_a_model_for_any_size_is_fixed_at_one(tmp_path: Path) -> None:

@@ -192,14 +192,17 @@ def test_grey_models_are_refused(tmp_path: Path) -> None:
 def test_one_class_is_no_classifier(tmp_path: Path) -> None:
     path = save(classifier(classes=1), tmp_path / "one.keras")
     message = error_of(lambda: load_path(path))
-    assert message == f"{path} has 1 class: a classifier has at least 2"
+    assert message == f"{path} has 1 class: a classifier of two ends in one sigmoid unit or in two units with a softmax"
 
 
 def test_a_feature_extractor_is_no_classifier(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     path = save(keras.Model(image, layers.Conv2D(4, 3)(image)), tmp_path / "features.keras")
     message = error_of(lambda: load_path(path))
-    assert message == f"{path} has outputs of shape (6, 6, 4): a classifier has one number per class, (classes,)"
+    assert message == (
+        f"{path} has outputs of shape (6, 6, 4): a classifier has one number per class, (classes,); pass the network "
+        "with the head that it was trained with"
+    )
 
 
 def test_a_model_of_vectors_is_no_image_classifier(tmp_path: Path) -> None:
@@ -212,9 +215,20 @@ def test_a_model_of_vectors_is_no_image_classifier(tmp_path: Path) -> None:
 def test_two_outputs_are_refused(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     flat = layers.Flatten()(image)
-    path = save(keras.Model(image, [layers.Dense(5)(flat), layers.Dense(2)(flat)]), tmp_path / "two.keras")
+    ends = [layers.Dense(5, name="kind")(flat), layers.Dense(2, name="box")(flat)]
+    path = save(keras.Model(image, ends), tmp_path / "two.keras")
     message = error_of(lambda: load_path(path))
-    assert message == f"{path} has 1 inputs and 2 outputs: a classifier has one of each"
+    assert message == (
+        f"{path} has 2 outputs, kind, box: a classifier has one; for kind save keras.Model(model.input, "
+        "model.outputs[0])"
+    )
+
+
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
+    images = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
+    flat = layers.Flatten()(layers.Concatenate()(images))
+    path = save(keras.Model(images, layers.Dense(5)(flat)), tmp_path / "two.keras")
+    assert error_of(lambda: load_path(path)) == f"{path} has 2 inputs: a classifier has one, an image"
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")

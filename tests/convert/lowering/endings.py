@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from convert.keras_models.heads import with_head
 from convert.keras_models.model_files import load_classifier
 
 Tensor = Any
@@ -92,4 +93,4 @@ def loaded(build: Callable[[], keras.Model], folder: Path) -> keras.Model:
     random = np.random.default_rng(4)
     model.set_weights([random.normal(0, 0.7, weight.shape) for weight in model.weights])
     model.save(folder / "model.keras")
-    return load_classifier(folder / "model.keras")
+    return with_head(load_classifier(folder / "model.keras"), "model.keras").model
