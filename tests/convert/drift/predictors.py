@@ -10,6 +10,7 @@ import numpy as np
 from convert.drift.predictions import Predictor
 from convert.images.dataset import ImageSet
 from edge_runtime.arrays import Array
+from edge_runtime.specs import SOFTMAX
 from tests.edge_runtime.tiny_model import SPEC
 
 LABELS = ("a", "b", "c")
@@ -20,9 +21,13 @@ class FakePredictor(Predictor):
     """Answers the classes it is told to, and cannot read some images; `asked` counts the images."""
 
     def __init__(
-        self, classes: Sequence[int], unreadable: Sequence[int] = (), labels: tuple[str, ...] = LABELS
+        self,
+        classes: Sequence[int],
+        unreadable: Sequence[int] = (),
+        labels: tuple[str, ...] = LABELS,
+        head: str = SOFTMAX,
     ) -> None:
-        super().__init__(path=Path("fake.tflite"), labels=labels, spec=SPEC)
+        super().__init__(path=Path("fake.tflite"), labels=labels, spec=SPEC, head=head)
         self.classes, self.unreadable, self.asked = classes, unreadable, 0
 
     def file_sha256(self) -> str:
