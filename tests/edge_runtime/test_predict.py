@@ -96,7 +96,7 @@ def test_json_is_an_object_a_line(artifact_path: Path, pictures: Path) -> None:
     rows = json_lines(done.stdout)
     assert (done.returncode, done.stderr, len(rows)) == (0, "", 2)
     for row, colour in zip(rows, ("red", "blue"), strict=True):
-        assert set(row) == {"image", "predictions", "receipt", "timings_ms", "error"}
+        assert set(row) == {"image", "predictions", "head", "receipt", "timings_ms", "error"}
         assert row["image"] == str(pictures / f"{colour}.png")
         assert [set(prediction) for prediction in row["predictions"]] == [{"index", "label", "probability"}] * 2
         assert (row["predictions"][0]["label"], row["predictions"][0]["index"]) == (colour, LABELS.index(colour))

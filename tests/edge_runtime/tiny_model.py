@@ -21,7 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.specs import TensorSpec
+from edge_runtime.specs import SOFTMAX, TensorSpec
 
 LABELS = ("red", "green", "blue")
 SIZE = 8
@@ -50,9 +50,16 @@ def expected_probabilities(pixels: npt.NDArray[np.uint8], spec: InputSpec = SPEC
 
 
 def tiny_flatbuffer(
-    input_end: TensorSpec | None = None, output_end: TensorSpec | None = None, size: int = SIZE, bias: float = 0.0
+    input_end: TensorSpec | None = None,
+    output_end: TensorSpec | None = None,
+    size: int = SIZE,
+    bias: float = 0.0,
+    head: str = SOFTMAX,
 ) -> bytes:
-    """[DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> SOFTMAX [-> QUANTIZE], with tensors as given, float32 by default."""
+    """[DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> SOFTMAX [-> QUANTIZE], with tensors as given, float32 by default.
+
+    LOGISTIC is in place of SOFTMAX where the labels are independent.
+    """
     image = input_end or TensorSpec("image", "float32")
     answer = output_end or TensorSpec("probabilities", "float32")
     graph = _Graph()
@@ -72,7 +79,10 @@ def tiny_flatbuffer(
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0
     probabilities = graph.tensor("softmax", (1, 3))
-    graph.operator(schema.BuiltinOperator.SOFTMAX, [logits], probabilities, softmax)
+    if head == SOFTMAX:
+        graph.operator(schema.BuiltinOperator.SOFTMAX, [logits], probabilities, softmax)
+    else:
+        graph.operator(schema.BuiltinOperator.LOGISTIC, [logits], probabilities)
     if answer.dtype != "float32":
         quantized = graph.tensor("probabilities", (1, 3), answer)
         graph.operator(schema.BuiltinOperator.QUANTIZE, [probabilities], quantized)
@@ -107,7 +117,10 @@ class TinyArtifact:
 
 
 def tiny_artifact(
-    input_end: TensorSpec | None = None, output_end: TensorSpec | None = None, spec: InputSpec = SPEC
+    input_end: TensorSpec | None = None,
+    output_end: TensorSpec | None = None,
+    spec: InputSpec = SPEC,
+    head: str = SOFTMAX,
 ) -> TinyArtifact:
     """Make a complete artifact of the tiny network, signed."""
     card = Card(
@@ -124,9 +137,10 @@ def tiny_artifact(
         drift=None,
         versions={},
         minimum_runtime="1.14.0",
+        head=head,
     )
     labels = "".join(f"{label}\n" for label in LABELS).encode()
-    return TinyArtifact(tiny_flatbuffer(input_end, output_end, spec.height), labels, card).signed()
+    return TinyArtifact(tiny_flatbuffer(input_end, output_end, spec.height, head=head), labels, card).signed()
 
 
 class _Graph:

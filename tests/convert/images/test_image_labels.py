@@ -89,8 +89,8 @@ def test_a_label_with_a_bar_in_it_is_one_label(tmp_path: Path) -> None:
         ("image,labels\nb.png,cat\n", "has no line for a.png: add it, or take the image away"),
         ("image,labels\na.png,horse\n", "gives a.png the label 'horse', which is none of cat, dog, Pleural Thickening: "
          "write it as the network's labels have it, or pass --labels FILE"),
-        ("image,cat,dog\na.png,1,0\n", "has no column for label 'Pleural Thickening': give each label a column of 0 and "
-         "1, or all of them one column called labels"),
+        ("image,cat,dog\na.png,1,0\n", "has no column for label 'Pleural Thickening': give each label a column of 0 "
+         "and 1, or all of them one column called labels"),
         ("image,cat,dog,pleural thickening\na.png,1,-1,0\n", "has '-1' for 'dog' of a.png: write 1 or 0"),
         ("image,labels\nx/a.png,cat\ny/a.png,dog\n", "has 2 different lines for a.png: leave one, or write the paths "
          "of the images below their folder"),
