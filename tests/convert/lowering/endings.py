@@ -62,6 +62,24 @@ def two_softmaxes(x: Tensor) -> Tensor:
     return layers.Dense(4, activation="softmax")(layers.Multiply()([features(x), attention]))
 
 
+def dense_sigmoids(x: Tensor) -> Tensor:
+    return layers.Dense(4, activation="sigmoid")(features(x))
+
+
+def sigmoids_before_reshapes(x: Tensor) -> Tensor:
+    return layers.Flatten()(layers.Activation("sigmoid")(layers.Conv2D(4, 1)(layers.Reshape((1, 1, 5))(features(x)))))
+
+
+SIGMOIDS: dict[str, Callable[[], keras.Model]] = {
+    "dense with sigmoids": lambda: model_of(dense_sigmoids),
+    "sigmoids, then reshapes": lambda: model_of(sigmoids_before_reshapes),
+    "nested whole, sigmoids": lambda: whole(dense_sigmoids),
+    "attention before sigmoids": lambda: model_of(
+        lambda x: dense_sigmoids(layers.Multiply()([x, layers.Conv2D(3, 1, activation="softmax")(x)]))
+    ),
+    "swish before sigmoids": lambda: model_of(lambda x: dense_sigmoids(layers.Conv2D(3, 1, activation="swish")(x))),
+}
+"""Four independent labels."""
 ENDS: dict[str, Callable[[], keras.Model]] = {
     "dense with softmax": lambda: model_of(dense_softmax),
     "softmax layer": lambda: model_of(softmax_layer),

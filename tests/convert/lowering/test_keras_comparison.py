@@ -11,7 +11,7 @@ import pytest
 
 from convert.errors import LoweringError
 from convert.lowering.keras_comparison import checked_sqnr_db, keras_logits
-from tests.convert.lowering.endings import ENDS, SHAPE, loaded
+from tests.convert.lowering.endings import ENDS, SHAPE, SIGMOIDS, loaded
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +27,21 @@ def test_keras_logits_are_what_the_softmax_reads(name: str, tmp_path: Path) -> N
     assert np.allclose(powers / powers.sum(axis=1, keepdims=True), model.predict_on_batch(images), atol=1e-6)
     assert np.abs(logits.sum(axis=1) - 1).max() > 1e-3, "not the probabilities themselves"
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", SIGMOIDS)
+def test_keras_logits_are_what_the_sigmoids_read(name: str, tmp_path: Path) -> None:
+    model = loaded(SIGMOIDS[name], tmp_path)
+    images = np.random.default_rng(5).normal(0, 1, (3, *SHAPE)).astype(np.float32)
+    logits = keras_logits(model, images)
+    assert logits.shape == (3, 4)
+    assert np.allclose(1 / (1 + np.exp(-logits)), model.predict_on_batch(images), atol=1e-6)
+
+
+def test_a_shift_of_independent_logits_counts() -> None:
+    assert checked_sqnr_db(LOGITS, LOGITS, "independent") == 999
+    with pytest.raises(LoweringError, match=r"agree to .* dB only"):
+        checked_sqnr_db(LOGITS, LOGITS + 1, "independent")
 
 
 def noisy(logits: Array, db: float) -> Array:

@@ -17,9 +17,9 @@ from convert.lowering.keras_comparison import keras_logits, tflite_logits
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.worker import lower_here
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine
+from convert.tflite.interpreter import RecordingEngine, head_of
 from edge_runtime.preprocess import load_pixels, normalize
-from tests.convert.lowering.endings import ENDS, SHAPE, loaded
+from tests.convert.lowering.endings import ENDS, SHAPE, SIGMOIDS, loaded
 from tests.convert.lowering.keras_inception import narrow_inception_resnet
 
 
@@ -31,14 +31,16 @@ def pictures(folder: Path, count: int = 3) -> tuple[Path, ...]:
 
 
 @pytest.mark.parametrize(
-    "name", ["softmax, then reshapes", "nested twice", "convolution with softmax", "logits of a global pool"]
+    "name",
+    [*("softmax, then reshapes", "nested twice", "convolution with softmax", "logits of a global pool"), *SIGMOIDS],
 )
 def test_such_networks_are_lowered_faithfully(name: str, tmp_path: Path) -> None:
-    model = loaded(ENDS[name], tmp_path)
+    model = loaded({**ENDS, **SIGMOIDS}[name], tmp_path)
     images = pictures(tmp_path)
     request = LoweringRequest(ModelSource(str(tmp_path / "model.keras")), "tf", images, tmp_path)
     result = lower_here(request, print)
     assert result.keras_sqnr_db >= 100
+    assert result.head == head_of(TfliteGraph(result.model)) == ("independent" if name in SIGMOIDS else "softmax")
     assert (result.spec.height, result.spec.width, result.classes) == (9, 8, 4)
     spec = input_spec("tf", 9, 8)
     tensors = normalize(np.stack([load_pixels(path, spec) for path in images]), spec)
