@@ -11,18 +11,17 @@ from keras import layers
 
 from convert.errors import SourceError
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
-from convert.keras_models.sources import ARTICLE, KERAS_APPLICATIONS
+from convert.keras_models.sources import ARTICLE, BACKGROUND, KERAS_APPLICATIONS
 from convert.keras_models.stored_weights import BY_CREATION, CONVOLUTIONS, DENSE, StoredLayer, StoredWeights
 from convert.keras_models.weight_files import set_stored_weights
 
 FEATURES = 1536
 """Numbers that keras.applications' network gives for an image before its head, once they are averaged."""
 TOP = "predictions"
-"""Keras' name for the dense layer of its own head."""
+"""Keras' name for the dense layer of the network's own head."""
 MOST_DENSE = 2
 WITH_BACKGROUND = 1001
-BACKGROUND = "background"
-"""TF-Slim's class 0 of ImageNet, which has no images; the 1,000 classes follow."""
+"""Classes of ImageNet in TF-Slim, with the background before them."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,12 @@ class Head:
 
     Attributes:
         flattened: whether the first takes every pixel of the features, and not their averages.
+        is_own: whether it is the network's own, of which only the last activation is not known.
     """
 
     dense: tuple[StoredLayer, ...]
     flattened: bool = False
+    is_own: bool = False
 
     @property
     def units(self) -> int:
@@ -92,6 +93,12 @@ def fill(stored: StoredWeights, size: int, wanted: str | None = None, classes: i
         SourceError: no known network fits, the file has no head, or `classes` contradicts it.
     """
     architecture = _recognize(stored) if wanted is None else ARCHITECTURES[wanted]
+    foreign = next((layer for layer in stored.layers if layer.is_foreign), None)
+    if foreign is not None:
+        raise SourceError(
+            f"{stored.path} holds {foreign.name or 'a layer'} with {' and '.join(foreign.arrays)}, "
+            f"{architecture.title} has no such layer: pass the whole model as --model PATH"
+        )
     model, head = architecture.build(stored, size)
     if classes is not None and classes not in ({1, 2} if head.units == 1 else {head.units}):
         raise SourceError(
@@ -128,7 +135,7 @@ def _build_article(stored: StoredWeights, size: int) -> tuple[keras.Model, Head]
     dense = stored.of(DENSE)
     if len(dense) != 1:
         raise SourceError(f"{stored.path} holds {len(dense)} {DENSE}, the article's network has one")
-    head = Head(tuple(dense))
+    head = Head(tuple(dense), is_own=True)
     model = inception_resnet_v2((size, size, 3), head.units)
     model.get_layer("dense").activation = keras.activations.get(head.activation)
     return model, head
@@ -180,12 +187,12 @@ def _head(stored: StoredWeights, flat: int, size: int) -> Head:
             f"{FEATURES}, or {flat} unpooled at {size} pixels: pass --input-size N, the size it was trained at, or the "
             "whole model as --model PATH"
         )
-    return Head(tuple(dense), flattened=inputs[0] != FEATURES)
+    is_own = len(dense) == 1 and inputs[0] == FEATURES and (stored.order == BY_CREATION or dense[0].name == TOP)
+    return Head(tuple(dense), inputs[0] != FEATURES, is_own)
 
 
 def _ending(head: Head) -> str:
-    first = head.dense[0]
-    if len(head.dense) == 1 and not head.flattened and first.name == TOP:
+    if head.is_own:
         return "with top"
     count = "one dense layer" if len(head.dense) == 1 else f"{len(head.dense)} dense layers"
     return f"with a head of {count}"
@@ -196,8 +203,9 @@ def _classes(units: int) -> str:
 
 
 def _assumptions(head: Head) -> str:
+    pooling = [] if head.is_own else ["flattening" if head.flattened else "average pooling"]
     hidden = ["hidden activation relu"] if len(head.dense) > 1 else []
-    return " and ".join([*hidden, f"activation {head.activation}"])
+    return ", ".join([*pooling, *hidden, f"activation {head.activation}"])
 
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> StoredWeights:
             f"{path} is a checkpoint of another network: it has neither the variables {SCOPE}... of TF-Slim nor "
             "layers of Keras; save the whole model where it was made, and pass it as --model PATH"
         )
-    return StoredWeights(path, "Keras 2, a checkpoint", tuple(layers), BY_DEPTH)
+    return StoredWeights(path, "Keras 2", tuple(layers), BY_DEPTH)
 
 
 def _reading(reader: Any, name: str, path: Path) -> Callable[[], Array]:

@@ -105,9 +105,10 @@ def _named_groups(group: h5py.Group) -> Iterator[list[StoredLayer]]:
                 arrays.setdefault(owner.rpartition("/")[2], {})[array.partition(":")[0]] = _array(layer[weight])
         if _is_one_layer(arrays):
             merged = {key: array for each in arrays.values() for key, array in each.items()}
+            others = tuple(key for key in merged if key not in (*KERNEL_ARRAYS, *NORMALIZATION_ARRAYS))
             yield [
                 StoredLayer(name, {key: merged[key] for key in keys if key in merged})
-                for keys in (KERNEL_ARRAYS, NORMALIZATION_ARRAYS)  # one layer may hold both
+                for keys in (KERNEL_ARRAYS, NORMALIZATION_ARRAYS, others)  # one layer may hold the first two
             ]
         else:
             yield [StoredLayer(owner, each) for owner, each in arrays.items()]

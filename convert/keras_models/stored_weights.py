@@ -48,6 +48,11 @@ class StoredLayer:
         return KINDS_BY_RANK.get(len(self.arrays["kernel"].shape), "") if "kernel" in self.arrays else ""
 
     @property
+    def is_foreign(self) -> bool:
+        """Return whether it has weights of no known kind; the state of a random generator is no weight."""
+        return not self.kind and any(array.shape and array.dtype in FLOATS for array in self.arrays.values())
+
+    @property
     def units(self) -> int:
         """Return how many numbers a layer with a kernel gives."""
         return self.arrays["kernel"].shape[-1]

@@ -37,6 +37,8 @@ def weights_format(path: Path) -> str:
     Raises:
         SourceError: it cannot be read, or is of another format; the message says what to do with it.
     """
+    if not path.exists():
+        raise SourceError(f"weights {path} does not exist: pass the path of an .h5, .ckpt, .index or .safetensors file")
     if path.is_dir():
         raise SourceError(f"--weights {path} is a folder: pass a file in it, or the whole model as --model {path}")
     try:
@@ -47,8 +49,7 @@ def weights_format(path: Path) -> str:
             end = file.read()
     except OSError as error:
         raise SourceError(
-            f"--weights {path} cannot be read ({error.strerror or error}): pass an .h5, .ckpt, .index or .safetensors "
-            "file"
+            f"--weights {path} cannot be read ({error.strerror or error}): check its permissions"
         ) from error
     for name, is_format in FORMATS.items():
         if is_format(start, end, size):
