@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from convert.errors import SourceError
-from convert.keras_models.sources import ModelSource
+from convert.keras_models.architectures import ARCHITECTURES
+from convert.keras_models.sources import NETWORKS_OF_WEIGHTS, ModelSource
+from convert.keras_models.weight_formats import HDF5_START, TABLE_END
 from edge_runtime.hashing import file_sha256
 
 
 def empty(folder: Path, name: str) -> Path:
     (folder / name).write_bytes(b"")
+    return folder / name
+
+
+def hdf5(folder: Path, name: str) -> Path:
+    """A file that starts like HDF5."""
+    (folder / name).write_bytes(HDF5_START)
     return folder / name
 
 
@@ -50,8 +58,8 @@ def test_files_behind_a_source() -> None:
 def test_existing_files_of_the_right_kind_pass(tmp_path: Path) -> None:
     for name in ("a.keras", "a.h5", "a.hdf5", "A.KERAS", "b.ckptx.keras"[2:]):
         ModelSource(str(empty(tmp_path, name))).check()
-    for name in ("a.weights.h5", "a.h5", "a.H5"):
-        ModelSource(weights=empty(tmp_path, name), classes=3).check()
+    for name in ("a.weights.h5", "a", "a.onnx"):
+        ModelSource(weights=hdf5(tmp_path, name)).check()
     ModelSource().check()
     ModelSource("imagenet").check()
 
@@ -63,7 +71,7 @@ def test_existing_files_of_the_right_kind_pass(tmp_path: Path) -> None:
         ("model.onnx", r"model .*model\.onnx is not a Keras file: it must end in \.keras or \.h5"),
         ("model", r"model .*model is not a Keras file"),
         ("saved_model", r"saved_model is a folder: save the model as one file"),
-        ("model.ckpt", r"TensorFlow checkpoint, which is not supported"),
+        ("model.ckpt", r"TensorFlow checkpoint, which holds weights alone: pass it as --weights"),
         ("model.ckpt-1000.index", r"TensorFlow checkpoint"),
         ("model.ckpt-1000.data-00000-of-00001", r"TensorFlow checkpoint"),
         ("checkpoint", r"TensorFlow checkpoint"),
@@ -81,14 +89,44 @@ def test_files_that_cannot_be_loaded_are_refused(name: str, message: str, tmp_pa
         ModelSource(str(tmp_path / name)).check()
 
 
-def test_weights_need_classes_and_exclude_another_model(tmp_path: Path) -> None:
-    weights = empty(tmp_path, "a.weights.h5")
-    with pytest.raises(SourceError, match="needs --classes N"):
-        ModelSource(weights=weights).check()
-    with pytest.raises(SourceError, match=r"--model imagenet is another network: pass only one of them"):
-        ModelSource("imagenet", weights=weights, classes=3).check()
-    with pytest.raises(SourceError, match=r"must end in \.h5"):
-        ModelSource(weights=empty(tmp_path, "a.keras"), classes=3).check()
+def test_weights_exclude_another_model(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"and --model imagenet are two networks: pass only one of them"):
+        ModelSource("imagenet", weights=hdf5(tmp_path, "a.h5"), classes=3).check()
+
+
+def test_architectures_are_those_of_weights(tmp_path: Path) -> None:
+    weights = hdf5(tmp_path, "a.h5")
+    assert set(NETWORKS_OF_WEIGHTS) == set(ARCHITECTURES)
+    for name in NETWORKS_OF_WEIGHTS:
+        ModelSource(weights=weights, architecture=name).check()
+    with pytest.raises(SourceError, match="--architecture vgg is unknown: pass article or keras-applications"):
+        ModelSource(weights=weights, architecture="vgg").check()
+    with pytest.raises(SourceError, match="--architecture article goes with --weights FILE: a whole model knows"):
+        ModelSource(architecture="article").check()
+
+
+def test_a_checkpoint_is_found_by_any_of_its_names(tmp_path: Path) -> None:
+    index = tmp_path / "model.ckpt-7.index"
+    index.write_bytes(b"table" + TABLE_END)
+    data = [empty(tmp_path, f"model.ckpt-7.data-0000{i}-of-00002") for i in (1, 0)]
+    other = empty(tmp_path, "model.ckpt-70.data-00000-of-00001")
+    for given in (index, tmp_path / "model.ckpt-7", *data):
+        source = ModelSource(weights=given)
+        source.check()
+        assert source.files == (index, data[1], data[0])
+        assert source.name == "model.ckpt-7"
+    before = ModelSource(weights=index).sha256()
+    other.write_bytes(b"not of this one")
+    assert ModelSource(weights=index).sha256() == before
+    data[0].write_bytes(b"other weights")
+    assert ModelSource(weights=index).sha256() != before
+
+
+def test_a_single_file_is_hashed_as_it_is(tmp_path: Path) -> None:
+    weights = hdf5(tmp_path, "a.h5")
+    assert ModelSource(weights=weights).sha256() == file_sha256(weights)
+    assert ModelSource(str(weights)).sha256() == file_sha256(weights)
+    assert ModelSource().sha256() is None
 
 
 @pytest.mark.parametrize("model", ["demo", "imagenet"])
@@ -106,7 +144,7 @@ def test_images_too_small_for_the_network_are_refused(model: str) -> None:
 
 def test_weights_of_one_class_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--classes 1 is too few: a classifier has at least 2"):
-        ModelSource(weights=empty(tmp_path, "a.h5"), classes=1).check()
+        ModelSource(weights=hdf5(tmp_path, "a.h5"), classes=1).check()
 
 
 def test_file_sha256(tmp_path: Path) -> None:
