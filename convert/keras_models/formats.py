@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.errors import SourceError
+from convert.keras_models.weight_formats import HDF5_START, TABLE_END
 
 MODEL, WEIGHTS, SAVED_MODEL, TFLITE = "model", "weights", "SavedModel", "TFLite"
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-CHECKPOINT_MAGIC = bytes.fromhex("57fb808b247547db")
-"""The last bytes of a table of LevelDB: the index of a TensorFlow checkpoint, or all of one of version 1."""
 HEAD_BYTES = 4096
 
 
@@ -65,7 +63,7 @@ def _is_checkpoint(content: Content) -> bool:
     is_part = ".data-" in path.name and path.with_name(path.name.partition(".data-")[0] + ".index").exists()
     is_folder = "checkpoint" in content.members and any(name.endswith(".index") for name in content.members)
     is_list = path.name == "checkpoint" and content.starts(b"model_checkpoint_path")
-    return is_prefix or is_part or is_folder or is_list or content.tail.endswith(CHECKPOINT_MAGIC)
+    return is_prefix or is_part or is_folder or is_list or content.tail.endswith(TABLE_END)
 
 
 def _is_safetensors(content: Content) -> bool:
@@ -74,7 +72,7 @@ def _is_safetensors(content: Content) -> bool:
 
 
 def _is_hdf5(content: Content) -> bool:
-    return any(content.head[start:].startswith(HDF5_MAGIC) for start in (0, 512, 1024, 2048))
+    return any(content.head[start:].startswith(HDF5_START) for start in (0, 512, 1024, 2048))
 
 
 def _is_torch(content: Content) -> bool:
@@ -109,9 +107,14 @@ FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
     (lambda c: b"<html" in c.head[:512].lower(), Format("web page", advice=DOWNLOAD)),
     (lambda c: c.starts(b"GGUF"), Format("GGUF file", advice=AS_SAVED)),
     (lambda c: c.starts(b"\x93NUMPY"), Format("NumPy array", advice=IN_KERAS)),
-    (lambda c: c.starts(b"\x1f\x8b", b"BZh", b"\xfd7zXZ") or c.head[257:262] == b"ustar", Format("archive", advice="unpack it")),
     (
-        lambda c: c.starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and c.ends(".pt", ".pth", ".bin", ".ckpt"),
+        lambda c: c.starts(b"\x1f\x8b", b"BZh", b"\xfd7zXZ") or c.head[257:262] == b"ustar",
+        Format("archive", advice="unpack it"),
+    ),
+    (
+        lambda c: (
+            c.starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and c.ends(".pt", ".pth", ".bin", ".ckpt")
+        ),
         Format("PyTorch file", advice=FROM_TORCH),
     ),
     (
@@ -124,7 +127,9 @@ FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
 )
 """What is recognised by what, in this order; HDF5, which holds either a model or weights, comes before all."""
 
-NOT_KNOWN = Format("file of no format that is known here", advice=f"{IN_KERAS}, or pass a SavedModel or a float .tflite")
+NOT_KNOWN = Format(
+    "file of no format that is known here", advice=f"{IN_KERAS}, or pass a SavedModel or a float .tflite"
+)
 
 
 def recognize(path: Path) -> Format:
@@ -142,6 +147,12 @@ def recognize(path: Path) -> Format:
     return next((found for is_one, found in FORMATS if is_one(content)), NOT_KNOWN)
 
 
+def is_zip(path: Path) -> bool:
+    """Return whether a file is a zip archive, as `.keras` files are since Keras 2.13."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
 def refuse(path: Path, found: Format) -> SourceError:
     """Return the error for a format that cannot be read: what it is, and what to do."""
     article = "an" if found.name[0] in "aeiouAEIOU" else "a"
@@ -155,7 +166,7 @@ def _content(path: Path) -> Content:
         return Content(path, b"-", b"", ())
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-        file.seek(max(0, path.stat().st_size - len(CHECKPOINT_MAGIC)))
+        file.seek(max(0, path.stat().st_size - len(TABLE_END)))
         tail = file.read()
     return Content(path, head, tail, _members(path) if head.startswith(b"PK") else ())
 

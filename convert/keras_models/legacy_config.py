@@ -34,7 +34,9 @@ RENAMED = {
 ONLY_VALUES = {"groups": 1, "renorm": False, "ragged": False, "sparse": False, "time_major": False, "unroll": False}
 """Options that some layer of Keras 3 does not have, with the only value that changes nothing."""
 
-TRAINING_ONLY = re.compile(r"(.*_)?(initializer|regularizer|constraint)|seed|batch_input_shape|input_dim|fused|rng_type")
+TRAINING_ONLY = re.compile(
+    r"(.*_)?(initializer|regularizer|constraint)|seed|batch_input_shape|input_dim|fused|rng_type"
+)
 
 IGNORED_IN_CALLS = ("training", "mask", "name")
 
@@ -62,7 +64,9 @@ def translate_configuration(configuration: Any) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         if isinstance(error, LegacyError):
             raise
-        raise LegacyError(f"has a configuration that is no model of Keras 2 ({type(error).__name__}: {error})") from error
+        raise LegacyError(
+            f"has a configuration that is no model of Keras 2 ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _model(entry: dict[str, Any]) -> dict[str, Any]:

@@ -79,8 +79,10 @@ def _arithmetic(tensors: str, scale: Callable[[Any, bool], Any], offset: Callabl
         if constant is None or not (is_reference(first) or is_reference(second)):
             return None
         factor, shift = scale(constant, is_first), offset(constant, is_first)
-        return None if factor is None else operator.layer(
-            "Rescaling", second if is_first else first, scale=factor, offset=shift
+        return (
+            None
+            if factor is None
+            else operator.layer("Rescaling", second if is_first else first, scale=factor, offset=shift)
         )
 
     return translate
@@ -103,7 +105,9 @@ def _negative(constant: Any) -> Any:
 
 
 ADD = _arithmetic("Add", lambda c, first: 1.0, lambda c, first: c)
-SUBTRACT = _arithmetic("Subtract", lambda c, first: -1.0 if first else 1.0, lambda c, first: c if first else _negative(c))
+SUBTRACT = _arithmetic(
+    "Subtract", lambda c, first: -1.0 if first else 1.0, lambda c, first: c if first else _negative(c)
+)
 MULTIPLY = _arithmetic("Multiply", lambda c, first: c, lambda c, first: 0.0)
 
 

@@ -137,7 +137,9 @@ def _numbered(model: Any, configuration: Entry, group: Any, path: Path) -> Itera
         if not any(target is not None and target.weights for target in targets):
             continue
         if len(groups[kind]) != len(same):
-            raise SourceError(f"{path} holds the weights of {len(groups[kind])} layers of {kind}, its model has {len(same)}")
+            raise SourceError(
+                f"{path} holds the weights of {len(groups[kind])} layers of {kind}, its model has {len(same)}"
+            )
         for entry, target, key in zip(same, targets, groups[kind], strict=True):
             if entry["class_name"] in MODELS:
                 yield from _numbered(target, entry, container[key], path)

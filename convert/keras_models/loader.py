@@ -14,6 +14,7 @@ import keras
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
 from convert.keras_models.architectures import ARCHITECTURES, fill
+from convert.keras_models.configurations import read_configuration
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
@@ -104,7 +105,8 @@ def _load_imagenet(source: ModelSource) -> LoadedModel:
 def _load_model_file(source: ModelSource) -> LoadedModel:
     path = Path(source.model)
     model = load_classifier(path, source.input_size)
-    return LoadedModel(model, model.name, None, file_sha256(path))
+    recognized = read_configuration(path).recognized(path, model.name)
+    return LoadedModel(model, model.name, None, file_sha256(path), recognized)
 
 
 LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {

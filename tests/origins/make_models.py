@@ -51,8 +51,7 @@ def layer(name):
 def flat_layers(model):
     for each in model.layers:
         if hasattr(each, "layers"):
-            for inner in flat_layers(each):
-                yield inner
+            yield from flat_layers(each)
         else:
             yield each
 
@@ -64,7 +63,7 @@ def randomise(model, seed=1):
         if each.weights and type(each).__name__ != "Normalization" and not type(each).__name__.startswith("Random"):
             names = [weight.name.split("/")[-1].split(":")[0] for weight in each.weights]
             shapes = [tuple(weight.shape) for weight in each.weights]
-            each.set_weights([random_weight(*item, random=random) for item in zip(names, shapes)])
+            each.set_weights([random_weight(name, shape, random) for name, shape in map(tuple, zip(names, shapes))])  # noqa: B905
     return model
 
 
@@ -280,18 +279,18 @@ class Folder:
     def add(self, name, model, fed, head, forms, save=None):
         """Write `model` in each of `forms`, and note its answers."""
         height, width, channels = model.input_shape[1:]
-        key = "images_%dx%dx%d" % (height, width, channels)
+        key = f"images_{height}x{width}x{channels}"
         if key not in self.answers:
             random = np.random.RandomState(height + channels)
             self.answers[key] = random.randint(0, 256, (IMAGES, height, width, channels)).astype(np.uint8)
         logits = logits_of(model, feed(self.answers[key], fed))
-        print("%-24s logits %s, spread %.2f" % (name, logits.shape, logits.std()), flush=True)
+        print(f"{name:24} logits {logits.shape}, spread {logits.std():.2f}", flush=True)
         assert np.isfinite(logits).all(), name
         assert 0.01 < logits.std() < 30, (name, logits.std())
         self.answers[name] = logits
         written = []
         for form in forms:
-            file = "%s.%s" % (name, form)
+            file = f"{name}.{form}"
             try:
                 (save or write)(model, os.path.join(self.path, file), form)
                 written.append(form)
@@ -332,9 +331,7 @@ def write(model, path, form):
     elif form == "v3.keras":
         if VERSION != (2, 12):
             raise ValueError("written by Keras 2.12 alone under that name")
-        model.save(path, save_format="keras")
-        with open(path, "rb") as file:
-            assert file.read(2) == b"PK", "not a zip"
+        model.save(path, save_format="keras_v3")
     elif form in WEIGHTS:
         if form == "weights_only.h5" and IS_KERAS_3:
             raise ValueError("Keras 3 has .weights.h5 alone")
@@ -383,7 +380,7 @@ def add_inception_resnet_v2(folder, is_quick):
         return
     folder.add("irv2_sequential", sequential, "tf", "softmax", WEIGHTS)
     for form in WEIGHTS:  # no classifier: its weights alone, whose answers are those of irv2 before its head
-        name = "irv2_notop.%s" % form
+        name = f"irv2_notop.{form}"
         try:
             write(base, os.path.join(folder.path, name), form)
         except ValueError as error:
