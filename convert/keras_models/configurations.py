@@ -140,7 +140,7 @@ def _read_zip(path: Path) -> tuple[str, str, str]:
 def _version(archive: zipfile.ZipFile) -> str:
     """Return the version in the archive's metadata; Keras 3's, whose reader is the stricter, where there is none."""
     if "metadata.json" not in archive.namelist() or archive.getinfo("metadata.json").file_size > 2**20:
-        return keras.__version__
+        return str(keras.__version__)
     try:
         return str(json.loads(archive.read("metadata.json"))["keras_version"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -177,21 +177,21 @@ def _check_class(entry: dict[str, Any], path: Path) -> None:
     name, module = entry["class_name"], entry.get("module")
     if name in CODE:
         raise SourceError(
-            f"{path} has a {name.strip('_')} layer{_layer_name(entry)}, which is code in the file, and models are loaded "
-            "in safe mode: replace it with Keras' own layers"
+            f"{path} has a {name.strip('_')} layer{_layer_name(entry)}, which is code in the file, and models are "
+            "loaded in safe mode: replace it with Keras' own layers"
         )
     if name in VALUES or (name == "function" and module in (None, "builtins")):
         return
     is_own = _is_keras_module(module) if module else _is_keras_name(name)
     if name.rpartition(">")[2] == "CustomScaleLayer":
         _check_residual_sum(
-            entry, is_own and "module" in entry or name == "CustomScaleLayer" and "module" not in entry, path
+            entry, (is_own and "module" in entry) or (name == "CustomScaleLayer" and "module" not in entry), path
         )
     if not is_own:
         shown = f"{module}.{name}" if module else name
         raise SourceError(
-            f"{path} has a layer{_layer_name(entry)} of class {shown}, which is not Keras' own, and models are loaded in "
-            "safe mode: use Keras' own layers, or pass an article-trained network as --weights FILE --classes N"
+            f"{path} has a layer{_layer_name(entry)} of class {shown}, which is not Keras' own, and models are loaded "
+            "in safe mode: use Keras' own layers, or pass an article-trained network as --weights FILE --classes N"
         )
 
 

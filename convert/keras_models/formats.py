@@ -1,4 +1,4 @@
-"""Tell what a file or folder is by its content, in milliseconds: people rename files, and TF 2.12 writes HDF5 as .keras."""
+"""Tell what a file or folder is by its content: people rename files, and TF 2.12 writes HDF5 as .keras."""
 
 from __future__ import annotations
 

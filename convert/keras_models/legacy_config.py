@@ -1,13 +1,15 @@
 """Translate configurations of Keras 2 (TensorFlow up to 2.15, tf-keras) into those of Keras 3, as plain data.
 
-No object is made and no code in the file is touched. What only training uses (initializers, regularizers, seeds) is left
-out; a layer or an option that Keras 3 does not have is translated by a table or refused by name. The two versions differ
-in more than names: nodes of nested models are counted from 1, numbers can be wrapped, `hard_sigmoid` is another function.
+No object is made and no code in the file is touched. What only training uses (initializers, regularizers, seeds) is
+left out; a layer or an option that Keras 3 does not have is translated by a table or refused by name. The two versions
+differ in more than names: calls of nested models are counted from 1, numbers can be wrapped in objects, and
+`hard_sigmoid` is another function.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +25,15 @@ MODELS = {"Functional": "Functional", "Model": "Functional", "Sequential": "Sequ
 RESIDUAL_BLOCK = re.compile(r"block(35|17|8)_\d+")
 """The names that keras.applications gives to the residual sums of Inception-ResNet-V2."""
 
-RENAMED = {
-    **{("InputLayer", "batch_input_shape"): "batch_shape", ("LeakyReLU", "alpha"): "negative_slope"},
-    **{("BatchNormalizationV1",): "BatchNormalization", ("BatchNormalizationV2",): "BatchNormalization"},
-    **{("SyncBatchNormalization",): "BatchNormalization", ("Convolution2D",): "Conv2D"},
-    **{("RandomHeight",): "Identity", ("RandomWidth",): "Identity"},  # augmentation does nothing at inference
+RENAMED_LAYERS = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",
+    "Convolution2D": "Conv2D",
+    "RandomHeight": "Identity",  # augmentation does nothing at inference
+    "RandomWidth": "Identity",
 }
-"""Options, by layer and name, and layers, whose names Keras 3 changed."""
+RENAMED_OPTIONS = {("InputLayer", "batch_input_shape"): "batch_shape", ("LeakyReLU", "alpha"): "negative_slope"}
 
 ONLY_VALUES = {"groups": 1, "renorm": False, "ragged": False, "sparse": False, "time_major": False, "unroll": False}
 """Options that some layer of Keras 3 does not have, with the only value that changes nothing."""
@@ -77,7 +81,7 @@ def _model(entry: dict[str, Any]) -> dict[str, Any]:
         )
     if isinstance(configuration, list):  # Sequential, before Keras 2.2.3
         configuration = {"name": "sequential", "layers": configuration}
-    translated = {"name": safe_name(configuration["name"])}
+    translated: dict[str, Any] = {"name": safe_name(configuration["name"])}
     if kind == "Sequential":
         translated["layers"] = _sequence(configuration)
         return {"module": "keras", "class_name": "Sequential", "config": translated, "registered_name": None}
@@ -97,7 +101,7 @@ def _sequence(configuration: dict[str, Any]) -> list[Entry]:
     entries: list[Entry] = []
     for entry in configuration["layers"]:
         entries += _layers(entry | {"name": entry["config"].get("name")} if "name" not in entry else entry)
-    first = configuration["layers"][0] if configuration["layers"] else {"class_name": "", "config": {}}
+    first: Entry = configuration["layers"][0] if configuration["layers"] else {"class_name": "", "config": {}}
     shape = first["config"].get("batch_input_shape") or configuration.get("build_input_shape")
     if entries and entries[0]["class_name"] != "InputLayer" and shape and first["class_name"] not in MODELS:
         entries.insert(0, layer_entry("InputLayer", "image", {"batch_shape": plain(shape), "dtype": "float32"}))
@@ -122,7 +126,7 @@ class _Graph:
         for entry, parts in made:
             calls = parts[0].pop("calls", None) or [_layer_call(node) for node in entry["inbound_nodes"]]
             parts[0]["inbound_nodes"] = [self._node(args, options) for args, options in calls]
-            for before, part in zip(parts, parts[1:], strict=False):
+            for before, part in itertools.pairwise(parts):
                 steps = range(len(calls))
                 part["inbound_nodes"] = [{"args": [tensor(before["name"], step, 0)], "kwargs": {}} for step in steps]
             layers += parts
@@ -221,8 +225,8 @@ def _layers(entry: Entry) -> list[Entry]:
 
 def _layer_class(entry: Entry) -> type:
     """Return the class of Keras 3 for a layer, or refuse it by name."""
-    written = entry["class_name"]
-    name = RENAMED.get((written,), written)
+    written = str(entry["class_name"])
+    name = RENAMED_LAYERS.get(written, written)
     if name == "Custom>CustomScaleLayer":
         return _custom_scale_layer()
     found = getattr(keras.layers, name, None)
@@ -237,7 +241,7 @@ def _layer_class(entry: Entry) -> type:
 
 def _custom_scale_layer() -> type:
     module = inspect.getmodule(keras.applications.InceptionResNetV2)
-    return getattr(module, "CustomScaleLayer")  # noqa: B009
+    return vars(module)["CustomScaleLayer"]  # type: ignore[no-any-return]
 
 
 def _options(entry: Entry, layer_class: type, configuration: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +249,7 @@ def _options(entry: Entry, layer_class: type, configuration: dict[str, Any]) -> 
     known = set(inspect.signature(layer_class).parameters) | {"name", "trainable", "dtype"}
     options = {}
     for key, value in configuration.items():
-        renamed = RENAMED.get((entry["class_name"], key), key)
+        renamed = RENAMED_OPTIONS.get((entry["class_name"], key), key)
         if renamed in known and not (TRAINING_ONLY.fullmatch(key) and key == renamed):
             options[renamed] = _dtype(value) if key == "dtype" else _inner_layer(value)
         elif not (TRAINING_ONLY.fullmatch(key) or value is None or value == ONLY_VALUES.get(key, False)):
@@ -275,7 +279,7 @@ def _dtype(value: Any) -> str:
 
 def _activation(value: Any, layer: str) -> Any:
     """Return the name of an activation, or the layers that do the same; refuse functions that are not Keras' own."""
-    if value is None or isinstance(value, str) and value in ACTIVATIONS | {"hard_sigmoid"}:
+    if value is None or (isinstance(value, str) and value in ACTIVATIONS | {"hard_sigmoid"}):
         return value
     name = value
     if isinstance(value, dict):
@@ -294,7 +298,7 @@ def _activation(value: Any, layer: str) -> Any:
 
 
 def _residual_sum(entry: Entry, layers: dict[str, Entry]) -> Entry:
-    """Return the layer that stands for Keras' own residual sum, x + scale * branch, which TF up to 2.11 wrote as Lambda.
+    """Return the layer for Keras' own residual sum, x + scale * branch, which TF up to 2.11 wrote as a Lambda.
 
     It is recognised by all around it; the code in the file is not looked at.
     """

@@ -1,7 +1,7 @@
 """Operations of TensorFlow between the layers of a Keras 2 model, as the layers of Keras 3 that compute the same.
 
-`x / 127.5 - 1`, or `preprocess_input`, on a symbolic tensor leaves layers of class TFOpLambda in the model: the name of a
-function of TensorFlow and its arguments. Arithmetic with constants becomes `Rescaling`, which the rest knows.
+`x / 127.5 - 1`, or `preprocess_input`, on a symbolic tensor leaves layers of class TFOpLambda in the model: the name of
+a function of TensorFlow and its arguments. Arithmetic with constants becomes `Rescaling`, which the rest knows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPERATOR_LAYERS = {"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMeth
 
 @dataclass(frozen=True)
 class Operator:
-    """One call of a function of TensorFlow: on a first argument and more, each a reference to a tensor or a constant."""
+    """A call of a function of TensorFlow: on a first argument and more, each a reference to a tensor or a constant."""
 
     name: str
     first: Any

@@ -35,7 +35,7 @@ def set_named_weights(model: keras.Model, file: h5py.File, path: Path) -> None:
     Raises:
         SourceError: a layer is missing or does not fit; the message names it.
     """
-    group = file["model_weights"] if "model_weights" in file else file
+    group = file.get("model_weights", file)
     layers = {layer.name: layer for layer in model.layers}
     filled = set()
     for name in texts(group, "layer_names"):
@@ -124,7 +124,7 @@ def _check_all_filled(layers: list[Any], path: Path) -> None:
 
 def _numbered(model: Any, configuration: Entry, group: Any, path: Path) -> Iterator[tuple[Any, list[h5py.Dataset]]]:
     """Yield the layers with weights and their arrays, those of nested models in place of the model."""
-    container = next((group[name] for name in CONTAINERS if isinstance(group.get(name), h5py.Group)), {})
+    container: Any = next((group[name] for name in CONTAINERS if isinstance(group.get(name), h5py.Group)), {})
     groups: dict[str, list[str]] = defaultdict(list)
     for key in sorted(container, key=_class_and_number):
         groups[_class_and_number(key)[0]].append(key)

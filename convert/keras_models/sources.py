@@ -45,8 +45,8 @@ class ModelSource:
     """Which network to convert.
 
     Attributes:
-        model: "demo", "imagenet", or the path of a network in any format of `convert.keras_models.formats`. Not used when
-            `weights` is given.
+        model: "demo", "imagenet", or the path of a network; see `formats`. Not used when `weights` is
+            given.
         weights: weights of a network that is known, or None.
         classes: number of classes of `weights`; None for what the file says.
         input_size: height and width in pixels, or None for the network's own.
