@@ -85,7 +85,7 @@ def _model(entry: dict[str, Any]) -> dict[str, Any]:
     if kind == "Sequential":
         translated["layers"] = _sequence(configuration)
         return {"module": "keras", "class_name": "Sequential", "config": translated, "registered_name": None}
-    graph = _Graph(configuration["layers"])
+    graph = _Graph(configuration["layers"], plain(configuration["output_layers"]))
     translated |= {
         "trainable": True,
         "layers": graph.translated(),
@@ -113,6 +113,7 @@ class _Graph:
     """The layers of a functional model and the calls between them."""
 
     entries: list[Entry]
+    outputs: list[Any]
     last: dict[str, str] = field(default_factory=dict)
     """The layer that now ends what was one layer, where several take its place."""
 
@@ -148,7 +149,8 @@ class _Graph:
         """Return the number of the first call: nested models count from 1, those without an input layer from 0."""
         if entry["class_name"] not in MODELS:
             return 0
-        used = [reference[1] for other in self.entries for reference in _references(other, entry["name"])]
+        calls = [other["inbound_nodes"] for other in self.entries]
+        used = [reference[1] for reference in _references([*calls, self.outputs], entry["name"])]
         return max(0, max(used, default=0) - len(entry["inbound_nodes"]) + 1)
 
     def _layers(self, entry: Entry) -> list[Entry]:
@@ -188,8 +190,8 @@ def _layer_call(node: list[Any]) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _references(value: Any, name: str) -> list[list[Any]]:
-    """Return all references to the layer `name` in the calls of another."""
-    found, pending = [], [value["inbound_nodes"]]
+    """Return all references to the outputs of the layer `name`."""
+    found, pending = [], [value]
     while pending:
         item = pending.pop()
         if isinstance(item, list):

@@ -1,6 +1,6 @@
 """Write small models in every form that the running version of TensorFlow can, and that version's own answers.
 
-    python make_models.py FOLDER [--quick]
+    python make_models.py FOLDER [--quick] [NAME ...]
 
 Runs under TensorFlow 2.4 to current, Python 3.8 on, with nothing but TensorFlow and NumPy. FOLDER then holds
 
@@ -229,6 +229,49 @@ def efficientnet_b0():
     return keras.applications.EfficientNetB0(weights=None, input_shape=(SMALL, SMALL, 3), classes=5)
 
 
+def scaled_sum():
+    """The residual sum of keras.applications' Inception-ResNet-V2: a Lambda up to TensorFlow 2.11, a layer since."""
+    image = keras.Input((SMALL, SMALL, 3))
+    x = keras.layers.Conv2D(8, 3, name="mixed_5b")(image)
+    branch = keras.layers.Conv2D(8, 1, name="block35_1_conv")(x)
+    module = sys.modules[keras.applications.InceptionResNetV2.__module__]
+    if hasattr(module, "CustomScaleLayer"):
+        x = module.CustomScaleLayer(0.17)([x, branch])
+    else:
+        x = keras.layers.Lambda(
+            lambda inputs, scale: inputs[0] + inputs[1] * scale,
+            output_shape=tuple(x.shape[1:]),
+            arguments={"scale": 0.17},
+            name="block35_1",
+        )([x, branch])
+    return keras.Model(image, end(keras.layers.Activation("relu", name="block35_1_ac")(x)))
+
+
+def hard_sigmoid():
+    """Gates, with an activation that is another function in Keras 3."""
+    image = keras.Input((SMALL, SMALL, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2)(image)
+    gate = keras.layers.Conv2D(8, 1, activation="hard_sigmoid")(x)
+    x = keras.layers.Activation("hard_sigmoid")(keras.layers.multiply([x, gate]))
+    return keras.Model(image, end(x))
+
+
+def shared():
+    """One convolution called twice, branches of equal shapes side by side."""
+    image = keras.Input((SMALL, SMALL, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2)(image)
+    twice = keras.layers.Conv2D(8, 3, padding="same", activation="relu")
+    branches = [keras.layers.Conv2D(8, 3, padding="same")(x) for _ in range(3)]
+    branches[1] = keras.layers.Conv2D(8, 3, padding="same")(branches[1])
+    return keras.Model(image, end(keras.layers.concatenate([twice(twice(x)), *branches])))
+
+
+def end_inside():
+    """A classifier whose head is inside the model that is nested in it."""
+    image = keras.Input((SMALL, SMALL, 3))
+    return keras.Model(image, flat()(image))
+
+
 SMALL_MODELS = {
     # name: (maker, what it is fed, head)
     "flat": (flat, "tf", "softmax"),
@@ -254,6 +297,10 @@ SMALL_MODELS = {
     "grey": (grey, "tf", "softmax"),
     "mobilenet_v2": (mobilenet_v2, "none", "softmax"),
     "efficientnet_b0": (efficientnet_b0, "none", "softmax"),
+    "scaled_sum": (scaled_sum, "tf", "softmax"),
+    "hard_sigmoid": (hard_sigmoid, "tf", "softmax"),
+    "shared": (shared, "tf", "softmax"),
+    "end_inside": (end_inside, "tf", "softmax"),
 }
 QUICK = (
     "flat",
@@ -313,8 +360,10 @@ def feed(images, fed):
 
 
 def logits_of(model, images):
-    """What the activation at the end of `model` reads, in float32 throughout; the last layer is dense."""
+    """What the activation at the end of `model` reads; its last layer is dense, or a model that is all of it."""
     last = model.layers[-1]
+    if hasattr(last, "layers"):
+        return logits_of(last, images)
     features = keras.Model(model.inputs, last.input)
     features = np.concatenate([np.asarray(features(image[None], training=False)) for image in images])
     kernel, bias = (np.asarray(weight, np.float64) for weight in last.get_weights())
@@ -400,13 +449,17 @@ def head_weights(classes):
     return [w.astype(np.float32) for w in (random.normal(0, 0.05, (1536, classes)), random.normal(0, 0.2, classes))]
 
 
-def main(path, is_quick):
+def main(path, is_quick, only):
+    """Write all models, or those with the names `only`, or the few of the quick form."""
     os.makedirs(path, exist_ok=True)
     folder = Folder(path)
+    if only:
+        add_small(folder, only, WHOLE)
+        return folder.finish()
     add_small(folder, QUICK if is_quick else list(SMALL_MODELS), ("h5", "keras") if is_quick else WHOLE)
     add_inception_resnet_v2(folder, is_quick)
-    folder.finish()
+    return folder.finish()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "--quick" in sys.argv)
+    main(sys.argv[1], "--quick" in sys.argv, [name for name in sys.argv[2:] if name != "--quick"])
