@@ -376,7 +376,8 @@ def write(model, path, form):
         if IS_KERAS_3:
             model.export(path, verbose=False)
         else:
-            model.save(path, save_format="tf")
+            is_big = model.count_params() > 1e7  # minutes go into functions that serve no request
+            model.save(path, save_format="tf", save_traces=not is_big)
     elif form == "v3.keras":
         if VERSION != (2, 12):
             raise ValueError("written by Keras 2.12 alone under that name")
