@@ -87,7 +87,7 @@ def _is_onnx(content: Content) -> bool:
 IN_KERAS = "save it where it was made with model.save('NAME.keras')"
 AS_SAVED = "export a SavedModel or a float .tflite of it and pass that"
 FROM_TORCH = "export it to a float .tflite with litert-torch and pass that, or pass timm's weights as .safetensors"
-DOWNLOAD = "download it again"
+AGAIN = "copy or download it again"
 
 FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
     (lambda c: c.has("saved_model.pb") or c.has("saved_model.pbtxt"), Format("SavedModel", SAVED_MODEL)),
@@ -96,15 +96,16 @@ FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
     (lambda c: c.path.is_dir() and c.has("model.json"), Format("TensorFlow.js model", advice=IN_KERAS)),
     (lambda c: c.path.is_dir(), Format("folder", advice="a SavedModel has a saved_model.pb in it; pass that folder")),
     (lambda c: c.has("config.json") and c.starts(b"PK"), Format("zip", MODEL)),
+    (lambda c: c.starts(b"PK") and not c.members, Format("zip archive that is damaged", advice=AGAIN)),
     (_is_torch, Format("PyTorch file", advice=FROM_TORCH)),
     (lambda c: any(n.endswith("saved_model.pb") for n in c.members), Format("zipped SavedModel", advice="unpack it")),
     (lambda c: any(n.endswith(".npy") for n in c.members), Format("NumPy archive", advice=IN_KERAS)),
     (lambda c: c.starts(b"PK\x03\x04", b"PK\x05\x06"), Format("zip archive, and not a Keras model", advice=IN_KERAS)),
     (lambda c: c.head[4:8] == b"TFL3", Format("TFLite", TFLITE)),
     (_is_safetensors, Format("safetensors", WEIGHTS)),
-    (lambda c: not c.head, Format("empty file", advice=DOWNLOAD)),
+    (lambda c: not c.head, Format("empty file", advice=AGAIN)),
     (lambda c: c.starts(b"version https://git-lfs"), Format("Git LFS pointer", advice="run git lfs pull")),
-    (lambda c: b"<html" in c.head[:512].lower(), Format("web page", advice=DOWNLOAD)),
+    (lambda c: b"<html" in c.head[:512].lower(), Format("web page", advice=AGAIN)),
     (lambda c: c.starts(b"GGUF"), Format("GGUF file", advice=AS_SAVED)),
     (lambda c: c.starts(b"\x93NUMPY"), Format("NumPy array", advice=IN_KERAS)),
     (

@@ -42,6 +42,7 @@ TRAINING_ONLY = re.compile(
     r"(.*_)?(initializer|regularizer|constraint)|seed|batch_input_shape|input_dim|fused|rng_type"
 )
 
+NOT_OWN = "is not keras.applications' own"
 IGNORED_IN_CALLS = ("training", "mask", "name")
 
 ACTIVATIONS = {
@@ -158,9 +159,9 @@ class _Graph:
             return [_residual_sum(entry, {other["name"]: other for other in self.entries})]
         if entry["class_name"] in OPERATOR_LAYERS:
             return operator_layers(entry, [_call(node) for node in entry["inbound_nodes"]])
-        inputs = [len(_call(node)[0]) for node in entry["inbound_nodes"]]
         if entry["class_name"].endswith("CustomScaleLayer"):
-            check_residual_sum(entry["name"], entry["class_name"], inputs)
+            inputs = [len(_call(node)[0]) for node in entry["inbound_nodes"]]
+            check_residual_sum(entry["name"], _written_class(entry), inputs)
         return _layers(entry)
 
     def _node(self, arguments: list[Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def _layers(entry: Entry) -> list[Entry]:
 
 def _layer_class(entry: Entry) -> type:
     """Return the class of Keras 3 for a layer, or refuse it by name."""
-    written = str(entry["class_name"])
+    written = _written_class(entry)
     name = RENAMED_LAYERS.get(written, written)
     if name == "Custom>CustomScaleLayer":
         return _custom_scale_layer()
@@ -239,6 +240,15 @@ def _layer_class(entry: Entry) -> type:
         f"has a layer {entry['name']} of class {written}, which is {owner}, and models are loaded in safe mode: use "
         "Keras' own layers, or pass a SavedModel of it (model.export or model.save to a folder, where it was made)"
     )
+
+
+def _written_class(entry: Entry) -> str:
+    """Return the name of a layer's class, as a `.h5` file has it: that of a class with a module of others is theirs."""
+    name, registered = str(entry["class_name"]), str(entry.get("registered_name") or entry["class_name"])
+    is_keras = str(entry.get("module", "keras")).split(".")[0] in ("keras", "tf_keras")
+    if is_keras:
+        return registered if registered == f"Custom>{name}" else name
+    return registered if ">" in registered and name != "CustomScaleLayer" else f"{entry.get('module')}.{name}"
 
 
 def _custom_scale_layer() -> type:
@@ -345,7 +355,7 @@ def check_residual_sum(layer: str, written: str, inputs: list[int]) -> None:
 def stand_in(layer: str, written: str, difference: str) -> LegacyError:
     """Return the error for a home-made layer that carries the name of Keras' own residual sum."""
     return LegacyError(
-        f"has a layer {layer} of class {written}, which {difference or 'is not keras.applications own'}: home-made "
+        f"has a layer {layer} of class {written}, which {difference or NOT_OWN}: home-made "
         "stand-ins of that name often leave out the residual sum x + scale * branch, and then the network answers "
         "nonsense; pass the file as Keras first wrote it, which is opened without any stand-in"
     )

@@ -211,7 +211,7 @@ OPERATORS: dict[str, Translation] = {
     "math.truediv": _divide,
     "math.divide": _divide,
     "realdiv": _divide,
-    "math.negative": _fixed("Rescaling", scale=-1.0),
+    "math.negative": _fixed("Rescaling", scale=-1.0, offset=0.0),
     "nn.relu": _layer("ReLU"),
     "nn.relu6": _fixed("ReLU", max_value=6.0),
     "nn.leaky_relu": _layer("LeakyReLU", alpha="negative_slope"),

@@ -382,6 +382,7 @@ def write(model, path, form):
         if VERSION != (2, 12):
             raise ValueError("written by Keras 2.12 alone under that name")
         model.save(path, save_format="keras_v3")
+        sys.modules["keras.saving.saving_lib"]._SAVING_V3_ENABLED.value = False  # or .keras is a zip from now on
     elif form in WEIGHTS:
         if form == "weights_only.h5" and IS_KERAS_3:
             raise ValueError("Keras 3 has .weights.h5 alone")
