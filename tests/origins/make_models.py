@@ -381,8 +381,10 @@ def write(model, path, form):
     elif form == "v3.keras":
         if VERSION != (2, 12):
             raise ValueError("written by Keras 2.12 alone under that name")
-        model.save(path, save_format="keras_v3")
-        sys.modules["keras.saving.saving_lib"]._SAVING_V3_ENABLED.value = False  # or .keras is a zip from now on
+        try:
+            model.save(path, save_format="keras_v3")
+        finally:
+            sys.modules["keras.saving.saving_lib"]._SAVING_V3_ENABLED.value = False  # or .keras is a zip from now on
     elif form in WEIGHTS:
         if form == "weights_only.h5" and IS_KERAS_3:
             raise ValueError("Keras 3 has .weights.h5 alone")
