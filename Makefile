@@ -4,6 +4,8 @@
 # make test-gpu  the runtime on a GPU made of software (needs apt)
 # make test-browser  the report's page in Chromium (needs apt)
 # make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
+# make test-origins  models made by TensorFlow 2.4 to current (needs Python 3.8 to 3.11; from PyPI);
+#                    IRV2_ORIGINS_QUICK=1 for a sample
 # make fuzz      thousands of hostile model and picture files, runs stopped at any moment; make test has some of each
 # make bench     ours beside its peers: time and memory, into benchmarks/RESULTS.md; BENCH=--quick for a sample
 # make lint      ruff and mypy
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients fuzz bench lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients test-origins fuzz bench lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -24,7 +26,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/dev
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not arm and not gpu and not browser and not fuzz and not clients"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not arm and not gpu and not browser and not fuzz and not clients and not origins"
 
 test-arm test-gpu: test-%: $(VENV)/dev
 	$(BIN)/python -m pytest tests/devices -m $*
@@ -34,6 +36,9 @@ test-browser: $(VENV)/dev
 
 test-clients: $(VENV)/dev
 	$(BIN)/python -m pytest tests/clients -m clients
+
+test-origins: $(VENV)/dev
+	$(BIN)/python -m pytest tests/origins -m origins
 
 fuzz: $(VENV)/dev
 	$(BIN)/python -m pytest tests/hostile tests/interrupted -m fuzz

@@ -124,6 +124,7 @@ class Job(Sources):
             **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},
             "classes": self.source.classes,
             "input_size": self.source.input_size,
+            **({} if self.source.architecture is None else {"architecture": self.source.architecture}),
             "io": io,
             "calibration_manifest_sha256": inputs.calibration and manifest_sha256(inputs.calibration, inputs.held_out),
             "validation_manifest_sha256": inputs.validation and manifest_sha256(inputs.validation),
@@ -150,8 +151,9 @@ class Job(Sources):
         return cls(
             source=replace(
                 source,
-                classes=source.classes or (build["classes"] if source.weights is not None else None),
+                classes=build["classes"] if source.weights is not None else None,
                 input_size=source.input_size or build["input_size"],
+                architecture=build.get("architecture") if source.weights is not None else None,
             ),
             schemes=(unrecovered(scheme) if build["recover"] else scheme,),
             limits=Limits(**build["limits"]),

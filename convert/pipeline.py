@@ -27,7 +27,8 @@ from convert.errors import ConvertError, SourceError
 from convert.images.dataset import find_images
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check
-from convert.lowering.lower import FloatModel, LoweringRequest, images_to_compare
+from convert.keras_models.sources import BACKGROUND
+from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks, matching_layers
@@ -144,10 +145,18 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
-        raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
+        raise SourceError(_wrong_labels(job, len(labels), lowered))
     if inputs.validation is not None:
         inputs.validation.truth(labels, lowered.runtime_head)
     return FloatModel(lowered, labels)
+
+
+def _wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
+    """Word that there are more or fewer labels than classes."""
+    message = f"--labels {job.labels} has {count} labels, the network has {lowered.classes} classes"
+    if lowered.labels and lowered.labels[0] == BACKGROUND and count == lowered.classes - 1:
+        return f"{message}: its class 0 is the {BACKGROUND}; put a line {BACKGROUND!r} before the others"
+    return message
 
 
 def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:

@@ -138,9 +138,11 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
     build = card.source["build"]
     yield _hash("weights", card.source.get("weights_sha256"), _weights(network))
     yield Input("name", card.name, None if network is None else network.name)
-    for name in ("classes", "input_size"):
-        if network is not None and getattr(network, name) is not None:
-            yield Input(name.replace("_", " "), str(build[name]), str(getattr(network, name)))
+    if network is not None and network.input_size is not None:
+        yield Input("input size", str(build["input_size"]), str(network.input_size))
+    for name in ("classes", "architecture"):  # the weights tell them where they are not recorded
+        if network is not None and getattr(network, name) is not None and build.get(name) is not None:
+            yield Input(name, str(build[name]), str(getattr(network, name)))
     yield _preprocessing(card, network, given)
     yield _hash("labels", card.sha256["labels"], _labels(given.labels))
     sizes = (build["calibration_size"] or convergence.MOST, build["validation_size"])
@@ -166,8 +168,7 @@ def _weights(network: ModelSource | None) -> str | None:
     if network is None:
         return None
     network.check()
-    path = network.file or (DEMO_WEIGHTS if network.model == DEMO else None)
-    return None if path is None else file_sha256(path)
+    return file_sha256(DEMO_WEIGHTS) if network.file is None and network.model == DEMO else network.sha256()
 
 
 def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> Input:

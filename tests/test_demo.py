@@ -117,7 +117,7 @@ def test_article_trained_weights_become_the_network_they_were_trained_in(
 ) -> None:
     model, path = article_trained
     finished: Finished = run_command(
-        "irv2-convert", "--weights", path, "--classes", 10, "--input-size", 75, "--preprocessing", "tf",
+        "irv2-convert", "--weights", path, "--input-size", 75, "--preprocessing", "tf",
         "--quantize", "none", "--no-validate", "--output-dir", tmp_path,
     )  # fmt: skip
     assert finished.code == 0, finished.err

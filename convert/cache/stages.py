@@ -88,11 +88,12 @@ def lowering(request: LoweringRequest) -> CacheableStage[LoweredModel]:
     def key() -> Key:
         fields = {
             "source": {
-                "content": source.model if source.file is None else file_sha256(source.file),
+                "content": source.sha256() or source.model,
                 "suffix": None if source.file is None else source.file.suffix.lower(),
                 "is_whole_model": source.weights is None,
                 "classes": source.classes,
                 "input_size": source.input_size,
+                "architecture": source.architecture,
             },
             "preprocessing": preprocessing
             if preprocessing is None or preprocessing in CONVENTIONS

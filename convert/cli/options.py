@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 import click
 
 from convert.job import Option, Sources, options_of
-from convert.keras_models.sources import DEMO, ModelSource
+from convert.keras_models.sources import DEMO, NETWORKS_OF_WEIGHTS, ModelSource
 from convert.statistics.verdict import Limits
 
 Command = Callable[..., Any]
@@ -52,8 +52,18 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
             metavar="demo|imagenet|PATH",
             help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
         )
-        @click.option("--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes.")
-        @click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights.")
+        @click.option(
+            "--weights",
+            type=FILE,
+            metavar="FILE",
+            help="Weights alone, of the article's network or Keras', from Keras, TF-Slim or timm.",
+        )
+        @click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights, to be checked.")
+        @click.option(
+            "--architecture",
+            type=click.Choice(NETWORKS_OF_WEIGHTS),
+            help="The network that --weights are for, if the file does not tell.",
+        )
         @click.option(
             "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, if the network is flexible."
         )
@@ -64,14 +74,16 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
             weights: Path | None,
             classes: int | None,
             input_size: int | None,
+            architecture: str | None,
             **others: Any,
         ) -> Any:
             network = None
             if model is not None or weights is not None:
-                network = ModelSource(model or DEMO, weights, classes, input_size)
-            elif classes is not None or input_size is not None:
-                alone = "--classes" if classes is not None else "--input-size"
-                raise click.UsageError(f"{alone} goes with --model or --weights")
+                network = ModelSource(model or DEMO, weights, classes, input_size, architecture)
+            else:
+                given = {"--classes": classes, "--architecture": architecture, "--input-size": input_size}
+                for alone in (name for name, value in given.items() if value is not None):
+                    raise click.UsageError(f"{alone} goes with --model or --weights")
             return command(*args, network=network, **others)
 
         return wrapped

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from convert.errors import SourceError
 
@@ -31,6 +32,14 @@ def open_hdf5(path: Path, content: BytesIO | None = None) -> Iterator[h5py.File]
 def text(value: object) -> str:
     """Return a string attribute as str; h5py gives bytes or str, depending on how it was written."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def texts(group: h5py.Group, name: str) -> list[str]:
+    """Return the list in an attribute; Keras splits one of more than 64 KB into `name0`, `name1`, ..."""
+    chunks = [name] if name in group.attrs else []
+    while f"{name}{len(chunks)}" in group.attrs:
+        chunks.append(f"{name}{len(chunks)}")
+    return [text(value) for chunk in chunks for value in np.atleast_1d(group.attrs[chunk])]
 
 
 def one_line(error: BaseException) -> str:

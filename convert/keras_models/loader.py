@@ -1,4 +1,4 @@
-"""Load a network: the demo, the published ImageNet one, the article's with a weights file, or any Keras model."""
+"""Load a network: the demo, the published ImageNet one, a known one with a weights file, or any Keras model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
+from convert.keras_models.architectures import ARCHITECTURES, fill
+from convert.keras_models.configurations import read_configuration
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.heads import with_head
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.model_files import load_classifier
-from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
-from convert.keras_models.weight_files import set_stored_weights
+from convert.keras_models.sources import (
+    ARTICLE,
+    DEMO,
+    IMAGENET,
+    KERAS_APPLICATIONS,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    ModelSource,
+)
+from convert.keras_models.weight_files import open_weights
 from edge_runtime.hashing import file_sha256
 from edge_runtime.specs import SOFTMAX
 
-ARTICLE = "inception_resnet_v2 (article)"
 DEFAULT_INPUT_SIZE = 299
 CONNECTION_TIMEOUT_S = 20
 
@@ -81,14 +90,14 @@ def _load_demo(source: ModelSource) -> LoadedModel:
     model = inception_resnet_v2((size, size, 3), len(demo_weights.LABELS))
     demo_weights.set_random_kernels(model)
     demo_weights.set_trained_parameters(model, path)
-    return LoadedModel(model, ARTICLE, demo_weights.LABELS, file_sha256(path))
+    return LoadedModel(model, ARCHITECTURES[ARTICLE].name, demo_weights.LABELS, file_sha256(path))
 
 
 def _load_weights_file(source: ModelSource) -> LoadedModel:
-    path, size = Path(source.weights or ""), source.input_size or DEFAULT_INPUT_SIZE
-    model = inception_resnet_v2((size, size, 3), source.classes or 0)
-    set_stored_weights(model, path)
-    return LoadedModel(model, ARTICLE, None, file_sha256(path))
+    assert source.file is not None
+    with open_weights(source.file) as stored:
+        filled = fill(stored, source.input_size or DEFAULT_INPUT_SIZE, source.architecture, source.classes)
+    return LoadedModel(filled.model, filled.architecture, filled.labels, source.sha256() or "", filled.recognized)
 
 
 def _load_imagenet(source: ModelSource) -> LoadedModel:
@@ -97,13 +106,14 @@ def _load_imagenet(source: ModelSource) -> LoadedModel:
     path = _downloaded(*IMAGENET_WEIGHTS)
     # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
     model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(size, size, 3))
-    return LoadedModel(model, "keras.applications InceptionResNetV2", labels, file_sha256(path))
+    return LoadedModel(model, ARCHITECTURES[KERAS_APPLICATIONS].name, labels, file_sha256(path))
 
 
 def _load_model_file(source: ModelSource) -> LoadedModel:
     path = Path(source.model)
     model = load_classifier(path, source.input_size)
-    return LoadedModel(model, model.name, None, file_sha256(path))
+    recognized = read_configuration(path).recognized(path, model.name)
+    return LoadedModel(model, model.name, None, file_sha256(path), recognized)
 
 
 LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {
@@ -125,7 +135,7 @@ def _downloaded(url: str, md5: str) -> Path:
     except Exception as error:  # Keras raises a plain Exception for a failed download
         raise SourceError(
             f"--model imagenet: {name} could not be downloaded ({one_line(error)}): check the network connection, or "
-            "pass --model PATH or --weights FILE --classes N"
+            "pass --model PATH or --weights FILE"
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)

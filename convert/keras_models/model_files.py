@@ -1,42 +1,33 @@
 """Load any Keras image classifier, of float32 images of one size; `heads` judges what it ends in.
 
-The configuration in the file is read and checked before Keras makes a single object of it: a file can name classes
-and carry Python code, and the legacy `.h5` reader has run such code in more than one release of Keras.
+Files of Keras 3 are loaded by Keras once their configuration is checked; those of Keras 2 are translated first.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import io
-import json
-import zipfile
-from collections.abc import Iterator
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from convert.errors import SourceError
-from convert.keras_models.hdf5 import one_line, open_hdf5, text
-
-MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
-MAXIMUM_EXPANSION = 100
-KERAS_MODULES = {
-    *("activations", "applications", "constraints", "dtype_policies", "engine", "initializers", "layers"),
-    *("losses", "metrics", "models", "ops", "optimizers", "quantizers", "random", "regularizers"),
-}
-"""The parts of Keras that a configuration may take classes and functions from: those that networks are built of."""
-
-VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}
-"""Class names under which Keras stores plain values."""
-
-CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-"""Keras' own classes that run code or graphs out of the file."""
+from convert.keras_models.configurations import (
+    application_layers,
+    check_configuration,
+    open_weights_in,
+    read_configuration,
+)
+from convert.keras_models.formats import is_zip
+from convert.keras_models.hdf5 import one_line
+from convert.keras_models.legacy_config import translate_configuration
+from convert.keras_models.legacy_values import LegacyError
+from convert.keras_models.legacy_weights import finish, set_named_weights, set_numbered_weights
 
 
 def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
-    """Load a `.keras` or `.h5` model in safe mode.
+    """Load a whole Keras model of any age in safe mode.
 
     Returns:
         A model of float32 images (N, height, width, 3). One that takes images of any size needs an `input_size`,
@@ -46,123 +37,57 @@ def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
         SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not
             a network of RGB images, or takes images of another size.
     """
-    _check_configuration(path)
-    try:
-        with keras.saving.custom_object_scope(_application_layers()):
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever the damage leads to
-        raise SourceError(f"{path} cannot be loaded by Keras {keras.__version__} ({one_line(error)})") from error
+    model = open_model(path)
     _check_classifier(model, path)
     return _on_images_of_one_size(model, input_size, path)
 
 
-def _check_configuration(path: Path) -> None:
-    """Refuse a file whose configuration names anything but Keras' own layers."""
+def open_model(path: Path) -> keras.Model:
+    """Load a whole model of any version of Keras, as it is.
+
+    Raises:
+        SourceError: the file is damaged or not a Keras model, or holds code or classes that are not Keras' own.
+    """
+    configuration = read_configuration(path)
     try:
-        configuration = json.loads(_configuration(path))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is damaged: its model configuration is not JSON ({one_line(error)})") from error
-    if isinstance(configuration, dict):
-        # The model is not compiled, so a custom loss does no harm.
-        configuration = {key: value for key, value in configuration.items() if key != "compile_config"}
-    for entry in _class_entries(configuration):
-        _check_class(entry, path)
-
-
-def _configuration(path: Path) -> str:
-    """Return the model configuration in a file, as JSON; check the weights of a `.keras` file for links as well."""
-    if path.suffix.lower() != ".keras":
-        with open_hdf5(path) as file:
-            if "model_config" not in file.attrs:
-                raise SourceError(
-                    f"{path} holds weights without a model: pass --weights {path} --classes N for the article's "
-                    "network, or save the whole model as NAME.keras"
-                )
-            return text(file.attrs["model_config"])
+        translated = translate_configuration(configuration.content) if configuration.is_keras_2 else None
+    except LegacyError as error:
+        raise SourceError(f"{path} {error}") from error
+    check_configuration(translated or configuration.content, path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("config.json").file_size > MAXIMUM_CONFIGURATION_BYTES:
-                raise SourceError(
-                    f"{path} is not a Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B"
-                )
-            if "model.weights.h5" in archive.namelist():
-                _check_expansion(archive.getinfo("model.weights.h5"), path)
-                with open_hdf5(path, io.BytesIO(archive.read("model.weights.h5"))):
-                    pass
-            return archive.read("config.json").decode("utf-8", "replace")
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SourceError(
-            f"{path} is not a Keras model or is damaged ({one_line(error)}): save it with model.save('NAME.keras')"
-        ) from error
+        with keras.saving.custom_object_scope(application_layers()):
+            if translated is None:
+                return _load(path)
+            model = keras.saving.deserialize_keras_object(translated, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the damage leads to
+        raise SourceError(f"{path} cannot be loaded by Keras {keras.__version__} ({reason(error)})") from error
+    with open_weights_in(path) as file:
+        if is_zip(path):
+            set_numbered_weights(model, configuration.content, file, path)
+        else:
+            set_named_weights(model, file, path)
+    finish(model)
+    return model
 
 
-def _check_expansion(member: zipfile.ZipInfo, path: Path) -> None:
-    """Refuse an archive member that inflates a hundredfold: weights hardly compress, so it is meant to fill memory."""
-    if member.file_size > MAXIMUM_EXPANSION * path.stat().st_size:
-        raise SourceError(
-            f"{path} is not a Keras model: its {member.filename} claims {member.file_size:,} bytes, over "
-            f"{MAXIMUM_EXPANSION} times the file; save it with model.save('NAME.keras')"
-        )
+def _load(path: Path) -> keras.Model:
+    """Let Keras load a file of its own version; it goes by the suffix, which may be another."""
+    suffix = ".keras" if is_zip(path) else ".h5"
+    with tempfile.TemporaryDirectory(prefix="irv2-edge-") as folder:
+        named = Path(folder) / f"model{suffix}"
+        named.symlink_to(path.absolute())
+        return keras.models.load_model(named, compile=False, safe_mode=True)
 
 
-def _class_entries(node: Any) -> Iterator[dict[str, Any]]:
-    """Yield all dictionaries of a configuration from which Keras would make an object."""
-    pending = [node]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            if isinstance(node.get("class_name"), str):
-                yield node
-            pending += node.values()
-        elif isinstance(node, list):
-            pending += node
-
-
-def _check_class(entry: dict[str, Any], path: Path) -> None:
-    name, module = entry["class_name"], entry.get("module")
-    if name in CODE:
-        raise SourceError(
-            f"{path} has a {name.strip('_')} layer, which is code in the file, and models are loaded in safe mode: "
-            "replace it with Keras' own layers"
-        )
-    if name in VALUES or (name == "function" and module in (None, "builtins")):
-        return
-    if not (_is_keras_module(module) if module else _is_keras_name(name)):
-        shown = f"{module}.{name}" if module else name
-        raise SourceError(
-            f"{path} has a layer of class {shown}, which is not Keras' own, and models are loaded in safe mode: use "
-            "Keras' own layers, or pass an article-trained network as --weights FILE --classes N"
-        )
-
-
-def _is_keras_module(module: Any) -> bool:
-    parts = str(module).split(".")
-    if parts[0] != "keras":
-        return False
-    inner = [part for part in parts[1:] if part not in ("src", "api", "_tf_keras", "keras")]
-    return not inner or inner[0] in KERAS_MODULES
-
-
-def _is_keras_name(name: str) -> bool:
-    """Return whether Keras has a class of this name: legacy configurations leave out its module."""
-    places = (keras.layers, keras.models, keras.initializers, keras.regularizers, keras.constraints)
-    return (
-        name in ("Functional", "DTypePolicy")
-        or name in _application_layers()
-        or any(inspect.isclass(getattr(place, name, None)) for place in places)
-    )
-
-
-def _application_layers() -> dict[str, type]:
-    """Return the layer classes that `keras.applications` models define: CustomScaleLayer, LayerScale, ..."""
-    builders = (keras.applications.InceptionResNetV2, keras.applications.ConvNeXtTiny)
-    modules = [importlib.import_module(builder.__module__) for builder in builders]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module.__name__ and issubclass(value, keras.layers.Layer)
-    }
+def reason(error: BaseException) -> str:
+    """Return why Keras cannot make a model of a configuration: its message holds whole configurations before that."""
+    message = " ".join(str(error).split())
+    if "could not be deserialized properly" not in message:
+        return one_line(error)
+    layer = re.search(r"<class '[\w.]*?(\w+)'>", message)
+    name = re.search(r"'config': \{'name': '([^']*)'", message)
+    why = message.rpartition("Exception encountered: ")[2]
+    return " ".join(filter(None, ["layer", name and name[1], layer and f"of class {layer[1]}:", why]))[:400]
 
 
 def _check_classifier(model: keras.Model, path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from convert.errors import ImageSetError, QuantizationError, SourceError
 from convert.job import Job, Sources, check
 from convert.keras_models.sources import ModelSource
+from convert.keras_models.weight_formats import HDF5_START
 from convert.quantization.schemes import SCHEMES
 from convert.statistics.verdict import Limits
 from edge_runtime import Card
@@ -84,7 +85,7 @@ def test_the_bundled_images_serve_the_demo_only(
     source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.h5").write_bytes(b"")
+    Path("a.h5").write_bytes(HDF5_START)
     with pytest.raises(ImageSetError, match="the bundled ones serve the demo only"):
         check(Job(source, (SCHEMES["int8"],), preprocessing="tf"))
 
@@ -92,7 +93,7 @@ def test_the_bundled_images_serve_the_demo_only(
 def test_preprocessing_of_ones_own_model_is_asked_for(own: Job) -> None:
     """A whole model may say it itself, which is found when it is loaded; weights cannot."""
     weights = Path(own.source.model).with_suffix(".h5")
-    weights.touch()
+    weights.write_bytes(HDF5_START)
     with pytest.raises(SourceError, match=r"mine\.h5 does not say .* pass --preprocessing tf\|caffe\|torch"):
         check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))
     with pytest.raises(SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, none nor a JSON"):

@@ -206,6 +206,7 @@ def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Pa
         digest(replace(request_, images=request_.images[:1])),
         digest(replace(request_, source=replace(source, classes=4))),
         digest(replace(request_, source=replace(source, input_size=99))),
+        digest(replace(request_, source=replace(source, architecture="article"))),
         digest(replace(request_, source=ModelSource(str(weights)))),
         digest(replace(request_, source=ModelSource())),
         digest(replace(request_, source=ModelSource("imagenet"))),

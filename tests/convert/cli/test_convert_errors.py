@@ -46,8 +46,8 @@ def refused(*arguments: object, code: int = 1, run: Callable[..., Finished] = ru
         (["--calibrator", "auto", "--calibration-size", "9"], "9 calibration images of"),
         (["--model", "missing.keras"], "model missing.keras does not exist"),
         (["--model", "demo.onnx"], "demo.onnx does not exist"),
-        (["--weights", "missing.weights.h5"], "needs --classes"),
-        (["--weights", "missing.weights.h5", "--classes", "3"], "weights missing.weights.h5 does not exist"),
+        (["--weights", "missing.weights.h5"], "weights missing.weights.h5 does not exist"),
+        (["--architecture", "article"], "--architecture article goes with --weights"),
         (["--classes", "3"], "--classes 3 goes with --weights"),
         (["--calibration", "nowhere"], "image folder nowhere does not exist"),
         (["--validation", "nowhere"], "image folder nowhere does not exist"),
@@ -71,10 +71,10 @@ def test_wrong_usage_is_exit_code_2() -> None:
     assert "--calibrator" in refused("irv2-convert", "--calibrator", "kl", code=2)
 
 
-def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt.index").write_bytes(b"")
-    message = refused("irv2-convert", "--weights", tmp_path / "model.ckpt", "--classes", "3")
-    assert "TensorFlow checkpoint" in message
+    message = refused("irv2-convert", "--weights", tmp_path / "model.ckpt")
+    assert "model.ckpt.index is not a weights file" in message
 
 
 def test_own_models_need_their_preprocessing(small_model: Path) -> None:
@@ -190,7 +190,7 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, calibration
         "--output-dir", tmp_path / "out", run=run_command,
     )  # fmt: skip
     assert "--model imagenet: imagenet_class_index.json could not be downloaded" in message
-    assert "pass --model PATH or --weights FILE --classes N" in message
+    assert "pass --model PATH or --weights FILE" in message
     assert not any((tmp_path / "out").iterdir())
 
 

@@ -77,6 +77,9 @@ def test_the_network_is_one_value() -> None:
     assert run(network_options(None))[1] == {"network": None}
     given = run(network_options(None), "--weights", "w.h5", "--classes", "3", "--input-size", "99")[1]
     assert given == {"network": ModelSource("demo", Path("w.h5"), 3, 99)}
+    given = run(network_options(None), "--weights", "w.h5", "--architecture", "article")[1]
+    assert given == {"network": ModelSource(weights=Path("w.h5"), architecture="article")}
+    assert "--architecture goes with" in run(network_options(None), "--architecture", "article")[0].stderr
 
 
 def test_limits_are_one_value() -> None:

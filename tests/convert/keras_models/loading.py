@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from convert.errors import SourceError
-from convert.keras_models import loader
+from convert.keras_models import loader, weight_files
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.sources import ModelSource
 from tests.convert.article import SMALL, article_model, random_images, randomise
@@ -55,6 +55,12 @@ full_network = functools.cache(inception_resnet_v2)
 
 def predict(model: keras.Model, images: np.ndarray[Any, Any] = IMAGES) -> np.ndarray[Any, Any]:
     return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)))
+
+
+def set_stored_weights(model: keras.Model, path: Path) -> None:
+    """Fill a network of ours from a file."""
+    with weight_files.open_weights(path) as stored:
+        weight_files.set_stored_weights(model, stored)
 
 
 def error_of(call: Callable[[], object]) -> str:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from convert.keras_models import demo_weights, loader, sources
+from convert.keras_models import architectures, demo_weights, loader, sources
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2, unit_names
 from convert.keras_models.sources import ModelSource
 from tests.convert.article import randomise
@@ -27,7 +27,8 @@ from tests.convert.keras_models.loading import SMALL_NETWORK, article_network, e
 @pytest.fixture
 def small_builder(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load` builds a small network where it builds the full one."""
-    monkeypatch.setattr(loader, "inception_resnet_v2", partial(inception_resnet_v2, **SMALL_NETWORK))
+    for module in (loader, architectures):
+        monkeypatch.setattr(module, "inception_resnet_v2", partial(inception_resnet_v2, **SMALL_NETWORK))
 
 
 @pytest.mark.usefixtures("small_builder")
@@ -139,7 +140,7 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message.startswith(
         "--model imagenet: imagenet_class_index.json could not be downloaded (URL fetch failure on"
     )
-    assert message.endswith("): check the network connection, or pass --model PATH or --weights FILE --classes N")
+    assert message.endswith("): check the network connection, or pass --model PATH or --weights FILE")
 
 
 @pytest.mark.usefixtures("keras_home")

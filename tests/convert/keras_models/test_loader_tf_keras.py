@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from convert.keras_models.weight_files import set_stored_weights
 from tests.convert import article
 from tests.convert.article import NAMINGS, STRUCTURES, SUFFIXES
-from tests.convert.keras_models.loading import blank_network, predict
+from tests.convert.keras_models.loading import blank_network, predict, set_stored_weights
 
 pytestmark = pytest.mark.slow
 

@@ -32,7 +32,7 @@ def test_foreign_classes_are_refused_by_name(suffix: str, depth: str, tmp_path: 
     flat = layers.Flatten()(ForeignLayer()(x) if depth == "on top" else body(x))
     path = save(keras.Model(x, layers.Dense(5)(flat)), tmp_path / f"foreign{suffix}")
     message = error_of(lambda: load_path(path))
-    assert message.startswith(f"{path} has a layer of class ")
+    assert message.startswith(f"{path} has a layer foreign_layer")
     assert "ForeignLayer, which is not Keras' own, and models are loaded in safe mode" in message
 
 
@@ -47,12 +47,13 @@ def test_an_article_model_saved_whole_is_sent_to_weights(tmp_path: Path) -> None
 def test_code_in_a_file_is_refused_and_never_run(suffix: str, tmp_path: Path) -> None:
     ran = str(tmp_path / "ran")
     image = keras.Input((8, 8, 3))
-    x = layers.Lambda(lambda x, path=ran: __import__("pathlib").Path(path).write_text("ran") and x)(image)
+    code = layers.Lambda(lambda x, path=ran: __import__("pathlib").Path(path).write_text("ran") and x, name="lambda")
+    x = code(image)
     path = save(keras.Model(image, layers.Dense(5)(layers.Flatten()(x))), tmp_path / f"lambda{suffix}")
     Path(ran).unlink()  # it ran when the model was made, as it would when it is made again
     assert error_of(lambda: load_path(path)) == (
-        f"{path} has a Lambda layer, which is code in the file, and models are loaded in safe mode: replace it with "
-        "Keras' own layers"
+        f"{path} has a Lambda layer lambda, which is code in the file, and models are loaded in safe mode: replace it "
+        "with Keras' own layers"
     )
     assert not Path(ran).exists()
 
@@ -116,29 +117,6 @@ def test_weights_that_would_fill_the_memory_are_not_inflated(tmp_path: Path) -> 
         archive.writestr("config.json", configuration)
         archive.writestr("model.weights.h5", bytes(2**25))
     assert "model.weights.h5 claims 33,554,432 bytes, over 100 times the file" in error_of(lambda: load_path(path))
-
-
-def test_weights_in_place_of_a_model(saved: Path) -> None:
-    assert error_of(lambda: load_path(saved)) == (
-        f"{saved} holds weights without a model: pass --weights {saved} --classes N for the article's network, or save "
-        "the whole model as NAME.keras"
-    )
-
-
-@pytest.mark.parametrize("name", ["mine.keras", "mine.h5"])
-def test_a_model_file_of_something_else(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    path.write_text("not a model")
-    assert error_of(lambda: load_path(path)).startswith(f"{path} is not a")
-
-
-def test_a_zip_that_is_no_model(tmp_path: Path) -> None:
-    path = tmp_path / "mine.keras"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("notes.txt", "hello")
-    message = error_of(lambda: load_path(path))
-    assert message.startswith(f"{path} is not a Keras model or is damaged (")
-    assert message.endswith("): save it with model.save('NAME.keras')")
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -1,0 +1,1 @@
+"""Models made by real versions of TensorFlow."""
