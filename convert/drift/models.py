@@ -13,7 +13,7 @@ from typing import Self
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, input_spec
+from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
@@ -109,11 +109,6 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
     """Lower a Keras model and open the result, which needs the [convert] extra."""
     from convert.lowering.lower import LoweringRequest, lower
 
-    if options.preprocessing is None:
-        raise SourceError(
-            f"{path} does not say how its images were prepared: pass --reference-preprocessing "
-            f"{'|'.join(CONVENTIONS)} or a JSON file"
-        )
     source = ModelSource(str(path))
     source.check()
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
@@ -121,5 +116,5 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
         lowered = lower(request, progress)
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
-        with open_tflite(written, options) as model:
+        with open_model(written, lowered.spec, options.labels) as model:
             yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)

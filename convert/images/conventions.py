@@ -34,6 +34,13 @@ DECODE = "scaled"
 """How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
 
 
+def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> SourceError:
+    """Return the error for a network of which neither its file nor the user says how its images were prepared."""
+    return SourceError(
+        f"{source} does not say how its images were prepared: pass {option} {'|'.join(CONVENTIONS)} or a JSON file"
+    )
+
+
 def check_preprocessing(preprocessing: str) -> None:
     """Raise `SourceError` if this is neither a convention nor a file."""
     if preprocessing not in CONVENTIONS and not Path(preprocessing).is_file():
