@@ -70,6 +70,11 @@ class Affine:
             y = y * self.factor
         return y if self.add is None else y + self.add
 
+    @property
+    def does_nothing(self) -> bool:
+        """Return whether y = x."""
+        return self.factor is None and self.add is None and self.subtract is None
+
     def scale_and_shift(self, channels: int) -> tuple[Array, Array]:
         """Return the same as y = x * scale + shift, (channels,) each."""
         shift = self(np.zeros(channels))
@@ -216,6 +221,8 @@ class LayerCall:
 
         `before` has the shape of the output. The operator that takes it in is renamed if a `kind` is given.
         """
+        if affine.does_nothing:
+            return before
         if isinstance(before, PerPixel):
             return replace(before, call=self, affine=before.affine.then(affine, before.width), is_shared=False)
         before = settled(before)

@@ -1,0 +1,241 @@
+"""The convolutional networks of keras.applications, small: which convert, on which road, and how exactly.
+
+    python benchmarks/zoo.py                          # all, one after the other, each in a process of its own
+    python benchmarks/zoo.py --only MobileNetV2 --only VGG16
+
+Weights are random, statistics of batch-normalizations those of the bundled photographs, so that activations are as
+large as in a trained network: the table says how exactly arithmetic is kept, and nothing of accuracy. Results lie in
+--folder; the table is of all that are there.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import calibration_data
+from convert.errors import QuantizationError
+from convert.images.conventions import input_spec
+from convert.images.dataset import find_images
+from convert.images.reader import PixelReader
+from convert.quantization.calibrate import CalibrationOptions, calibrate
+from convert.quantization.evaluation import Evaluator
+from convert.quantization.schemes import SCHEMES, Recipe
+from convert.system.progress import Silent
+from edge_runtime import EdgeError
+from edge_runtime.arrays import Array
+from edge_runtime.preprocess import normalize
+
+CLASSES = 100
+IMAGES = 24
+TIMEOUT_S = 3600
+SIZES = {
+    "Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75,
+    "NASNetMobile": 64, "NASNetLarge": 64,
+}  # fmt: skip
+"""Height and width in pixels, the smallest that a network takes; 32 for those that are not here."""
+PIXELS_IN = ("EfficientNet", "MobileNetV3", "ConvNeXt")
+"""Beginnings of the names of networks that scale pixels themselves; others get -1 to 1."""
+NAMES = (
+    "VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2",
+    "InceptionV3", "InceptionResNetV2", "Xception", "MobileNet", "MobileNetV2", "MobileNetV3Small",
+    "MobileNetV3Large", "DenseNet121", "DenseNet169", "DenseNet201", "NASNetMobile", "NASNetLarge",
+    *(f"EfficientNetB{i}" for i in range(8)), *(f"EfficientNetV2B{i}" for i in range(4)), "EfficientNetV2S",
+    "EfficientNetV2M", "EfficientNetV2L", "ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge",
+    "ConvNeXtXLarge",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one network.
+
+    Attributes:
+        name, pixels: of the network, and its height and width.
+        road: "fast", or what TFLiteConverter was needed for.
+        float_sqnr_db: of the float .tflite against Keras; `int8_sqnr_db` of int8 against the float one.
+        float_mb, int8_mb: sizes of the models.
+        io: dtype of the input of the int8 model.
+        seconds: to convert to float, and to calibrate and quantize.
+        error: what went wrong, or "".
+    """
+
+    name: str
+    pixels: int
+    road: str = ""
+    float_sqnr_db: float | None = None
+    int8_sqnr_db: float | None = None
+    float_mb: float | None = None
+    int8_mb: float | None = None
+    io: str = ""
+    in_float: str = ""
+    seconds: tuple[float, float] = (0.0, 0.0)
+    error: str = ""
+
+
+@click.command(help=__doc__)
+@click.option("--only", multiple=True, type=click.Choice(NAMES), help="These networks; all unless given.")
+@click.option("--folder", type=Path, default=Path("build/zoo"), show_default=True)
+@click.option("--output", type=Path, default=Path(__file__).with_name("ZOO.md"), show_default=True)
+@click.option("--here", is_flag=True, hidden=True, help="Try the network of --only in this process.")
+def main(only: tuple[str, ...], folder: Path, output: Path, here: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in only or NAMES:
+        if here:
+            _write(folder, tried(name))
+            continue
+        command = [sys.executable, __file__, "--here", "--only", name, "--folder", str(folder)]
+        try:
+            ended = subprocess.run(command, timeout=TIMEOUT_S, capture_output=True, text=True)
+            if ended.returncode:
+                last = (ended.stderr.strip().splitlines() or [""])[-1]
+                _write(folder, Row(name, _size(name), error=f"exit code {ended.returncode}: {last[:200]}"))
+        except subprocess.TimeoutExpired:
+            _write(folder, Row(name, _size(name), error=f"not done after {TIMEOUT_S} s"))
+        click.echo((folder / f"{name}.json").read_text(), err=True)
+    if not here:
+        output.write_text("\n".join(table(folder)) + "\n")
+
+
+def tried(name: str) -> Row:
+    """Convert one network in this process."""
+    size = _size(name)
+    spec = input_spec("none" if name.startswith(PIXELS_IN) else "tf", size, size)
+    calibration, validation = (
+        find_images(folder).shuffled()[:IMAGES] for folder in (calibration_data.CALIBRATION, calibration_data.VALIDATION)
+    )
+    pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
+    model = as_trained(name, size, normalize(np.stack(pixels), spec))
+    start = time.perf_counter()
+    float_model, road = lowered(model)
+    middle = time.perf_counter()
+    row = {"name": name, "pixels": size, "road": road, "float_mb": len(float_model) / 1e6}
+    try:
+        row["float_sqnr_db"] = float_sqnr_db(model, float_model, normalize(np.stack(pixels[:4]), spec))
+        calibrated = calibrate(float_model, spec, calibration, None, CalibrationOptions(), Silent())
+        io, quantized = _quantized(lambda io: calibrated.quantize(Recipe(SCHEMES["int8"], io), spec))
+        score = Evaluator.from_float_model(float_model, pixels, spec).score(quantized)
+        row |= {"int8_sqnr_db": score.sqnr_db, "int8_mb": len(quantized.model) / 1e6, "io": io}
+        row["in_float"] = ", ".join(in_float(quantized.model))
+    except EdgeError as error:
+        row["error"] = str(error)
+    return Row(**row, seconds=(middle - start, time.perf_counter() - middle))
+
+
+def as_trained(name: str, size: int, images: Array) -> Any:
+    """Return a network of random weights whose activations are of order 1 on these images.
+
+    Batch-normalizations get the statistics that they see. Kernels are He's where nothing normalizes.
+    """
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=CLASSES)
+    random = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            if layer.scale:
+                layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+            if layer.center:
+                layer.beta.assign(random.normal(0, 0.3, layer.beta.shape))
+        elif type(layer).__name__ == "LayerScale":
+            layer.gamma.assign(random.uniform(0.1, 0.5, layer.gamma.shape))
+        elif name.startswith("VGG") and layer.weights:
+            layer.kernel.assign(random.normal(0, np.sqrt(2 / np.prod(layer.kernel.shape[:-1])), layer.kernel.shape))
+    model(images, training=True)  # a batch of all: its statistics are what is kept
+    head = model.layers[-1] if model.layers[-1].weights else model.layers[-2]
+    if head.weights:
+        kernel = head.kernel
+        kernel.assign(random.normal(0, 3 / np.sqrt(kernel.shape[-2]), kernel.shape))
+    return model
+
+
+def lowered(model: Any) -> tuple[bytes, str]:
+    """Return the float `.tflite`, and the road that it took."""
+    from convert.lowering.batch_norm_folding import fold_batch_norms
+    from convert.lowering.networks import _convert
+    from convert.lowering.translate import UntranslatableError, translate
+    from convert.tflite.crop_kernels import crop_kernels
+
+    try:
+        return crop_kernels(translate(model)), "fast"
+    except UntranslatableError as reason:
+        with tempfile.TemporaryDirectory() as scratch:
+            return crop_kernels(_convert(fold_batch_norms(model), Path(scratch))), f"slow: {reason}"
+
+
+def float_sqnr_db(model: Any, float_model: bytes, images: Array) -> float:
+    """Return the SQNR of the float `.tflite` against Keras."""
+    from convert.lowering.keras_comparison import checked_sqnr_db, keras_logits, tflite_logits
+
+    return checked_sqnr_db(keras_logits(model, images), tflite_logits(float_model, images))
+
+
+def in_float(model: bytes) -> Iterator[str]:
+    """Yield the kinds of operators that an int8 network has in float before its head."""
+    from convert.quantization.quantize import head_begins
+    from convert.tflite.graph import TfliteGraph
+
+    graph = TfliteGraph(model)
+    body = graph.operators[: head_begins(graph)]
+    kinds = {operator.name for operator in body if graph.dtype(operator.outputs[0]) == "float32"}
+    yield from sorted(kinds - {"DEQUANTIZE"})
+
+
+def _quantized(quantize: Callable[[str], Any]) -> tuple[str, Any]:
+    """Return the quantized network with an input of pixels, or else of floats."""
+    try:
+        return "uint8", quantize("uint8")
+    except QuantizationError:
+        return "float32", quantize("float32")
+
+
+def table(folder: Path) -> Iterator[str]:
+    """Yield the lines of the Markdown table."""
+    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES if _is_done(folder, name)}
+    yield from (
+        "# The networks of keras.applications",
+        "",
+        "Random weights with the statistics of trained ones, at the smallest input: how exactly arithmetic is kept, and "
+        "nothing of accuracy. Made by `python benchmarks/zoo.py`.",
+        "",
+        "Float: SQNR of the logits of the float `.tflite` against Keras. Int8: SQNR of the centred log-probabilities "
+        "against float. Fast: translated layer by layer; otherwise what TFLiteConverter was needed for.",
+        "",
+        "| network | pixels | road | float dB | int8 dB | float MB | int8 MB | input | in float |",
+        "|---|---|---|---|---|---|---|---|---|",
+    )
+    for row in (Row(**values) for values in found.values()):
+        figures = (row.float_sqnr_db, row.int8_sqnr_db, row.float_mb, row.int8_mb)
+        cells = [row.name, str(row.pixels), row.error or row.road, *("" if x is None else f"{x:.1f}" for x in figures)]
+        yield "| " + " | ".join([*cells, row.io, row.in_float]) + " |"
+    missing = [name for name in NAMES if name not in found]
+    if missing:
+        yield from ("", f"Not tried: {', '.join(missing)}.")
+
+
+def _size(name: str) -> int:
+    return SIZES.get(name, 32)
+
+
+def _is_done(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.json").exists()
+
+
+def _write(folder: Path, row: Row) -> None:
+    (folder / f"{row.name}.json").write_text(json.dumps(asdict(row)))
+
+
+if __name__ == "__main__":
+    main()
