@@ -149,6 +149,8 @@ def as_trained(name: str, size: int, images: Array) -> Any:
                 layer.beta.assign(random.normal(0, 0.3, layer.beta.shape))
         elif type(layer).__name__ == "LayerScale":
             layer.gamma.assign(random.uniform(0.1, 0.5, layer.gamma.shape))
+        elif isinstance(layer, keras.layers.Conv2D) and _ends_branch(layer):
+            layer.kernel.assign(0.3 * layer.kernel)
         elif name.startswith("VGG") and layer.weights:
             layer.kernel.assign(random.normal(0, np.sqrt(2 / np.prod(layer.kernel.shape[:-1])), layer.kernel.shape))
     model(images, training=True)  # a batch of all: its statistics are what is kept
@@ -160,7 +162,7 @@ def as_trained(name: str, size: int, images: Array) -> Any:
 
 
 def _ends_branch(layer: Any) -> bool:
-    """Return whether a batch-normalization is the last of a residual branch, whose share in the sum is small."""
+    """Return whether a layer is the last of a residual branch, whose share in the sum is small in a trained network."""
     return any(type(node.operation).__name__ == "Add" for node in layer._outbound_nodes)
 
 
