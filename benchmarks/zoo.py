@@ -93,7 +93,7 @@ def main(only: tuple[str, ...], folder: Path, output: Path, here: bool) -> None:
             continue
         command = [sys.executable, __file__, "--here", "--only", name, "--folder", str(folder)]
         try:
-            ended = subprocess.run(command, timeout=TIMEOUT_S, capture_output=True, text=True)
+            ended = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True, text=True)
             if ended.returncode:
                 last = (ended.stderr.strip().splitlines() or [""])[-1]
                 _write(folder, Row(name, error=f"exit code {ended.returncode}: {last[:200]}"))
@@ -108,9 +108,8 @@ def tried(name: str) -> Row:
     """Convert one network in this process."""
     size = PIXELS
     spec = input_spec("none" if name.startswith(PIXELS_IN) else "tf", size, size)
-    calibration, validation = (
-        find_images(folder).shuffled()[:IMAGES] for folder in (calibration_data.CALIBRATION, calibration_data.VALIDATION)
-    )
+    folders = (calibration_data.CALIBRATION, calibration_data.VALIDATION)
+    calibration, validation = (find_images(folder).shuffled()[:IMAGES] for folder in folders)
     pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
     model = as_trained(name, size, normalize(np.stack(pixels), spec))
     start = time.perf_counter()

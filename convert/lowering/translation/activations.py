@@ -100,7 +100,7 @@ ACTIVATIONS: dict[Any, Activate] = {
 }
 """Keras' activation functions with their default options, and what becomes of them."""
 
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "Elu": {"alpha": 1.0},
     "Gelu": {"approximate": False},
     "LeakyRelu": {"negative_slope": 0.2},
@@ -118,7 +118,9 @@ def _relu(call: LayerCall, before: Computed, layer: Any) -> Result:
     if maximum is None or maximum == 6:
         return clamped(call, before, "RELU" if maximum is None else "RELU6")
     positive = clamped(call, before, "RELU")
-    return call.operator("MINIMUM", "Minimum", [positive.index, call.constant("maximum", np.float32([maximum]))])
+    return call.operator(
+        "MINIMUM", "Minimum", [positive.index, call.constant("maximum", np.array([maximum], np.float32))]
+    )
 
 
 def _leaky_relu(call: LayerCall, before: Computed, layer: Any) -> Result:

@@ -57,8 +57,9 @@ def separable(call: LayerCall) -> Result:
     kernel, pointwise, *bias = layer.get_weights()
     between = (*call.shape[:3], pointwise.shape[2])
     first = _depthwise(call, call.results[0], kernel, np.zeros(pointwise.shape[2], np.float32), between)
-    weights = [pointwise.transpose(3, 0, 1, 2), *(bias or [np.zeros(call.shape[-1], np.float32)])]
-    result = _convolved(call, CONVOLUTION, first.index, *weights, call.shape, SINGLE_PIXEL)
+    terms = bias[0] if bias else np.zeros(call.shape[-1], np.float32)
+    flat = pointwise.transpose(3, 0, 1, 2)
+    result = _convolved(call, CONVOLUTION, first.index, flat, terms, call.shape, SINGLE_PIXEL)
     return activated(call, result, layer.activation)
 
 

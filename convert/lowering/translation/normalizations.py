@@ -16,11 +16,11 @@ def batch_normalization(call: LayerCall) -> Result:
     """Translate BatchNormalization at inference (Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.1)."""
     layer = call.layer
     _require_last_axis(call, layer.axis)
-    factor = 1 / np.sqrt(np.float64(layer.moving_variance) + layer.epsilon)
+    factor = 1 / np.sqrt(_exact(layer.moving_variance) + layer.epsilon)
     if layer.scale:
-        factor = factor * np.float64(layer.gamma)
-    add = np.float64(layer.beta) if layer.center else None
-    return call.scaled(call.results[0], Affine(factor, add, np.float64(layer.moving_mean)), "BatchNorm")
+        factor = factor * _exact(layer.gamma)
+    add = _exact(layer.beta) if layer.center else None
+    return call.scaled(call.results[0], Affine(factor, add, _exact(layer.moving_mean)), "BatchNorm")
 
 
 def normalization(call: LayerCall) -> Result:
@@ -40,7 +40,7 @@ def rescaling(call: LayerCall) -> Result:
 
 def layer_scale(call: LayerCall) -> Result:
     """Translate the LayerScale of keras.applications' ConvNeXt."""
-    return call.scaled(call.results[0], Affine(np.float64(call.layer.gamma)), "LayerScale")
+    return call.scaled(call.results[0], Affine(_exact(call.layer.gamma)), "LayerScale")
 
 
 def layer_normalization(call: LayerCall) -> Result:
@@ -53,13 +53,13 @@ def layer_normalization(call: LayerCall) -> Result:
     mean = call.operator("MEAN", "Mean", [source, axes], one, keepDims=True).index
     squares = call.operator("SQUARED_DIFFERENCE", "Squares", [source, mean]).index
     variance = call.operator("MEAN", "Variance", [squares, axes], one, keepDims=True).index
-    epsilon = call.constant("epsilon", np.float32([layer.epsilon]))
+    epsilon = call.constant("epsilon", np.array([layer.epsilon], np.float32))
     more = call.operator("ADD", "Epsilon", [variance, epsilon], one).index
     inverse = call.operator("RSQRT", "Rsqrt", [more], one).index
     centred = call.operator("SUB", "Centred", [source, mean]).index
     normalized = call.operator("MUL", "Normalized", [centred, inverse])
-    gamma = np.float64(layer.gamma) if layer.scale else None
-    beta = np.float64(layer.beta) if layer.center else None
+    gamma = _exact(layer.gamma) if layer.scale else None
+    beta = _exact(layer.beta) if layer.center else None
     return call.scaled(normalized, Affine(gamma, beta), "LayerNorm")
 
 
@@ -69,6 +69,10 @@ def per_channel(values: Any, shape: tuple[int, ...]) -> Array:
     require(array.size in (1, array.shape[-1] if array.ndim else 1), f"numbers of shape {array.shape} for each pixel")
     require(array.size in (1, shape[-1]), f"numbers of shape {array.shape} for {shape[-1]} channels")
     return array.reshape(-1)
+
+
+def _exact(weight: Any) -> Array:
+    return np.asarray(weight, np.float64)
 
 
 def _require_last_axis(call: LayerCall, axis: Any) -> None:

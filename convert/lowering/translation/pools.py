@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from convert.lowering.translation.shapes import reshaped
 
 def _pool(operator: str, call: LayerCall) -> Result:
     height, width = call.layer.pool_size
-    return call.operator(operator, "Pool", call.indices, filterHeight=height, filterWidth=width, **window(call.layer))
+    options: dict[str, Any] = {"filterHeight": height, "filterWidth": width, **window(call.layer)}
+    return call.operator(operator, "Pool", call.indices, **options)
 
 
 maximum = partial(_pool, "MAX_POOL_2D")

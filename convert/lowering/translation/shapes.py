@@ -84,7 +84,9 @@ def transpose(call: LayerCall) -> Result:
 
 def _transposed(call: LayerCall, axes: tuple[int, ...]) -> Result:
     require(axes[0] == 0, f"axes in the order {axes}")
-    return call.operator("TRANSPOSE", "Transpose", [call.input().index, call.constant("axes", np.int32(axes))])
+    return call.operator(
+        "TRANSPOSE", "Transpose", [call.input().index, call.constant("axes", np.array(axes, np.int32))]
+    )
 
 
 def concatenate(call: LayerCall) -> Result:

@@ -60,7 +60,12 @@ def sequential(shape: tuple[int | None, ...] = SHAPE) -> keras.Model:
 
 def top_of(model: keras.Model) -> Tensor:
     """What a user builds on the layer before the last of a model, as when its head is replaced."""
-    return keras.Model(model.input, model.layers[-2].output)
+    return keras.Model(model.inputs, model.layers[-2].output)
+
+
+def called_twice(x: Tensor) -> Tensor:
+    model = backbone()
+    return layers.Subtract()([model(x), model(layers.ReLU()(x))])
 
 
 def two_ends(x: Tensor) -> Tensor:
@@ -75,10 +80,8 @@ NESTED: dict[str, Body] = {
     "of any size": lambda x: backbone((None, None, 3))(x),
     "sequential of any size": lambda x: layers.Flatten()(sequential((None, None, 3))(x)),
     "sequential": lambda x: sequential()(x),
-    "twice as deep": lambda x: keras.Sequential([keras.Input(SHAPE), backbone(), layers.ReLU(), layers.Conv2D(2, 1)])(
-        x
-    ),
-    "called twice": lambda x: (lambda model: layers.Subtract()([model(x), model(layers.ReLU()(x))]))(backbone()),
+    "twice as deep": lambda x: keras.Sequential([keras.Input(SHAPE), backbone(), layers.Conv2D(2, 1)])(x),
+    "called twice": called_twice,
     "without its last layer": lambda x: layers.ReLU()(top_of(sequential())(x)),
     "two ends": two_ends,
     "augmentation in front": lambda x: backbone()(
@@ -108,14 +111,18 @@ REFUSED: dict[str, tuple[Body, str]] = {
         lambda x: layers.BatchNormalization(axis=1, name="norm")(x),
         "layer norm: BatchNormalization over axis 1",
     ),
-    "threshold": (lambda x: layers.ReLU(threshold=1, name="r")(x), "layer r: ReLU with threshold 1.0"),
+    "threshold": (lambda x: layers.ReLU(threshold=1, name="r")(x), "layer r: ReLU with threshold 1"),
     "lambda": (lambda x: layers.Lambda(lambda y: y * 2, name="times2")(x), "layer times2: Lambda"),
     "softmax of pixels": (lambda x: layers.Softmax(name="s")(x), "layer s: softmax of every pixel"),
     "half precision": (
         lambda x: layers.Conv2D(4, 3, dtype="mixed_float16", name="half")(x),
         "layer half: Conv2D in float16",
     ),
-    "ranks": (lambda x: layers.Add(name="sum")([x, layers.Flatten()(x)[:, :3]]), "layer get_item: a slice"),
+    "ranks": (
+        lambda x: layers.Add(name="sum")([x, layers.Flatten()(x)[:, :3]]),
+        "layer sum: Add of tensors of different ranks",
+    ),
+    "part of an image": (lambda x: x[:, 1:5], "layer get_item: a slice"),
     "several outputs": (lambda x: keras.ops.split(x, 3, axis=-1)[0], "layer split: Split with 3 outputs"),
 }
 

@@ -70,3 +70,20 @@ def test_everything_before_the_head_is_in_integers(name: str, folder: Path) -> N
     graph = TfliteGraph(quantized.model)
     floats = {op.name for op in graph.operators[: head_begins(graph)] if graph.dtype(op.outputs[0]) == "float32"}
     assert floats - {"DEQUANTIZE", "QUANTIZE"} - IN_FLOAT.get(name, set()) <= {"ADD"}  # of the pixels' half step
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_equalization_changes_no_answer(name: str, folder: Path) -> None:
+    evaluator = Evaluator.from_float_model(translated(name), pictures(8, 2), SPEC)
+    equalized = Evaluator.from_float_model(calibrated(name, folder).equalized, pictures(8, 2), SPEC)
+    np.testing.assert_allclose(equalized.probabilities, evaluator.probabilities, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("vgg", "FULLY_CONNECTED"), ("mobile_net", "MEAN"), ("mobile_net_v3", "MEAN")]
+)
+def test_the_head_begins_behind_the_last_image(name: str, expected: str) -> None:
+    graph = TfliteGraph(translated(name))
+    head = [operator.name for operator in graph.operators[head_begins(graph) :]]
+    assert head[0] == expected
+    assert head.count("MEAN") <= 1

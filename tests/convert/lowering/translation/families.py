@@ -19,7 +19,9 @@ SPEC = InputSpec(SIZE, SIZE, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.
 CLASSES = 7
 
 
-def unit(x: Tensor, filters: int, kernel: int = 3, strides: int = 1, activation: Any = "relu", **options: Any) -> Tensor:
+def unit(
+    x: Tensor, filters: int, kernel: int = 3, strides: int = 1, activation: Any = "relu", **options: Any
+) -> Tensor:
     """Convolution, batch-normalization and activation."""
     x = layers.Conv2D(filters, kernel, strides, use_bias=False, **{"padding": "same", **options})(x)
     x = layers.BatchNormalization()(x)
@@ -171,7 +173,7 @@ FAMILIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 CERTAINTY = {"xception": 0.3}
-"""By how much the last weights are larger than He's, so that answers are neither alike nor beyond doubt; 3 for others."""
+"""By how much the last weights exceed He's, so that answers are neither alike nor beyond doubt; 3 for others."""
 
 
 @functools.cache
