@@ -99,7 +99,7 @@ def get_item(call: LayerCall) -> Result:
     key = call.argument(1, "key")
     before, channels = call.results[0], call.input_shapes[0][-1]
     keys = key if isinstance(key, tuple) else (key,)
-    require(len(keys) > 1 and _takes_all(keys[:-1], len(call.input_shapes[0])), f"a slice [{key}]")
+    require(len(keys) > 1 and _takes_all(keys[:-1], len(call.input_shapes[0])), "a part of the image")
     chosen = np.arange(channels)[keys[-1]].reshape(-1)
     if isinstance(before, PerPixel):
         scale, shift = before.affine.scale_and_shift(channels)
