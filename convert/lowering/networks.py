@@ -13,7 +13,7 @@ from convert.keras_models.loader import LoadedModel, load
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
 from convert.lowering.batch_norm_folding import fold_batch_norms
 from convert.lowering.keras_comparison import keras_logits
-from convert.lowering.translate import translate
+from convert.lowering.translate import UntranslatableError, translate
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 
@@ -78,10 +78,11 @@ class KerasNetwork:
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Translate the layers one by one, or leave the network to TFLiteConverter; see `Network.to_tflite`."""
         report("translating to TFLite")
-        model = translate(self._loaded.model)
-        if model is not None:
-            return model
-        report("converting to TFLite")
+        try:
+            return translate(self._loaded.model)
+        except UntranslatableError as reason:
+            self.slow_layers = (str(reason),)
+        report(f"{self.slow_layers[0]}: through TFLiteConverter")
         return _convert(fold_batch_norms(self._loaded.model), scratch)
 
     def logits(self, images: Array) -> Array:

@@ -26,6 +26,10 @@ INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
 all the blocks it runs through, which cannot be the best for each of them."""
 MOST_UNEVEN = 2.0**8
 """Channels whose maximum is further than this below their tensor's are not equalized fully: they are almost dead."""
+KEEPING_CHANNELS = (
+    *POOLS, "LEAKY_RELU", "PAD", "PRELU", "RELU", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
+)  # fmt: skip
+"""Kinds whose first input alone is computed, channel by channel and proportionally, if they keep their number."""
 EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
 
@@ -101,7 +105,7 @@ def _pinned(graph: TfliteGraph) -> Iterator[int]:
 
 def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
     """Return whether a factor of an input channel becomes one of an output channel, and nothing else changes."""
-    variable = operator.inputs[:1] if operator.name == "MEAN" else operator.inputs
+    variable = operator.inputs[:1] if operator.name in ("MEAN", *KEEPING_CHANNELS) else operator.inputs
     if operator.fused_activation not in EQUIVARIANT or not all(graph.is_activation(i) for i in variable):
         return False
     rank = len(graph.shape(operator.inputs[0]))
@@ -111,7 +115,8 @@ def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
         return bool(operator.options.axis % rank == rank - 1)
     if operator.name == "ADD":
         return len({graph.shape(i) for i in operator.inputs}) == 1
-    return operator.name in POOLS
+    kept = graph.shape(operator.inputs[0])[-1] == graph.shape(operator.outputs[0])[-1]
+    return operator.name in KEEPING_CHANNELS and kept
 
 
 def _is_scalable(graph: TfliteGraph, operator: Operator) -> bool:

@@ -82,7 +82,9 @@ def residual_streams(graph: TfliteGraph) -> list[list[int]]:
     """
     stream_of: dict[int, int] = {}
     for operator in graph.named("ADD"):
-        carried = [i for i in operator.inputs if not graph.is_constant(i) and len(graph.consumers(i)) > 1]
+        if any(graph.is_constant(i) for i in operator.inputs):
+            continue
+        carried = [i for i in operator.inputs if len(graph.consumers(i)) > 1]
         if len(carried) == 1:
             first = stream_of.setdefault(carried[0], carried[0])
             stream_of[operator.outputs[0]] = first
@@ -110,9 +112,15 @@ def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
 def head_begins(graph: TfliteGraph) -> int:
     """Return the position of the head's first operator: the first pooling or dense one after the last convolution.
 
+    Convolutions that only read one pixel, behind the last pooling over the image, are the dense layers of the head.
     Sigmoids begin it only as the last activation: before that they are part of a swish, say.
     """
-    last = max((operator.position for operator in graph.operators if operator.name in CONVOLUTIONS), default=-1)
+    pooled = max((operator.position for operator in graph.named("MEAN")), default=len(graph.operators))
+    convolutions = [operator for operator in graph.operators if operator.name in CONVOLUTIONS]
+    behind = [operator for operator in convolutions if operator.position > pooled]
+    if all(graph.shape(operator.inputs[0])[1:3] == (1, 1) for operator in behind):
+        convolutions = [operator for operator in convolutions if operator.position < pooled]
+    last = max((operator.position for operator in convolutions), default=-1)
     after = (
         operator.position
         for operator in graph.operators[last + 1 :]

@@ -49,7 +49,8 @@ def _activations(bits: int, symmetric: bool, dtype: str = "INT") -> dict[str, An
 FLOAT16 = tuple(rule(kind, _FLOAT16_WEIGHTS, "float_casting") for kind in CLASSIFIER_KINDS)
 DYNAMIC = (rule(ALL, _INT8_WEIGHTS),)
 INT8 = (rule(ALL, _activations(8, symmetric=False)),)
-INT16X8 = (rule(ALL, _activations(16, symmetric=True)),)
+INT16X8 = (rule(ALL, _activations(16, symmetric=True)), keep_float("GELU"), keep_float("RSQRT"))
+"""Runtimes of TensorFlow 2.14 have no kernel of GELU and RSQRT for int16."""
 
 
 @dataclass(frozen=True)

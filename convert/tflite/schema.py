@@ -22,15 +22,37 @@ OPTIONS = {
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DIV": "DivOptions",
+    "ELU": None,
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GELU": "GeluOptions",
+    "HARD_SWISH": "HardSwishOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
     "LOGISTIC": None,
+    "MAXIMUM": "MaximumMinimumOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "MUL": "MulOptions",
+    "PAD": "PadOptions",
+    "PRELU": None,
     "RELU": None,
     "RELU6": None,
+    "RESHAPE": "ReshapeOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "RSQRT": None,
+    "SLICE": "SliceOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "SQUARED_DIFFERENCE": "SquaredDifferenceOptions",
+    "SUB": "SubOptions",
+    "TANH": None,
+    "TRANSPOSE": "TransposeOptions",
 }
-"""Operators that can be made, all in version 1, and the tables of the schema that hold their options."""
+"""Operators that can be made, and the tables of the schema that hold their options."""
+
+VERSIONS = {"RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3}
+"""Versions of operators, where it is not 1: these are the first that know half-pixel centres."""
 
 SUB_BYTE_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 
@@ -86,11 +108,11 @@ def add_constant(model: Any, name: str, values: Array) -> int:
 
 
 def new_operator(model: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
-    """Make an operator of a kind in `OPTIONS`, version 1, without adding it to a subgraph of the model.
+    """Make an operator of a kind in `OPTIONS`, without adding it to a subgraph of the model.
 
     `options` are the fields of its table that differ from the schema's defaults.
     """
-    code = _operator_code(model, getattr(SCHEMA.BuiltinOperator, kind))
+    code = _operator_code(model, getattr(SCHEMA.BuiltinOperator, kind), VERSIONS.get(kind, 1))
     ends = {"inputs": np.array(inputs, np.int32), "outputs": np.array([output], np.int32)}
     operator = new("Operator", opcodeIndex=code, **ends)
     table = OPTIONS[kind]
@@ -100,12 +122,13 @@ def new_operator(model: Any, kind: str, inputs: list[int], output: int, **option
     return operator
 
 
-def _operator_code(model: Any, builtin: int) -> int:
-    """Return the index of an operator's code in version 1, which is added where the model has none."""
+def _operator_code(model: Any, builtin: int, version: int) -> int:
+    """Return the index of an operator's code in a version, which is added where the model has none."""
     for i, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == 1:
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == version:
             return i
-    model.operatorCodes.append(new("OperatorCode", builtinCode=builtin, deprecatedBuiltinCode=builtin, version=1))
+    old = min(builtin, SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    model.operatorCodes.append(new("OperatorCode", builtinCode=builtin, deprecatedBuiltinCode=old, version=version))
     return len(model.operatorCodes) - 1
 
 

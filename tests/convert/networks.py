@@ -27,13 +27,18 @@ def convolution(
 
 
 def lowered(image: Any, features: Any, classes: int = 5) -> bytes:
+    """What TFLiteConverter makes of `headed`."""
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(headed(image, features, classes)).convert())
+
+
+def headed(image: Any, features: Any, classes: int = 5) -> keras.Model:
     """A classifier on `features` (1, n); its kernels differ widely from channel to channel."""
     model = keras.Model(image, layers.Dense(classes, activation="softmax", name="dense")(features))
     random = np.random.default_rng(4)
     for weight in model.weights:
         spread = np.exp(random.normal(0, 1, weight.shape[-1]))
         weight.assign((random.normal(0, 0.3, weight.shape) * spread).astype(np.float32))
-    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    return model
 
 
 def residual_network(classes: int = 5) -> bytes:

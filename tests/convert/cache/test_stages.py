@@ -29,6 +29,7 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest
 from convert.quantization.calibrate import CalibrationOptions
 from convert.quantization.calibrators import AUTO
+from edge_runtime import InputSpec
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
 

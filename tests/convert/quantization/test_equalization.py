@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,12 +12,13 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from convert.lowering.translate import translate
 from convert.quantization.equalization import MOST_UNEVEN, STREAM_STRENGTH, equalize, group_channels
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels, normalize
-from tests.convert.networks import SPEC, convolution, lowered, new_image, residual_network
+from tests.convert.networks import SPEC, convolution, headed, lowered, new_image, residual_network
 
 Array = npt.NDArray[Any]
 
@@ -85,14 +87,44 @@ def test_the_ends_of_the_network_keep_their_scale(residual_model: bytes) -> None
         assert not strengths[groups[tensor]].any()
 
 
-@pytest.mark.parametrize("after", ["relu6", "sigmoid", "scaled", "padded"])
+MOVES: dict[str, Callable[[Any], Any]] = {
+    "zeros": layers.ZeroPadding2D(1),
+    "crop": layers.Cropping2D(2),
+    "reshape": layers.Reshape((8, 40, 6)),
+    "resizing": layers.Resizing(9, 9),
+    "leaky ReLU": layers.LeakyReLU(),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_factors_pass_where_pixels_only_move(name: str, images: list[Pixels]) -> None:
+    image = new_image()
+    x = MOVES[name](convolution(image, 6, "first"))
+    model = translate(headed(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last"))))
+    before = collect_statistics(model, images, SPEC)
+    equalized, _ = equalize(model, before)
+    np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
+    after = collect_statistics(equalized, images, SPEC)
+    assert np.ptp(np.log2(largest(before, "/first/"))) > 0.5
+    np.testing.assert_allclose(largest(after, "/first/"), 1, rtol=1e-4)
+
+
+def test_channels_that_are_mixed_keep_their_scale(images: list[Pixels]) -> None:
+    image = new_image()
+    x = layers.Reshape((16, 10, 12))(convolution(image, 6, "first"))
+    model = translate(headed(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last"))))
+    graph = TfliteGraph(model)
+    groups, strengths = group_channels(graph)
+    (reshape,) = graph.named("RESHAPE")
+    assert not any(strengths[groups[i]].any() for i in (reshape.inputs[0], reshape.outputs[0]))
+
+
+@pytest.mark.parametrize("after", ["relu6", "sigmoid", "scaled"])
 def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixels]) -> None:
     image = new_image()
     x = convolution(image, 6, "first", activation=after if after in ("relu6", "sigmoid") else "relu")
     if after == "scaled":
         x = x * 0.3 + 0.1
-    if after == "padded":
-        x = layers.ZeroPadding2D(1)(x)
     model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
     before = collect_statistics(model, images, SPEC)
     equalized, after_equalizing = equalize(model, before)

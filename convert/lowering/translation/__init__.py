@@ -1,0 +1,1 @@
+"""How calls of Keras layers and operations become TFLite operators; `table` says which function translates which."""
