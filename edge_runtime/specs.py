@@ -16,6 +16,11 @@ from edge_runtime.jpeg_scaling import DECODINGS
 RESIZE_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 CHANNEL_ORDERS = ("RGB", "BGR")
 ENCODINGS = ("pixels", "normalized")
+SOFTMAX, INDEPENDENT = "softmax", "independent"
+HEADS = (SOFTMAX, INDEPENDENT)
+"""What a network ends in: a softmax over classes that exclude each other, or a sigmoid for each of several labels."""
+THRESHOLD = 0.5
+"""Probability from which on an independent label counts as there."""
 READERS: dict[str, Callable[[Any], Any]] = {
     "height": int,
     "width": int,
