@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from convert.keras_models.feeding import Scaling
 from convert.keras_models.walk import calls
 from edge_runtime.arrays import Array
 
@@ -36,8 +37,8 @@ FILTERS = {"bilinear": "bilinear", "nearest": "nearest", "bicubic": "bicubic", "
 SUMS_TO_ONE = (*FILTERS, "lanczos5", "area")
 """Interpolations that leave a constant picture as it is."""
 FLOATS = ("float32", "float64")
-TRAINING_ONLY = "acts in training only"
-REPEATED = "channel repeated"
+ANY_SIZE = 5
+"""A height or width to try slices of the image on, where the network takes any."""
 
 
 @dataclass(frozen=True)
@@ -107,25 +108,13 @@ class Front:
 
     Attributes:
         model: the rest; its weights are those of the model that was given.
-        source, scale, shift: of each channel that `model` takes, see `Affine`.
-        recognized: a line about each layer.
-        resize: the filter of a card that stands for a `Resizing`; None if there was none.
-        scalings: the lines about layers that scale, to name them in messages.
+        scaling: what the front made of the values that it took.
+        recognized: a line about each of its layers.
     """
 
     model: Any = field(repr=False)
-    source: tuple[int, ...]
-    scale: tuple[float, ...]
-    shift: tuple[float, ...]
+    scaling: Scaling
     recognized: tuple[str, ...] = ()
-    resize: str | None = None
-    scalings: tuple[str, ...] = ()
-
-    def undone(self, images: Array) -> Array:
-        """Return what `model`'s own inputs, float32 (N, height, width, channels), were before the front saw them."""
-        before = (np.float64(images) - self.shift) / self.scale
-        order = [self.source.index(channel) for channel in range(len(self.source))]
-        return np.asarray(before[..., order], np.float32)
 
 
 @dataclass(frozen=True)
@@ -177,54 +166,40 @@ class _Call:
 
 def strip(model: keras.Model) -> Front:
     """Take off what stands in front of a functional float32 model of one image, as far as a card can say it."""
-    image = model.inputs[0]
-    channels = image.shape[-1]
+    height, width, channels = model.inputs[0].shape[1:]
     cut = _cut(model, Affine.of_image(channels), channels)
     if cut is None:
-        return Front(model, *_of(Affine.of_image(channels)))
+        return Front(model, _scaling(Affine.of_image(channels)))
     path, found = cut
+    repeats = found.channels // channels
     lines = [f"folded: {line} into the card's mean and std" for line in found.folded]
-    if found.channels == channels > 1 and found.source != tuple(range(channels)):
+    if channels > 1 and found.source != tuple(range(channels)):
         lines.append("folded: channels reversed, into the card's channel order")
-    lines += [f"left out: {name} {TRAINING_ONLY}" for name in found.inactive]
+    if found.inactive:
+        lines.append(f"left out: {', '.join(found.inactive)}, which act in training only")
     if found.resize is not None:
-        lines.append(f"folded: Resizing{image.shape[1:3]}, images are resized by the card's {found.resize} filter")
-    for move in found.moves:
-        lines.append(f"left in the graph: {_described(move)}, an operator in front of the first convolution")
-    repeats = found.channels if channels == 1 and found.channels > 1 else 1
+        lines.append(f"folded: Resizing to {height}x{width}, by the card's {found.resize} filter")
+    lines += [f"kept: {_described(move)}, an operator in front of the first convolution" for move in found.moves]
     if repeats > 1:
-        lines.append(f"left in the graph: the {REPEATED} {repeats} times, for a network of colours")
-    behind = found.picked([0]) if repeats > 1 else found
+        lines.append(f"kept: one channel repeated {repeats} times, for a network of colours")
     core = _rebuilt(model, path, found.moves, repeats)
-    return Front(core, *_of(behind), tuple(lines), found.resize, found.folded)
+    return Front(core, _scaling(found.picked(range(channels))), tuple(lines))
 
 
 def resized_to(model: keras.Model) -> tuple[int, int] | None:
-    """Return the height and width that a `Resizing` right behind the image makes, whatever the image's size was."""
-    tensor = model.inputs[0]
-    for node in calls(model.outputs[0]):
-        operation = node.operation
-        if not node.input_tensors or node.input_tensors[0] is not tensor:
-            continue
-        if isinstance(operation, keras.Model):
-            return resized_to(operation) or (None if _is_inactive(operation) is False else _after(model, node))
-        if type(operation).__name__ == "Resizing":
-            return int(operation.height), int(operation.width)
-        return _after(model, node) if type(operation).__name__ in (*INACTIVE, *SCALING) else None
-    return None
+    """Return the height and width to which a model of images of any size resizes them first; None if it does not."""
+    channels = model.inputs[0].shape[-1]
+    cut = _cut(model, Affine.of_image(channels), channels)
+    moves = () if cut is None else cut[1].moves
+    return (int(moves[0].height), int(moves[0].width)) if moves and _is(moves[0], "Resizing") else None
 
 
-def _after(model: Any, node: Any) -> tuple[int, int] | None:
-    """Look for a `Resizing` behind a layer that leaves the size as it is."""
-    return resized_to(keras.Model(node.outputs[0], model.outputs[0]))
+def _scaling(state: Affine) -> Scaling:
+    return Scaling(state.source, state.scale, state.shift, state.resize, state.folded)
 
 
-def _is_inactive(model: Any) -> bool:
-    return all(type(layer).__name__ in (*INACTIVE, "InputLayer", *SCALING) for layer in model.layers)
-
-
-def _of(state: Affine) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
-    return state.source, state.scale, state.shift
+def _is(operation: Any, name: str) -> bool:
+    return type(operation).__name__ == name
 
 
 def _cut(model: Any, image: Affine, channels: int) -> tuple[list[Any], Affine] | None:
@@ -447,9 +422,10 @@ def _item(call: _Call) -> Affine | None:
     """Follow the selection of channels by indices or slices, if it leaves every pixel at its place."""
     key = call.operands[1]
     key = tuple(key) if isinstance(key, (list, tuple)) else (key,)
-    if call.image is None or len(call.taken) != 4 or None in call.taken[1:]:
+    if call.image is None or len(call.taken) != 4:
         return None
-    numbers = np.arange(int(np.prod(call.taken[1:]))).reshape(1, *call.taken[1:])  # type: ignore[arg-type]
+    shape = tuple(side or ANY_SIZE for side in call.taken[1:])
+    numbers = np.arange(int(np.prod(shape))).reshape(1, *shape)
     try:
         chosen = numbers[key]
     except (IndexError, TypeError, ValueError):

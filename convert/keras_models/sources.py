@@ -18,6 +18,8 @@ WEIGHTS_SUFFIXES = (".h5", ".hdf5")
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 MINIMUM_INPUT_SIZE = 75
 """The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
+Size = int | tuple[int, int]
+"""Of images: height and width, or one number for both. (JSON makes a list of the two.)"""
 NOT_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that are not UTF-8, as Python represents them; a card holds text only."""
 
@@ -30,13 +32,13 @@ class ModelSource:
         model: "demo", "imagenet", or the path of a Keras model. Not used when `weights` is given.
         weights: weights of the article's architecture, or None.
         classes: number of classes of `weights`.
-        input_size: height and width in pixels, or None for the network's own.
+        input_size: height and width in pixels, one number if they are equal; or None for the network's own.
     """
 
     model: str = DEMO
     weights: Path | None = None
     classes: int | None = None
-    input_size: int | None = None
+    input_size: Size | None = None
 
     @property
     def origin(self) -> str:
@@ -86,11 +88,21 @@ class ModelSource:
             _check_file(Path(self.model), MODEL_SUFFIXES, "model")
         if self.weights is None and self.classes is not None:
             raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
-        if self.origin != MODEL_FILE and self.input_size is not None and self.input_size < MINIMUM_INPUT_SIZE:
+        if self.origin != MODEL_FILE and min(height_and_width(self.input_size) or (MINIMUM_INPUT_SIZE,)) < MINIMUM_INPUT_SIZE:
             raise SourceError(
-                f"--input-size {self.input_size} is too small: Inception-ResNet-V2 needs at least "
+                f"--input-size {size_text(self.input_size)} is too small: Inception-ResNet-V2 needs at least "
                 f"{MINIMUM_INPUT_SIZE} pixels"
             )
+
+
+def height_and_width(size: Size | None) -> tuple[int, int] | None:
+    """Return a size, of which one number stands for a square, as height and width."""
+    return None if size is None else (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def size_text(size: Size | None) -> str:
+    """Return a size as `--input-size` takes it."""
+    return str(size) if size is None or isinstance(size, int) else "x".join(map(str, size))
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...], kind: str) -> None:
