@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from convert.keras_models.feeding import Scaling
+from convert.images.feeding import Scaling
 from convert.keras_models.walk import calls
 from edge_runtime.arrays import Array
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from convert.errors import SourceError
 
@@ -19,7 +20,7 @@ DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.n
 MINIMUM_INPUT_SIZE = 75
 """The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
 Size = int | tuple[int, int]
-"""Of images: height and width, or one number for both. (JSON makes a list of the two.)"""
+"""Of images: height and width, or one number for both."""
 NOT_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that are not UTF-8, as Python represents them; a card holds text only."""
 
@@ -65,6 +66,11 @@ class ModelSource:
         name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
         return NOT_TEXT.sub("_", name)
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return height and width, or None for the network's own."""
+        return height_and_width(self.input_size)
+
     def check(self) -> None:
         """Refuse a source that cannot be loaded, before anything slow starts.
 
@@ -88,7 +94,7 @@ class ModelSource:
             _check_file(Path(self.model), MODEL_SUFFIXES, "model")
         if self.weights is None and self.classes is not None:
             raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
-        if self.origin != MODEL_FILE and min(height_and_width(self.input_size) or (MINIMUM_INPUT_SIZE,)) < MINIMUM_INPUT_SIZE:
+        if self.origin != MODEL_FILE and min(self.size or (MINIMUM_INPUT_SIZE,)) < MINIMUM_INPUT_SIZE:
             raise SourceError(
                 f"--input-size {size_text(self.input_size)} is too small: Inception-ResNet-V2 needs at least "
                 f"{MINIMUM_INPUT_SIZE} pixels"
@@ -98,6 +104,11 @@ class ModelSource:
 def height_and_width(size: Size | None) -> tuple[int, int] | None:
     """Return a size, of which one number stands for a square, as height and width."""
     return None if size is None else (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def as_size(value: Any) -> Size | None:
+    """Return a size as JSON holds it, which has no tuples."""
+    return value if value is None or isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 def size_text(size: Size | None) -> str:

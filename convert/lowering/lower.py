@@ -82,13 +82,22 @@ class LoweredModel:
     front: tuple[str, ...] = ()
     slow_layers: tuple[str, ...] = ()
 
+    def findings(self) -> dict[str, Any]:
+        """Return what was recognized in the source as JSON values, without what is empty."""
+        found = {"recognized": self.recognized, "front": list(self.front), "slow_layers": list(self.slow_layers)}
+        return {key: value for key, value in found.items() if value}
+
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A lowered network, and the labels of its classes."""
+    """A lowered network, and the labels of its classes.
+
+    `given` is what the user says of its images, before what its own front makes of them; None where the file says all.
+    """
 
     lowered: LoweredModel
     labels: tuple[str, ...]
+    given: InputSpec | None = None
 
     @property
     def model(self) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any, Protocol
 
-from convert.keras_models.feeding import feeding
+from convert.images.feeding import feeding
 from convert.keras_models.front import strip
 from convert.keras_models.loader import LoadedModel, load
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource

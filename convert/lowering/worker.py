@@ -54,31 +54,34 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
     from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
     from convert.lowering.networks import open_network
     from convert.tflite.crop_kernels import crop_kernels
+    from convert.tflite.first_convolution import FOLDED, fold_into_first_convolutions
 
     report("loading the network")
     network = open_network(request.source)
     spec = network.spec(request.preprocessing)
     images = _images(request, spec)
     model = crop_kernels(network.to_tflite(request.scratch, report))
+    model, folded = fold_into_first_convolutions(model, spec)
     report("comparing TFLite with the network")
+    found = tflite_logits(model, images if folded is spec else _images(request, folded))
     return LoweredModel(
         model=model,
         architecture=network.architecture,
         labels=network.labels,
         weights_sha256=network.weights_sha256,
-        spec=spec,
+        spec=folded,
         classes=network.classes,
-        keras_sqnr_db=checked_sqnr_db(network.logits(images), tflite_logits(model, images)),
+        keras_sqnr_db=checked_sqnr_db(network.logits(images), found),
         versions={"tensorflow": tf.__version__, "keras": tf.keras.__version__},
         recognized=network.recognized,
         head=network.head,
-        front=network.front,
+        front=network.front if folded is spec else (*network.front, FOLDED),
         slow_layers=network.slow_layers,
     )
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
-    """Return those images of the request that can be read, float32 (N, height, width, 3); refuse to go on without."""
+    """Return those images of the request that can be read, float32 (N, height, width, channels); refuse to go on without."""
     pixels, problem = [], "pass --validation"
     for path in request.images:
         try:
