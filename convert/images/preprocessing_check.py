@@ -25,12 +25,12 @@ FEWEST_RIGHT = 0.25
 
 
 def refuse_wrong_preprocessing(
-    float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None, given: InputSpec | None = None
+    float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None, said: InputSpec | None = None
 ) -> None:
     """Raise `SourceError` if a usual preprocessing makes a network far more accurate than the given one, `spec`.
 
     The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders. Nothing is checked
-    without folders, or if one is not among the network's `labels`. `given` is what the user said, if that differs from
+    without folders, or if one is not among the network's `labels`. `said` is what the user said, if that differs from
     `spec`, which tells what the network's file makes of such images.
     """
     if images is None or not images.folders or not set(images.folders) <= set(labels):
@@ -51,7 +51,7 @@ def refuse_wrong_preprocessing(
     given = accuracy(spec)
     if given >= GOOD_ENOUGH:
         return
-    for name, other in _alternatives(spec, given or spec):
+    for name, other in _alternatives(spec, said or spec):
         found = accuracy(other)
         if found >= max(FAR_BETTER * given, FEWEST_RIGHT):
             raise SourceError(

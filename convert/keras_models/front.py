@@ -181,7 +181,7 @@ def strip(model: keras.Model) -> Front:
         lines.append(f"folded: Resizing to {height}x{width}, by the card's {found.resize} filter")
     lines += [f"kept: {_described(move)}, an operator in front of the first convolution" for move in found.moves]
     if repeats > 1:
-        lines.append(f"kept: one channel repeated {repeats} times, for a network of colours")
+        lines.append(f"one channel repeated {repeats} times, for a network of colours")
     core = _rebuilt(model, path, found.moves, repeats)
     return Front(core, _scaling(found.picked(range(channels))), tuple(lines))
 
@@ -418,6 +418,11 @@ def _moved(call: _Call) -> Affine | None:
     return call.image if call.taken == call.given else replace(call.image, moves=(*call.image.moves, layer))
 
 
+def _random_crop(call: _Call) -> Affine | None:
+    """Follow a random crop to the size that the image has: to another, Keras 3 passes it whole when not training."""
+    return _inactive(call) if call.taken == call.given else None
+
+
 def _item(call: _Call) -> Affine | None:
     """Follow the selection of channels by indices or slices, if it leaves every pixel at its place."""
     key = call.operands[1]
@@ -433,6 +438,8 @@ def _item(call: _Call) -> Affine | None:
     if chosen.shape[:3] != numbers.shape[:3]:
         return None
     indices = np.atleast_1d(chosen[0, 0, 0]).tolist()
+    if max(indices, default=shape[-1]) >= shape[-1]:  # the first pixel comes from elsewhere
+        return None
     expected = numbers[..., indices]
     return call.image.picked(indices) if np.array_equal(chosen.reshape(expected.shape), expected) else None
 
@@ -507,7 +514,7 @@ RULES: dict[str, Rule] = {
     "Activation": _linear,
     "Resizing": _resizing,
     "CenterCrop": _moved,
-    "RandomCrop": _moved,
+    "RandomCrop": _random_crop,
     "Cropping2D": _moved,
     "GetItem": _item,
     "Flip": _flip,

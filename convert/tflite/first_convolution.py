@@ -17,18 +17,21 @@ from edge_runtime import InputSpec
 
 MIDDLE = 128.0
 """The mean of all channels: the pixel that is 0 as int8."""
-FOLDED = "folded: what mean and std differ by between channels, into the first convolution"
+MEAN_AND_STD = "folded: what mean and std differ by between channels, into the first convolution"
+REPEATED_CHANNEL = "folded: the repeated channel, into the kernel of the first convolution"
 
 
-def fold_into_first_convolutions(model: bytes, spec: InputSpec) -> tuple[bytes, InputSpec]:
+def fold_into_first_convolutions(model: bytes, spec: InputSpec) -> tuple[bytes, InputSpec, tuple[str, ...]]:
     """Return a float `.tflite` that takes images as the returned specification says, of the same answers.
 
-    It is the model itself where nothing is to be moved, or not everything that reads the image is a convolution.
+    The last value has a line about each change. The model comes back itself where nothing is to be moved, or where not
+    everything that reads the image is a convolution.
     """
     graph = TfliteGraph(model)
-    is_changed = _join_repeated_channel(graph)
+    is_joined = _join_repeated_channel(graph)
     folded = _with_one_mean_and_std(graph, spec)
-    return graph.to_bytes() if is_changed or folded is not spec else model, folded
+    lines = [REPEATED_CHANNEL] * is_joined + [MEAN_AND_STD] * (folded is not spec)
+    return graph.to_bytes() if lines else model, folded, tuple(lines)
 
 
 def _with_one_mean_and_std(graph: TfliteGraph, spec: InputSpec) -> InputSpec:
