@@ -77,8 +77,7 @@ class Model:
         made = (1, spec.height, spec.width, spec.channels)
         if engine.input_shape != made:
             raise ArtifactError(
-                f"the model takes {engine.input_shape}, the preprocessing makes {made}: "
-                "they do not belong together"
+                f"the model takes {engine.input_shape}, the preprocessing makes {made}: they do not belong together"
             )
         if engine.output_shape != (1, classes):
             raise ArtifactError(

@@ -59,8 +59,9 @@ def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
     """Read one image and prepare it for the network, except for the scaling of its values.
 
     Args:
-        source: path, bytes or open binary file of an image, a PIL image, or RGB pixels (H, W, 3) uint8; of a
-            network of grey images also (H, W) or (H, W, 1). Only files are decoded at a fraction of their size; a PIL image is taken as it is.
+        source: path, bytes or open binary file of an image, a PIL image, or RGB pixels (H, W, 3) uint8, for a network
+            of grey images also (H, W) or (H, W, 1). Only files are decoded at a fraction of their size; a PIL image is
+            taken as it is.
         spec: how to prepare it.
 
     Returns:

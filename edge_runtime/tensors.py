@@ -72,9 +72,7 @@ def log_probabilities(probabilities: Array, step: float = 0.0, floor: float = SM
     return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), max(step / 2, floor))))
 
 
-def logits(
-    probabilities: Array, head: str = SOFTMAX, step: float = 0.0, floor: float = SMALLEST_FLOAT32
-) -> Array:
+def logits(probabilities: Array, head: str = SOFTMAX, step: float = 0.0, floor: float = SMALLEST_FLOAT32) -> Array:
     """Return what a head was given, float64, as far as its probabilities (..., classes) tell.
 
     For a softmax these are centred log-probabilities, for independent labels the log-odds of each, log(p / (1 - p)).

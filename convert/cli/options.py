@@ -38,7 +38,7 @@ class ImageSize(click.ParamType["Size"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
         """Return the number, or height and width."""
-        parts = [COUNT.convert(part, param, ctx) for part in str(value).lower().split("x")]
+        parts = [int(COUNT(part, param, ctx)) for part in str(value).lower().split("x")]
         if len(parts) > 2:
             self.fail(f"{value!r} is not N or HxW, as in 224x160", param, ctx)
         return parts[0] if len(set(parts)) == 1 else (parts[0], parts[1])

@@ -1,6 +1,6 @@
 """How a network is fed whose file may say it itself: what its front does, what the user says, and both as one card.
 
-    pixel -> (pixel - mean) / std, as the user says -> scale * x + shift, as the front does -> the rest of the network
+pixel -> (pixel - mean) / std, as the user says -> scale * x + shift, as the front does -> the rest of the network
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Scaling:
     @property
     def takes(self) -> str | None:
         """Return "none" if it takes pixels, "scaled" if it takes values near 1, None if that cannot be told."""
-        mean, std = _mean(self), 1 / np.float64(self.scale)
+        mean, std = _mean(self), np.asarray(1 / _f64(self.scale))
         for feed in FEEDS:
             if all(_within(values, bounds) for values, bounds in ((mean, feed.mean), (std, feed.std))):
                 return feed.takes
@@ -71,7 +71,7 @@ class Scaling:
 
     def undone(self, images: Array) -> Array:
         """Return what the front was given, float32, where it made `images` (N, height, width, channels) of it."""
-        before = (np.float64(images) - self.shift) / self.scale
+        before = (_f64(images) - self.shift) / self.scale
         order = [self.source.index(channel) for channel in range(len(self.source))]
         return np.asarray(before[..., order], np.float32)
 
@@ -80,7 +80,7 @@ class Scaling:
         """Return the front that makes images as `made` describes of those that `given` does."""
         order = range(given.channels)
         source = tuple(order if given.channel_order == made.channel_order else reversed(order))
-        mean, std = (np.float64(values)[list(source)] for values in (given.mean, given.std))
+        mean, std = (_f64(values)[list(source)] for values in (given.mean, given.std))
         return cls(source, tuple((std / made.std).tolist()), tuple(((mean - made.mean) / made.std).tolist()))
 
     def behind(self, given: InputSpec) -> InputSpec:
@@ -88,7 +88,7 @@ class Scaling:
         order = list(range(len(self.source)))
         taken = order[::-1] if given.channel_order == "BGR" else order
         channels = [taken[i] for i in self.source]  # of RGB, for each channel behind the front
-        before_mean, before_std = (np.float64(values)[list(self.source)] for values in (given.mean, given.std))
+        before_mean, before_std = (_f64(values)[list(self.source)] for values in (given.mean, given.std))
         return replace(
             given,
             mean=_rounded(before_mean + _mean(self) * before_std, before_std / self.scale),
@@ -139,8 +139,8 @@ def _on_pixels(
     if preprocessing not in CONVENTIONS and _scales_alike(given, alone):
         return alone
     raise SourceError(
-        f"{file} scales its pixels itself ({_named(scaling)}), and --preprocessing {preprocessing} says something else: "
-        "leave it out"
+        f"{file} scales its pixels itself ({_named(scaling)}), and --preprocessing {preprocessing} says something "
+        "else: leave it out"
     )
 
 
@@ -149,13 +149,13 @@ def _named(scaling: Scaling) -> str:
 
 
 def _scales_alike(one: InputSpec, other: InputSpec) -> bool:
-    values = [np.float64([*each.mean, *each.std]) for each in (one, other)]
-    return one.channel_order == other.channel_order and bool(np.allclose(*values, rtol=1e-5, atol=1e-5))
+    ours, theirs = (_f64([*each.mean, *each.std]) for each in (one, other))
+    return one.channel_order == other.channel_order and bool(np.allclose(ours, theirs, rtol=1e-5, atol=1e-5))
 
 
 def _mean(scaling: Scaling) -> Array:
     """Return the value that becomes 0."""
-    return -np.float64(scaling.shift) / np.float64(scaling.scale)
+    return np.asarray(-_f64(scaling.shift) / _f64(scaling.scale))
 
 
 def _within(values: Array, bounds: tuple[float, float]) -> bool:
@@ -172,3 +172,7 @@ def _rounded(
         0.0 if abs(value) < limit else float(f"{value:.{EXACT_DIGITS}g}")
         for value, limit in zip(values.tolist(), least.tolist(), strict=True)
     )
+
+
+def _f64(values: object) -> Array:
+    return np.asarray(values, np.float64)

@@ -13,7 +13,7 @@ a resize) commute with that, and stay behind the new input as operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,16 +75,21 @@ class Affine:
         """Return whether it changes values."""
         return set(self.scale) != {1.0} or set(self.shift) != {0.0}
 
-    def picked(self, indices: Sequence[int]) -> Affine:
+    def picked(self, indices: Iterable[int]) -> Affine:
         """Return the map of a tensor that holds these channels of this one."""
-        parts = (tuple(values[i] for i in indices) for values in (self.source, self.scale, self.shift))
-        return replace(self, **dict(zip(("source", "scale", "shift"), parts, strict=True)))
+        chosen = list(indices)
+        return replace(
+            self,
+            source=tuple(self.source[i] for i in chosen),
+            scale=tuple(self.scale[i] for i in chosen),
+            shift=tuple(self.shift[i] for i in chosen),
+        )
 
     def scaled(self, factor: Array, offset: Array, line: str) -> Affine:
         """Return the map of factor * y + offset, of one value each or one for each channel."""
         channels = max(self.channels, factor.size, offset.size)
         wide = self.picked([0] * channels) if self.channels == 1 else self
-        scale, shift = (np.broadcast_to(np.float64(v), channels) for v in (wide.scale, wide.shift))
+        scale, shift = (np.broadcast_to(np.array(v), channels) for v in (wide.scale, wide.shift))
         factor, offset = (np.broadcast_to(v.reshape(-1), channels) for v in (factor, offset))
         return replace(
             wide,
@@ -346,15 +351,16 @@ def _operation(call: _Call) -> Affine | None:
     if constant is None or (constant.size > 1 and len(call.given) != 4):
         return None
     one, zero = np.ones(1), np.zeros(1)
-    maps = {
+    kind = type(call.operation).__name__.removeprefix("True")
+    if kind == "Divide" and not (is_first and np.all(constant)):
+        return None
+    factor, offset = {
         "Add": (one, constant),
         "Subtract": (one, -constant) if is_first else (-one, constant),
         "Multiply": (constant, zero),
-        "Divide": (1 / constant if np.all(constant) else zero, zero) if is_first else None,
-    }
-    kind = type(call.operation).__name__.removeprefix("True")
-    found = maps[kind]
-    return None if found is None else call.image.scaled(*found, f"{kind}({_shown(constant)})")
+        "Divide": (1 / (constant if kind == "Divide" else one), zero),
+    }[kind]
+    return call.image.scaled(factor, offset, f"{kind}({_shown(constant)})")
 
 
 def _negative(call: _Call) -> Affine | None:
@@ -363,10 +369,10 @@ def _negative(call: _Call) -> Affine | None:
 
 def _rescaling(call: _Call) -> Affine | None:
     layer = call.operation
-    values = [_per_channel(value, call.given[-1]) for value in (layer.scale, layer.offset)]
-    if call.image is None or any(value is None for value in values):
+    factor, offset = (_per_channel(value, call.given[-1]) for value in (layer.scale, layer.offset))
+    if call.image is None or factor is None or offset is None:
         return None
-    return call.image.scaled(*values, _described(layer))  # type: ignore[arg-type]
+    return call.image.scaled(factor, offset, _described(layer))
 
 
 def _normalization(call: _Call) -> Affine | None:

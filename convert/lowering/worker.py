@@ -88,13 +88,11 @@ def recognize_here(request: RecognitionRequest, report: Callable[[str], object])
     report("loading the network")
     network = open_network(request.source)
     spec = network.spec(request.preprocessing)
-    return Recognition(
-        network.architecture, network.recognized, network.front, spec, network.head, network.classes
-    )
+    return Recognition(network.architecture, network.recognized, network.front, spec, network.head, network.classes)
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
-    """Return those images of the request that can be read, float32 (N, height, width, channels); refuse to go on without."""
+    """Return those images of the request that can be read, float32 (N, height, width, channels); refuse to do without."""
     pixels, problem = [], "pass --validation"
     for path in request.images:
         try:

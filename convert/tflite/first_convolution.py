@@ -1,7 +1,7 @@
 """What images need, moved into the convolutions that read them: one mean and std for all channels, one grey channel.
 
-A convolution of x[c] = (pixel[c] - mean[c]) / std[c] is one of y[c] = (pixel[c] - m) / s, if its kernel is multiplied by
-s / std[c], and if sum(kernel[c] * (m - mean[c]) / std[c]) goes into its bias. Where it pads, zeros stand for the mean,
+A convolution of x[c] = (pixel[c] - mean[c]) / std[c] is one of y[c] = (pixel[c] - m) / s, if its kernel is multiplied
+by s / std[c], and if sum(kernel[c] * (m - mean[c]) / std[c]) goes into its bias. Where it pads, zeros stand for the mean,
 which therefore cannot move. With one mean and std, an integer input can hold the pixels themselves.
 """
 
@@ -44,12 +44,13 @@ def _with_one_mean_and_std(graph: TfliteGraph, spec: InputSpec) -> InputSpec:
         return spec
     mean = spec.mean[0] if same_mean else MIDDLE
     std = float(f"{np.mean(spec.std):.6g}")
+    means, stds = np.array(spec.mean), np.array(spec.std)
     for reader in readers:
         assert reader.bias is not None
-        kernel = np.float64(graph.constant(reader.weights))  # (out, height, width, in)
-        moved = (kernel * ((mean - np.float64(spec.mean)) / spec.std)).sum(axis=(1, 2, 3))
-        graph.set_constant(reader.bias, (graph.constant(reader.bias) + moved).astype(np.float32))
-        graph.set_constant(reader.weights, (kernel * (std / np.float64(spec.std))).astype(np.float32))
+        kernel, bias = (graph.constant(each).astype(np.float64) for each in (reader.weights, reader.bias))
+        moved = (kernel * ((mean - means) / stds)).sum(axis=(1, 2, 3))  # (out, height, width, in)
+        graph.set_constant(reader.bias, np.asarray(bias + moved, np.float32))
+        graph.set_constant(reader.weights, np.asarray(kernel * (std / stds), np.float32))
     return replace(spec, mean=(mean,) * spec.channels, std=(std,) * spec.channels)
 
 
@@ -66,9 +67,9 @@ def _join_repeated_channel(graph: TfliteGraph) -> bool:
     if not (is_on_channels and convolutions and all(_can_take(graph, each) for each in convolutions)):
         return False
     for each in convolutions:
-        kernel = np.float64(graph.constant(each.weights))
-        summed = kernel.reshape(*kernel.shape[:3], copies, channels).sum(axis=3)
-        graph.replace_constant(each.weights, summed.astype(np.float32))
+        kernel = graph.constant(each.weights)
+        summed = kernel.reshape(*kernel.shape[:3], copies, channels).sum(axis=3, dtype=np.float64)
+        graph.replace_constant(each.weights, np.asarray(summed, np.float32))
     graph.bypass(repeated)
     return True
 
@@ -77,6 +78,7 @@ def _can_take(graph: TfliteGraph, reader: Operator) -> bool:
     """Return whether an operator is a convolution whose constants are its own."""
     return (
         reader.name == CONVOLUTION
+        and reader.bias is not None
         and all(graph.is_constant(each) and len(graph.consumers(each)) == 1 for each in (reader.weights, reader.bias))
         and graph.shape(reader.weights)[-1] == graph.shape(reader.inputs[0])[-1]  # in one group
     )

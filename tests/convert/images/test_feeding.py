@@ -45,7 +45,9 @@ def test_a_silent_file_is_fed_as_the_user_says(convention: str) -> None:
 
 
 def test_a_silent_file_and_a_silent_user_are_an_error() -> None:
-    with pytest.raises(SourceError, match="mine.keras does not say how its images were prepared: pass --preprocessing"):
+    with pytest.raises(
+        SourceError, match=r"mine\.keras does not say how its images were prepared: pass --preprocessing"
+    ):
         feeding(SILENT, None, FILE, SIZE)
 
 

@@ -56,7 +56,7 @@ FRONTS: dict[str, tuple[BuildsFront, Any]] = {
     "augmentation": (lambda x: layers.GaussianNoise(0.1)(augmentation()(x)), IDENTITY),
     "rescaling": (lambda x: layers.Rescaling(1 / 127.5, offset=-1)(augmentation()(x)), TF),
     "rescaling per channel": (
-        lambda x: layers.Rescaling([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])(x),
+        layers.Rescaling([0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
         ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0)),
     ),
     "tf": (applications.mobilenet_v2.preprocess_input, TF),
@@ -109,14 +109,11 @@ def test_layers_that_are_left_out_do_nothing_when_they_do_not_train(name: str) -
         "RandomShear": {"x_factor": 0.3},
         "RandomTranslation": {"height_factor": 0.3, "width_factor": 0.3},
         "RandomZoom": {"height_factor": 0.3},
-        **dict.fromkeys(("AlphaDropout", "Dropout", "GaussianDropout", "SpatialDropout2D"), {"rate": 0.5}),
-        **dict.fromkeys(
-            (
-                *("RandomBrightness", "RandomColorDegeneration", "RandomContrast", "RandomHue", "RandomRotation"),
-                *("RandomSaturation", "RandomSharpness"),
-            ),
-            {"factor": 0.5},
-        ),
+        **{name: {"rate": 0.5} for name in ("AlphaDropout", "Dropout", "GaussianDropout", "SpatialDropout2D")},
+        **{
+            f"Random{kind}": {"factor": 0.5}
+            for kind in ("Brightness", "ColorDegeneration", "Contrast", "Hue", "Rotation", "Saturation", "Sharpness")
+        },
     }
     images = pixels((8, 9, 3))
     assert np.array_equal(getattr(layers, name)(**options.get(name, {}))(images, training=False), images)
@@ -201,9 +198,7 @@ def mobilenet() -> Any:
     return applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, alpha=0.35)
 
 
-@pytest.mark.parametrize(
-    "before", [applications.mobilenet_v2.preprocess_input, lambda x: layers.Rescaling(1 / 127.5, -1)(x)]
-)
+@pytest.mark.parametrize("before", [applications.mobilenet_v2.preprocess_input, layers.Rescaling(1 / 127.5, -1)])
 def test_the_tutorials_transfer_learning_begins_with_its_convolution(before: BuildsFront, tmp_path: Path) -> None:
     model = loaded(transfer(mobilenet(), before), tmp_path)
     stripped = strip(model)

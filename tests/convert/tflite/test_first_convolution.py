@@ -59,9 +59,9 @@ def test_one_mean_and_std_are_left_and_answers_stay(name: str, padding: str, spe
 @pytest.mark.parametrize(
     ("features", "spec"),
     [
-        (lambda x: layers.Conv2D(4, 3, padding="same")(x), input_spec("torch", *SIZE)),  # the border is the mean
-        (lambda x: layers.Conv2D(4, 3)(x), input_spec("tf", *SIZE)),  # nothing differs
-        (lambda x: layers.DepthwiseConv2D(3)(x), input_spec("torch", *SIZE)),
+        (layers.Conv2D(4, 3, padding="same"), input_spec("torch", *SIZE)),  # the border is the mean
+        (layers.Conv2D(4, 3), input_spec("tf", *SIZE)),  # nothing differs
+        (layers.DepthwiseConv2D(3), input_spec("torch", *SIZE)),
         (lambda x: layers.Conv2D(4, 3)(layers.MaxPooling2D()(x)), input_spec("torch", *SIZE)),
         (
             lambda x: layers.Concatenate()([layers.Conv2D(4, 3)(x), layers.Cropping2D(1)(x)]),
