@@ -13,13 +13,13 @@ from convert.errors import SourceError
 from convert.images.conventions import every_key, input_spec, read_labels
 from convert.images.dataset import find_images, manifest_sha256
 from convert.job import Job, Sources, image_folders
-from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
+from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource, as_size, size_text
 from convert.pipeline import convert
 from convert.quantization import convergence
 from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from edge_runtime import Card
+from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
 from edge_runtime.hashing import file_sha256
 
@@ -139,7 +139,7 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
     yield _hash("weights", card.source.get("weights_sha256"), _weights(network))
     yield Input("name", card.name, None if network is None else network.name)
     if network is not None and network.input_size is not None:
-        yield Input("input size", str(build["input_size"]), str(network.input_size))
+        yield Input("input size", size_text(as_size(build["input_size"])), size_text(network.input_size))
     for name in ("classes", "architecture"):  # the weights tell them where they are not recorded
         if network is not None and getattr(network, name) is not None and build.get(name) is not None:
             yield Input(name, str(build[name]), str(getattr(network, name)))
@@ -175,10 +175,10 @@ def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> I
     """Return the parts of the preprocessing that differ, or the size if none does."""
     ours = network is not None and network.is_ours
     named, spec = given.preprocessing or ("tf" if ours else None), card.preprocessing
-    recorded = every_key(spec)
+    recorded = every_key(InputSpec.from_json(card.source.get("preprocessing", spec.to_json())))
     if named is None:
         return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
-    found = every_key(input_spec(named, spec.height, spec.width))
+    found = every_key(input_spec(named, spec.height, spec.width, spec.channels))
     shown = [key for key in recorded if recorded[key] != found[key]] or ["height", "width"]
     return Input("preprocessing", _spec(recorded, shown), _spec(found, shown))
 

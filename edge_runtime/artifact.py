@@ -74,10 +74,10 @@ class Model:
     def check_io_tensors(self, engine: AnyEngine) -> None:
         """Raise `ArtifactError` if an engine's tensors are not what the card, or the caller, says they are."""
         spec, classes, dtype = self.spec, len(self.class_names(engine)), self.input_tensor(engine).dtype
-        if engine.input_shape != (1, spec.height, spec.width, 3):
+        made = (1, spec.height, spec.width, spec.channels)
+        if engine.input_shape != made:
             raise ArtifactError(
-                f"the model takes {engine.input_shape}, the preprocessing makes (1, {spec.height}, {spec.width}, 3): "
-                "they do not belong together"
+                f"the model takes {engine.input_shape}, the preprocessing makes {made}: they do not belong together"
             )
         if engine.output_shape != (1, classes):
             raise ArtifactError(

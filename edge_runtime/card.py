@@ -14,7 +14,8 @@ from edge_runtime.specs import HEADS, SOFTMAX, InputSpec, TensorSpec
 CARD_VERSIONS = (1, 2, 3)
 """The versions that are read.
 
-A card has the oldest that can express it: 2 if `decode` is not "full", 3 if `head` is not "softmax".
+A card has the oldest that can express it: 2 if `decode` is not "full", 3 if `head` is not "softmax" or
+images are grey.
 """
 
 
@@ -44,7 +45,8 @@ class Card:
     card_version: int = field(init=False)
 
     def __post_init__(self) -> None:
-        version = 3 if self.head != SOFTMAX else 2 if self.preprocessing.decode != "full" else 1
+        is_third = self.head != SOFTMAX or self.preprocessing.channels != 3
+        version = 3 if is_third else 2 if self.preprocessing.decode != "full" else 1
         object.__setattr__(self, "card_version", version)
 
     def to_bytes(self) -> bytes:

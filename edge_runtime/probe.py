@@ -71,16 +71,16 @@ class Probe:
         return TOLERANCES[dtype] * (most if head == SOFTMAX else max(most, THRESHOLD))
 
 
-def probe_pixels(height: int, width: int) -> Pixels:
-    """Return the probe, uint8 (height, width, 3): the raw 64-bit words of Philox4x64-10 with key 0, lowest byte first.
+def probe_pixels(height: int, width: int, channels: int = 3) -> Pixels:
+    """Return the probe, uint8 (height, width, channels).
 
-    Raw words are fixed by the algorithm; NumPy's distributions may change between versions.
+    It is the raw 64-bit words of Philox4x64-10 with key 0, lowest byte first. Raw words are fixed by the algorithm; NumPy's distributions may change between versions.
     """
-    count = height * width * 3
+    count = height * width * channels
     words = np.random.Philox(key=0).random_raw(-(-count // 8))
-    return words.astype("<u8").view(np.uint8)[:count].reshape(height, width, 3)
+    return words.astype("<u8").view(np.uint8)[:count].reshape(height, width, channels)
 
 
 def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
     """Return an engine's probabilities, float32 (classes,), for the probe; raise `EngineError` if it fails."""
-    return run(engine, encode(probe_pixels(spec.height, spec.width), spec, input_tensor))
+    return run(engine, encode(probe_pixels(spec.height, spec.width, spec.channels), spec, input_tensor))

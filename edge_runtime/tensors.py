@@ -39,7 +39,7 @@ def dequantize(q: Array, scale: float, zero_point: int) -> npt.NDArray[np.float3
 
 
 def encode(pixels: Pixels, spec: InputSpec, input_tensor: TensorSpec) -> Array:
-    """Convert uint8 pixels (..., 3) to what the input tensor holds, of dtype `input_tensor.dtype`."""
+    """Convert uint8 pixels (..., channels) to what the input tensor holds, of dtype `input_tensor.dtype`."""
     if input_tensor.encoding == "pixels":
         return pixels if input_tensor.dtype == "uint8" else (pixels.astype(np.int16) - 128).astype(np.int8)
     real = normalize(pixels, spec)

@@ -110,13 +110,14 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
     """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
     def compute(progress: Progress) -> None:
-        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images, network.head)
+        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images, network.head, network.given)
 
     said = None if images.image_labels is None else asdict(images.image_labels)
     more = {
         "labels": network.labels,
         "folders": images.folders,
         "image_labels": said and [said["header"], said["rows"]],
+        "given": network.given and network.given.to_json(),
     }
     return _on_images("preprocessing check", name, network, [images], more, compute)
 

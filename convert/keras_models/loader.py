@@ -32,7 +32,7 @@ from convert.keras_models.weight_files import open_weights
 from edge_runtime.hashing import file_sha256
 from edge_runtime.specs import SOFTMAX
 
-DEFAULT_INPUT_SIZE = 299
+DEFAULT_INPUT_SIZE = (299, 299)
 CONNECTION_TIMEOUT_S = 20
 
 # URL and MD5, from keras.applications.inception_resnet_v2 and keras.applications.imagenet_utils.
@@ -86,8 +86,8 @@ def _load_demo(source: ModelSource) -> LoadedModel:
     path = sources.DEMO_WEIGHTS
     if not path.exists():
         raise SourceError(f"the demo's weights {path} are missing: reinstall irv2-edge")
-    size = source.input_size or demo_weights.stored_size(path)
-    model = inception_resnet_v2((size, size, 3), len(demo_weights.LABELS))
+    size = source.size or (demo_weights.stored_size(path),) * 2
+    model = inception_resnet_v2((*size, 3), len(demo_weights.LABELS))
     demo_weights.set_random_kernels(model)
     demo_weights.set_trained_parameters(model, path)
     return LoadedModel(model, ARCHITECTURES[ARTICLE].name, demo_weights.LABELS, file_sha256(path))
@@ -96,16 +96,16 @@ def _load_demo(source: ModelSource) -> LoadedModel:
 def _load_weights_file(source: ModelSource) -> LoadedModel:
     assert source.file is not None
     with open_weights(source.file) as stored:
-        filled = fill(stored, source.input_size or DEFAULT_INPUT_SIZE, source.architecture, source.classes)
+        filled = fill(stored, source.size or DEFAULT_INPUT_SIZE, source.architecture, source.classes)
     return LoadedModel(filled.model, filled.architecture, filled.labels, source.sha256() or "", filled.recognized)
 
 
 def _load_imagenet(source: ModelSource) -> LoadedModel:
-    size = source.input_size or DEFAULT_INPUT_SIZE
+    size = source.size or DEFAULT_INPUT_SIZE
     labels = _imagenet_labels(_downloaded(*IMAGENET_CLASS_INDEX))
     path = _downloaded(*IMAGENET_WEIGHTS)
     # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
-    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(size, size, 3))
+    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(*size, 3))
     return LoadedModel(model, ARCHITECTURES[KERAS_APPLICATIONS].name, labels, file_sha256(path))
 
 

@@ -20,22 +20,25 @@ from convert.keras_models.configurations import (
     read_configuration,
 )
 from convert.keras_models.formats import is_zip
+from convert.keras_models.front import resized_to
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.legacy_config import translate_configuration
 from convert.keras_models.legacy_values import LegacyError
 from convert.keras_models.legacy_weights import finish, set_named_weights, set_numbered_weights
+from convert.keras_models.sources import Size, height_and_width, size_text
+from edge_runtime.specs import CHANNELS
 
 
-def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
+def load_classifier(path: Path, input_size: Size | None = None) -> keras.Model:
     """Load a whole Keras model of any age in safe mode.
 
     Returns:
-        A model of float32 images (N, height, width, 3). One that takes images of any size needs an `input_size`,
-        which is both height and width.
+        A model of float32 images (N, height, width, 1 or 3). One that takes images of any size needs an `input_size`,
+        its height and width.
 
     Raises:
         SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not
-            a network of RGB images, or takes images of another size.
+            a network of RGB or grey images, or takes images of another size.
     """
     model = open_model(path)
     _check_classifier(model, path)
@@ -99,19 +102,27 @@ def _check_classifier(model: keras.Model, path: Path) -> None:
     taken = tuple(model.inputs[0].shape[1:])
     if len(taken) != 3:
         raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
-    if taken[2] != 3:
-        raise SourceError(f"{path} takes images of shape {taken}: only RGB, (height, width, 3), is supported")
+    if taken[2] not in CHANNELS:
+        raise SourceError(
+            f"{path} takes images of shape {taken}: only RGB, (height, width, 3), and grey, (height, width, 1), are "
+            "supported"
+        )
 
 
-def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Path) -> keras.Model:
+def _on_images_of_one_size(model: keras.Model, input_size: Size | None, path: Path) -> keras.Model:
     """Return the same model on float32 images of a fixed size, in single precision throughout."""
-    batch, *size, _ = model.inputs[0].shape
+    batch, *size, channels = model.inputs[0].shape
     fixed = [side for side in size if side is not None]
-    if input_size is not None and any(side != input_size for side in fixed):
+    wanted = height_and_width(input_size) if input_size is not None or len(fixed) == 2 else resized_to(model)
+    if input_size is not None and any(
+        side not in (None, other) for side, other in zip(size, wanted or (), strict=True)
+    ):
         shown = "x".join("any" if side is None else str(side) for side in size)
-        raise SourceError(f"--input-size {input_size} differs from {shown}, the input size of {path}: leave it out")
-    if input_size is None and len(fixed) < 2:
-        raise SourceError(f"{path} takes images of any size: pass --input-size N, the size it was trained at")
+        raise SourceError(
+            f"--input-size {size_text(input_size)} differs from {shown}, the input size of {path}: leave it out"
+        )
+    if wanted is None and len(fixed) < 2:
+        raise SourceError(f"{path} takes images of any size: pass --input-size N or HxW, the size it was trained at")
     is_float32 = model.inputs[0].dtype == model.outputs[0].dtype == "float32" and all(
         getattr(layer, "compute_dtype", "float32") == "float32" for layer in model.layers
     )
@@ -122,9 +133,9 @@ def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Pat
         configuration = layer.get_config()
         return type(layer).from_config(configuration | ({"dtype": "float32"} if "dtype" in configuration else {}))
 
-    height, width = (side or input_size for side in size)
+    height, width = (side or other for side, other in zip(size, wanted or size, strict=True))
     try:
-        image = keras.Input((height, width, 3), dtype="float32", name="image")
+        image = keras.Input((height, width, channels), dtype="float32", name="image")
         fixed_model = keras.models.clone_model(model, image, clone_function=in_float32, recursive=True)
         fixed_model.set_weights(model.get_weights())
         for layer in fixed_model._flatten_layers():

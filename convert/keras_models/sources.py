@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from convert.errors import SourceError
 from convert.keras_models import formats
@@ -36,6 +37,8 @@ MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 MINIMUM_INPUT_SIZE = 75
 """The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
+Size = int | tuple[int, int]
+"""Of images: height and width, or one number for both."""
 NOT_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that are not UTF-8, as Python represents them; a card holds text only."""
 
@@ -49,14 +52,14 @@ class ModelSource:
             given.
         weights: weights of a network that is known, or None.
         classes: number of classes of `weights`; None for what the file says.
-        input_size: height and width in pixels, or None for the network's own.
+        input_size: height and width in pixels, one number if they are equal; or None for the network's own.
         architecture: which network `weights` are for, of `NETWORKS_OF_WEIGHTS`; None to tell from the file.
     """
 
     model: str = DEMO
     weights: Path | None = None
     classes: int | None = None
-    input_size: int | None = None
+    input_size: Size | None = None
     architecture: str | None = None
 
     @property
@@ -94,6 +97,11 @@ class ModelSource:
         name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
         return NOT_TEXT.sub("_", name)
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return height and width, or None for the network's own."""
+        return height_and_width(self.input_size)
+
     def check(self) -> None:
         """Refuse a source that cannot be loaded, before anything slow starts.
 
@@ -122,9 +130,9 @@ class ModelSource:
         if not is_weights and self.classes is not None:
             raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
         is_inception = is_weights or self.is_ours
-        if is_inception and self.input_size is not None and self.input_size < MINIMUM_INPUT_SIZE:
+        if is_inception and min(self.size or (MINIMUM_INPUT_SIZE,)) < MINIMUM_INPUT_SIZE:
             raise SourceError(
-                f"--input-size {self.input_size} is too small: Inception-ResNet-V2 needs at least "
+                f"--input-size {size_text(self.input_size)} is too small: Inception-ResNet-V2 needs at least "
                 f"{MINIMUM_INPUT_SIZE} pixels"
             )
 
@@ -141,3 +149,18 @@ class ModelSource:
             raise refuse(path, self._format)
         if self.origin == WEIGHTS_FILE:
             weights_format(checkpoint_index(path))
+
+
+def height_and_width(size: Size | None) -> tuple[int, int] | None:
+    """Return a size, of which one number stands for a square, as height and width."""
+    return None if size is None else (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def as_size(value: Any) -> Size | None:
+    """Return a size as JSON holds it, which has no tuples."""
+    return value if value is None or isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def size_text(size: Size | None) -> str:
+    """Return a size as `--input-size` takes it."""
+    return str(size) if size is None or isinstance(size, int) else "x".join(map(str, size))

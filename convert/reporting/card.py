@@ -45,6 +45,8 @@ def card_of(
             "keras_sqnr_db": lowered.keras_sqnr_db,
             "build": build,
             **({"head": BINARY} if lowered.head == BINARY else {}),
+            **lowered.findings(),
+            **_given(network),
         },
         calibration=_calibration(recipe, calibration),
         drift=None,
@@ -53,6 +55,12 @@ def card_of(
         head=network.head,
         probe=Probe(tuple(answer_probe(open_engine(quantized.model), network.spec, image).tolist())),
     )
+
+
+def _given(network: FloatModel) -> dict[str, Any]:
+    """Return what the user said of the images, where the network's own front or kernels changed it."""
+    given = network.given
+    return {} if given is None or given == network.spec else {"preprocessing": given.to_json()}
 
 
 def _calibration(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any] | None:

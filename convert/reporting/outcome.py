@@ -56,6 +56,7 @@ class Outcome:
         compared: the predictions behind `drift`, for the page.
         head, classes: what the network ends in, see `convert.lowering.lower.LoweredModel`, and its number of labels.
         cached: stages whose result came from the cache; their seconds are those of reading it.
+        source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
     """
 
     scheme: Scheme
@@ -76,6 +77,7 @@ class Outcome:
     cached: tuple[str, ...] = ()
     head: str = SOFTMAX
     classes: int = 0
+    source: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report of one artifact as JSON values."""
@@ -87,6 +89,7 @@ class Outcome:
             "drift": None if drift is None else drift.to_json(),
             "blame": [] if drift is None else attribution.conversion(self.keras_sqnr_db, drift),
             "gate": None if gate is None else gate.to_json(),
+            "source": self.source,
             "calibration": self.calibration,
             "layers": self.layers,
             "float_layers": list(dict.fromkeys(self.float_layers)),

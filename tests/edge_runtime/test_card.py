@@ -71,6 +71,16 @@ def test_a_card_without_its_own_hash_is_noticed() -> None:
 def test_a_card_of_another_version_asks_for_a_newer_runtime() -> None:
     with pytest.raises(ArtifactError, match=r"card version 9 is none of \(1, 2, 3\): update the runtime"):
         Card.from_bytes(rewritten(a_card(), card_version=9))
+    with pytest.raises(ArtifactError, match=r"card version 4 is none of \(1, 2, 3\): update the runtime"):
+        Card.from_bytes(rewritten(a_card(), card_version=4))
+
+
+def test_grey_images_are_a_version_that_older_runtimes_refuse() -> None:
+    card = a_card(preprocessing=InputSpec(8, 8, (0,), (255,), channels=1))
+    written = json.loads(card.to_bytes())
+    assert (written["card_version"], written["preprocessing"]["channels"]) == (3, 1)
+    assert Card.from_bytes(card.to_bytes()) == card
+    assert "channels" not in json.loads(a_card().to_bytes())["preprocessing"]
 
 
 def test_decoding_at_a_fraction_is_a_version_that_older_runtimes_refuse() -> None:

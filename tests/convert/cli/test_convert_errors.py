@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.artifact import open_artifact
 from tests.conftest import Finished, run_command, save_colour_pictures
 from tests.convert.cli.commands import run_here
 
@@ -138,15 +139,29 @@ def test_a_wrong_number_of_labels_is_named(
 
 
 @pytest.mark.usefixtures("lowered_at_once")
-def test_uint8_ends_are_refused_for_a_mean_of_each_channel(
+def test_uint8_ends_that_were_asked_for_are_refused_for_a_mean_of_each_channel(
     small_model: Path, calibration_folder: Path, tmp_path: Path
 ) -> None:
     message = refused(
         "irv2-convert", "--model", small_model, "--preprocessing", "torch", "--calibration", calibration_folder,
-        "--no-validate", "--output-dir", tmp_path / "out",
+        "--no-validate", "--output-dir", tmp_path / "out", "--io", "uint8",
     )  # fmt: skip
     assert "--io uint8 needs one mean" in message
     assert "--io float32" in message
+
+
+@pytest.mark.usefixtures("lowered_at_once")
+def test_without_io_the_ends_are_what_is_exact_and_the_reason_is_said(
+    small_model: Path, calibration_folder: Path, tmp_path: Path
+) -> None:
+    finished = run_here(
+        "irv2-convert", "--model", small_model, "--preprocessing", "torch", "--calibration", calibration_folder,
+        "--no-validate", "--output-dir", tmp_path / "out", "--quantize", "int8,none",
+    )  # fmt: skip
+    assert finished.code == 0, finished.err
+    assert "int8: the input is float32, because uint8 needs one mean and one std for all channels" in finished.err
+    artifact = open_artifact(next((tmp_path / "out").glob("*.int8.tflite")))
+    assert (artifact.card.input.dtype, artifact.card.source["build"]["io"]) == ("float32", "float32")
 
 
 def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
