@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 from keras import layers
@@ -104,7 +104,8 @@ def fill(stored: StoredWeights, size: int, wanted: str | None = None, classes: i
         raise SourceError(
             f"--classes {classes} contradicts {stored.path}, which has {_classes(head.units)}: leave --classes out"
         )
-    set_stored_weights(model, stored, architecture.title)
+    others = tuple(layer for layer in stored.layers if layer.kind != DENSE)
+    set_stored_weights(model, replace(stored, layers=(*others, *head.dense)), architecture.title)
     has_background = stored.order == BY_CREATION and head.units == WITH_BACKGROUND
     labels = (BACKGROUND, *map(str, range(1, head.units))) if has_background else None
     background = f" with {BACKGROUND} as class 0" if has_background else ""
