@@ -175,7 +175,7 @@ def _head(stored: StoredWeights, flat: int, size: str) -> Head:
     if not dense:
         raise SourceError(
             f"{path} has no head: its weights end in features, not in classes; save those of the whole classifier "
-            "with model.save_weights('NAME.weights.h5'), or pass it as --model PATH"
+            "where it was trained, or pass it as --model PATH"
         )
     if len(dense) > MOST_DENSE:
         raise SourceError(

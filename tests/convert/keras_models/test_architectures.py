@@ -301,6 +301,17 @@ def test_a_checkpoint_as_keras_2_saves_it(tmp_path: Path) -> None:
     assert_same(loaded, predict(model))
 
 
+@pytest.mark.usefixtures("in_little")
+def test_the_state_of_an_optimizer_is_no_layer(path: Path) -> None:
+    model = with_head((8, 5))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(IMAGES, np.array([0, 1, 2]), verbose=0)
+    model.save_weights(path)
+    with h5py.File(path) as file:
+        assert len(file["optimizer/vars"]) > 20
+    assert_same(load(path), predict(model))
+
+
 # --- files that do not do ----------------------------------------------------------------------------------------
 
 
@@ -308,8 +319,21 @@ def test_a_checkpoint_as_keras_2_saves_it(tmp_path: Path) -> None:
 def test_features_without_a_head_are_refused(path: Path) -> None:
     stand_in().save_weights(path)
     assert error_of(lambda: load(path)) == (
-        f"{path} has no head: its weights end in features, not in classes; save those of the whole classifier with "
-        "model.save_weights('NAME.weights.h5'), or pass it as --model PATH"
+        f"{path} has no head: its weights end in features, not in classes; save those of the whole classifier where "
+        "it was trained, or pass it as --model PATH"
+    )
+
+
+@pytest.mark.usefixtures("in_little")
+def test_the_first_layer_that_does_not_fit_is_named_as_in_the_file_and_none_is_set(path: Path) -> None:
+    write_keras_2(with_head((5,)), path)
+    with h5py.File(path, "r+") as file:
+        for name in ("conv2d_206", "conv2d_205"):
+            del file[f"{name}/{name}/kernel:0"]
+            file[f"{name}/{name}/kernel:0"] = np.ones((3, 3, 8, 8), np.float32)
+    assert error_of(lambda: load(path)) == (
+        f"layer conv2d_205 of {path} does not fit: its kernel is (3, 3, 8, 8), keras.applications' InceptionResNetV2 "
+        f"has (1, 1, 8, 8); if it is another network, {WHOLE}"
     )
 
 
@@ -335,7 +359,7 @@ def write_head(path: Path, shapes: list[tuple[int, int]], others: dict[str, Arra
     """Write 244 empty convolutions and a head in Keras 2's layout: enough to be recognised."""
     with h5py.File(path, "w") as file:
         names = [f"conv2d_{i}" for i in range(244)] + [f"dense_{i}" for i in range(len(shapes))] + list(others or {})
-        arrays = [np.zeros((1, 1, 1, 1), np.float32)] * 244 + [np.zeros(shape, np.float32) for shape in shapes]
+        arrays = [np.zeros((1, 1, 3, 1), np.float32)] * 244 + [np.zeros(shape, np.float32) for shape in shapes]
         file.attrs["layer_names"] = names
         for name, array in zip(names, [*arrays, *(others or {}).values()], strict=True):
             file[f"{name}/kernel:0" if name not in (others or {}) else f"{name}/alpha:0"] = array
@@ -441,7 +465,7 @@ def test_timm_safetensors(tmp_path: Path, path: Path) -> None:
     counters = {
         name.replace("running_var", "num_batches_tracked"): np.array(3) for name in arrays if "running_var" in name
     }
-    save_file(arrays | counters, file)
+    save_file({f"module.{name}": value for name, value in (arrays | counters).items()}, file)
     loaded = load(file)
     assert loaded.recognized == (
         "model.safetensors: weights of keras.applications' InceptionResNetV2 with top, saved by timm, 1000 classes; "
@@ -451,7 +475,7 @@ def test_timm_safetensors(tmp_path: Path, path: Path) -> None:
     assert_answers(loaded, expected)
 
 
-def test_safetensors_that_do_not_do(tmp_path: Path) -> None:
+def test_safetensors_that_do_not_do(tmp_path: Path, path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_file({"conv1.weight": np.ones((8, 3, 7, 7), np.float32)}, file)
     assert "has none of the arrays of timm's inception_resnet_v2" in error_of(lambda: load(file))
@@ -459,5 +483,8 @@ def test_safetensors_that_do_not_do(tmp_path: Path) -> None:
     assert error_of(lambda: load(file)) == (
         f"{file} has no conv2d_1a.bn.weight, timm's inception_resnet_v2 has one: pass its whole state_dict()"
     )
+    arrays = {name: np.zeros(value.shape, np.float16) for name, value in timm()[0].arrays.values.items()}
+    save_file(arrays | {"attention.weight": np.zeros(3, np.float32)}, file)
+    assert "has attention.weight, timm's inception_resnet_v2 has no such array" in error_of(lambda: load(file))
     file.write_bytes(file.read_bytes()[:-8])
     assert "is not a safetensors file or is damaged" in error_of(lambda: load(file))
