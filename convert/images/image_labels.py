@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -177,7 +177,7 @@ def _whole(name: str) -> str:
     return str(PurePosixPath(name.strip().replace("\\", "/")))
 
 
-KEYS = (
+KEYS: tuple[Callable[[str], str], ...] = (
     _whole,
     lambda name: PurePosixPath(_whole(name)).name,
     lambda name: PurePosixPath(_whole(name)).stem,

@@ -94,7 +94,7 @@ class ModelSource:
         """Return a short name for the artifact's file name."""
         if self.file is None:
             return f"irv2-{self.model}"
-        name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
+        name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0].removesuffix(".ckpt") or "model"
         return NOT_TEXT.sub("_", name)
 
     @property

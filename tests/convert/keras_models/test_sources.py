@@ -35,6 +35,8 @@ def hdf5(folder: Path, name: str) -> Path:
         (ModelSource("colours.v2.h5"), "colours.v2"),
         (ModelSource(weights=Path("somewhere/mine.weights.h5"), classes=3), "mine"),
         (ModelSource(weights=Path("mine.h5"), classes=3), "mine"),
+        (ModelSource(weights=Path("mine.ckpt.index")), "mine"),
+        (ModelSource(weights=Path("mine.ckpt-7.index")), "mine.ckpt-7"),
         (ModelSource(".keras"), "model"),
         (ModelSource(weights=Path(".weights.h5"), classes=3), "model"),
     ],
