@@ -145,13 +145,13 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
-        raise SourceError(_wrong_labels(job, len(labels), lowered))
+        raise SourceError(wrong_labels(job, len(labels), lowered))
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
     return FloatModel(lowered, labels)
 
 
-def _wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
+def wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
     """Word that there are more or fewer labels than classes."""
     message = f"--labels {job.labels} has {count} labels, the network has {lowered.classes} classes"
     if lowered.labels and lowered.labels[0] == BACKGROUND and count == lowered.classes - 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 from keras import layers
@@ -57,14 +57,14 @@ class Architecture:
         name: what cards and reports call it.
         convolutions: their number.
         own_name: what the names of its layers look like and those of other networks do not.
-        build: what builds it with fresh weights, for images of a size, to be filled from the file.
+        build: what builds it with fresh weights, for images of a shape, to be filled from the file.
     """
 
     title: str
     name: str
     convolutions: int
     own_name: re.Pattern[str]
-    build: Callable[[StoredWeights, int], tuple[keras.Model, Head]]
+    build: Callable[[StoredWeights, tuple[int, int, int]], tuple[keras.Model, Head]]
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,11 @@ class Filled:
     recognized: str
 
 
-def fill(stored: StoredWeights, size: int, wanted: str | None = None, classes: int | None = None) -> Filled:
-    """Build the network that the weights are for, for images of `size` pixels, and fill it.
+def fill(stored: StoredWeights, size: tuple[int, int], wanted: str | None = None, classes: int | None = None) -> Filled:
+    """Build the network that the weights are for, and fill it.
 
     Args:
+        size: height and width of its images, in pixels.
         wanted: a name in `ARCHITECTURES`, or None to tell from the file.
         classes: how many the user says there are.
 
@@ -99,12 +100,13 @@ def fill(stored: StoredWeights, size: int, wanted: str | None = None, classes: i
             f"{stored.path} holds {foreign.name or 'a layer'} with {' and '.join(foreign.arrays)}, "
             f"{architecture.title} has no such layer: pass the whole model as --model PATH"
         )
-    model, head = architecture.build(stored, size)
+    model, head = architecture.build(stored, (*size, _channels(stored)))
     if classes is not None and classes not in ({1, 2} if head.units == 1 else {head.units}):
         raise SourceError(
             f"--classes {classes} contradicts {stored.path}, which has {_classes(head.units)}: leave --classes out"
         )
-    set_stored_weights(model, stored, architecture.title)
+    others = tuple(layer for layer in stored.layers if layer.kind != DENSE)
+    set_stored_weights(model, replace(stored, layers=(*others, *head.dense)), architecture.title)
     has_background = stored.order == BY_CREATION and head.units == WITH_BACKGROUND
     labels = (BACKGROUND, *map(str, range(1, head.units))) if has_background else None
     background = f" with {BACKGROUND} as class 0" if has_background else ""
@@ -131,28 +133,30 @@ def _recognize(stored: StoredWeights) -> Architecture:
     )
 
 
-def _build_article(stored: StoredWeights, size: int) -> tuple[keras.Model, Head]:
+def _channels(stored: StoredWeights) -> int:
+    """Return the channels of an image: every convolution but the first takes more."""
+    return 1 if any(layer.arrays["kernel"].shape[2] == 1 for layer in stored.of(CONVOLUTIONS)) else 3
+
+
+def _build_article(stored: StoredWeights, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
     dense = stored.of(DENSE)
     if len(dense) != 1:
         raise SourceError(f"{stored.path} holds {len(dense)} {DENSE}, the article's network has one")
     head = Head(tuple(dense), is_own=True)
-    model = inception_resnet_v2((size, size, 3), head.units)
+    model = inception_resnet_v2(shape, head.units)
     model.get_layer("dense").activation = keras.activations.get(head.activation)
     return model, head
 
 
-def _build_keras_applications(stored: StoredWeights, size: int) -> tuple[keras.Model, Head]:
+def _build_keras_applications(stored: StoredWeights, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
     """Build keras.applications' network with the head in the file; its batch-normalizations scale if the file's do."""
-    base = keras.applications.InceptionResNetV2(include_top=False, weights=None, input_shape=(size, size, 3))
+    base = keras.applications.InceptionResNetV2(include_top=False, weights=None, input_shape=shape)
     if stored.has_gamma:
         base = keras.models.clone_model(base, clone_function=_scaling)
     height, width, channels = base.output.shape[1:]
-    head = _head(stored, height * width * channels, size)
-    x = (
-        layers.Flatten(name="flat")(base.output)
-        if head.flattened
-        else layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
-    )
+    head = _head(stored, height * width * channels, f"{shape[0]}x{shape[1]}")
+    pool = layers.Flatten(name="flat") if head.flattened else layers.GlobalAveragePooling2D(name="avg_pool")
+    x = pool(base.output)
     for number, hidden in enumerate(head.dense[:-1], 1):
         x = layers.Dense(hidden.units, "relu", "bias" in hidden.arrays, name=f"hidden_{number}")(x)
     x = layers.Dense(head.units, head.activation, "bias" in head.dense[-1].arrays, name=TOP)(x)
@@ -165,13 +169,13 @@ def _scaling(layer: layers.Layer) -> layers.Layer:
     return type(layer).from_config(layer.get_config() | more)
 
 
-def _head(stored: StoredWeights, flat: int, size: int) -> Head:
+def _head(stored: StoredWeights, flat: int, size: str) -> Head:
     """Return the dense layers of a file, which stand behind the pooled or the `flat` features of its network."""
     dense, path = stored.of(DENSE), stored.path
     if not dense:
         raise SourceError(
             f"{path} has no head: its weights end in features, not in classes; save those of the whole classifier "
-            "with model.save_weights('NAME.weights.h5'), or pass it as --model PATH"
+            "where it was trained, or pass it as --model PATH"
         )
     if len(dense) > MOST_DENSE:
         raise SourceError(

@@ -8,7 +8,6 @@ A checkpoint is a table of tensors: reading one runs nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ SCOPE = "InceptionResnetV2/"
 SLIM_ARRAYS = {"weights": "kernel", "biases": "bias"}
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 SLOTS = "/.OPTIMIZER_SLOT/"
+NO_LAYERS = ("optimizer", "keras_api", "signatures")
+"""What Keras saves beside the layers of a model."""
 
 
 def read_checkpoint(path: Path) -> StoredWeights:
@@ -109,10 +110,16 @@ def _layer(name: str, keys: dict[str, str], arrays: dict[str, StoredArray], path
 
 def _keras_layers(arrays: dict[str, StoredArray]) -> list[StoredLayer]:
     """Return the layers of a Keras 2 model, those of a nested one (`layer_with_weights-0/...-7`) in its place."""
-    owners: dict[tuple[int, ...], dict[str, StoredArray]] = {}
+    owners: dict[tuple[tuple[str, int], ...], dict[str, StoredArray]] = {}
     for name, array in arrays.items():
         owner, _, key = name.rpartition("/")
-        numbers = re.findall(r"layer_with_weights-(\d+)(?=/|$)", owner)
-        if numbers and SLOTS not in name:
-            owners.setdefault(tuple(map(int, numbers)), {})[key] = array
-    return [StoredLayer(None, owners[numbers]) for numbers in sorted(owners)]
+        places = tuple(_place(part) for part in owner.split("/"))
+        if owner and SLOTS not in name and places[0][0] not in NO_LAYERS:
+            owners.setdefault(places, {})[key] = array
+    return [StoredLayer(None, owners[places]) for places in sorted(owners)]
+
+
+def _place(part: str) -> tuple[str, int]:
+    """Split `layer_with_weights-12` into its name and number, by which it is sorted; attributes have no number."""
+    name, _, number = part.rpartition("-")
+    return (name, int(number)) if name and number.isdecimal() else (part, 0)

@@ -20,6 +20,8 @@ from convert.keras_models.published_names import timm_places
 from convert.keras_models.stored_weights import BY_CREATION, StoredArray, StoredLayer, StoredWeights
 from edge_runtime.arrays import Array
 
+FIRST = "conv2d_1a.conv.weight"
+COUNTER = "num_batches_tracked"
 HEADS = ("classif", "last_linear")
 """The dense layer in timm, and in the older port that timm's is based on."""
 KERNEL = {"weight": "kernel", "bias": "bias"}
@@ -61,11 +63,14 @@ def _reading(file: Any, name: str, axes: tuple[int, ...]) -> Callable[[], Array]
 
 
 def _timm_layers(arrays: dict[str, StoredArray], path: Path) -> list[StoredLayer]:
-    if not any(f"{place.name}.conv.weight" in arrays for place in timm_places()):
+    first = next((name for name in sorted(arrays) if f".{name}".endswith(f".{FIRST}")), None)
+    if first is None:
         raise SourceError(
-            f"{path} has none of the arrays of timm's inception_resnet_v2, such as conv2d_1a.conv.weight: other "
+            f"{path} has none of the arrays of timm's inception_resnet_v2, such as {FIRST}: other "
             "networks of PyTorch are not read; export it to a Keras model, and pass that as --model PATH"
         )
+    prefix = first.removesuffix(FIRST)  # wrappers put their own before: "module.", "model."
+    arrays = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     layers = []
     for place in timm_places():
         if place.is_normalized:
@@ -73,7 +78,15 @@ def _timm_layers(arrays: dict[str, StoredArray], path: Path) -> list[StoredLayer
             layers.append(_layer(f"{place.name}.bn", NORMALIZATION, arrays, path))
         else:
             layers.append(_layer(place.name, KERNEL, arrays, path))
-    return layers + [_layer(name, KERNEL, arrays, path) for name in HEADS if f"{name}.weight" in arrays]
+    layers += [_layer(name, KERNEL, arrays, path) for name in HEADS if f"{name}.weight" in arrays]
+    known = {f"{layer.name}.{key}" for layer in layers for key in (*NORMALIZATION, COUNTER)}
+    for name in arrays:
+        if name not in known:
+            raise SourceError(
+                f"{path} has {name}, timm's inception_resnet_v2 has no such array: export the network to a Keras "
+                "model, and pass that as --model PATH"
+            )
+    return layers
 
 
 def _layer(name: str, keys: dict[str, str], arrays: dict[str, StoredArray], path: Path) -> StoredLayer:

@@ -89,6 +89,8 @@ def _refusal(path: Path, start: bytes) -> str:
         return f"{path} is not weights alone: pass a whole Keras model as --model {path}"
     if start[TAR_PLACE:].startswith(TAR_MARK) or start.startswith(GZIP_START):
         return f"{path} is an archive: unpack it, and pass the .ckpt or .index file in it"
+    if ".data-" in path.name or path.suffix == ".meta":
+        return f"{path} is a part of a checkpoint: pass its .index file, with the .data files beside it"
     if path.name == "checkpoint" and b"model_checkpoint_path" in start:
         return f"{path} only names a checkpoint: pass the .index file beside it"
     return (

@@ -141,6 +141,16 @@ def test_a_card_and_the_sources_give_the_job_again(own: Job, tmp_path: Path) -> 
     assert Job.from_card(card_of(job, "mixed"), own.source, given, tmp_path) == job
 
 
+def test_a_card_records_an_architecture_that_was_given(own: Job, tmp_path: Path) -> None:
+    weights = tmp_path / "mine.h5"
+    weights.write_bytes(HDF5_START)
+    source = ModelSource(weights=weights, architecture="article")
+    card = card_of(replace(own, source=source, preprocessing="tf"), "int8")
+    assert card.source["build"]["architecture"] == "article"
+    assert Job.from_card(card, ModelSource(weights=weights), Sources(), tmp_path).source == source
+    assert Job.from_card(card_of(own, "int8"), source, Sources(), tmp_path).source.architecture is None
+
+
 def test_layers_kept_in_float_by_another_scheme_of_the_run_are_no_part_of_the_job(own: Job, tmp_path: Path) -> None:
     job = replace(own, schemes=(SCHEMES["int8"], SCHEMES["mixed"]), keep_float="^stem")
     assert Job.from_card(card_of(job, "int8"), own.source, Sources(), tmp_path).keep_float is None

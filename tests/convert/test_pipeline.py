@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
-from convert.pipeline import lowering_request
+from convert.lowering.lower import LoweredModel
+from convert.pipeline import lowering_request, wrong_labels
 from convert.quantization.schemes import SCHEMES
+from edge_runtime import InputSpec
 
 
 def test_the_float_network_is_compared_on_the_same_pictures_whatever_is_made_of_it(tmp_path: Path) -> None:
@@ -20,3 +23,15 @@ def test_the_float_network_is_compared_on_the_same_pictures_whatever_is_made_of_
     asked = {lowering_request(job, check(job), tmp_path).images for job in jobs}
     assert len(asked) == 1
     assert len({path.parent for path in asked.pop()}) == 8, "pictures of different classes"
+
+
+def test_labels_without_the_background_say_so(tmp_path: Path) -> None:
+    job = Job(ModelSource(), (SCHEMES["int8"],), labels=tmp_path / "labels.txt")
+    spec = InputSpec(75, 75, (0.0,) * 3, (1.0,) * 3)
+    lowered = LoweredModel(b"", "any", ("background", "1", "2"), "", spec, 3, 99.0, {})
+    message = f"--labels {tmp_path}/labels.txt has 2 labels, the network has 3 classes"
+    assert wrong_labels(job, 2, lowered) == (
+        f"{message}: its class 0 is the background; put a line 'background' before the others"
+    )
+    assert wrong_labels(job, 2, replace(lowered, labels=None)) == message
+    assert wrong_labels(job, 4, lowered) == f"--labels {tmp_path}/labels.txt has 4 labels, the network has 3 classes"

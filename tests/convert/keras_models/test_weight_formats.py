@@ -68,6 +68,10 @@ def test_what_is_no_weights_file_says_what_to_pass(path: Path, tmp_path: Path) -
         with tarfile.open(path, mode) as tar:
             tar.add(__file__, "inception_resnet_v2.ckpt")
         assert "is an archive: unpack it, and pass the .ckpt" in error_of(lambda: weights_format(path))
+    for name in ("model.ckpt.meta", "model.ckpt.data-00000-of-00001"):
+        part = tmp_path / name
+        part.write_bytes(b"part")
+        assert "is a part of a checkpoint: pass its .index file" in error_of(lambda part=part: weights_format(part))
     named = tmp_path / "checkpoint"
     named.write_text('model_checkpoint_path: "model.ckpt-7"\n')
     assert "only names a checkpoint: pass the .index file beside it" in error_of(lambda: weights_format(named))
