@@ -74,7 +74,8 @@ class Probe:
 def probe_pixels(height: int, width: int, channels: int = 3) -> Pixels:
     """Return the probe, uint8 (height, width, channels).
 
-    It is the raw 64-bit words of Philox4x64-10 with key 0, lowest byte first. Raw words are fixed by the algorithm; NumPy's distributions may change between versions.
+    It is the raw 64-bit words of Philox4x64-10 with key 0, lowest byte first: raw words are fixed by the algorithm,
+    NumPy's distributions may change between versions.
     """
     count = height * width * channels
     words = np.random.Philox(key=0).random_raw(-(-count // 8))

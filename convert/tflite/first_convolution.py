@@ -1,8 +1,8 @@
 """What images need, moved into the convolutions that read them: one mean and std for all channels, one grey channel.
 
 A convolution of x[c] = (pixel[c] - mean[c]) / std[c] is one of y[c] = (pixel[c] - m) / s, if its kernel is multiplied
-by s / std[c], and if sum(kernel[c] * (m - mean[c]) / std[c]) goes into its bias. Where it pads, zeros stand for the mean,
-which therefore cannot move. With one mean and std, an integer input can hold the pixels themselves.
+by s / std[c], and if sum(kernel[c] * (m - mean[c]) / std[c]) goes into its bias. Where it pads, zeros stand for the
+mean, which therefore cannot move. With one mean and std, an integer input can hold the pixels themselves.
 """
 
 from __future__ import annotations
