@@ -95,7 +95,6 @@ def _load_demo(source: ModelSource) -> LoadedModel:
 
 def _load_weights_file(source: ModelSource) -> LoadedModel:
     assert source.file is not None
-    size = source.input_size or DEFAULT_INPUT_SIZE
     with open_weights(source.file) as stored:
         filled = fill(stored, source.size or DEFAULT_INPUT_SIZE, source.architecture, source.classes)
     return LoadedModel(filled.model, filled.architecture, filled.labels, source.sha256() or "", filled.recognized)

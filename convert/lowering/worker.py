@@ -92,7 +92,7 @@ def recognize_here(request: RecognitionRequest, report: Callable[[str], object])
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
-    """Return those images of the request that can be read, float32 (N, height, width, channels); refuse to do without."""
+    """Return the images of the request that can be read, float32 (N, height, width, channels); refuse to go without."""
     pixels, problem = [], "pass --validation"
     for path in request.images:
         try:

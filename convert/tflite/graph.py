@@ -203,13 +203,22 @@ class TfliteGraph:
         self._graph.operators.insert(0, schema.new_operator(self._model, "ADD", [source, constant], shifted))
 
     def bypass(self, operator: Operator) -> None:
-        """Remove an operator; what read its output reads its first input instead."""
+        """Remove an operator and its output, whose readers get its first input; later tensors move up by one."""
         for derived in ("operators", "_consumers", "_producers"):
             self.__dict__.pop(derived, None)
         source, output = operator.inputs[0], operator.outputs[0]
-        del self._graph.operators[operator.position]
+        del self._graph.operators[operator.position], self._graph.tensors[output]
+
+        def moved(indices: Any) -> Array:
+            kept = (source if i == output else int(i) for i in indices)
+            return np.array([i - (i > output) for i in kept], np.int32)
+
         for other in self._graph.operators:
-            other.inputs = np.array([source if i == output else i for i in other.inputs], np.int32)
+            other.inputs, other.outputs = moved(other.inputs), moved(other.outputs)
+        self._graph.inputs, self._graph.outputs = moved(self._graph.inputs), moved(self._graph.outputs)
+        for definition in self._model.signatureDefs or []:
+            for entry in [*definition.inputs, *definition.outputs]:
+                (entry.tensorIndex,) = moved([entry.tensorIndex]).tolist()
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""

@@ -59,10 +59,10 @@ def trained(front: Any, channels: int = 3) -> Any:
     model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.Dropout(0.1)(x)), name="small")
     model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
     pictures = [(picture(label, number), k) for k, label in enumerate(LABELS) for number in range(100, 130)]
-    images = np.stack(
-        [np.asarray(Image.fromarray(p).convert("L"))[..., None] if channels == 1 else p for p, _ in pictures]
-    )
-    model.fit(images.astype(np.float32), np.array([k for _, k in pictures]), epochs=25, batch_size=15, verbose=0)
+    mode = "RGB" if channels == 3 else "L"
+    images = np.array([np.asarray(Image.fromarray(each).convert(mode)) for each, _ in pictures], np.float32)
+    classes = np.array([k for _, k in pictures])
+    model.fit(images.reshape(-1, *SIZE, channels), classes, epochs=25, batch_size=15, verbose=0)
     return model
 
 
@@ -155,9 +155,8 @@ def test_a_network_of_any_size_takes_height_and_width(folder: Path, tmp_path: Pa
     outcome = converted(model, folder, tmp_path, input_size=(20, 28), validate=False)
     card = open_artifact(outcome.path).card
     assert (card.preprocessing.height, card.preprocessing.width) == (20, 28)
-    given = Sources(**{**sources(folder), "validation": None})
     source = ModelSource(str(tmp_path / "mine.keras"), input_size=(20, 28))
-    assert verify(outcome.path, source, given, Silent()).holds
+    assert verify(outcome.path, source, Sources(**sources(folder)), Silent()).holds
 
 
 def test_a_convention_that_contradicts_the_file_is_refused(folder: Path, tmp_path: Path) -> None:
