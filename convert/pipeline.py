@@ -26,6 +26,7 @@ from convert.drift.predictions import Predictions, predict_all
 from convert.errors import ConvertError, SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
+from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check
 from convert.lowering.lower import FloatModel, LoweringRequest, images_to_compare
@@ -45,6 +46,7 @@ from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
 from edge_runtime.benchmark import measure as measure_speed
+from edge_runtime.labels import wrong_count
 
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -79,6 +81,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
     After an `EdgeError` no artifact of an earlier run is lost, and none is half-written.
     """
     inputs = check(job)
+    for note in inputs.notes:
+        progress.note(note)
     with ExitStack() as stack:  # the scratch folder is gone when the work is done, has failed or was interrupted
         try:
             scratch = stack.enter_context(scratch_folder(job.output_dir))
@@ -142,9 +146,11 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
-        raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
+        raise SourceError(f"--labels {job.labels} has {wrong_count(len(labels), lowered.classes, 'the network')}")
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
+        for note in folder_notes(inputs.validation, labels, given=inputs.labels is not None or bool(lowered.labels)):
+            stages.progress.note(note)
     return FloatModel(lowered, input_spec(inputs.preprocessing, lowered.height, lowered.width), labels)
 
 

@@ -107,7 +107,9 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
     """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
     def compute(progress: Progress) -> None:
-        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images)
+        note = refuse_wrong_preprocessing(network.model, network.spec, network.labels, images)
+        if note is not None:
+            progress.note(note)
 
     more = {"labels": network.labels, "folders": images.folders}
     return _on_images("preprocessing check", name, network, [images], more, compute)

@@ -1,4 +1,7 @@
-"""Check that a float network gets its images the way it was trained on them: wrong preprocessing raises no error."""
+"""Check that a float network gets its images the way it was trained on them, and that its labels are in its order.
+
+Neither mistake raises an error: the network answers, and is wrong. Where images are labelled, its accuracy tells.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +12,82 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS
-from convert.images.dataset import ImageSet
+from convert.images.dataset import ImageSet, matches
+from convert.images.label_order import Labelled, is_far_better
 from convert.images.reader import PixelReader, refuse_unreadable
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
-from edge_runtime.preprocess import normalize
+from edge_runtime.arrays import Array
+from edge_runtime.preprocess import Pixels, normalize
 
 IMAGES = 40
 GOOD_ENOUGH = 0.5
-"""Accuracy with the given preprocessing from which on no other is tried."""
-FAR_BETTER = 2.0
-FEWEST_RIGHT = 0.25
-"""Another preprocessing is suggested if it is this many times as accurate as the given one, and at least this much."""
+"""Accuracy with the given preprocessing and labels from which on nothing else is tried, unless it is chance."""
 
 
 def refuse_wrong_preprocessing(
     float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None
-) -> None:
-    """Raise `SourceError` if a usual preprocessing makes a network far more accurate than the given one, `spec`.
+) -> str | None:
+    """Raise `SourceError` if another preprocessing or order of labels makes a network far more accurate.
 
-    The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders. Nothing is checked
-    without folders, or if one is not among the network's `labels`.
+    The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders, which are compared
+    with the labels as `ImageSet.class_indices` does. Nothing is checked without folders, or if one is no label.
+
+    Returns:
+        What to tell if the network guesses and nothing helps; else None.
     """
-    if images is None or not images.folders or not set(images.folders) <= set(labels):
-        return
+    if images is None or not images.folders:
+        return None
+    if any(len(found) != 1 for found in matches(set(images.folders), labels).values()):
+        return None
     few, reader = images[:IMAGES], PixelReader(spec)
     read = list(reader.read(few))
     refuse_unreadable(reader.skipped, few)
     if not read:
-        return
-    classes = [labels.index(images.folders[i]) for i, _ in read]
-    engine = open_engine(float_model)
+        return None
+    classes = few.class_indices(labels) or []
+    labelled = Labelled(tuple(classes[i] for i, _ in read), images.folders, tuple(labels))
+    network = _Network(float_model, spec, [pixels for _, pixels in read])
+    given = labelled.accuracy(network.answers(spec))
+    if given >= GOOD_ENOUGH and not labelled.is_chance(given):
+        return None
+    found, options = max(_tried(network, labelled), key=lambda trial: trial[0])
+    if is_far_better(found, given):
+        raise SourceError(
+            f"the float network is right on {given:.0%} of {len(read)} labelled images as they are prepared and named "
+            f"now, and on {found:.0%} with {' and '.join(options)}: {_check(options)}"
+        )
+    if not labelled.is_chance(given):
+        return None
+    return f"the float network is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
 
-    def accuracy(tried: InputSpec) -> float:
-        step = 1 if tried.channel_order == spec.channel_order else -1
-        outputs = run_over(engine, (normalize(p[..., ::step], tried) for _, p in read))
-        return float(np.mean([np.argmax(output) == c for output, c in zip(outputs, classes, strict=True)]))
 
-    given = accuracy(spec)
-    if given >= GOOD_ENOUGH:
-        return
-    for name, other in _alternatives(spec):
-        found = accuracy(other)
-        if found >= max(FAR_BETTER * given, FEWEST_RIGHT):
-            raise SourceError(
-                f"the float network is right on {given:.0%} of {len(read)} labelled images as they are prepared now, "
-                f"and on {found:.0%} with {name}: check --preprocessing"
-            )
+class _Network:
+    """A float network and the images to try it on; `answers` are remembered by nobody, since each is asked once."""
+
+    def __init__(self, model: bytes, spec: InputSpec, pixels: Sequence[Pixels]) -> None:
+        self.spec, self._engine, self._pixels = spec, open_engine(model), pixels
+
+    def answers(self, tried: InputSpec) -> Array:
+        """Return the class that the network answers for each image prepared in another way."""
+        step = 1 if tried.channel_order == self.spec.channel_order else -1
+        tensors = (normalize(pixels[..., ::step], tried) for pixels in self._pixels)
+        return np.array([np.argmax(output) for output in run_over(self._engine, tensors)])
+
+
+def _tried(network: _Network, labelled: Labelled) -> Iterator[tuple[float, list[str]]]:
+    """Yield other ways to read a network, those with one difference first: the accuracy, and the options to give."""
+    both = []
+    for name, spec in [("", network.spec), *_alternatives(network.spec)]:
+        answers = network.answers(spec)
+        if name:
+            yield labelled.accuracy(answers), [name]
+        better = labelled.best_order(answers)
+        if better is not None and not name:
+            yield better[0], [better[1].option]
+        elif better is not None:
+            both.append((better[0], [name, better[1].option]))
+    yield from both
 
 
 def _alternatives(spec: InputSpec) -> Iterator[tuple[str, InputSpec]]:
@@ -67,3 +99,9 @@ def _alternatives(spec: InputSpec) -> Iterator[tuple[str, InputSpec]]:
         )
     turned = "BGR" if spec.channel_order == "RGB" else "RGB"
     yield f"channels in the order {turned}", replace(spec, channel_order=turned)
+
+
+def _check(options: Sequence[str]) -> str:
+    """Return what to do about the options that would help."""
+    wrong = [name for name in ("--preprocessing", "--labels") if any(option.startswith(name) for option in options)]
+    return f"check {' and '.join(wrong or ['--preprocessing'])}"

@@ -1,0 +1,96 @@
+"""What the user says of a network: how its images were prepared in training, by the name of a convention or in a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.errors import ArtifactError
+from edge_runtime.specs import InputSpec
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Normalization of pixels: (pixel - mean) / std, in this channel order."""
+
+    mean: Triple
+    std: Triple
+    channel_order: str = "RGB"
+
+
+CONVENTIONS = {
+    "tf": Convention((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "caffe": Convention((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
+    "torch": Convention((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "none": Convention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "unit": Convention((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+}
+"""As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "none" feeds 0..255, "unit" 0..1."""
+
+DECODE = "scaled"
+"""How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
+
+
+def check_preprocessing(preprocessing: str) -> None:
+    """Raise `ArtifactError` if this is neither a convention nor a file."""
+    if preprocessing not in CONVENTIONS and not Path(preprocessing).is_file():
+        raise ArtifactError(
+            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
+        )
+
+
+def input_spec(preprocessing: str, height: int | None, width: int | None) -> InputSpec:
+    """Return how the images of a network of this size are prepared; None if only a file can say the size.
+
+    `preprocessing` is a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's `preprocessing`; it
+    may omit height and width, and `decode`, which is then "full" as in a card. A convention that is unknown, or a file
+    that is unreadable or for another size, is an `ArtifactError`.
+    """
+    check_preprocessing(preprocessing)
+    if preprocessing in CONVENTIONS:
+        convention = CONVENTIONS[preprocessing]
+        return InputSpec(
+            *_known(preprocessing, height, width),
+            convention.mean,
+            convention.std,
+            convention.channel_order,
+            decode=DECODE,
+        )
+    spec = _from_file(Path(preprocessing), height, width)
+    if (spec.height, spec.width) != (height or spec.height, width or spec.width):
+        raise ArtifactError(
+            f"--preprocessing {preprocessing} makes {spec.height}x{spec.width} images, "
+            f"the network takes {height}x{width}"
+        )
+    return spec
+
+
+def every_key(spec: InputSpec) -> dict[str, Any]:
+    """Return a specification as JSON values, with `decode`, which a card leaves out if it has its default."""
+    return {**spec.to_json(), "decode": spec.decode}
+
+
+def _from_file(path: Path, height: int | None, width: int | None) -> InputSpec:
+    silent = InputSpec(height or 1, width or 1, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
+    known = every_key(silent)
+    left_out = {"mean", "std", *(["height"] if height is None else []), *(["width"] if width is None else [])}
+    try:
+        value = {key: known[key] for key in known if key not in left_out} | json.loads(path.read_text())
+        unknown = sorted(value.keys() - known.keys())
+        if unknown:
+            raise ArtifactError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        if "height" not in value or "width" not in value:
+            _known(f"{path}", None, None)
+        return InputSpec.from_json(value)
+    except (ArtifactError, ValueError, TypeError, OSError, RecursionError) as error:
+        raise ArtifactError(f"--preprocessing {path} does not describe how images are prepared: {error}") from error
+
+
+def _known(preprocessing: str, height: int | None, width: int | None) -> tuple[int, int]:
+    if height is None or width is None:
+        raise ArtifactError(f"{preprocessing} says no height and width, and the model takes any: pass --input-size")
+    return height, width
