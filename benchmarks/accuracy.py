@@ -27,7 +27,6 @@ from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift, measure
 from convert.drift.predictions import Predictions, true_classes
 from convert.errors import QuantizationError
-from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, find_images
 from convert.images.reader import PixelReader
 from convert.keras_models.demo_weights import LABELS
@@ -89,8 +88,7 @@ def prepare(source: ModelSource, preprocessing: str, images: int, folder: Path, 
     validation = find_images(calibration_data.VALIDATION).shuffled()[:images]
     lowered = lower(LoweringRequest(source, preprocessing, validation.paths[:8], folder), progress)
     (folder / "float.tflite").write_bytes(lowered.model)
-    spec = input_spec(preprocessing, lowered.height, lowered.width)
-    network = FloatModel(lowered, spec, lowered.labels or LABELS)
+    network, spec = FloatModel(lowered, lowered.labels or LABELS), lowered.spec
     pixels = [pixels for _, pixels in PixelReader(spec).read(validation)]
     for name, seen in (("calibration", [p for _, p in PixelReader(spec).read(calibration)]), ("validation", pixels)):
         np.save(folder / f"{name}.npy", np.stack([normalize(p, spec) for p in seen]))

@@ -15,8 +15,8 @@ from typing import Any
 
 import calibration_data
 from convert.audit.runtimes import check_target
-from convert.errors import ImageSetError, QuantizationError, SourceError
-from convert.images.conventions import CONVENTIONS, check_preprocessing
+from convert.errors import ImageSetError, QuantizationError
+from convert.images.conventions import CONVENTIONS, check_preprocessing, unknown_preprocessing
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
 from convert.images.labels import Labels, read_labels, with_label_names
 from convert.keras_models.sources import DEMO, ModelSource
@@ -170,7 +170,7 @@ class Inputs:
     Attributes:
         calibration, validation: images, shuffled and cut to size; None if none are needed.
         held_out: calibration images to judge alternatives by; None if there are no alternatives.
-        preprocessing: convention or file.
+        preprocessing: convention or file; None if the network's file has to say it.
         io: scheme name -> data type of the artifact's input and output.
         files: state of all images when they were chosen.
         notes: what was recognised and what was left out, for the user.
@@ -179,7 +179,7 @@ class Inputs:
     calibration: ImageSet | None
     held_out: ImageSet | None
     validation: ImageSet | None
-    preprocessing: str
+    preprocessing: str | None
     labels: tuple[str, ...] | None
     io: dict[str, str]
     files: Snapshot
@@ -189,11 +189,8 @@ class Inputs:
 def check(job: Job) -> Inputs:
     """Return the inputs of a job; an option that cannot work is a `ConvertError` before anything slow starts."""
     job.source.check()
-    if job.preprocessing is None and not job.source.is_ours:
-        raise SourceError(
-            f"{job.source.file} does not say how its images were prepared: pass --preprocessing "
-            f"{'|'.join(CONVENTIONS)} or a JSON file"
-        )
+    if job.preprocessing is None and job.source.weights is not None:
+        raise unknown_preprocessing(job.source.weights)
     if job.preprocessing is not None:
         check_preprocessing(job.preprocessing)
     _check_layers(job)
@@ -213,17 +210,15 @@ def check(job: Job) -> Inputs:
         seen,
         held_out,
         unseen,
-        job.preprocessing or "tf",
-        labels and labels.names,
+        job.preprocessing or ("tf" if job.source.is_ours else None),
+        None if labels is None else labels.names,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
         Snapshot(seen, held_out, unseen),
         tuple(_notes(job, labels, calibration, validation)),
     )
 
 
-def _notes(
-    job: Job, labels: Labels | None, calibration: ImageSet | None, validation: ImageSet | None
-) -> Iterator[str]:
+def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, validation: ImageSet | None) -> Iterator[str]:
     """Say what a label file was taken for, and what of the folders is not looked at."""
     if labels is not None and job.labels is not None:
         yield from labels.notes(job.labels.name)

@@ -24,7 +24,6 @@ from convert.drift.figures import Assessment, Drift, assess
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.errors import ConvertError, SourceError
-from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
@@ -46,7 +45,7 @@ from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
 from edge_runtime.benchmark import measure as measure_speed
-from edge_runtime.labels import wrong_count
+from edge_runtime.labels import count_advice
 
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -143,15 +142,21 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
     lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
+    for note in (lowered.recognized, *lowered.front):
+        if note:
+            stages.progress.note(note)
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
-        raise SourceError(f"--labels {job.labels} has {wrong_count(len(labels), lowered.classes, 'the network')}")
+        raise SourceError(
+            f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes: "
+            f"{count_advice(len(labels), lowered.classes)}"
+        )
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
         for note in folder_notes(inputs.validation, labels, given=inputs.labels is not None or bool(lowered.labels)):
             stages.progress.note(note)
-    return FloatModel(lowered, input_spec(inputs.preprocessing, lowered.height, lowered.width), labels)
+    return FloatModel(lowered, labels)
 
 
 def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:

@@ -1,7 +1,7 @@
 """TFLite Metadata: what a model without a card says of its input and its labels.
 
-The metadata are a flatbuffer in a buffer of the model's own (`metadata_schema.fbs`, identifier M001); label files are in
-a zip that is appended to the model. Field numbers are those of the schema. The depth is fixed and every offset is
+The metadata are a flatbuffer in a buffer of the model's own (`metadata_schema.fbs`, identifier M001); label files are
+in a zip that is appended to the model. Field numbers are those of the schema. The depth is fixed and every offset is
 checked, so that no file, however made, is followed in circles or out of its bytes.
 """
 

@@ -1,4 +1,4 @@
-"""What the user says of a network: how its images were prepared in training, by the name of a convention or in a file."""
+"""What the user says of a network: how its images were prepared in training, and their size."""
 
 from __future__ import annotations
 
@@ -67,6 +67,14 @@ def input_spec(preprocessing: str, height: int | None, width: int | None) -> Inp
             f"the network takes {height}x{width}"
         )
     return spec
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return height and width from "224" or "224x256"; raise `ValueError` for anything else."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() and 1 <= int(side[:6]) <= 4096 for side in sides):
+        raise ValueError(f"{text!r} is not a size in pixels: pass N or HEIGHTxWIDTH, such as 224 or 224x256")
+    return int(sides[0]), int(sides[-1])
 
 
 def every_key(spec: InputSpec) -> dict[str, Any]:

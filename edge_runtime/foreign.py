@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_runtime._archive import DAMAGED_ZIP, member
 from edge_runtime._graph_check import (
     GRAPH_INPUTS,
     GRAPH_OPERATORS,
@@ -41,8 +42,9 @@ from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError, EngineError
 from edge_runtime.labels import LabelError, Labels, decode, parse_lines
 from edge_runtime.preprocess import normalize
+from edge_runtime.probe import probe_pixels
 from edge_runtime.specs import InputSpec, TensorSpec
-from edge_runtime.tensors import to_probabilities
+from edge_runtime.tensors import encode, to_probabilities
 
 QUANTIZATION_ZERO_POINT, TENSOR_SIGNATURE = 3, 7
 UINT8, INT8 = 3, 9
@@ -84,6 +86,11 @@ class ForeignFile:
     metadata: Metadata | None
 
     @property
+    def is_settled(self) -> bool:
+        """Return whether it is known what the model answers."""
+        return self.answers != UNKNOWN
+
+    @property
     def describes_itself(self) -> bool:
         """Return whether nothing has to be asked about how images are prepared, except perhaps for their size."""
         metadata = self.metadata or Metadata()
@@ -121,8 +128,6 @@ class ForeignFile:
         name = None if self.metadata is None else self.metadata.label_file
         if name is None:
             return None
-        from edge_runtime.artifact import DAMAGED_ZIP, member
-
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return parse_lines(decode(member(archive, name, self.path)))
@@ -141,11 +146,8 @@ class ForeignFile:
 
     def settled(self, engine: AnyEngine, spec: InputSpec) -> ForeignFile:
         """Return this with `answers` known: from the graph, or else from the engine's answer to the probe."""
-        if self.answers != UNKNOWN:
+        if self.is_settled:
             return self
-        from edge_runtime.probe import probe_pixels
-        from edge_runtime.tensors import encode
-
         tested = ForeignEngine(engine, replace(self, answers=PROBABILITIES), spec)
         tensor = encode(probe_pixels(spec.height, spec.width), spec, tested.input)
         answer = to_probabilities(tested.run(tensor[np.newaxis]), tested.output)
@@ -217,9 +219,7 @@ def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None
     scale, zero = scales[0] if scales and scales[0] > 0 else None, zeros[0] if zeros else 0
     is_narrow = kind in (UINT8, INT8)
     lowest = zero + (128 if kind == INT8 else 0)
-    return ForeignFile(
-        path, shape, open_axes, is_narrow and scale is None, scale, lowest, is_narrow, answers, metadata
-    )
+    return ForeignFile(path, shape, open_axes, is_narrow and scale is None, scale, lowest, is_narrow, answers, metadata)
 
 
 def _checked(index: int, count: int) -> int:
@@ -258,9 +258,9 @@ def _answers(reader: Reader, graph: int) -> str:
             producer[tensor] = (code, read[0] if read else -1)
     (tensor, *_) = (*reader.numbers(graph, GRAPH_OUTPUTS, "i"), -1)
     for _ in range(len(producer)):
-        code, before = producer.get(tensor, (None, -1))
+        code, before = producer.get(tensor, (-1, -1))
         if code not in PASSED_OVER:
-            return {SOFTMAX: PROBABILITIES, LOGISTIC: INDEPENDENT}.get(code or 0, UNKNOWN)
+            return {SOFTMAX: PROBABILITIES, LOGISTIC: INDEPENDENT}.get(code, UNKNOWN)
         tensor = before
     return UNKNOWN
 
@@ -282,7 +282,8 @@ class ForeignEngine:
         if file.takes_pixels:
             if (set(spec.mean), set(spec.std)) != ({0.0}, {1.0}):
                 raise ArtifactError(
-                    f"{file.path} takes {engine.input.dtype} pixels as they are: pass --preprocessing none, or leave it out"
+                    f"{file.path} takes {engine.input.dtype} pixels as they are: pass --preprocessing none, or leave "
+                    "it out"
                 )
             self.input = replace(engine.input, encoding="pixels")
         else:
@@ -294,7 +295,7 @@ class ForeignEngine:
                 f"the model's output is {engine.output_shape}, not one score for each class: pass a model that "
                 "classifies images"
             )
-        self.output_shape = (1, 2 if self._is_single else self._scores)
+        self.output_shape: tuple[int, ...] = (1, 2 if self._is_single else self._scores)
         self.output = engine.output
         if self._answers == LOGITS or self._is_single:
             self.output = TensorSpec(engine.output.name, "float32")
@@ -362,6 +363,7 @@ def _fitting(low: float, high: float) -> str:
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
     """Return one number for each channel."""
-    if len(values) == 1:
-        return (float(values[0]),) * 3  # type: ignore[return-value]
-    return tuple(map(float, values))  # type: ignore[return-value]
+    each = tuple(map(float, values)) * (3 if len(values) == 1 else 1)
+    if len(each) != 3:
+        raise ArtifactError(f"preprocessing: {len(each)} numbers for 3 channels")
+    return each[0], each[1], each[2]

@@ -158,14 +158,13 @@ def told_apart(names: Sequence[str], wordnet: Sequence[str] = ()) -> tuple[str, 
     return tuple(apart)
 
 
-def wrong_count(labels: int, classes: int, network: str) -> str:
-    """Return "12 labels, the network has 10 classes", and what that is a sign of."""
-    text = f"{labels} labels, {network} has {classes} classes"
+def count_advice(labels: int, classes: int) -> str:
+    """Return what to do about a number of labels that is not that of the classes."""
     if classes == labels + 1:
-        return f"{text}: if the first class is the background, put the line 'background' at the top"
+        return "pass one for each class; if the first class is the background, put a line 'background' at the top"
     if classes == labels - 1:
-        return f"{text}: a header or a background class has to be taken out, if the file has one"
-    return f"{text}: pass one label for each class"
+        return "pass one for each class; take out a header or a background class, if the file has one"
+    return "pass one for each class"
 
 
 def _clean(name: str) -> str:
@@ -284,9 +283,7 @@ def _from_value(text: str, suffix: str) -> tuple[list[Entry], str] | None:
         entries = form(value)
         if entries is not None:
             return entries, f"{language} {what}" if what == "list" else what
-    raise LabelError(
-        "is neither a list of names, an index such as {\"0\": \"cat\"}, nor a dictionary such as {\"cat\": 0}"
-    )
+    raise LabelError('is neither a list of names, an index such as {"0": "cat"}, nor a dictionary such as {"cat": 0}')
 
 
 def _holds(value: dict[Any, Any], key: str) -> bool:

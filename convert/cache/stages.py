@@ -94,7 +94,9 @@ def lowering(request: LoweringRequest) -> CacheableStage[LoweredModel]:
                 "classes": source.classes,
                 "input_size": source.input_size,
             },
-            "preprocessing": preprocessing if preprocessing in CONVENTIONS else file_sha256(Path(preprocessing)),
+            "preprocessing": preprocessing
+            if preprocessing is None or preprocessing in CONVENTIONS
+            else file_sha256(Path(preprocessing)),
             "images": [file_sha256(path) for path in request.images],
             "versions": fingerprint(),
         }

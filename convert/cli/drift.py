@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
-from convert.cli.options import FILE, limit_options, output_options
+from convert.cli.options import FILE, InputSize, limit_options, output_options
 from convert.cli.progress import TerminalProgress
 from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
@@ -27,6 +27,7 @@ from convert.reporting.terminal import print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
 
+SIZE = InputSize()
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 EXCLUDES = {
@@ -72,7 +73,9 @@ def drift() -> None:
 @click.option(
     "--reference-preprocessing", metavar=CONVENTION, help="How images are prepared for the reference, if differently."
 )
-@click.option("--labels", type=FILE, metavar="FILE", help="Labels of a model without a card: text, CSV, JSON, class_indices.")
+@click.option(
+    "--labels", type=FILE, metavar="FILE", help="Labels of a model without a card: text, CSV, JSON, class_indices."
+)
 @click.option("--input-size", type=SIZE, metavar="N|HxW", help="Size of the images, for a model that takes any.")
 @click.option(
     "--save-reference", type=FILE, metavar="FILE.npz", help="Store the reference's answers; CANDIDATE may be left out."
@@ -128,7 +131,7 @@ def gate(
     found_labels = None if labels is None else read_labels(labels)
     model_options = ModelOptions(
         preprocessing,
-        found_labels and found_labels.names,
+        None if found_labels is None else found_labels.names,
         input_size,
         {} if found_labels is None else found_labels.by_wordnet,
     )

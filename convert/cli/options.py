@@ -14,6 +14,7 @@ import click
 from convert.job import Option, Sources, options_of
 from convert.keras_models.sources import DEMO, ModelSource
 from convert.statistics.verdict import Limits
+from edge_runtime.conventions import parse_size
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -29,6 +30,19 @@ class CountOrAuto(click.ParamType["int | None"]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         """Return the number, or None."""
         return None if value == "auto" else COUNT.convert(value, param, ctx)
+
+
+class InputSize(click.ParamType["tuple[int, int]"]):
+    """Height and width: one number for both, or HxW."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return height and width."""
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 COUNT_OR_AUTO = CountOrAuto()

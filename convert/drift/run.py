@@ -15,11 +15,20 @@ import numpy as np
 from convert.drift import attribution, stored_predictions
 from convert.drift.figures import TOP, Assessment, assess
 from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
-from convert.drift.predictions import Predictor, class_order, predict_all, predict_both, refuse_too_few
+from convert.drift.predictions import (
+    Predictions,
+    Predictor,
+    class_order,
+    predict_all,
+    predict_both,
+    refuse_too_few,
+    true_classes,
+)
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
+from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, shortened
+from convert.images.label_order import MOST_SHOWN, Labelled, is_far_better
 from convert.images.reader import note_skipped
 from convert.statistics.metrics import hits_top_k
 from convert.statistics.verdict import ANYTIME, FIXED, DiscordantPairs, Limits, PairedCounts, is_certain
@@ -59,7 +68,7 @@ class DriftRequest:
 
     def image_set(self) -> ImageSet:
         """Find the images, in a seeded shuffle."""
-        return find_images(self.images).shuffled()[: self.images_size]
+        return self.options.named(find_images(self.images)).shuffled()[: self.images_size]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         refuse_too_few(expected, images)
         refuse_too_few(predicted, images)
         files.refuse_changes()
+        for note in (*images.notes, *label_notes(expected, images)):
+            progress.note(note)
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
             progress.note(f"certain after {len(predicted.paths)} of {len(images)} images")
@@ -93,6 +104,28 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
             run_identity(request, reference, candidate, images),
             tuple(_steps(request, candidate, images, progress)),
         )
+
+
+def label_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
+    """Say of labelled images which labels have none, and whether the reference guesses, or has another order."""
+    classes = true_classes(images, reference)
+    if classes is None or images.folders is None:
+        return
+    missing = images.without_folder(reference.labels)
+    if missing:
+        yield f"no folder for {len(missing)} of {len(reference.labels)} labels: {shortened(missing, MOST_SHOWN)}"
+    labelled, answers = (
+        Labelled(tuple(classes), images.folders, reference.labels),
+        reference.probabilities.argmax(axis=1),
+    )
+    given, better = labelled.accuracy(answers), labelled.best_order(answers)
+    if better is not None and is_far_better(better[0], given):
+        yield (
+            f"warning: the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
+            f"with {better[1].option}"
+        )
+    elif labelled.is_chance(given):
+        yield f"warning: the reference is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
 
 
 class EarlyStopping:
@@ -131,6 +164,7 @@ def run_identity(request: DriftRequest, reference: Predictor, candidate: Predict
             "count": len(images),
             "folders": images.folders is not None,
             "names_sha256": hashlib.sha256("\n".join(images.names).encode(errors="surrogateescape")).hexdigest(),
+            **({"by_wordnet": dict(request.options.by_wordnet)} if request.options.by_wordnet else {}),
         },
         "version": metadata.version("irv2-edge"),
     }

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from convert.errors import SourceError
 from edge_runtime import EdgeError, InputSpec, conventions
 from edge_runtime.conventions import CONVENTIONS, DECODE, Convention, every_key
 
-__all__ = ["CONVENTIONS", "DECODE", "Convention", "check_preprocessing", "every_key", "input_spec"]
+__all__ = [
+    "CONVENTIONS",
+    "DECODE",
+    "Convention",
+    "check_preprocessing",
+    "every_key",
+    "input_spec",
+    "unknown_preprocessing",
+]
+
+
+def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> SourceError:
+    """Return the error for a network of which neither its file nor the user says how its images were prepared."""
+    return SourceError(
+        f"{source} does not say how its images were prepared: pass {option} {'|'.join(CONVENTIONS)} or a JSON file"
+    )
 
 
 def check_preprocessing(preprocessing: str) -> None:

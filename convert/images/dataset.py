@@ -61,7 +61,9 @@ class ImageSet:
     def with_folders(self, names: Mapping[str, str]) -> ImageSet:
         """Return the same images with other names for some of their folders."""
         folders = self.folders
-        return self if folders is None else replace(self, folders=tuple(names.get(folder, folder) for folder in folders))
+        return (
+            self if folders is None else replace(self, folders=tuple(names.get(folder, folder) for folder in folders))
+        )
 
     def file_hashes(self) -> dict[str, Path]:
         """Return the files by their SHA-256, without those that cannot be read."""

@@ -1,4 +1,4 @@
-"""Whether labels stand in the order of the network's classes: a wrong order raises no error, it names the wrong class."""
+"""Whether labels stand in the order of the network's classes: a wrong order raises no error, it gives wrong names."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ ORDERS = {
 
 
 def folder_notes(images: ImageSet, labels: Sequence[str], given: bool) -> Iterator[str]:
-    """Say of labelled images what may be wrong with the labels, which are numbers by default unless they are `given`."""
+    """Say what may be wrong with the labels of class folders; they are numbers unless they were `given`."""
     if images.folders is None:
         return
     missing = images.without_folder(labels)
@@ -89,8 +89,8 @@ def folder_notes(images: ImageSet, labels: Sequence[str], given: bool) -> Iterat
         yield f"{images.root}: no folder for {len(missing)} of {len(labels)} labels: {shortened(missing, MOST_SHOWN)}"
     if not given and len(labels) > FIRST_TO_DIFFER:
         yield (
-            f"labels are the numbers 0 to {len(labels) - 1}, since there is no --labels; most training tools sort folders "
-            "as text (0, 1, 10, 11, 2): if yours did, pass --labels FILE with the folders in that order"
+            f"labels are the numbers 0 to {len(labels) - 1}, since there is no --labels; most training tools sort "
+            "folders as text (0, 1, 10, 11, 2): if yours did, pass --labels FILE with the folders in that order"
         )
 
 

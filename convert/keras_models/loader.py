@@ -45,12 +45,14 @@ class LoadedModel:
         architecture: the name of the network; the Keras model's for a user's own.
         labels: a name for each class, all different, where they are known: demo and imagenet.
         weights_sha256: hexadecimal SHA-256 of the file that the weights came from.
+        recognized: what the user's file turned out to be, to show to the user; "" for our own.
     """
 
     model: keras.Model
     architecture: str
     labels: tuple[str, ...] | None
     weights_sha256: str
+    recognized: str = ""
 
 
 def load(source: ModelSource) -> LoadedModel:

@@ -39,13 +39,14 @@ class LoweringRequest:
 
     Attributes:
         source: the network.
-        preprocessing: convention or file, see `convert.images.conventions.input_spec`.
+        preprocessing: convention or file, see `convert.images.conventions.input_spec`; None if the source itself
+            has to say how its images are prepared.
         images: at least one, for the comparison.
         scratch: an existing folder for the log and for temporary files.
     """
 
     source: ModelSource
-    preprocessing: str
+    preprocessing: str | None
     images: tuple[Path, ...]
     scratch: Path
 
@@ -57,35 +58,47 @@ class LoweredModel:
     Attributes:
         model: the flatbuffer: static batch 1, signature `serving_default`, image -> probabilities.
         architecture, labels, weights_sha256: see `convert.keras_models.loader.LoadedModel`.
-        height, width: of the image, in pixels.
+        spec: how its images are prepared.
         classes: number of probabilities.
         keras_sqnr_db: SQNR of its logits against those of Keras on the images of the request, in decibels.
         versions: of TensorFlow and Keras.
+        recognized: what the source turned out to be, to show to the user; "" for our own.
+        head: "softmax"; "binary" for one sigmoid unit, which became a softmax over two classes; "independent" for
+            several sigmoids.
+        front: what stood before the network in the source: a line for each layer that was folded or left.
+        slow_layers: layers that TFLiteConverter had to translate, each with the reason.
     """
 
     model: bytes = field(repr=False)
     architecture: str
     labels: tuple[str, ...] | None
     weights_sha256: str
-    height: int
-    width: int
+    spec: InputSpec
     classes: int
     keras_sqnr_db: float
     versions: dict[str, str]
+    recognized: str = ""
+    head: str = "softmax"
+    front: tuple[str, ...] = ()
+    slow_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A lowered network, the preprocessing of its images, and the labels of its classes."""
+    """A lowered network, and the labels of its classes."""
 
     lowered: LoweredModel
-    spec: InputSpec
     labels: tuple[str, ...]
 
     @property
     def model(self) -> bytes:
         """Return the flatbuffer."""
         return self.lowered.model
+
+    @property
+    def spec(self) -> InputSpec:
+        """Return how its images are prepared."""
+        return self.lowered.spec
 
     @cached_property
     def sha256(self) -> str:

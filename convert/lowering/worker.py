@@ -1,4 +1,4 @@
-"""The child process that lowers a network; the only caller of TFLiteConverter. `convert.lowering.lower` starts it."""
+"""The child process that lowers a network. `convert.lowering.lower` starts it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import ctypes
 import gc
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from convert.errors import LoweringError, MissingExtraError
-from convert.images.conventions import input_spec
 from convert.lowering.lower import LoweredModel, LoweringRequest
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
@@ -55,56 +51,30 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
     report("loading TensorFlow")
     import tensorflow as tf
 
-    from convert.keras_models.loader import load
-    from convert.lowering.batch_norm_folding import fold_batch_norms
-    from convert.lowering.keras_comparison import checked_sqnr_db, keras_logits, tflite_logits
-    from convert.lowering.translate import translate
+    from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
+    from convert.lowering.networks import open_network
     from convert.tflite.crop_kernels import crop_kernels
 
     report("loading the network")
-    loaded = load(request.source)
-    height, width = loaded.model.input_shape[1:3]
-    images = _images(request, input_spec(request.preprocessing, height, width))
-    report("translating to TFLite")
-    model = translate(loaded.model)
-    if model is None:
-        report("converting to TFLite")
-        model = _convert(fold_batch_norms(loaded.model), request.scratch)
-    model = crop_kernels(model)
-    report("comparing TFLite with Keras")
+    network = open_network(request.source)
+    spec = network.spec(request.preprocessing)
+    images = _images(request, spec)
+    model = crop_kernels(network.to_tflite(request.scratch, report))
+    report("comparing TFLite with the network")
     return LoweredModel(
         model=model,
-        architecture=loaded.architecture,
-        labels=loaded.labels,
-        weights_sha256=loaded.weights_sha256,
-        height=height,
-        width=width,
-        classes=loaded.model.output_shape[-1],
-        keras_sqnr_db=checked_sqnr_db(keras_logits(loaded.model, images), tflite_logits(model, images)),
+        architecture=network.architecture,
+        labels=network.labels,
+        weights_sha256=network.weights_sha256,
+        spec=spec,
+        classes=network.classes,
+        keras_sqnr_db=checked_sqnr_db(network.logits(images), tflite_logits(model, images)),
         versions={"tensorflow": tf.__version__, "keras": tf.keras.__version__},
+        recognized=network.recognized,
+        head=network.head,
+        front=network.front,
+        slow_layers=network.slow_layers,
     )
-
-
-def _convert(model: Any, scratch: Path) -> bytes:
-    """Return a float flatbuffer of static batch 1, by way of a SavedModel: several times faster than from Keras."""
-    import keras
-    import tensorflow as tf
-
-    with (
-        tempfile.TemporaryDirectory(dir=scratch, prefix="saved_model_", ignore_cleanup_errors=True) as folder,
-        contextlib.chdir(scratch),  # TensorFlow takes relative paths where an absolute one is not UTF-8
-    ):
-        name = Path(folder).name
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint(
-            "serving_default",
-            lambda image: {"probabilities": model(image, training=False)},
-            input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")],
-        )
-        archive.write_out(name, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(name, signature_keys=["serving_default"])
-        return bytes(converter.convert())
 
 
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:

@@ -30,8 +30,12 @@ def network_of_three_classes() -> bytes:
 def lowered_at_once(network_of_three_classes: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny network in place of what would be lowered, which takes seconds."""
     from convert.cache import stages
-    from convert.lowering.lower import LoweredModel
+    from convert.images.conventions import input_spec
+    from convert.lowering.lower import LoweredModel, LoweringRequest
 
-    lowered = LoweredModel(network_of_three_classes, "tiny", None, "12ab", 16, 20, 3, 120.0, {})
-    monkeypatch.setattr(stages, "lower", lambda request, progress: lowered)
+    def lower(request: LoweringRequest, progress: object) -> LoweredModel:
+        spec = input_spec(request.preprocessing or "tf", 16, 20)
+        return LoweredModel(network_of_three_classes, "tiny", None, "12ab", spec, 3, 120.0, {})
+
+    monkeypatch.setattr(stages, "lower", lower)
     monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "cache"))  # nobody else should recall it

@@ -90,9 +90,14 @@ def test_the_bundled_images_serve_the_demo_only(
 
 
 def test_preprocessing_of_ones_own_model_is_asked_for(own: Job) -> None:
-    with pytest.raises(SourceError, match=r"mine\.keras does not say .* pass --preprocessing tf\|caffe\|torch"):
-        check(replace(own, preprocessing=None))
-    with pytest.raises(SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, none nor a JSON"):
+    """A whole model may say it itself, which is found when it is loaded; weights cannot."""
+    weights = Path(own.source.model).with_suffix(".h5")
+    weights.touch()
+    with pytest.raises(SourceError, match=r"mine\.h5 does not say .* pass --preprocessing tf\|caffe\|torch"):
+        check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))
+    with pytest.raises(
+        SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, none, unit nor a JSON"
+    ):
         check(replace(own, preprocessing="imagenet"))
 
 

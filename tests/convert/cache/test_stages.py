@@ -35,8 +35,12 @@ from tests.convert.networks import SPEC, residual_network
 
 @pytest.fixture(scope="module")
 def network() -> FloatModel:
-    lowered = LoweredModel(residual_network(), "tiny", None, "12ab", 16, 20, 5, 120.0, {})
-    return FloatModel(lowered, SPEC, ("a", "b", "ç"))
+    lowered = LoweredModel(residual_network(), "tiny", None, "12ab", SPEC, 5, 120.0, {})
+    return FloatModel(lowered, ("a", "b", "ç"))
+
+
+def with_spec(network: FloatModel, spec: InputSpec) -> FloatModel:
+    return replace(network, lowered=replace(network.lowered, spec=spec))
 
 
 def changed(network: FloatModel) -> FloatModel:
@@ -128,7 +132,7 @@ def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> N
         calibration_key(network, images, held_out=images),
         calibration_key(network, images, options=CalibrationOptions("mse")),
         calibration_key(network, images, options=CalibrationOptions(until_enough=True)),
-        calibration_key(replace(network, spec=replace(SPEC, resize="lanczos")), images),
+        calibration_key(with_spec(network, replace(SPEC, resize="lanczos")), images),
     ]
     assert len(set(keys)) == len(keys)
     assert calibration_key(network, renamed) == keys[0], "where the folder lies is no matter"
@@ -161,7 +165,7 @@ def test_what_answers_depend_on(network: FloatModel, tmp_path: Path) -> None:
         digest(),
         digest(changed(network)),
         digest(replace(network, labels=("b", "a", "ç"))),
-        digest(replace(network, spec=replace(SPEC, crop_fraction=0.5))),
+        digest(with_spec(network, replace(SPEC, crop_fraction=0.5))),
         digest(images=images[:2]),
     ]
     rewrite(images.paths[2], last_byte)
@@ -181,7 +185,7 @@ def request_(tmp_path: Path) -> LoweringRequest:
 def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
-    lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", 75, 75, 3, 123.456789, {"keras": "3.1"})
+    lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", SPEC, 3, 123.456789, {"keras": "3.1"})
     memory.run(replace(lowering(request_), compute=lambda progress: lowered))
     assert_equal(recalled(lowering(replace(request_, scratch=tmp_path / "elsewhere")), memory), lowered)
 

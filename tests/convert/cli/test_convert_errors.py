@@ -78,7 +78,8 @@ def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_own_models_need_their_preprocessing(small_model: Path) -> None:
-    assert "pass --preprocessing" in refused("irv2-convert", "--model", small_model)
+    message = refused("irv2-convert", "--model", small_model, "--quantize", "none", "--no-validate")
+    assert "does not say how its images were prepared: pass --preprocessing" in message
 
 
 def test_own_models_need_their_own_calibration_images(small_model: Path) -> None:

@@ -31,7 +31,7 @@ def names(images: ImageSet) -> list[str]:
 
 def test_every_format_is_found_whatever_its_case(tmp_path: Path) -> None:
     for i, suffix in enumerate((*SUFFIXES, ".JPG", ".Png")):
-        save_picture(tmp_path / f"{i}{suffix}", i)
+        save_picture(tmp_path / f"{i:02}{suffix}", i)
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "png").write_text("no suffix")
     images = find_images(tmp_path)

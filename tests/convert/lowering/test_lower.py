@@ -17,17 +17,19 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweredModel, LoweringRequest, lower
 from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
-from edge_runtime import EdgeError, ImageError
+from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.hashing import file_sha256
 from tests.conftest import SIZE
 
-LOWERED = LoweredModel(b"TFL3", "tiny", ("a", "b"), "0", 8, 9, 2, 120.0, {"keras": "3"})
+SPEC = InputSpec(8, 9, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+LOWERED = LoweredModel(b"TFL3", "tiny", ("a", "b"), "0", SPEC, 2, 120.0, {"keras": "3"})
 CONNECT = """
 import os, signal, sys, time
 from multiprocessing.connection import Connection
 from convert.errors import *
 from convert.lowering.lower import LoweredModel
-from edge_runtime import ImageError
+from edge_runtime import ImageError, InputSpec
+SPEC = InputSpec(8, 9, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 parent = Connection(int(sys.argv[1]))
 """
 
@@ -83,7 +85,7 @@ def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, mo
     """It says that it was, in the one thing that it can answer: the architecture."""
     images = (Path("a.png"), Path("b/猫.jpg"), Path(os.fsdecode(b"\xff.png")))
     request = LoweringRequest(source, "torch", images, tmp_path)
-    script = "parent.send(LoweredModel(b'', repr(parent.recv()), None, '0', 8, 9, 2, 120.0, {}))"
+    script = "parent.send(LoweredModel(b'', repr(parent.recv()), None, '0', None, 2, 120.0, {}))"
     use_worker(script, tmp_path, monkeypatch)
     assert lower(request, Silent()).architecture == repr(request)
 
@@ -91,7 +93,7 @@ def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, mo
 def test_stages_and_the_result_are_passed_on(
     request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = "LoweredModel(b'TFL3', 'tiny', ('a', 'b'), '0', 8, 9, 2, 120.0, {'keras': '3'})"
+    result = "LoweredModel(b'TFL3', 'tiny', ('a', 'b'), '0', SPEC, 2, 120.0, {'keras': '3'})"
     chatter = "print('chatter', flush=True); os.system('echo more; echo chatter >&2')"
     use_worker(
         f"parent.recv(); {chatter}; parent.send('one'); parent.send('two'); parent.send({result})",
@@ -208,7 +210,7 @@ def test_a_real_worker_lowers_a_network(small_model: Path, validation_folder: Pa
     images = tuple(sorted(validation_folder.glob("*/000.png")))
     stages = Stages()
     lowered = lower(LoweringRequest(ModelSource(str(small_model)), "tf", images, tmp_path), stages)
-    assert (lowered.height, lowered.width, lowered.classes, lowered.labels) == (SIZE, SIZE, 3, None)
+    assert (lowered.spec.height, lowered.spec.width, lowered.classes, lowered.labels) == (SIZE, SIZE, 3, None)
     assert lowered.keras_sqnr_db >= 100
     assert lowered.weights_sha256 == file_sha256(small_model)
     assert set(lowered.versions) == {"tensorflow", "keras"}

@@ -39,7 +39,7 @@ def test_such_networks_are_lowered_faithfully(name: str, tmp_path: Path) -> None
     request = LoweringRequest(ModelSource(str(tmp_path / "model.keras")), "tf", images, tmp_path)
     result = lower_here(request, print)
     assert result.keras_sqnr_db >= 100
-    assert (result.height, result.width, result.classes) == (9, 8, 4)
+    assert (result.spec.height, result.spec.width, result.classes) == (9, 8, 4)
     spec = input_spec("tf", 9, 8)
     tensors = normalize(np.stack([load_pixels(path, spec) for path in images]), spec)
     engine = RecordingEngine(result.model)
