@@ -85,6 +85,7 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
         spec=classifier.spec,
         step=classifier.step,
         keras_sqnr_db=source.get("keras_sqnr_db"),
+        remarks=classifier.receipt.remarks,
         classifier=classifier,
     )
 

@@ -92,6 +92,9 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         refuse_too_few(expected, images)
         refuse_too_few(predicted, images)
         files.refuse_changes()
+        for model in (reference, candidate):
+            for remark in model.remarks:
+                progress.note(f"{model.path}: {remark}")
         for note in (*images.notes, *label_notes(expected, images)):
             progress.note(note)
         note_skipped(progress.note, predicted.skipped, images)

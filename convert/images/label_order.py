@@ -18,6 +18,7 @@ FIRST_TO_DIFFER = 10
 CHANCE = 0.05
 """Answers that are right as often as this by guessing, or more often, are at chance."""
 
+FEWEST_IMAGES = 20
 MOST_SHOWN = 6
 FAR_BETTER = 2.0
 FEWEST_RIGHT = 0.25
@@ -112,8 +113,13 @@ class Labelled:
         return float(np.mean(answers == np.asarray(self.classes)))
 
     def is_chance(self, accuracy: float) -> bool:
-        """Return whether always answering the same class, or guessing, may well be right as often."""
+        """Return whether guessing, or always answering the same class, may well be right as often.
+
+        A few images, or those of one class, tell nothing.
+        """
         most_frequent = float(np.bincount(np.asarray(self.classes)).max()) / len(self.classes)
+        if most_frequent == 1 or len(self.classes) < FEWEST_IMAGES:
+            return False
         right = round(accuracy * len(self.classes))
         return binomial_tail(right, len(self.classes), max(most_frequent, 1 / len(self.labels))) > CHANCE
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime import ArtifactError
-from edge_runtime.labels import LabelError, parse_labels, parse_lines, read_labels, told_apart, count_advice
+from edge_runtime.labels import LabelError, count_advice, parse_labels, parse_lines, read_labels, told_apart
 
 NAMES = ("tench", "T-shirt/top", "manteau d'été", "猫")
 WORDNET = ("n01440764", "n01443537", "n01484850", "n01491361")
