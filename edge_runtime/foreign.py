@@ -150,7 +150,7 @@ class ForeignFile:
             return self
         tested = ForeignEngine(engine, replace(self, answers=PROBABILITIES), spec)
         tensor = encode(probe_pixels(spec.height, spec.width), spec, tested.input)
-        answer = to_probabilities(tested.run(tensor[np.newaxis]), tested.output)
+        answer = to_probabilities(tested.scores(tensor[np.newaxis]), tested.output)
         is_distribution = bool(answer.min() >= -SUM_TOLERANCE and abs(float(answer.sum()) - 1) <= SUM_TOLERANCE)
         return replace(self, answers=PROBABILITIES if is_distribution else LOGITS)
 
@@ -307,13 +307,18 @@ class ForeignEngine:
 
     def run(self, tensor: Array) -> Array:
         """Return the output tensor for one input tensor; see `AnyEngine`."""
-        answer = self._engine.run(tensor).reshape(1, self._scores)
-        if self._is_single:
-            second = to_probabilities(answer, self._engine.output)
-            return np.concatenate([1 - second, second], axis=1)
+        scores = self.scores(tensor)
+        values = to_probabilities(scores, self._engine.output)
         if self._answers == LOGITS:
-            return _softmax(to_probabilities(answer, self._engine.output))
-        return answer
+            return _softmax(values)
+        low, high = float(values.min()), float(values.max())
+        if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
+            raise EngineError(f"the model answers {low:.4g} to {high:.4g}, which are no probabilities: it is damaged")
+        return np.concatenate([1 - values, values], axis=1) if self._is_single else scores
+
+    def scores(self, tensor: Array) -> Array:
+        """Return what the model itself answers, as (1, scores)."""
+        return self._engine.run(tensor).reshape(1, self._scores)
 
 
 def _scores(shape: tuple[int, ...]) -> int:
