@@ -55,6 +55,9 @@ PASSED_OVER = {6, 22, 43, 70, 114}
 PROBABILITIES, INDEPENDENT, LOGITS, UNKNOWN = "probabilities", "independent", "logits", "unknown"
 """What a model answers: it ends in a softmax, in sigmoids, in neither, or that is still to be seen from its answers."""
 
+MOST_PIXELS_A_SIDE = 1024
+"""Of a size that metadata give to a model that takes any; whoever wants more can say so."""
+
 SUM_TOLERANCE = 0.02
 MOST_CLIPPED, WORTH_A_WORD = 0.5, 0.1
 """Part of the pixel values that an integer input cannot hold: from here on it is refused, and from here on said."""
@@ -162,7 +165,12 @@ class ForeignFile:
         if self.shape is None:
             raise ArtifactError(f"{self.path} has several inputs: an image classifier has one")
         if self.open_axes:
-            return given or (self.metadata.size if self.metadata and self.metadata.size else (None, None))
+            said = None if self.metadata is None else self.metadata.size
+            if given is None and said is not None and max(said) > MOST_PIXELS_A_SIDE:
+                raise ArtifactError(
+                    f"{self.path}: its metadata ask for {said[0]}x{said[1]} images: pass --input-size if they mean it"
+                )
+            return given or said or (None, None)
         height, width = self.shape[1:3]
         if given is not None and given != (height, width):
             raise ArtifactError(

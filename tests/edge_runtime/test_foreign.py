@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_runtime import ArtifactError, Classifier, EdgeError, InputSpec
+from edge_runtime import ArtifactError, Classifier, EdgeError, EngineError, InputSpec
 from edge_runtime._tflite_metadata import read_metadata
+from edge_runtime.engines import Engine
 from edge_runtime.foreign import read_foreign
 from edge_runtime.preprocess import Pixels
 from edge_runtime.specs import TensorSpec
@@ -134,6 +135,18 @@ def test_one_sigmoid_is_the_probability_of_the_second_label(
         assert "the probability of the second label" in classifier.receipt.remarks[0]
 
 
+def test_answers_that_are_no_probabilities_are_no_answer(
+    save: Callable[[ForeignModel], Path], noise: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph says softmax, but its tensors are damaged."""
+    monkeypatch.setattr(Engine, "run", lambda *_: np.array([[0, 40, 1]], np.float32))
+    with (
+        Classifier.open(save(ForeignModel()), spec=SPEC) as classifier,
+        pytest.raises(EngineError, match="the model answers 0 to 40, which are no probabilities"),
+    ):
+        classifier.run(noise)
+
+
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 1, 3), (1, 1, 1, 3)])
 @pytest.mark.parametrize("end", ["softmax", "logits"])
 def test_one_axis_of_scores_may_have_others_around_it(
@@ -190,6 +203,12 @@ def test_metadata_may_say_the_size(model: ForeignModel, save: Callable[[ForeignM
     silent = save(replace(model, metadata=metadata(), files=LABEL_FILE))
     with pytest.raises(ArtifactError, match="takes images of any size: pass --input-size"):
         Classifier.open(silent)
+
+
+def test_metadata_cannot_ask_for_any_amount_of_work(save: Callable[[ForeignModel], Path]) -> None:
+    path = save(replace(OPEN, metadata=metadata(size=(4096, 4096)), files=LABEL_FILE))
+    with pytest.raises(ArtifactError, match="its metadata ask for 4096x4096 images: pass --input-size"):
+        Classifier.open(path)
 
 
 def test_an_open_batch_is_a_batch_of_one(save: Callable[[ForeignModel], Path], noise: Pixels) -> None:
