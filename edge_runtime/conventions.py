@@ -26,10 +26,10 @@ CONVENTIONS = {
     "tf": Convention((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "caffe": Convention((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
     "torch": Convention((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "none": Convention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "unit": Convention((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "none": Convention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-"""As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "none" feeds 0..255, "unit" 0..1."""
+"""As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "unit" feeds 0..1, "none" 0..255."""
 
 DECODE = "scaled"
 """How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""

@@ -349,7 +349,7 @@ def test_the_command_takes_what_the_file_does_not_say(
     ("arguments", "said"),
     [
         ([], "carries no card"),
-        (["--preprocessing", "imagenet"], "is neither tf, caffe, torch, none, unit nor a JSON file that exists"),
+        (["--preprocessing", "imagenet"], "is neither tf, caffe, torch, unit, none nor a JSON file that exists"),
         (["--preprocessing", "tf"], "the model takes any: pass --input-size"),
         (["--input-size", "8"], "does not say how its images are prepared: pass --preprocessing tf|caffe"),
         (["--input-size", "8", "--preprocessing", "tf", "--labels", "nowhere.txt"], "--labels nowhere.txt cannot be"),
