@@ -160,8 +160,8 @@ def _left_out(root: Path, others: Sequence[Path], folders: Sequence[str] | None)
         inside = Counter(path.relative_to(root).parts[0] if path.parent != root else "." for path in others)
         where = shortened([f"{count} in {folder}" for folder, count in inside.items()], 5)
         yield (
-            f"{root}: {len(others)} files are no images that can be read ({_suffixes(others)}) and were not looked at: "
-            f"{where}"
+            f"{root}: {len(others)} file{'s' * (len(others) > 1)} not looked at, since only images can be read "
+            f"({_suffixes(others)}): {where}"
         )
     if folders is not None:
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

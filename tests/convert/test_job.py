@@ -65,7 +65,7 @@ def test_what_labels_and_folders_were_taken_for_is_noted(own: Job, tmp_path: Pat
     assert inputs.labels == ("green", "blue", "red")
     recognised, left_out = inputs.notes
     assert recognised == "labels.json: 3 labels, class_indices dictionary"
-    assert "1 files are no images that can be read (.HEIC)" in left_out
+    assert "1 file not looked at, since only images can be read (.HEIC)" in left_out
 
 
 def test_folders_called_by_wordnet_numbers_get_their_labels(own: Job, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_files_that_are_not_looked_at_and_classes_without_images_are_said(tmp_pa
     images = find_images(tmp_path)
     assert images.names == ["cat/1.png", "cat/2.jfif"]
     files, classes = images[:1].shuffled().notes
-    assert "3 files are no images that can be read (.HEIC, .avif) and were not looked at: 2 in dog, 1 in owl" in files
+    assert "3 files not looked at, since only images can be read (.HEIC, .avif): 2 in dog, 1 in owl" in files
     assert "no image that can be read in dog, fox, owl: nothing is measured of such a class" in classes
 
 
