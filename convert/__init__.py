@@ -12,6 +12,7 @@ conversion works, read `pipeline`.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
@@ -77,8 +78,8 @@ def convert_model(
         schemes: as `--quantize` takes them.
         calibration, validation: a folder; a list of images, each a path or a uint8 array (height, width, 3) in RGB;
             or a dictionary from label to such a list, which lets accuracy be measured.
-        labels: names of the classes, in the network's order, or a file with one label a line.
-        preprocessing: "tf", "caffe", "torch", "none" or the path of a JSON file.
+        labels: names of the classes, in the network's order, or a file of them, as `--labels` takes it.
+        preprocessing: "tf", "caffe", "torch", "none", "unit" or the path of a JSON file.
         progress: told what happens; None for silence.
         options: further fields of `convert.job.Job`, such as `output_dir`, `io`, `calibrator` or `limits`.
 
@@ -197,6 +198,6 @@ def _source(model: Any, scratch: Path) -> ModelSource:
 def _label_file(labels: Sequence[str] | Path | None, scratch: Path) -> Path | None:
     if labels is None or isinstance(labels, Path):
         return labels
-    path = scratch / "labels.txt"
-    path.write_text("".join(f"{label}\n" for label in labels), "utf-8")
+    path = scratch / "labels.json"  # of a list, nothing has to be recognised
+    path.write_text(json.dumps(list(labels)), "utf-8")
     return path

@@ -8,6 +8,7 @@ here and use it in its stage.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError
-from convert.images.conventions import CONVENTIONS, check_preprocessing, read_labels, unknown_preprocessing
+from convert.images.conventions import CONVENTIONS, check_preprocessing, unknown_preprocessing
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
 from convert.images.image_labels import IMAGE_LABELS_HELP, read_image_labels
+from convert.images.labels import Labels, read_labels, with_label_names
 from convert.keras_models.sources import DEMO, ModelSource, as_size
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
@@ -68,7 +70,9 @@ def options_of(kind: type[Any]) -> dict[Field[Any], Option]:
 class Sources:
     """What an artifact is made from, beside the network; None for what the network brings, or the bundled images."""
 
-    labels: Path | None = option(None, "Text file with one label per line.", metavar="FILE")
+    labels: Path | None = option(
+        None, "Names of the classes in the network's order: text, CSV, JSON, class_indices.", metavar="FILE"
+    )
     preprocessing: str | None = option(
         None,
         "How images were prepared in training; needed for a model or weights of your own.",
@@ -177,6 +181,7 @@ class Inputs:
         io: scheme name -> data type that the artifact's input and output should have; it is float32 where the network
             cannot have it and none was asked for.
         files: state of all images when they were chosen.
+        notes: what was recognised and what was left out, for the user.
     """
 
     calibration: ImageSet | None
@@ -186,6 +191,7 @@ class Inputs:
     labels: tuple[str, ...] | None
     io: dict[str, str]
     files: Snapshot
+    notes: tuple[str, ...] = ()
 
 
 def check(job: Job) -> Inputs:
@@ -204,8 +210,10 @@ def check(job: Job) -> Inputs:
     if calibration and validation:
         refuse_overlap(calibration, validation)
     labels = None if job.labels is None else read_labels(job.labels)
-    if labels is not None and validation is not None:
-        validation.truth(labels, INDEPENDENT)
+    if labels is not None:
+        calibration, validation = (images and with_label_names(images, labels) for images in (calibration, validation))
+        if validation is not None:
+            validation.truth(labels.names, INDEPENDENT)
     seen, held_out = _held_out(job, calibration)
     unseen = validation and validation.shuffled()[: job.validation_size]
     return Inputs(
@@ -213,10 +221,19 @@ def check(job: Job) -> Inputs:
         held_out,
         unseen,
         job.preprocessing or ("tf" if job.source.is_ours else None),
-        labels,
+        None if labels is None else labels.names,
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
         Snapshot(seen, held_out, unseen),
+        tuple(_notes(job, labels, calibration, validation)),
     )
+
+
+def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, validation: ImageSet | None) -> Iterator[str]:
+    """Say what a label file was taken for, and what of the folders is not looked at."""
+    if labels is not None and job.labels is not None:
+        yield from labels.notes(job.labels.name)
+    for images in (calibration, validation):
+        yield from () if images is None else images.notes
 
 
 def _check_layers(job: Job) -> None:

@@ -26,6 +26,7 @@ from convert.drift.predictions import Predictions, predict_all
 from convert.errors import ConvertError, SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
+from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check
 from convert.keras_models.sources import BACKGROUND
@@ -46,6 +47,7 @@ from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
 from edge_runtime.benchmark import measure as measure_speed
+from edge_runtime.labels import count_advice
 
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 TIMED_WARMUP, TIMED_RUNS = 2, 15
@@ -82,6 +84,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
     After an `EdgeError` no artifact of an earlier run is lost, and none is half-written.
     """
     inputs = check(job)
+    for note in inputs.notes:
+        progress.note(note)
     with ExitStack() as stack:  # the scratch folder is gone when the work is done, has failed or was interrupted
         try:
             scratch = stack.enter_context(scratch_folder(job.output_dir))
@@ -160,6 +164,8 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
         raise SourceError(wrong_labels(job, len(labels), lowered))
     if inputs.validation is not None:
         inputs.validation.truth(labels, lowered.runtime_head)
+        for note in folder_notes(inputs.validation, labels, given=inputs.labels is not None or bool(lowered.labels)):
+            stages.progress.note(note)
     spec, said = lowered.spec, inputs.preprocessing
     given = None if said is None else input_spec(said, spec.height, spec.width, spec.channels)
     return FloatModel(lowered, labels, given)
@@ -170,7 +176,7 @@ def wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
     message = f"--labels {job.labels} has {count} labels, the network has {lowered.classes} classes"
     if lowered.labels and lowered.labels[0] == BACKGROUND and count == lowered.classes - 1:
         return f"{message}: its class 0 is the {BACKGROUND}; put a line {BACKGROUND!r} before the others"
-    return message
+    return f"{message}: {count_advice(count, lowered.classes)}"
 
 
 def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
-from convert.images.conventions import every_key, input_spec, read_labels
+from convert.images.conventions import every_key, input_spec
 from convert.images.dataset import find_images, manifest_sha256
+from convert.images.labels import read_labels
 from convert.job import Job, Sources, image_folders
 from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource, as_size, size_text
 from convert.pipeline import convert
@@ -194,7 +195,7 @@ def _triple(value: Any) -> str:
 def _labels(path: Path | None) -> str | None:
     if path is None:
         return None
-    return hashlib.sha256("".join(f"{label}\n" for label in read_labels(path)).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{label}\n" for label in read_labels(path).names).encode()).hexdigest()
 
 
 def _hash(name: str, recorded: str | None, found: str | None) -> Input:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
+from edge_runtime.artifact import check_tflite, has_card
 from edge_runtime.console import complain, printable
+from edge_runtime.conventions import CONVENTIONS, parse_size
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
 from edge_runtime.engines import AUTO, ENGINES, Receipt
-from edge_runtime.errors import DelegateError
+from edge_runtime.errors import ArtifactError, DelegateError
+from edge_runtime.foreign import read_foreign
+from edge_runtime.labels import read_labels
 
 
 def receipt_line(receipt: Receipt) -> str:
@@ -23,11 +29,13 @@ def receipt_line(receipt: Receipt) -> str:
 
 
 def warn_about(name: str, receipt: Receipt) -> None:
-    """Print the warning and the fallback of a receipt on stderr, one line each."""
+    """Print the warning, the fallback and the remarks of a receipt on stderr, one line each."""
     if receipt.warning is not None:
         complain(name, f"warning: {receipt.warning}")
     if receipt.fallback is not None:
         complain(name, f"warning: {receipt.fallback}; the CPU is used instead")
+    for remark in receipt.remarks:
+        complain(name, f"note: {remark}")
 
 
 def add_engine_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -44,6 +52,45 @@ def add_engine_options(parser: argparse.ArgumentParser, several: bool = False) -
         help=f"{names}, or the path of a plugin library; default: {AUTO}, the one that irv2-benchmark --save found "
         "fastest on this device, or else the CPU",
     )
+
+
+def add_foreign_options(parser: argparse.ArgumentParser) -> None:
+    """Add what has to be said of a model without a card, where its file does not say it."""
+    group = parser.add_argument_group("models without a card", "what their TFLite Metadata do not say")
+    group.add_argument(
+        "--preprocessing",
+        metavar="|".join([*CONVENTIONS, "FILE"]),
+        help="how its images are prepared: a convention, or a JSON file with mean and std in units of a pixel",
+    )
+    group.add_argument("--labels", metavar="FILE", help="names of its classes: text, CSV, JSON or class_indices")
+    group.add_argument("--input-size", type=size, metavar="N|HxW", help="size of the images, if it takes any")
+
+
+def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return `spec` and `labels` for `Classifier.open`; none for an artifact, which says both itself.
+
+    Raises:
+        ArtifactError: an option is given for an artifact, cannot be read, or does not fit the model.
+    """
+    given = [name for name in ("preprocessing", "labels", "input_size") if getattr(arguments, name) is not None]
+    if not given:
+        return {}
+    path = Path(arguments.model)
+    check_tflite(path)
+    if has_card(path):
+        option = given[0].replace("_", "-")
+        raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
+    found = None if arguments.labels is None else read_labels(arguments.labels)
+    spec = read_foreign(path).spec(arguments.preprocessing, arguments.input_size)
+    return {"spec": spec, "labels": None if found is None else found.names}
+
+
+def size(text: str) -> tuple[int, int]:
+    """Parse an argparse value: "224" or "224x256"."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def delegate(text: str) -> str:

@@ -48,7 +48,7 @@ def check_dataflow(model: ModelFile) -> None:
         with content_of(model) as content:
             reader = Reader(content)
             buffers = [_holds_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
-            codes = [_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
+            codes = [operator_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
             for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
                 tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
                 operators = [_read_operator(reader, table, codes) for table in reader.tables(graph, GRAPH_OPERATORS)]
@@ -142,7 +142,7 @@ def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
     )
 
 
-def _code(reader: Reader, table: int) -> int:
+def operator_code(reader: Reader, table: int) -> int:
     """Return an operator's code; early files have it in a field of one byte, later ones in both if it fits."""
     return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
 
@@ -182,6 +182,11 @@ class Reader:
         """Return a vector of numbers: "i" for int32, "f" for float32, see `struct`."""
         start, length = self._counted(table, field)
         return self._unpack(f"<{length}{format_character}", start)
+
+    def text(self, table: int, field: int) -> bytes:
+        """Return the bytes of a string; none if it is absent."""
+        start, length = self._counted(table, field)
+        return bytes(self._unpack(f"<{length}s", start)[0])
 
     def tables(self, table: int, field: int) -> list[int]:
         """Return the positions of a vector of tables."""

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import zipfile
-import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_runtime._archive import DAMAGED_ZIP, member
 from edge_runtime._mmap import content_of
 from edge_runtime.card import Card
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
+from edge_runtime.foreign import ForeignEngine, ForeignFile, read_foreign
 from edge_runtime.hashing import file_sha256
-from edge_runtime.specs import HEADS, SOFTMAX, InputSpec, TensorSpec
+from edge_runtime.labels import count_advice
+from edge_runtime.specs import SOFTMAX, InputSpec, TensorSpec
 
 TFLITE_IDENTIFIER = b"TFL3"
 CARD_NAME = "card.json"
 LABELS_NAME = "labels.txt"
-MAX_MEMBER_BYTES = 8 * 2**20
-"""Cards and label files are small: a member that claims to be larger is refused, not inflated."""
-DAMAGED_ZIP = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)
-"""What `zipfile` raises for damaged archives, besides its own `BadZipFile`."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +42,48 @@ class Artifact:
 class Model:
     """A `.tflite` file whose checksums match, and how its images are prepared.
 
-    `artifact` is None for a foreign model, `labels` is None if its caller named none; `head` is one of `specs.HEADS`.
+    Attributes:
+        artifact: None for a foreign model.
+        labels: None if neither the file nor its caller named any; `labels_from` says where they are, in a message.
+        foreign: what the file of a foreign model says of itself.
     """
 
     path: Path
     artifact: Artifact | None
     spec: InputSpec
     labels: tuple[str, ...] | None
-    head: str = SOFTMAX
+    foreign: ForeignFile | None = None
+    labels_from: str = ""
+
+    @property
+    def head(self) -> str:
+        """Return what the network ends in, one of `specs.HEADS`: what the card says, or else the graph."""
+        if self.artifact is not None:
+            return self.artifact.card.head
+        return SOFTMAX if self.foreign is None else self.foreign.head
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Return the shape to give to the input of an engine before it is used; None if it has it."""
+        return None if self.foreign is None else self.foreign.input_shape(self.spec)
+
+    def settled(self, open_engine: Callable[[], AnyEngine]) -> Model:
+        """Return the same model with what its file does not say of its answers found out from one of them."""
+        if self.foreign is None or self.foreign.is_settled:
+            return self
+        return replace(self, foreign=self.foreign.settled(open_engine(), self.spec))
+
+    def adapted(self, engine: AnyEngine) -> AnyEngine:
+        """Return an engine that answers with a probability for each class, whatever the model answers."""
+        return engine if self.foreign is None else ForeignEngine(engine, self.foreign, self.spec)
 
     def input_tensor(self, engine: AnyEngine) -> TensorSpec:
-        """Return the description of the input from the card, or else from the interpreter."""
+        """Return the description of the input from the card, or else from the engine."""
         return engine.input if self.artifact is None else self.artifact.card.input
 
     def class_names(self, engine: AnyEngine) -> tuple[str, ...]:
-        """Return the labels, or else the numbers of the classes; raise `ArtifactError` if there are neither."""
-        if self.labels is not None:
-            return self.labels
-        shape = engine.output_shape
-        if len(shape) != 2 or shape[0] != 1 or shape[1] < 1:
-            raise ArtifactError(f"the model's output is {shape}, not (1, classes): pass a model that classifies images")
-        return tuple(map(str, range(shape[1])))
+        """Return the labels, or else the numbers of the classes."""
+        return self.labels if self.labels is not None else tuple(map(str, range(engine.output_shape[-1])))
 
     def flatbuffer_sha256(self) -> str:
         """Return the SHA-256 of the flatbuffer: from the card, or for a foreign model of the whole file."""
@@ -80,32 +98,39 @@ class Model:
                 f"the model takes {engine.input_shape}, the preprocessing makes {made}: they do not belong together"
             )
         if engine.output_shape != (1, classes):
+            advice = count_advice(classes, engine.output_shape[-1])
             raise ArtifactError(
-                f"the model's output is {engine.output_shape}, there are {classes} labels: pass one for each class"
+                f"the model's output is {engine.output_shape}, there are {classes} labels{self.labels_from}: {advice}"
             )
         if engine.input.dtype != dtype:
             raise ArtifactError(f"the model takes {engine.input.dtype}, its card says {dtype}: package it again")
 
 
-def open_model(
-    path: Path, sha256: str | None, spec: InputSpec | None, labels: Sequence[str] | None, head: str = SOFTMAX
-) -> Model:
-    """Open an artifact, or with `spec` a foreign model that ends in `head`.
+def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: Sequence[str] | None) -> Model:
+    """Open an artifact; or a foreign model, with `spec` and `labels` for what its file does not say.
 
     The checksums of an artifact are verified even if `spec` replaces what its card says.
 
     Raises:
-        ArtifactError: the file is missing, damaged, foreign without `spec`, or not the pinned one.
+        ArtifactError: the file is missing, damaged, not the pinned one, or foreign and does not say what is not given.
     """
-    if spec is None:
-        artifact = open_artifact(path, sha256)
-        return Model(path, artifact, artifact.card.preprocessing, artifact.labels, artifact.card.head)
-    if head not in HEADS:
-        raise ArtifactError(f"head {head!r} is none of {HEADS}")
     check_tflite(path, sha256)
-    if has_card(path):
-        open_artifact(path)
-    return Model(path, None, spec, None if labels is None else tuple(labels), head)
+    is_ours = has_card(path)
+    if is_ours:
+        artifact = open_artifact(path)
+        if spec is None:
+            return Model(path, artifact, artifact.card.preprocessing, artifact.labels)
+    foreign = read_foreign(path, with_metadata=spec is None or labels is None)
+    if spec is None and not foreign.describes_itself:
+        raise ArtifactError(
+            f"{path} carries no card: it is cut off, damaged, or not made by irv2-convert; copy it again, or open a "
+            "foreign model with an explicit InputSpec (--preprocessing)"
+        )
+    prepared = foreign.spec() if spec is None else spec
+    if labels is not None:
+        return Model(path, None, prepared, tuple(labels), foreign)
+    found = foreign.labels()
+    return Model(path, None, prepared, None if found is None else found.names, foreign, " in its metadata")
 
 
 def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Artifact:
@@ -166,8 +191,8 @@ def _read_tail(path: Path) -> tuple[bytes, bytes, int]:
                         "open it with an explicit InputSpec"
                     )
             return (
-                _member(archive, CARD_NAME, path),
-                _member(archive, LABELS_NAME, path),
+                member(archive, CARD_NAME, path),
+                member(archive, LABELS_NAME, path),
                 min(member.header_offset for member in members),
             )
     except zipfile.BadZipFile as error:
@@ -177,16 +202,6 @@ def _read_tail(path: Path) -> tuple[bytes, bytes, int]:
         ) from error
     except DAMAGED_ZIP as error:
         raise ArtifactError(f"{path}: the archive at its end is damaged ({error}); copy the file again") from error
-
-
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    info = archive.getinfo(name)
-    if info.file_size > MAX_MEMBER_BYTES:
-        raise ArtifactError(f"{path}: {name} claims {info.file_size:,} bytes, more than {MAX_MEMBER_BYTES:,}: damaged")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ArtifactError(f"{path}: {name} is compressed by method {info.compress_type}, not by deflate: damaged")
-    with archive.open(info) as member:
-        return member.read(MAX_MEMBER_BYTES + 1)[:MAX_MEMBER_BYTES]
 
 
 def _check(part: str, found: str, card: Card, path: Path) -> None:

@@ -21,7 +21,14 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime import _autotune
-from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
+from edge_runtime._cli import (
+    add_engine_options,
+    add_foreign_options,
+    foreign_options,
+    positive,
+    receipt_line,
+    warn_about,
+)
 from edge_runtime.artifact import Model
 from edge_runtime.classifier import Classifier
 from edge_runtime.console import prepare_streams, printable, run_command
@@ -58,10 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(NAME, lambda: _benchmark(arguments), arguments.debug)
 
 
-def measure(path: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU) -> tuple[Speed, Model]:
-    """Open the model at `path`, run it a first time, then `warmup` times unmeasured, then `runs` times."""
+def measure(
+    path: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU, **foreign: Any
+) -> tuple[Speed, Model]:
+    """Open the model at `path`, run it a first time, then `warmup` times unmeasured, then `runs` times.
+
+    `foreign` is what `Classifier.open` is told of a model without a card.
+    """
     start = time.perf_counter()
-    with Classifier.open(path, engine=engine, threads=threads, delegate=delegate) as classifier:
+    with Classifier.open(path, engine=engine, threads=threads, delegate=delegate, **foreign) as classifier:
         load = 1000 * (time.perf_counter() - start)
         spec = classifier.spec
         noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, spec.channels), np.uint8)
@@ -119,8 +131,9 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     choice = choose_engine(arguments.engine)
     report: dict[str, Any] = {"model": arguments.model, "runs": arguments.runs, "warmup": arguments.warmup}
     report["engine_import_ms"] = milliseconds(lambda: import_interpreter(choice))
+    foreign = foreign_options(arguments)
     measured = [
-        measure(arguments.model, arguments.engine, threads, arguments.warmup, arguments.runs, delegate)
+        measure(arguments.model, arguments.engine, threads, arguments.warmup, arguments.runs, delegate, **foreign)
         for delegate in _delegates_to_try(arguments)
         for threads in arguments.threads
     ]
@@ -180,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=NAME, description="Time a model made by irv2-convert on this device.")
     parser.add_argument("model", metavar="MODEL", help="the .tflite file")
     add_engine_options(parser, several=True)
+    add_foreign_options(parser)
     parser.add_argument(
         "--save",
         action="store_true",

@@ -125,7 +125,6 @@ class Classifier:
         sha256: str | None = None,
         spec: InputSpec | None = None,
         labels: Sequence[str] | None = None,
-        head: str = SOFTMAX,
     ) -> Self:
         """Open a `.tflite` file.
 
@@ -139,8 +138,7 @@ class Classifier:
             threads: of each interpreter; None divides the cores among them.
             workers: number of interpreters over the one mapped file, and so of images computed at once.
             sha256: expected hash of the whole file.
-            spec, labels, head: of a foreign model, `head` one of `specs.HEADS`. With `spec` an artifact counts as one;
-                its checksums are still verified.
+            spec, labels: of a foreign model. With `spec` an artifact counts as one; its checksums are still verified.
 
         Raises:
             ArtifactError: the file is missing, damaged, foreign without `spec`, or not the pinned one.
@@ -149,7 +147,7 @@ class Classifier:
         """
         if workers < 1:
             raise EngineError(f"{workers} workers: pass at least 1")
-        model = open_model(Path(path), sha256, spec, labels, head)
+        model = open_model(Path(path), sha256, spec, labels)
         request = _chosen_delegate(delegate, model)
         if request.kind is not None and request.kind.warning is not None:
             warnings.warn(request.kind.warning, RuntimeWarning, stacklevel=2)

@@ -17,6 +17,7 @@ from edge_runtime.artifact import Model
 from edge_runtime.console import native_stderr_silenced
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
+from edge_runtime.foreign import ForeignEngine
 from edge_runtime.plugin import Plugin
 from edge_runtime.probe import LOGIT_TOLERANCES, Probe, answer_probe
 from edge_runtime.tensors import Probabilities
@@ -146,7 +147,12 @@ def open_engines(
         DelegateError: the delegate cannot be used, and `strict` forbids the CPU.
         EngineError: the CPU cannot compute the model either.
     """
+
+    def on_cpu() -> AnyEngine:
+        return Engine(model.path, choice, threads, None, model.input_shape)
+
     opened, fallback = None, None
+    model = model.settled(on_cpu)
     if request.name != CPU:
         try:
             opened = _open_delegate(model, request, choice, threads, workers)
@@ -154,7 +160,7 @@ def open_engines(
             fallback = f"delegate {request.text} cannot be used: {error}"
         if fallback is not None and strict:
             raise DelegateError(fallback)
-    engines, library, difference = opened or ([Engine(model.path, choice, threads) for _ in range(workers)], None, None)
+    engines, library, difference = opened or ([model.adapted(on_cpu()) for _ in range(workers)], None, None)
     active, engine = CPU if opened is None else request.name, engines[0]
     return engines, Receipt(
         requested=request.text,
@@ -169,6 +175,7 @@ def open_engines(
         probe_difference=difference,
         fallback=fallback,
         warning=None if request.kind is None else request.kind.warning,
+        remarks=engine.remarks if isinstance(engine, ForeignEngine) else (),
     )
 
 
@@ -183,14 +190,15 @@ def _open_delegate(
     Raises:
         EngineError: the delegate cannot be used; the message says why.
     """
-    make, library = _engine_factory(model.path, request, choice, threads)
+    make, library = _engine_factory(model, request, choice, threads)
     probe = None if model.artifact is None else model.artifact.card.probe
     if probe is None:
-        probe = Probe(tuple(_answer_probe(model, Engine(model.path, choice, threads)).tolist()))
+        on_cpu = model.adapted(Engine(model.path, choice, threads, None, model.input_shape))
+        probe = Probe(tuple(_answer_probe(model, on_cpu).tolist()))
     engines, differences = [], []
     for _ in range(workers):
         with native_stderr_silenced():
-            engine = make()
+            engine = model.adapted(make())
             if engine.placement.delegated == 0:
                 raise DelegateError(f"it takes none of the model's {engine.placement.operations} operations")
             answer = _answer_probe(model, engine)
@@ -214,7 +222,7 @@ def _answer_probe(model: Model, engine: AnyEngine) -> Probabilities:
 
 
 def _engine_factory(
-    model: Path, request: DelegateRequest, choice: EngineChoice, threads: int
+    model: Model, request: DelegateRequest, choice: EngineChoice, threads: int
 ) -> tuple[Callable[[], AnyEngine], Path | None]:
     """Return what makes an engine on the requested delegate, and the plugin library that it loads."""
     kind = request.kind
@@ -222,10 +230,17 @@ def _engine_factory(
     if accelerator is not None and LIBRARY not in request.options and choice.name == "litert":
         from edge_runtime.compiled import CompiledEngine
 
-        return lambda: CompiledEngine(model, choice, accelerator), None
+        if model.input_shape is not None:
+            raise DelegateError(f"{model.path} takes images of any size, an accelerator needs one: export it for one")
+        return lambda: CompiledEngine(model.path, choice, accelerator), None
     library = find_library(request)
     options = {key: value for key, value in request.options.items() if key != LIBRARY}
-    return lambda: Engine(model, choice, threads, {"experimental_delegates": [Plugin(library, options)]}), library
+
+    def on_plugin() -> AnyEngine:
+        plugins = {"experimental_delegates": [Plugin(library, options)]}
+        return Engine(model.path, choice, threads, plugins, model.input_shape)
+
+    return on_plugin, library
 
 
 def find_library(request: DelegateRequest) -> Path:

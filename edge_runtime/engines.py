@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -112,6 +112,7 @@ class Receipt:
         probe_difference: largest difference between its probabilities and the CPU's on the probe; None on the CPU.
         fallback: why the requested delegate is not active; None if it is.
         warning: what to know about the requested delegate; None for most.
+        remarks: what this runtime adds to a foreign model, such as a softmax behind its logits.
     """
 
     requested: str
@@ -128,6 +129,7 @@ class Receipt:
     probe_difference: float | None
     fallback: str | None
     warning: str | None
+    remarks: tuple[str, ...] = ()
 
 
 class AnyEngine(Protocol):
@@ -159,7 +161,12 @@ class Engine:
     device: str | None = None
 
     def __init__(
-        self, model: ModelFile, choice: EngineChoice, threads: int | None, options: Mapping[str, Any] | None = None
+        self,
+        model: ModelFile,
+        choice: EngineChoice,
+        threads: int | None,
+        options: Mapping[str, Any] | None = None,
+        input_shape: Sequence[int] | None = None,
     ) -> None:
         """Load a model.
 
@@ -168,6 +175,7 @@ class Engine:
             threads: None for one per core.
             options: further arguments for the interpreter's constructor; a `Plugin` among its
                 `experimental_delegates` may take operations before XNNPACK does.
+            input_shape: what to give to an input that takes images of any size; None leaves it as it is.
 
         Raises:
             ArtifactError: the model's operators do not fit together.
@@ -181,6 +189,9 @@ class Engine:
         with native_stderr_silenced(), refusals_reworded(choice), model_argument(model) as where:
             self._interpreter = interpreter(**where, **(options or {}), num_threads=threads or os.cpu_count())
             self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is allocated
+            if input_shape is not None:
+                index = self._interpreter.get_input_details()[0]["index"]
+                self._interpreter.resize_tensor_input(index, list(input_shape))
             self._interpreter.allocate_tensors()
             if not isinstance(model, bytes):
                 release_pages(model)

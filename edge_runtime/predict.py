@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
-from edge_runtime._cli import add_engine_options, positive, receipt_line, warn_about
+from edge_runtime._cli import (
+    add_engine_options,
+    add_foreign_options,
+    foreign_options,
+    positive,
+    receipt_line,
+    warn_about,
+)
 from edge_runtime.classifier import TOP_K, Classifier, Prediction, TopK
 from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
@@ -85,6 +92,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         strict=arguments.strict,
         threads=arguments.threads,
         sha256=arguments.sha256,
+        **foreign_options(arguments),
     ) as classifier:
         warn_about(NAME, classifier.receipt)
         show = _choose_writer(classifier, arguments, len(images))
@@ -250,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"show only classes of at least this probability, in 0..1; default: {THRESHOLD} for independent labels",
     )
     add_engine_options(parser)
+    add_foreign_options(parser)
     parser.add_argument("--strict", action="store_true", help="fail if the delegate cannot be used")
     parser.add_argument("--threads", type=positive, metavar="N", help="interpreter threads; default: one per core")
     parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse a model file with any other SHA-256")

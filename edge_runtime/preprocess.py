@@ -38,7 +38,7 @@ BAND_PIXELS = 2**20
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Files of other formats are refused: Pillow knows dozens, and starts Ghostscript to read one of them."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """The endings by which a search of a folder recognizes images."""
 
 UPRIGHT = {

@@ -131,14 +131,14 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         if self.dtype not in ("uint8", "int8", "int16", "float32"):
-            raise ArtifactError(f"card: {self.name} has dtype {self.dtype!r}, which this runtime does not support")
+            raise ArtifactError(f"tensor {self.name} has dtype {self.dtype!r}, which this runtime does not support")
         if self.encoding not in ENCODINGS:
-            raise ArtifactError(f"card: {self.name} has encoding {self.encoding!r}, none of {ENCODINGS}")
+            raise ArtifactError(f"tensor {self.name} has encoding {self.encoding!r}, none of {ENCODINGS}")
         if self.encoding == "pixels" and self.dtype not in ("uint8", "int8"):
-            raise ArtifactError(f"card: {self.name} cannot hold pixels as {self.dtype}: only uint8 and int8 can")
+            raise ArtifactError(f"tensor {self.name} cannot hold pixels as {self.dtype}: only uint8 and int8 can")
         if not _is_affine(self.scale, self.zero_point):
             raise ArtifactError(
-                f"card: {self.name} has scale {self.scale!r} and zero point {self.zero_point!r}: "
+                f"tensor {self.name} has scale {self.scale!r} and zero point {self.zero_point!r}: "
                 "a positive number and an integer, or neither"
             )
 

@@ -110,7 +110,11 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
     """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
     def compute(progress: Progress) -> None:
-        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images, network.head, network.given)
+        note = refuse_wrong_preprocessing(
+            network.model, network.spec, network.labels, images, network.head, network.given
+        )
+        if note is not None:
+            progress.note(note)
 
     said = None if images.image_labels is None else asdict(images.image_labels)
     more = {
@@ -128,7 +132,7 @@ def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch:
     def compute(progress: Progress) -> Predictions:
         path = scratch / "float.tflite"
         path.write_bytes(network.model)
-        with open_model(path, network.spec, network.labels, network.head) as reference:
+        with open_model(path, network.spec, network.labels) as reference:
             predictions = predict_all(reference, images, progress, "float reference")
         note_skipped(progress.note, predictions.skipped, images)
         return predictions

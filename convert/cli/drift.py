@@ -11,16 +11,18 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
-from convert.cli.options import FILE, limit_options, output_options
+from convert.cli.options import FILE, SIZE, limit_options, output_options
 from convert.cli.progress import TerminalProgress
 from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
 from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
-from convert.images.conventions import CONVENTIONS, read_labels
+from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import find_images
 from convert.images.image_labels import IMAGE_LABELS_HELP
+from convert.images.labels import read_labels
+from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_report
@@ -73,7 +75,10 @@ def drift() -> None:
 @click.option(
     "--reference-preprocessing", metavar=CONVENTION, help="How images are prepared for the reference, if differently."
 )
-@click.option("--labels", type=FILE, metavar="FILE", help="Labels of a model without a card, one per line.")
+@click.option(
+    "--labels", type=FILE, metavar="FILE", help="Labels of a model without a card: text, CSV, JSON, class_indices."
+)
+@click.option("--input-size", type=SIZE, metavar="N|HxW", help="Size of the images, for a model that takes any.")
 @click.option(
     "--save-reference", type=FILE, metavar="FILE.npz", help="Store the reference's answers; CANDIDATE may be left out."
 )
@@ -110,6 +115,7 @@ def gate(
     preprocessing: str | None,
     reference_preprocessing: str | None,
     labels: Path | None,
+    input_size: Size | None,
     save_reference: Path | None,
     stop_early: bool,
     shard: str | None,
@@ -125,10 +131,18 @@ def gate(
     Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
     """
     _check_together(click.get_current_context().params)
-    model_options = ModelOptions(preprocessing, None if labels is None else read_labels(labels))
+    found_labels = None if labels is None else read_labels(labels)
+    model_options = ModelOptions(
+        preprocessing,
+        None if found_labels is None else found_labels.names,
+        height_and_width(input_size),
+        {} if found_labels is None else found_labels.by_wordnet,
+    )
     with TerminalProgress(Console(stderr=True)) as progress:
+        for note in () if found_labels is None or labels is None else found_labels.notes(labels.name):
+            progress.note(note)
         if save_reference is not None:
-            chosen = find_images(images).shuffled()[:images_size]
+            chosen = model_options.named(find_images(images)).shuffled()[:images_size]
             of_reference = model_options.with_preprocessing(reference_preprocessing)
             stored = drift_run.save_reference(save_reference, reference, of_reference, chosen, progress)
             progress.note(f"{save_reference}: answers of {reference} to {len(stored.images)} images")

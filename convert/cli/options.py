@@ -14,6 +14,7 @@ import click
 from convert.job import Option, Sources, options_of
 from convert.keras_models.sources import DEMO, NETWORKS_OF_WEIGHTS, ModelSource, Size
 from convert.statistics.verdict import Limits
+from edge_runtime.conventions import parse_size
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -38,10 +39,11 @@ class ImageSize(click.ParamType["Size"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
         """Return the number, or height and width."""
-        parts = [int(COUNT(part, param, ctx)) for part in str(value).lower().split("x")]
-        if len(parts) > 2:
-            self.fail(f"{value!r} is not N or HxW, as in 224x160", param, ctx)
-        return parts[0] if len(set(parts)) == 1 else (parts[0], parts[1])
+        try:
+            height, width = parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return height if height == width else (height, width)
 
 
 SIZE = ImageSize()

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import LoweringError, SourceError
-from convert.images.conventions import input_spec
+from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
 from convert.lowering.lower import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import head_of, open_engine
-from edge_runtime import Classifier, InputSpec
-from edge_runtime.artifact import has_card
-from edge_runtime.specs import SOFTMAX
+from edge_runtime import Classifier, EdgeError, InputSpec
+from edge_runtime.artifact import check_tflite, has_card
+from edge_runtime.foreign import read_foreign
 
 STORED_SUFFIX = ".npz"
 MOST_WORKERS = 4
@@ -50,29 +47,37 @@ class ModelPredictor(Predictor):
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Preprocessing (convention or file) and labels of a model without a card, None where they were not given."""
+    """What is said of models without a card, None where it was not.
+
+    Attributes:
+        preprocessing: convention or file.
+        labels: of the classes, in the model's order.
+        input_size: height and width of a model that takes any.
+        by_wordnet: labels by the WordNet numbers by which class folders may be called.
+    """
 
     preprocessing: str | None = None
     labels: tuple[str, ...] | None = None
+    input_size: tuple[int, int] | None = None
+    by_wordnet: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, images: ImageSet) -> ImageSet:
+        """Return a set whose class folders have names of labels in place of WordNet numbers."""
+        return images.with_folders(self.by_wordnet)
 
     def with_preprocessing(self, preprocessing: str | None) -> ModelOptions:
         """Return the same options with another preprocessing, if it is given."""
         return self if preprocessing is None else replace(self, preprocessing=preprocessing)
 
 
-def open_model(
-    path: Path, spec: InputSpec | None = None, labels: Sequence[str] | None = None, head: str = SOFTMAX
-) -> ModelPredictor:
+def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] | None = None) -> ModelPredictor:
     """Open a `.tflite` on this machine's CPU for many images.
 
-    An artifact is opened as a device opens it; `spec`, `labels` and `head` are for a model without a card. Two
-    interpreters of one thread each answer more images than one of two threads, to the same bits. Errors are those of
-    `Classifier.open`.
+    An artifact is opened as a device opens it; `spec` and `labels` are for a model without a card. Two interpreters of
+    one thread each answer more images than one of two threads, to the same bits. Errors are those of `Classifier.open`.
     """
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
-    classifier = Classifier.open(
-        path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels, head=head
-    )
+    classifier = Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
     source = {} if classifier.artifact is None else classifier.artifact.card.source
     return ModelPredictor(
         path=path,
@@ -81,6 +86,7 @@ def open_model(
         step=classifier.step,
         keras_sqnr_db=source.get("keras_sqnr_db"),
         head=classifier.head,
+        remarks=classifier.receipt.remarks,
         classifier=classifier,
     )
 
@@ -89,18 +95,12 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
     """Open an artifact, or a `.tflite` without a card as `options` describe it; `SourceError` if they do not."""
     if has_card(path) or not path.is_file():
         return open_model(path)
-    if options.preprocessing is None:
-        raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
-    _, height, width, _ = open_engine(path).input_shape
-    return open_model(path, input_spec(options.preprocessing, height, width), options.labels, _head(path))
-
-
-def _head(path: Path) -> str:
-    """Return the head of a model without a card by its last operator; a softmax, if that is unknown."""
+    check_tflite(path)
     try:
-        return head_of(TfliteGraph(path.read_bytes()))
-    except LoweringError:
-        return SOFTMAX
+        spec = read_foreign(path).spec(options.preprocessing, options.input_size)
+    except EdgeError as error:
+        raise SourceError(str(error)) from error
+    return open_model(path, spec, options.labels)
 
 
 @contextmanager
@@ -132,5 +132,5 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
         lowered = lower(request, progress)
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
-        with open_model(written, lowered.spec, options.labels, lowered.runtime_head) as model:
+        with open_model(written, lowered.spec, options.labels) as model:
             yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)

@@ -46,7 +46,7 @@ class Predictor(ABC):
     """A model that predicts images, or predictions that were stored.
 
     `step` and `head` are those of the `Classifier`. `keras_sqnr_db` is the SQNR against the Keras network that the
-    model was lowered from, in dB, or None if unknown.
+    model was lowered from, in dB, or None if unknown. `remarks` is `Receipt.remarks`.
     """
 
     path: Path
@@ -55,6 +55,7 @@ class Predictor(ABC):
     step: float = 0.0
     keras_sqnr_db: float | None = None
     head: str = SOFTMAX
+    remarks: tuple[str, ...] = ()
 
     def file_sha256(self) -> str:
         """Return the SHA-256 of the model's whole file, which of an artifact includes the card."""

@@ -17,18 +17,21 @@ from convert.drift.decisions import DECISIONS, TOP
 from convert.drift.figures import Assessment, assess
 from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
 from convert.drift.predictions import (
+    Predictions,
     Predictor,
     class_order,
     predict_all,
     predict_both,
     refuse_other_head,
     refuse_too_few,
+    true_answers,
 )
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
+from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, shortened
 from convert.images.image_labels import read_image_labels
+from convert.images.label_order import MOST_SHOWN, Labelled, is_far_better
 from convert.images.reader import note_skipped
 from convert.statistics.verdict import ANYTIME, FIXED, DiscordantPairs, Limits, PairedCounts, is_certain
 from convert.system.machine import environment
@@ -72,7 +75,8 @@ class DriftRequest:
     def image_set(self) -> ImageSet:
         """Find the images, in a seeded shuffle."""
         labels = None if self.image_labels is None else read_image_labels(self.image_labels)
-        return replace(find_images(self.images), image_labels=labels).shuffled()[: self.images_size]
+        named = self.options.named(find_images(self.images))
+        return replace(named, image_labels=labels).shuffled()[: self.images_size]
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         refuse_too_few(expected, images)
         refuse_too_few(predicted, images)
         files.refuse_changes()
+        for model in (reference, candidate):
+            for remark in model.remarks:
+                progress.note(f"{model.path}: {remark}")
+        for note in (*images.notes, *label_notes(expected, images)):
+            progress.note(note)
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
             progress.note(f"certain after {len(predicted.paths)} of {len(images)} images")
@@ -106,6 +115,28 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
             run_identity(request, reference, candidate, images),
             tuple(_steps(request, candidate, images, progress)),
         )
+
+
+def label_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
+    """Say of labelled images which labels have none, and whether the reference guesses, or has another order."""
+    classes = true_answers(images, reference) if reference.head == SOFTMAX else None
+    if classes is None or images.folders is None:
+        return
+    missing = images.without_folder(reference.labels)
+    if missing:
+        yield f"no folder for {len(missing)} of {len(reference.labels)} labels: {shortened(missing, MOST_SHOWN)}"
+    labelled, answers = (
+        Labelled(tuple(classes), images.folders, reference.labels),
+        reference.probabilities.argmax(axis=1),
+    )
+    given, better = labelled.accuracy(answers), labelled.best_order(answers)
+    if better is not None and is_far_better(better[0], given):
+        yield (
+            f"warning: the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
+            f"with {better[1].option}"
+        )
+    elif labelled.is_chance(given):
+        yield f"warning: the reference is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
 
 
 class EarlyStopping:
@@ -146,6 +177,7 @@ def run_identity(request: DriftRequest, reference: Predictor, candidate: Predict
             "folders": images.folders is not None,
             **({} if request.image_labels is None else {"labels_sha256": file_sha256(request.image_labels)}),
             "names_sha256": hashlib.sha256("\n".join(images.names).encode(errors="surrogateescape")).hexdigest(),
+            **({"by_wordnet": dict(request.options.by_wordnet)} if request.options.by_wordnet else {}),
         },
         "version": metadata.version("irv2-edge"),
     }

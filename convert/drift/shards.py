@@ -130,7 +130,8 @@ def merge(shards: dict[str, dict[str, Any]], limits: Limits) -> DriftRun:
     run, root = first["run"], Path(first["paths"]["images"])
     names = [name for shard in ordered for _, name in shard["images"]]
     folders = tuple(name.split("/")[0] for name in names) if run["images"]["folders"] else None
-    images = ImageSet(root, tuple(root / name for name in names), folders, _image_labels(ordered))
+    images = ImageSet(root, tuple(root / name for name in names), folders, image_labels=_image_labels(ordered))
+    images = images.with_folders(run["images"].get("by_wordnet", {}))
     skipped = tuple(message for shard in ordered for message in shard["messages"])
     expected, predicted = (
         Predictions(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,12 @@ from convert.errors import ImageSetError
 from convert.images.image_labels import ImageLabels, comparable
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
+from edge_runtime.labels import WORDNET
 from edge_runtime.preprocess import SUFFIXES
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
+
+LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
+"""Files that systems leave in folders of images."""
 
 SHUFFLE_SEED = 2016
 UNREADABLE = "unreadable"
@@ -29,12 +35,14 @@ class ImageSet:
 
     `folders` has for each file the name of its top-level folder, which is its class, or is None for a flat folder.
     `image_labels` says which labels the images have, in place of the folders; it is None unless a file says so.
+    `notes` says which files and class folders below the root are not in the set.
     """
 
     root: Path
     paths: tuple[Path, ...]
     folders: tuple[str, ...] | None
     image_labels: ImageLabels | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,6 +61,13 @@ class ImageSet:
         order = np.random.default_rng(SHUFFLE_SEED).permutation(len(self.paths))
         folders = None if self.folders is None else tuple(self.folders[i] for i in order)
         return replace(self, paths=tuple(self.paths[i] for i in order), folders=folders)
+
+    def with_folders(self, names: Mapping[str, str]) -> ImageSet:
+        """Return the same images with other names for some of their folders."""
+        folders = self.folders
+        return (
+            self if folders is None else replace(self, folders=tuple(names.get(folder, folder) for folder in folders))
+        )
 
     def file_hashes(self) -> dict[str, Path]:
         """Return the files by their SHA-256, without those that cannot be read."""
@@ -102,24 +117,37 @@ class ImageSet:
         if self.folders is None:
             return None
         labels = list(labels)
-        index = {folder: self._class_index(folder, labels) for folder in sorted(set(self.folders))}
-        return [index[folder] for folder in self.folders]
+        alike = matches(sorted(set(self.folders)), labels)
+        for folder, indices in alike.items():
+            if len(indices) > 1:
+                raise ImageSetError(
+                    f"folder {folder!r} in {self.root} could be {' or '.join(repr(labels[i]) for i in indices)}: "
+                    "give it exactly the name of its label"
+                )
+        strangers = [folder for folder, indices in alike.items() if not indices]
+        if strangers:
+            raise ImageSetError(self._no_label(strangers, labels, {i for indices in alike.values() for i in indices}))
+        return [alike[folder][0] for folder in self.folders]
 
-    def _class_index(self, folder: str, labels: list[str]) -> int:
-        if folder in labels:
-            return labels.index(folder)
-        alike = [i for i, label in enumerate(labels) if comparable(label) == comparable(folder)]
-        if not alike:
-            raise ImageSetError(
-                f"folder {folder!r} in {self.root} matches none of the labels {_shortened(labels)}: "
-                "name the folders after the labels, pass --labels FILE, or put the images into one flat folder"
-            )
-        if len(alike) > 1:
-            raise ImageSetError(
-                f"folder {folder!r} in {self.root} could be {' or '.join(repr(labels[i]) for i in alike)}: "
-                "give it exactly the name of its label"
-            )
-        return alike[0]
+    def without_folder(self, labels: Sequence[str]) -> list[str]:
+        """Return the labels of which the set has no images; none for a flat folder."""
+        if self.folders is None:
+            return []
+        there = {i for indices in matches(sorted(set(self.folders)), labels).values() for i in indices}
+        return [label for i, label in enumerate(labels) if i not in there]
+
+    def _no_label(self, strangers: Sequence[str], labels: Sequence[str], there: set[int]) -> str:
+        """Say which folders are no label, and which labels have no folder."""
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        missing = [label for i, label in enumerate(labels) if i not in there]
+        without = f", of which {shortened(missing, 3)} have no folder" if 0 < len(missing) < len(labels) else ""
+        advice = "name the folders after the labels, pass --labels FILE, or put the images into one flat folder"
+        if all(map(WORDNET.fullmatch, strangers)):
+            advice = "they are WordNet numbers: pass --labels FILE with such numbers, as imagenet_class_index.json"
+        return (
+            f"folder {strangers[0]!r}{more} in {self.root} matches none of the labels {shortened(labels)}{without}: "
+            f"{advice}"
+        )
 
 
 class Snapshot:
@@ -142,15 +170,38 @@ def find_images(root: Path) -> ImageSet:
     """
     if not root.is_dir():
         raise ImageSetError(f"image folder {root} does not exist or is not a folder: pass a folder of images")
-    paths = sorted(path for path in _visible_files(root) if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in _visible_files(root))
+    paths = [path for path in files if path.suffix.lower() in SUFFIXES]
+    others = [path for path in files if path.suffix.lower() not in SUFFIXES and path.name not in LEFT_BY_SYSTEMS]
     if not paths:
-        raise ImageSetError(f"no images in {root}: it needs files ending in {', '.join(SUFFIXES)}")
+        there = f", not in {_suffixes(others)}" if others else ""
+        raise ImageSetError(f"no images in {root}: it needs files ending in {', '.join(SUFFIXES)}{there}")
     depths = {len(path.relative_to(root).parts) > 1 for path in paths}
     if depths == {True, False}:
         beside = next(path for path in paths if path.parent == root)
         raise ImageSetError(f"{beside} is beside class folders: move it into one, or all images into one flat folder")
     folders = tuple(path.relative_to(root).parts[0] for path in paths) if depths == {True} else None
-    return ImageSet(root, tuple(paths), folders)
+    return ImageSet(root, tuple(paths), folders, notes=tuple(_left_out(root, others, folders)))
+
+
+def _left_out(root: Path, others: Sequence[Path], folders: Sequence[str] | None) -> Iterator[str]:
+    """Say which files were not looked at, and which class folders have no image at all."""
+    if others:
+        inside = Counter(path.relative_to(root).parts[0] if path.parent != root else "." for path in others)
+        where = shortened([f"{count} in {folder}" for folder, count in inside.items()], 5)
+        yield (
+            f"{root}: {len(others)} file{'s' * (len(others) > 1)} not looked at, since only images can be read "
+            f"({_suffixes(others)}): {where}"
+        )
+    if folders is not None:
+        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        empty = [name for name in names if name not in set(folders)]
+        if empty:
+            yield f"{root}: no image that can be read in {shortened(empty)}: nothing is measured of such a class"
+
+
+def _suffixes(paths: Sequence[Path]) -> str:
+    return shortened(sorted({path.suffix or path.name for path in paths}), 5)
 
 
 def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
@@ -176,6 +227,18 @@ def manifest_sha256(*sets: ImageSet | None) -> str:
     """Return one hash of the names and contents of all images, whatever their order; None is a set without images."""
     lines = sorted(" ".join(line) for images in sets if images is not None for line in manifest(images))
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def matches(folders: Iterable[str], labels: Sequence[str]) -> dict[str, list[int]]:
+    """Return for each folder the indices of the labels that it may mean: those equal to it, or else those alike."""
+    equal, alike = dict[str, list[int]](), dict[str, list[int]]()
+    for i, label in enumerate(labels):
+        equal.setdefault(unicodedata.normalize("NFC", label), []).append(i)
+        alike.setdefault(comparable(label), []).append(i)
+    return {
+        folder: equal.get(unicodedata.normalize("NFC", folder)) or alike.get(comparable(folder), [])
+        for folder in folders
+    }
 
 
 def _content(path: Path) -> str:
@@ -206,6 +269,7 @@ def _refuse_unreadable(error: OSError) -> None:
     raise ImageSetError(f"folder {error.filename} cannot be read: {error.strerror}")
 
 
-def _shortened(names: Iterable[str], most: int = 10) -> str:
+def shortened(names: Iterable[str], most: int = 10) -> str:
+    """Return the names as a list of which only the first are written out."""
     names = list(names)
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")

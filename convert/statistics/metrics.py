@@ -77,6 +77,16 @@ def confidence_gap(confidence: Array, hits: Array) -> float:
     return float(np.abs(gaps).sum() / len(hits))
 
 
+def binomial_tail(successes: int, trials: int, rate: float) -> float:
+    """Return how likely it is that at least so many of the trials succeed if each does at this rate."""
+    if rate >= 1 or successes <= 0:
+        return 1.0
+    logarithms = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])  # of factorials
+    k = np.arange(successes, trials + 1)
+    ways = logarithms[trials] - logarithms[k] - logarithms[trials - k]
+    return float(min(1.0, np.exp(ways + k * np.log(rate) + (trials - k) * np.log1p(-rate)).sum()))
+
+
 def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     """Return the 95% score interval of a rate (Wilson 1927, JASA 22:209-212, as in Brown, Cai, DasGupta 2001)."""
     rate, z2 = successes / trials, Z_95**2

@@ -57,6 +57,28 @@ def test_sets_are_shuffled_and_cut(own: Job) -> None:
     assert len({path.parent.name for path in inputs.calibration.paths}) > 1
 
 
+def test_what_labels_and_folders_were_taken_for_is_noted(own: Job, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"red": 2, "green": 0, "blue": 1}))
+    assert own.validation is not None
+    (own.validation / "red" / "1.HEIC").touch()
+    inputs = check(replace(own, labels=labels))
+    assert inputs.labels == ("green", "blue", "red")
+    recognised, left_out = inputs.notes
+    assert recognised == "labels.json: 3 labels, class_indices dictionary"
+    assert "1 file not looked at, since only images can be read (.HEIC)" in left_out
+
+
+def test_folders_called_by_wordnet_numbers_get_their_labels(own: Job, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("n00000001 red\nn00000002 green\nn00000003 blue\n")
+    assert own.validation is not None
+    (own.validation / "green").rename(own.validation / "n00000002")
+    inputs = check(replace(own, labels=labels))
+    assert inputs.validation is not None
+    assert set(inputs.validation.folders or ()) == {"red", "green", "blue"}
+
+
 def test_overlap_is_looked_for_in_the_whole_sets(own: Job) -> None:
     """Also where the images in use happen to differ: another size would use others."""
     assert own.calibration is not None

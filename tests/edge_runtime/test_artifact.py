@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime import ArtifactError
-from edge_runtime.artifact import CARD_NAME, LABELS_NAME, MAX_MEMBER_BYTES, has_card, open_artifact
+from edge_runtime._archive import MAX_MEMBER_BYTES
+from edge_runtime.artifact import CARD_NAME, LABELS_NAME, has_card, open_artifact
 from tests.edge_runtime.tiny_model import LABELS, TinyArtifact, tiny_artifact
 
 

@@ -118,13 +118,11 @@ def test_more_than_five_labels_may_be_there() -> None:
     assert len(TopK(labels, None, None, None, None).best(np.full(9, 0.1, np.float32))) == 5
 
 
-def test_a_foreign_model_is_told_its_head(tmp_path: Path, photos: Path) -> None:
+def test_the_head_of_a_foreign_model_is_told_by_its_graph(tmp_path: Path, photos: Path) -> None:
     path = tmp_path / "foreign.tflite"
     path.write_bytes(tiny_flatbuffer(head=INDEPENDENT))
-    with Classifier.open(path, spec=SPEC, labels=LABELS, head=INDEPENDENT) as classifier:
+    with Classifier.open(path, spec=SPEC, labels=LABELS) as classifier:
         assert [each.label for each in classifier.predict(photos / "pink.png")] == ["red", "blue"]
-    with pytest.raises(ArtifactError, match="head 'both' is none of"):
-        Classifier.open(path, spec=SPEC, labels=LABELS, head="both")
 
 
 # The command

@@ -62,15 +62,15 @@ def test_a_foreign_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         Classifier.open(tmp_path / "missing.tflite", spec=SPEC)
 
 
-@pytest.mark.parametrize(("labels", "reason"), [(None, "not (1, classes)"), (LABELS, "there are 3 labels")])
-def test_a_single_number_is_no_answer(tmp_path: Path, labels: tuple[str, ...] | None, reason: str) -> None:
+@pytest.mark.parametrize("labels", [None, LABELS])
+def test_a_single_number_is_no_answer(tmp_path: Path, labels: tuple[str, ...] | None) -> None:
     graph = _Graph()
     image, mean = graph.tensor("image", (1, SIZE, SIZE, 3)), graph.tensor("mean", ())
     axes = graph.constant("axes", np.array([0, 1, 2, 3], np.int32))
     graph.operator(schema.BuiltinOperator.MEAN, [image, axes], mean, schema.ReducerOptionsT())
     path = tmp_path / "brightness.tflite"
     path.write_bytes(graph.to_bytes(image, mean))
-    with pytest.raises(ArtifactError, match=re.escape(f"the model's output is (), {reason}: pass ")):
+    with pytest.raises(ArtifactError, match=re.escape("the model's output is (), not one score for each class: pass ")):
         Classifier.open(path, spec=SPEC, labels=labels)
 
 

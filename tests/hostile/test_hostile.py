@@ -20,8 +20,12 @@ from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import SPEC
 from tests.hostile import models, pictures
 
-SAMPLE = {"models": 200, "pictures": 100}
-TARGETS = {"models": {"classify", "inspect", "judge"}, "pictures": {"look", "look_at_a_fraction"}}
+SAMPLE = {"models": 200, "foreign": 100, "pictures": 100}
+TARGETS = {
+    "models": {"classify", "inspect", "judge"},
+    "foreign": {"classify_foreign"},
+    "pictures": {"look", "look_at_a_fraction"},
+}
 
 
 def trial(kind: str, count: int) -> dict[str, Any]:
@@ -49,7 +53,9 @@ def test_hundreds_of_hostile_files(kind: str) -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize(("kind", "count"), [("models", models.COUNT), ("pictures", pictures.COUNT)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("models", models.COUNT), ("foreign", models.FOREIGN_COUNT), ("pictures", pictures.COUNT)]
+)
 def test_thousands_of_hostile_files(kind: str, count: int) -> None:
     check(trial(kind, count), kind, count)
 

@@ -1,7 +1,7 @@
-"""Opens hostile files in forked processes under limits: `python -m tests.hostile.trial models|pictures COUNT [NUMBER]`.
+"""Opens hostile files in forked processes under limits: `python -m tests.hostile.trial KIND COUNT [NUMBER]`.
 
-Prints one JSON object: how often each outcome was seen, the largest memory and the longest time, and the failures. It
-is a program of its own so that what is forked has no threads, and no TensorFlow.
+A kind is a key of `KINDS`. Prints one JSON object: how often each outcome was seen, the largest memory and the longest
+time, and the failures. It is a program of its own so that what is forked has no threads, and no TensorFlow.
 """
 
 from __future__ import annotations
@@ -82,6 +82,14 @@ def classify(path: Path, number: int) -> str:
     return ANSWERED
 
 
+def classify_foreign(path: Path, number: int) -> str:
+    """Probabilities, whatever a model that nobody signed says of itself."""
+    with Classifier.open(path, engine="litert", delegate="cpu", threads=1) as classifier:
+        found = classifier.predict(PIXELS)
+    assert all(-0.01 <= prediction.probability <= 1.01 for prediction in found), found
+    return ANSWERED
+
+
 def inspect(path: Path, number: int) -> str:
     """A report that can be written as JSON."""
     json.dumps(to_json(inspect_file(path), "tflite-runtime-2.14"))
@@ -120,6 +128,7 @@ class Kind:
 
 KINDS = {
     "models": Kind(models.model_file, (classify, inspect, judge)),
+    "foreign": Kind(models.foreign_file, (classify_foreign,)),
     "pictures": Kind(pictures.picture_file, (look, look_at_a_fraction)),
 }
 

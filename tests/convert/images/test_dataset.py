@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def names(images: ImageSet) -> list[str]:
 
 def test_every_format_is_found_whatever_its_case(tmp_path: Path) -> None:
     for i, suffix in enumerate((*SUFFIXES, ".JPG", ".Png")):
-        save_picture(tmp_path / f"{i}{suffix}", i)
+        save_picture(tmp_path / f"{i:02}{suffix}", i)
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "png").write_text("no suffix")
     images = find_images(tmp_path)
@@ -63,6 +64,40 @@ def test_folders_match_labels_as_file_systems_allow(folder: str, label: str, tmp
 def test_letters_of_other_alphabets_count() -> None:
     assert comparable("Käfer") != comparable("Kfer")
     assert comparable("猫") != comparable("犬")
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+def test_accents_that_macos_writes_apart_are_the_same(forms: tuple[str, str], tmp_path: Path) -> None:
+    folder, label = (unicodedata.normalize(form, "manteau d'été") for form in forms)
+    save_picture(tmp_path / folder / "1.png")
+    assert find_images(tmp_path).class_indices(["robe", label, "ete"]) == [1]
+
+
+def test_both_sides_of_a_disagreement_are_named(tmp_path: Path) -> None:
+    for folder in ("cat", "wolf", "fox"):
+        save_picture(tmp_path / folder / "1.png")
+    images = find_images(tmp_path)
+    with pytest.raises(ImageSetError, match=r"folder 'fox' and 1 more .* labels cat, dog, of which dog have no folder"):
+        images.class_indices(["cat", "dog"])
+    assert images.without_folder(["Cat", "wolf", "dog", "fox"]) == ["dog"]
+
+
+def test_files_that_are_not_looked_at_and_classes_without_images_are_said(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.jfif", "dog/1.HEIC", "dog/2.HEIC", "owl/1.avif", "Thumbs.db", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "fox").mkdir()
+    images = find_images(tmp_path)
+    assert images.names == ["cat/1.png", "cat/2.jfif"]
+    files, classes = images[:1].shuffled().notes
+    assert "3 files not looked at, since only images can be read (.HEIC, .avif): 2 in dog, 1 in owl" in files
+    assert "no image that can be read in dog, fox, owl: nothing is measured of such a class" in classes
+
+
+def test_a_folder_of_other_files_alone_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "1.heic").touch()
+    with pytest.raises(ImageSetError, match=r"no images in .*, not in \.heic"):
+        find_images(tmp_path)
 
 
 def test_a_folder_that_is_no_label_is_named(tmp_path: Path) -> None:

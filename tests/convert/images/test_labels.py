@@ -1,44 +1,40 @@
-"""Label files as people write them, and those that cannot serve."""
+"""The host's errors for label files, and class folders that are called by WordNet numbers."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from convert.errors import SourceError
-from convert.images.conventions import read_labels
+from convert.errors import ImageSetError, SourceError
+from convert.images.dataset import find_images
+from convert.images.labels import read_labels, with_label_names
+from tests.convert.images.pictures import save_picture
+
+INDEX = {"0": ["n01440764", "tench"], "1": ["n02012849", "crane"], "2": ["n03126707", "crane"]}
 
 
-def test_labels_are_lines(tmp_path: Path) -> None:
+def test_labels_are_those_of_the_runtime(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
-    path.write_bytes("T-shirt/top\r\n  Käfer \n\n猫\n".encode())
-    assert read_labels(path) == ("T-shirt/top", "Käfer", "猫")
+    path.write_bytes("1: dog\r\n0: Käfer\r\n".encode("utf-16"))
+    assert read_labels(path).names == ("Käfer", "dog")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
-    """Notepad writes one."""
-    path = tmp_path / "labels.txt"
-    path.write_bytes(b"\xef\xbb\xbfcat\ndog\n")
-    assert read_labels(path) == ("cat", "dog")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty: write one label a line"),
-        (b" \n\n", "is empty"),
-        (b"cat\ndog\ncat\n", "has 'cat' twice"),
-        (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
-    ],
-)
-def test_label_files_that_cannot_serve_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=message):
-        read_labels(path)
-
-
-def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_serve_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"--labels .*nowhere\.txt cannot be read"):
         read_labels(tmp_path / "nowhere.txt")
+
+
+def test_folders_called_by_wordnet_numbers_are_their_labels(tmp_path: Path) -> None:
+    for number in ("n03126707", "n01440764"):
+        save_picture(tmp_path / "images" / number / "1.png")
+    (tmp_path / "index.json").write_text(json.dumps(INDEX))
+    labels = read_labels(tmp_path / "index.json")
+    images = find_images(tmp_path / "images")
+    named = with_label_names(images, labels)
+    assert named.folders == ("tench", "crane (n03126707)")
+    assert named.class_indices(labels.names) == [0, 2]
+    assert named.names == images.names, "files keep their names"
+    with pytest.raises(ImageSetError, match="they are WordNet numbers: pass --labels FILE with such numbers"):
+        images.class_indices(labels.names)

@@ -11,23 +11,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from PIL import Image
 
 from convert.errors import SourceError
 from convert.images.conventions import input_spec
 from convert.images.dataset import ImageSet, find_images
 from convert.images.preprocessing_check import refuse_wrong_preprocessing
+from edge_runtime import InputSpec
 from tests.conftest import COLOURS, SIZE
 
 LABELS = tuple(COLOURS)
 TF = input_spec("tf", SIZE, SIZE)
+GREYS = {"bright": (220, 220, 220), "dark": (30, 30, 30), "medium": (120, 120, 120)}
 
 
-def colour_network() -> bytes:
-    """The nearest of the colours, in exact arithmetic: argmin |x - c|^2 = argmax 2 x.c - c.c with x in [-1, 1]."""
+def colour_network(spec: InputSpec = TF, colours: dict[str, tuple[int, int, int]] = COLOURS) -> bytes:
+    """The nearest of the colours, in exact arithmetic: argmin |x - c|^2 = argmax 2 x.c - c.c with x as in `spec`."""
     image = keras.Input((SIZE, SIZE, 3), batch_size=1)
     mean = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 1)(image))
     model = keras.Model(image, layers.Dense(len(LABELS), "softmax")(mean))
-    centres = np.array([COLOURS[label] for label in LABELS]) / 127.5 - 1
+    centres = (np.array(list(colours.values())) - spec.mean) / spec.std
     kernel: Any = np.eye(3)[np.newaxis, np.newaxis]
     model.set_weights([kernel, np.zeros(3), 20 * 2 * centres.T, -20 * (centres**2).sum(axis=1)])
     return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
@@ -59,6 +62,52 @@ def test_swapped_channels_are_refused(network: bytes, pictures: ImageSet) -> Non
     """Blue and red are taken for each other, green stays: a third is right."""
     with pytest.raises(SourceError, match="check --preprocessing"):
         refuse_wrong_preprocessing(network, replace(TF, channel_order="BGR"), LABELS, pictures)
+
+
+def test_pixels_of_0_to_1_are_tried(tmp_path: Path) -> None:
+    """Trained on pixels / 255, as `Rescaling(1 / 255)` makes them, and converted as if they went up to 255."""
+    unit = input_spec("unit", SIZE, SIZE)
+    for name, grey in GREYS.items():
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            Image.new("RGB", (SIZE, SIZE), (grey[0] + i,) * 3).save(tmp_path / name / f"{i}.png")
+    pictures = find_images(tmp_path)
+    with pytest.raises(SourceError, match="on 100% with --preprocessing unit: check --preprocessing"):
+        refuse_wrong_preprocessing(colour_network(unit, GREYS), input_spec("none", SIZE, SIZE), tuple(GREYS), pictures)
+    assert refuse_wrong_preprocessing(colour_network(unit, GREYS), unit, tuple(GREYS), pictures) is None
+
+
+@pytest.mark.parametrize("labels", [("green", "red", "blue"), ("red", "blue", "green")])
+def test_labels_in_another_order_than_the_folders_are_refused(
+    labels: tuple[str, ...], network: bytes, pictures: ImageSet
+) -> None:
+    with pytest.raises(
+        SourceError,
+        match=r"on 100% with --labels FILE with the folders sorted as text: blue, green, red: check --labels",
+    ):
+        refuse_wrong_preprocessing(network, TF, labels, pictures)
+
+
+def test_both_may_be_wrong(network: bytes, pictures: ImageSet) -> None:
+    with pytest.raises(
+        SourceError, match=r"--preprocessing tf and --labels FILE .*: check --preprocessing and --labels"
+    ):
+        refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), ("green", "red", "blue"), pictures)
+
+
+def test_folders_are_compared_as_everywhere(network: bytes, pictures: ImageSet) -> None:
+    with pytest.raises(SourceError, match="--preprocessing tf"):
+        refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), ("Blue", "GREEN", "red!"), pictures)
+
+
+def test_a_network_that_guesses_is_said_if_nothing_helps(pictures: ImageSet) -> None:
+    image = keras.Input((SIZE, SIZE, 3), batch_size=1)
+    mean = layers.GlobalAveragePooling2D()(image)
+    blind = keras.Model(image, layers.Dense(3, "softmax", kernel_initializer="zeros")(mean))
+    model = bytes(tf.lite.TFLiteConverter.from_keras_model(blind).convert())
+    note = refuse_wrong_preprocessing(model, TF, LABELS, pictures)
+    assert note is not None
+    assert "of 40 labelled images, which is chance for 3 folders and 3 labels: check --preprocessing" in note
 
 
 def test_without_labels_there_is_nothing_to_compare(network: bytes, pictures: ImageSet) -> None:

@@ -1,0 +1,94 @@
+"""`irv2-drift` over models without a card: what their files say is used, and no size that nobody meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.convert.drift.commands import copied, gate, refused, report_of
+from tests.edge_runtime.foreign_models import ForeignModel, metadata
+from tests.edge_runtime.tiny_model import SIZE
+
+LABEL_FILE = {"labels.txt": b"red\ngreen\nblue\n"}
+OPEN = {"shape": (1, 1, 1, 3), "signature": (1, -1, -1, 3)}
+INDEX = {"0": ["n00000001", "red"], "1": ["n00000002", "green"], "2": ["n00000003", "blue"]}
+
+
+@pytest.mark.parametrize("end", ["softmax", "logits", "softmax by hand"])
+def test_a_foreign_model_that_describes_itself_needs_no_option(
+    end: str, network: Path, images: Path, tmp_path: Path
+) -> None:
+    candidate = ForeignModel(end, metadata=metadata(), files=LABEL_FILE).write(tmp_path / "foreign.tflite")
+    done = gate(candidate, "--reference", network, "--images", images, "--json", "--no-stop-early")
+    drift = report_of(done)["drift"]
+    assert done.exit_code == 0
+    assert (drift["top1_candidate"], drift["agreement_top1"]) == (1.0, 1.0)
+    assert drift["max_abs_error"] < 1e-5, "logits would be off by more"
+    assert ("the model answers logits" in done.stderr) == (end == "logits")
+
+
+def test_a_size_left_open_is_that_which_is_given(network: Path, images: Path, tmp_path: Path) -> None:
+    """Judged at the placeholder of 1x1, any network agrees with any other."""
+    candidate = ForeignModel(**OPEN).write(tmp_path / "open.tflite")
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"red": 0, "green": 1, "blue": 2}))
+    arguments = (candidate, "--reference", network, "--images", images, "--preprocessing", "tf", "--labels", labels)
+    assert "the model takes any: pass --input-size" in refused(*arguments)
+    done = gate(*arguments, "--input-size", SIZE, "--json", "--no-stop-early")
+    assert done.exit_code == 0, done.stderr
+    assert "labels.json: 3 labels, class_indices dictionary" in done.stderr
+    assert report_of(done)["drift"]["max_abs_error"] < 1e-5
+
+
+def test_a_size_that_is_none_is_wrong_usage(network: Path, images: Path) -> None:
+    done = gate(network, "--reference", network, "--images", images, "--input-size", "8by8")
+    assert done.exit_code == 2
+    assert "'8by8' is not a size in pixels" in done.stderr
+
+
+def test_a_reference_with_labels_in_another_order_is_said(images: Path, tmp_path: Path) -> None:
+    """The network's classes are sorted as text, its labels are not."""
+    swapped = ForeignModel(metadata=metadata(), files=LABEL_FILE).write(tmp_path / "swapped.tflite")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nc\nb\n")
+    folder = copied(images, tmp_path / "all")
+    for colour, name in (("red", "a"), ("green", "b"), ("blue", "c")):
+        (folder / colour).rename(folder / name)
+    done = gate(
+        *(swapped, "--reference", swapped, "--images", folder, "--preprocessing", "tf", "--labels", labels),
+        "--no-stop-early",
+    )
+    assert (
+        "warning: the reference is right on 33% of 180 labelled images, and on 100% with --labels FILE" in done.stderr
+    )
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_folders_may_be_called_by_wordnet_numbers(sharded: bool, images: Path, tmp_path: Path) -> None:
+    candidate = ForeignModel(metadata=metadata(), files=LABEL_FILE).write(tmp_path / "foreign.tflite")
+    folder = copied(images, tmp_path / "numbered")
+    for number, name in INDEX.values():
+        (folder / name).rename(folder / number)
+    index = tmp_path / "imagenet_class_index.json"
+    index.write_text(json.dumps(INDEX))
+    arguments = (candidate, "--reference", candidate, "--images", folder, "--labels", index)
+    if sharded:
+        rows = tmp_path / "rows.json"
+        assert gate(*arguments, "--shard", "1/1", "--rows", rows).exit_code == 0
+        done = gate("merge", rows, "--json")
+    else:
+        done = gate(*arguments, "--json")
+    assert report_of(done)["drift"]["top1_reference"] == 1.0
+    assert "they are WordNet numbers" in refused(*arguments[:-2])
+
+
+def test_files_that_are_not_looked_at_are_said(network: Path, images: Path, tmp_path: Path) -> None:
+    folder = copied(images, tmp_path / "some")
+    for path in (folder / "blue").iterdir():
+        path.rename(path.with_suffix(".HEIC"))
+    done = gate(network, "--reference", network, "--images", folder, "--no-stop-early")
+    assert "60 files not looked at, since only images can be read (.HEIC): 60 in blue" in done.stderr
+    assert "no image that can be read in blue" in done.stderr
+    assert "no folder for 1 of 3 labels: blue" in done.stderr
