@@ -215,3 +215,35 @@ def test_a_model_without_an_input_shape_is_refused(tmp_path: Path) -> None:
     assert error_of(lambda: load_path(path)) == (
         f"{path} was saved before it had an input shape: call the model on an image, then save it"
     )
+
+
+def stand_in(package: str | None) -> type:
+    """A home-made layer of the name of Keras' own, x + scale * branch, without the sum."""
+
+    class CustomScaleLayer(layers.Layer):  # type: ignore[misc]
+        def __init__(self, scale: float, **options: Any) -> None:
+            super().__init__(**options)
+            self.scale = scale
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "scale": self.scale}
+
+        def call(self, inputs: Any) -> Any:
+            return inputs[1] * self.scale
+
+    if package is not None:
+        keras.saving.register_keras_serializable(package)(CustomScaleLayer)
+    return CustomScaleLayer
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package"),
+    [(".keras", "Custom"), (".keras", "mine"), (".keras", None), (".h5", "Custom"), (".h5", "mine")],
+)
+def test_stand_ins_for_keras_residual_sum_are_refused(suffix: str, package: str | None, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 3))
+    x = stand_in(package)(0.17, name="scale_3")([image, layers.Conv2D(3, 1)(image)])
+    path = save(keras.Model(image, layers.Dense(5)(layers.Flatten()(x))), tmp_path / f"mine{suffix}")
+    message = error_of(lambda: load_path(path))
+    assert message.startswith(f"{path} has a layer scale_3 of class ")
+    assert "CustomScaleLayer, which is not keras.applications' own: home-made stand-ins" in message
