@@ -16,6 +16,7 @@ from convert.job import Job, Sources, image_folders
 from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
 from convert.pipeline import convert
 from convert.quantization import convergence
+from convert.system.content import content_sha256
 from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -164,7 +165,7 @@ def _weights(network: ModelSource | None) -> str | None:
         return None
     network.check()
     path = network.file or (DEMO_WEIGHTS if network.model == DEMO else None)
-    return None if path is None else file_sha256(path)
+    return None if path is None else content_sha256(path)
 
 
 def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> Input:

@@ -19,6 +19,7 @@ from convert.images.preprocessing_check import refuse_wrong_preprocessing
 from convert.images.reader import note_skipped
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
+from convert.system.content import content_sha256
 from convert.system.progress import Progress
 from edge_runtime.hashing import file_sha256
 
@@ -88,7 +89,7 @@ def lowering(request: LoweringRequest) -> CacheableStage[LoweredModel]:
     def key() -> Key:
         fields = {
             "source": {
-                "content": source.model if source.file is None else file_sha256(source.file),
+                "content": source.model if source.file is None else content_sha256(source.file),
                 "suffix": None if source.file is None else source.file.suffix.lower(),
                 "is_whole_model": source.weights is None,
                 "classes": source.classes,

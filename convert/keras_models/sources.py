@@ -8,13 +8,17 @@ from importlib.resources import files
 from pathlib import Path
 
 from convert.errors import SourceError
+from edge_runtime.artifact import TFLITE_IDENTIFIER
 
 DEMO = "demo"
 IMAGENET = "imagenet"
 WEIGHTS_FILE = "weights file"
 MODEL_FILE = "model file"
+SAVED_MODEL = "SavedModel"
+TFLITE = "TFLite file"
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_SUFFIXES = (".h5", ".hdf5")
+SAVED_MODEL_GRAPH, HUB_MODULE = "saved_model.pb", "tfhub_module.pb"
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 MINIMUM_INPUT_SIZE = 75
 """The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
@@ -43,12 +47,15 @@ class ModelSource:
         """Return which loader of `convert.keras_models.loader` reads it."""
         if self.weights is not None:
             return WEIGHTS_FILE
-        return self.model if self.model in (DEMO, IMAGENET) else MODEL_FILE
+        if self.model in (DEMO, IMAGENET):
+            return self.model
+        path = Path(self.model)
+        return SAVED_MODEL if path.is_dir() else TFLITE if _is_tflite(path) else MODEL_FILE
 
     @property
     def is_ours(self) -> bool:
         """Return whether preprocessing and labels are known: those of the demo and the published ImageNet weights."""
-        return self.origin in (DEMO, IMAGENET)
+        return self.weights is None and self.model in (DEMO, IMAGENET)
 
     @property
     def file(self) -> Path | None:
@@ -82,11 +89,14 @@ class ModelSource:
             if self.classes < 2:
                 raise SourceError(f"--classes {self.classes} is too few: a classifier has at least 2")
             _check_file(self.weights, WEIGHTS_SUFFIXES, "weights")
-        elif not self.is_ours:
+        elif self.origin == SAVED_MODEL:
+            _check_saved_model(Path(self.model))
+        elif self.origin == MODEL_FILE:
             _check_file(Path(self.model), MODEL_SUFFIXES, "model")
         if self.weights is None and self.classes is not None:
             raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
-        if self.origin != MODEL_FILE and self.input_size is not None and self.input_size < MINIMUM_INPUT_SIZE:
+        is_known = self.is_ours or self.weights is not None
+        if is_known and self.input_size is not None and self.input_size < MINIMUM_INPUT_SIZE:
             raise SourceError(
                 f"--input-size {self.input_size} is too small: Inception-ResNet-V2 needs at least "
                 f"{MINIMUM_INPUT_SIZE} pixels"
@@ -106,3 +116,34 @@ def _check_file(path: Path, suffixes: tuple[str, ...], kind: str) -> None:
         raise SourceError(f"{kind} {path} does not exist: pass demo, imagenet or the path of a Keras file")
     if path.suffix.lower() not in suffixes:
         raise SourceError(f"{kind} {path} is not a Keras file: it must end in {' or '.join(suffixes)}")
+
+
+def _is_tflite(path: Path) -> bool:
+    """Return whether a file begins as a TFLite flatbuffer does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] == TFLITE_IDENTIFIER
+    except OSError:
+        return False
+
+
+def _check_saved_model(folder: Path) -> None:
+    """Refuse a folder that is no SavedModel of TensorFlow 2, as far as the names of its files tell."""
+    if (folder / HUB_MODULE).exists():
+        raise SourceError(
+            f"{folder} is a module of TensorFlow Hub's first format, which is not supported: load it where TensorFlow "
+            "Hub runs, and save the classifier with tf.saved_model.save(model, FOLDER)"
+        )
+    if (folder / SAVED_MODEL_GRAPH).is_file():
+        return
+    names = sorted(path.name for path in folder.iterdir())
+    if any(name == "checkpoint" or name.endswith(".index") for name in names):
+        raise SourceError(
+            f"{folder} holds a TensorFlow checkpoint, which is not supported: load it where it was made and "
+            "save it with model.save_weights('NAME.weights.h5')"
+        )
+    inside = next((name for name in names if (folder / name / SAVED_MODEL_GRAPH).is_file()), None)
+    raise SourceError(
+        f"{folder} is a folder without {SAVED_MODEL_GRAPH}, no SavedModel: "
+        + (f"pass {folder / inside}" if inside else "pass a Keras file, a SavedModel folder or a .tflite file")
+    )

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 from convert.images.conventions import input_spec, unknown_preprocessing
 from convert.keras_models.loader import LoadedModel, load
-from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, WEIGHTS_FILE, ModelSource
+from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, SAVED_MODEL, TFLITE, WEIGHTS_FILE, ModelSource
 from convert.lowering.batch_norm_folding import fold_batch_norms
 from convert.lowering.keras_comparison import keras_logits
+from convert.lowering.saved_model import SavedModelNetwork
+from convert.lowering.tflite_source import TfliteNetwork
 from convert.lowering.translate import translate
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -94,6 +96,8 @@ NETWORKS: dict[str, Callable[[ModelSource], Network]] = {
     IMAGENET: KerasNetwork,
     WEIGHTS_FILE: KerasNetwork,
     MODEL_FILE: KerasNetwork,
+    SAVED_MODEL: SavedModelNetwork,
+    TFLITE: TfliteNetwork,
 }
 """Where a network can come from (see `ModelSource.origin`), and what opens it."""
 

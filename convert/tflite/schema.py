@@ -23,11 +23,14 @@ OPTIONS = {
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "LOGISTIC": None,
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
     "RELU": None,
     "RELU6": None,
+    "RESHAPE": "ReshapeOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "TRANSPOSE": "TransposeOptions",
 }
 """Operators that can be made, all in version 1, and the tables of the schema that hold their options."""
 
