@@ -12,7 +12,7 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.lowering.graph_ends import GraphEnd, find_end, rewrite_end
-from convert.lowering.graph_front import Front, fold_front
+from convert.lowering.graph_front import Front, fold_front, no_front
 from convert.tflite.float_writer import INPUT_NAME, OUTPUT_NAME
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
@@ -121,7 +121,8 @@ def read_foreign(model: bytes, input_size: int | None, name: str) -> ForeignGrap
     _make_static(graph, original, image, name)
     graph = GraphEditor(graph.to_bytes())  # what was derived from shapes is derived again
     end = find_end(graph, name)
-    front = fold_front(graph, _channels_last_input(graph, image))
+    cast = no_front(image.channels, is_cast=image.dtype != "float32")
+    front = cast.then(fold_front(graph, _channels_last_input(graph, image)))
     probabilities = rewrite_end(graph, end)
     graph.set_ends(front.tensor, probabilities)
     graph.rename(front.tensor, INPUT_NAME)
@@ -160,7 +161,7 @@ def _refuse_unusable(graph: TfliteGraph, name: str) -> None:
 def _make_static(graph: GraphEditor, original: bytes, image: ImageInput, name: str) -> None:
     """Give every tensor the shape that it has at run time, and make constants of what no image changes."""
     try:
-        engine = RecordingEngine(original)
+        engine = RecordingEngine(original, with_xnnpack=False)
         engine.run(image.fed(np.zeros((image.height, image.width, image.channels), np.float32)))
     except EdgeError as error:
         raise SourceError(f"{name} cannot take {image.height}x{image.width} images ({error})") from error

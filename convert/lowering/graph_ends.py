@@ -14,14 +14,13 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CONVOLUTIONS, DENSE, POOLS, Operator
+from convert.tflite.operators import ARITHMETIC, CONVOLUTIONS, DENSE, POOLS, Operator
 from convert.tflite.rewriting import GraphEditor
 from edge_runtime.arrays import Array
 
 SOFTMAX, LOG_SOFTMAX, SIGMOID, LOGITS = "SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "logits"
 SHAPING = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
 """Kinds that leave a row of numbers a row: all of them, where there is but one axis of more than one number."""
-ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
 
 
 @dataclass(frozen=True)

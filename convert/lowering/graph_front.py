@@ -13,7 +13,7 @@ import numpy as np
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec, unknown_preprocessing
 from convert.tflite.graph import TfliteGraph, layer_name
-from convert.tflite.operators import Operator
+from convert.tflite.operators import ARITHMETIC, Operator
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 
@@ -23,19 +23,27 @@ LARGEST_SCALE, LARGEST_SHIFT = 0.1, -50.0
 
 @dataclass(frozen=True)
 class Front:
-    """What was folded: `tensor` of the graph, float32 (1, height, width, channels), holds factor * input + offset."""
+    """What was folded: `tensor` of the graph, float32 (1, height, width, channels), holds factor * input + offset.
+
+    `folded` has a line for each operator; `is_cast` says that the input are integers, so pixels.
+    """
 
     tensor: int
     factor: Array
     offset: Array
     folded: tuple[str, ...] = ()
+    is_cast: bool = False
 
     @property
     def takes_pixels(self) -> bool:
         """Return whether only pixels 0..255 make sense as the input of what was folded."""
-        return bool(self.folded) and bool(
-            np.all(np.abs(self.factor) <= LARGEST_SCALE) or np.all(self.offset <= LARGEST_SHIFT)
-        )
+        return self.is_cast or bool(np.all(self.factor <= LARGEST_SCALE) or np.all(self.offset <= LARGEST_SHIFT))
+
+    def then(self, behind: Front) -> Front:
+        """Return this front and the one behind it as one."""
+        factor, offset = self.factor * behind.factor, self.offset * behind.factor + behind.offset
+        folded, is_cast = (*self.folded, *behind.folded), self.is_cast or behind.is_cast
+        return Front(behind.tensor, factor, offset, folded, is_cast)
 
     def before(self, image: Array) -> Array:
         """Return what becomes `image` (..., channels) in the front, float64."""
@@ -45,22 +53,37 @@ class Front:
 def fold_front(graph: TfliteGraph, tensor: int) -> Front:
     """Fold sums, differences, products and quotients with constants behind a tensor, as far as they follow each other.
 
-    Those stay whose factor is not positive: a standard deviation is.
+    Those stay whose factor is not positive, as a standard deviation is.
     """
-    channels = graph.shape(tensor)[-1]
-    front = Front(tensor, np.ones(channels), np.zeros(channels))
+    front = no_front(graph.shape(tensor)[-1], tensor)
     while True:
         readers = graph.consumers(front.tensor)
-        step = _affine(graph, readers[0], front.tensor) if len(readers) == 1 else None
-        if step is None or np.any(step[0] <= 0):
+        step = _step(graph, readers[0], front.tensor) if len(readers) == 1 else None
+        if step is None:
             return front
-        name = layer_name(graph.tensor_name(readers[0].outputs[0]))
-        front = Front(
-            readers[0].outputs[0],
-            front.factor * step[0],
-            front.offset * step[0] + step[1],
-            (*front.folded, f"{readers[0].name} {name}: folded into the preprocessing"),
-        )
+        front = front.then(step)
+
+
+def no_front(channels: int, tensor: int = -1, *, is_cast: bool = False) -> Front:
+    """Return the front of a network whose first layer reads its input as it is, or only cast to float32."""
+    return Front(tensor, np.ones(channels), np.zeros(channels), is_cast=is_cast)
+
+
+def affine(kind: str, name: str, values: Array, channels: int, *, is_first: bool, tensor: int = -1) -> Front | None:
+    """Return what an operator does to each channel of an image: ADD, SUB, MUL or DIV with a constant.
+
+    `is_first` says whether the image is its first operand. None for what is not an increasing function of a channel.
+    """
+    if values.size not in (1, channels) or (values.size > 1 and values.shape[-1] != channels):
+        return None
+    value = np.broadcast_to(values.reshape(-1).astype(np.float64), channels)
+    if not (is_first or kind in ("ADD", "MUL")) or (kind in ("MUL", "DIV") and np.any(value <= 0)):
+        return None
+    one, zero = np.ones(channels), np.zeros(channels)
+    factor, offset = {"ADD": (one, value), "SUB": (one, -value), "MUL": (value, zero)}.get(kind, (one, zero))
+    if kind == "DIV":
+        factor = 1 / value
+    return Front(tensor, factor, offset, (f"{kind} {name}: folded into the preprocessing",))
 
 
 def composed(front: Front, preprocessing: str | None, size: tuple[int, int], source: Path) -> InputSpec:
@@ -71,17 +94,14 @@ def composed(front: Front, preprocessing: str | None, size: tuple[int, int], sou
     Raises:
         SourceError: neither the front nor the user says it, or the two contradict each other.
     """
-    if front.takes_pixels and preprocessing not in (None, "none"):
-        spec = input_spec(preprocessing or "none", *size)
-        if (set(spec.mean), set(spec.std)) != ({0.0}, {1.0}):
-            raise SourceError(
-                f"--preprocessing {preprocessing} contradicts {source}, which takes pixels 0..255 and scales them "
-                "itself: leave it out"
-            )
-    elif preprocessing is None and not front.takes_pixels:
+    if preprocessing is None and not front.takes_pixels:
         raise unknown_preprocessing(source)
-    else:
-        spec = input_spec(preprocessing or "none", *size)
+    spec = input_spec(preprocessing or "none", *size)
+    if front.takes_pixels and {*spec.mean, *spec.std} != {0.0, 1.0}:
+        raise SourceError(
+            f"--preprocessing {preprocessing} contradicts {source}, which takes pixels 0..255 and scales them itself: "
+            "leave it out"
+        )
     if not front.folded:
         return spec
     mean, std = np.array(spec.mean), np.array(spec.std)
@@ -92,27 +112,16 @@ def composed(front: Front, preprocessing: str | None, size: tuple[int, int], sou
     )
 
 
-def _affine(graph: TfliteGraph, operator: Operator, tensor: int) -> tuple[Array, Array] | None:
-    """Return factor and offset of each channel, float64, if an operator computes factor * x + offset; else None."""
-    if operator.name not in ("ADD", "SUB", "MUL", "DIV") or operator.fused_activation != "NONE":
+def _step(graph: TfliteGraph, operator: Operator, tensor: int) -> Front | None:
+    """Return what an operator does to each channel of a tensor, if it computes one increasing function of each."""
+    if operator.name not in ARITHMETIC or operator.fused_activation != "NONE":
         return None
     first, second = operator.inputs
-    other = second if first == tensor else first
-    channels = graph.shape(tensor)[-1]
-    if not graph.is_constant(other) or graph.shape(operator.outputs[0]) != graph.shape(tensor):
+    other, output = second if first == tensor else first, operator.outputs[0]
+    if not graph.is_constant(other) or graph.shape(output) != graph.shape(tensor):
         return None
-    values = graph.constant(other)
-    if values.size not in (1, channels) or (values.size > 1 and values.shape[-1] != channels):
-        return None
-    value = np.broadcast_to(values.reshape(-1).astype(np.float64), channels)
-    one, zero = np.ones(channels), np.zeros(channels)
-    if operator.name == "ADD":
-        return one, value
-    if operator.name == "MUL":
-        return value, zero
-    if tensor != first:  # a constant less, or divided by, the image
-        return None
-    return (one, -value) if operator.name == "SUB" else (1 / value, zero)
+    name, values = layer_name(graph.tensor_name(output)), graph.constant(other)
+    return affine(operator.name, name, values, graph.shape(tensor)[-1], is_first=first == tensor, tensor=output)
 
 
 def _plain(value: float) -> float:

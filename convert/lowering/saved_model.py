@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from convert.errors import SourceError
+from convert.keras_models.hdf5 import one_line
 from convert.keras_models.sources import ModelSource
-from convert.lowering.foreign_graph import ForeignGraph, image_input, read_foreign
-from convert.lowering.graph_front import composed
+from convert.lowering.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign
+from convert.lowering.graph_front import Front, affine, composed, no_front
 from convert.lowering.reference import checked_logits
-from convert.lowering.saved_model_graph import Signature, read_signature
+from convert.lowering.saved_model_graph import TAG, Signature, read_signature
 from convert.system.content import content_sha256
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 
 ACTIVATIONS = {"Softmax": "SOFTMAX", "LogSoftmax": "LOG_SOFTMAX", "Sigmoid": "LOGISTIC"}
-"""TensorFlow's operators -> those of TFLite, see `convert.lowering.graph_ends`."""
+ARITHMETIC = {"Add": "ADD", "AddV2": "ADD", "BiasAdd": "ADD", "Sub": "SUB", "Mul": "MUL", "RealDiv": "DIV", "Div": "DIV"}
+"""TensorFlow's operators -> those of TFLite, see `graph_ends` and `graph_front`."""
 SHAPING = ("Identity", "Reshape", "Squeeze", "ExpandDims")
 UNSUPPORTED = re.compile(r"(?:TF Select|Custom) ops: ([^\n]+)")
 
@@ -53,11 +55,11 @@ class SavedModelNetwork:
     @property
     def front(self) -> tuple[str, ...]:
         """Return what was folded in front of the graph."""
-        return self._graph.front.folded
+        return self._whole_front.folded
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
-        return composed(self._graph.front, preprocessing, (self._image.height, self._image.width), self._folder)
+        return composed(self._whole_front, preprocessing, (self._image.height, self._image.width), self._folder)
 
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Return what TFLiteConverter makes of the graph, in the form of ours; see `Network.to_tflite`."""
@@ -69,7 +71,7 @@ class SavedModelNetwork:
         answers_and_logits = _with_logits(self._frozen, end.kind)
         answers, logits = [], []
         for image in images:
-            found = answers_and_logits(_tensor(self._image.fed(self._graph.front.before(image))))
+            found = answers_and_logits(_tensor(self._image.fed(self._whole_front.before(image))))
             answers.append(np.asarray(found[0]).reshape(-1))
             logits.append(np.asarray(found[-1]).reshape(-1))
         given = np.stack(answers)
@@ -78,35 +80,43 @@ class SavedModelNetwork:
         return checked_logits(end, np.stack(logits), given, str(self._folder))
 
     @cached_property
-    def _concrete(self) -> Any:
-        """The signature as a function of TensorFlow for one image of static size; what it uses lives as long."""
+    def _frozen(self) -> Any:
+        """The signature as a function of TensorFlow for one image of static size: one graph, variables as constants."""
         import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         try:
-            loaded = tf.saved_model.load(str(self._folder), tags=["serve"])
+            loaded = tf.saved_model.load(str(self._folder), tags=[TAG])
             signature = loaded.signatures[self._signature.name]
         except Exception as error:  # whatever TensorFlow raises where files are missing, damaged, or too new
-            raise SourceError(f"{self._folder} cannot be loaded by TensorFlow {tf.__version__} ({_line(error)})") from error
+            raise SourceError(
+                f"{self._folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)})"
+            ) from error
         given, result = self._signature.argument, self._signature.result
 
-        @tf.function(input_signature=[tf.TensorSpec(self._image.shape, self._image.dtype, name="image")], autograph=False)  # type: ignore[untyped-decorator]
         def answer(image: Any) -> Any:
-            return {"probabilities": signature(**{given: image})[result]}
+            return signature(**{given: image})[result]
 
-        answer.network = loaded  # variables live no longer than what loaded them
+        image = tf.TensorSpec(self._image.shape, self._image.dtype, name="image")
         try:
-            return answer, answer.get_concrete_function()
+            concrete = tf.function(answer, input_signature=[image], autograph=False).get_concrete_function()
+            return _without_order(convert_variables_to_constants_v2(concrete))
         except Exception as error:
             size = f"{self._image.height}x{self._image.width}"
-            raise SourceError(f"{self._folder} cannot take {size} images ({_line(error)})") from error
+            raise SourceError(f"{self._folder} cannot take {size} images ({one_line(error)})") from error
+
+    @cached_property
+    def _front(self) -> tuple[Any, Front]:
+        """The tensor of TensorFlow behind what is folded in front of the network, and what that is."""
+        return fold_tensorflow_front(self._frozen.inputs[0], self._image)
 
     @cached_property
     def _graph(self) -> ForeignGraph:
-        """What TFLiteConverter makes of the signature."""
+        """What TFLiteConverter makes of the signature behind its front."""
         import tensorflow as tf
 
-        answer, concrete = self._concrete
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], answer.network)
+        network = self._frozen.prune(self._front[0], self._frozen.outputs[0])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([network])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             model = bytes(converter.convert())
@@ -121,11 +131,57 @@ class SavedModelNetwork:
         return read_foreign(model, None, str(self._folder))
 
     @cached_property
-    def _frozen(self) -> Any:
-        """The signature's function with its variables as constants, and all that it calls inside it."""
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    def _whole_front(self) -> Front:
+        """All that was folded: by what is known of TensorFlow, and behind that of TFLite."""
+        return self._front[1].then(self._graph.front)
 
-        return convert_variables_to_constants_v2(self._concrete[1])
+
+def fold_tensorflow_front(tensor: Any, image: ImageInput) -> tuple[Any, Front]:
+    """Fold casts, sums, differences, products and quotients with constants, as `graph_front.fold_front` does.
+
+    TFLiteConverter would move some of them into the first convolution, and nobody could say any more what it takes.
+    """
+    front = no_front(image.channels)
+    while len(readers := [] if image.channels_first else tensor.consumers()) == 1 and len(readers[0].outputs) == 1:
+        (operation,), output = readers, readers[0].outputs[0]
+        step = None
+        if operation.type == "Identity" or (operation.type == "Cast" and output.dtype.is_floating):
+            step = no_front(image.channels, is_cast=operation.type == "Cast" and not tensor.dtype.is_floating)
+        elif operation.type in ARITHMETIC and output.shape == tensor.shape:
+            is_first = operation.inputs[0].name == tensor.name
+            other = operation.inputs[1 if is_first else 0].op
+            if other.type == "Const":
+                values = _values(other)
+                kind, name = ARITHMETIC[operation.type], operation.name.rpartition("/")[2]
+                step = affine(kind, name, values, image.channels, is_first=is_first)
+        if step is None:
+            break
+        tensor, front = output, front.then(step)
+    return tensor, front
+
+
+def _without_order(frozen: Any) -> Any:
+    """Return a function without variables as one in which operators wait for nothing but what they read.
+
+    With its variables as constants nothing in it has a side effect. A function that starts behind the input could not
+    be cut out otherwise: the constants wait for the input.
+    """
+    import tensorflow as tf
+
+    graph = frozen.graph.as_graph_def()
+    for node in graph.node:
+        read = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(read)
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    ends = (imported.graph.get_tensor_by_name(end.name) for end in (frozen.inputs[0], frozen.outputs[0]))
+    return imported.prune(*ends)
+
+
+def _values(constant: Any) -> Array:
+    from tensorflow import make_ndarray
+
+    return np.asarray(make_ndarray(constant.get_attr("value")))
 
 
 def _with_logits(frozen: Any, kind: str) -> Any:
@@ -145,7 +201,3 @@ def _tensor(values: Array) -> Any:
     import tensorflow as tf
 
     return tf.constant(values)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
