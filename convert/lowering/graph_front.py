@@ -1,6 +1,6 @@
 """What stands between a graph's input and its first layer: arithmetic of each channel, folded into the preprocessing.
 
-    file takes x = (pixel - mean) / std,  front computes factor * x + offset  ->  one mean and std for both
+file takes x = (pixel - mean) / std,  front computes factor * x + offset  ->  one mean and std for both
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, input_spec, unknown_preprocessing
+from convert.images.conventions import Triple, input_spec, unknown_preprocessing
 from convert.tflite.graph import TfliteGraph, layer_name
 from convert.tflite.operators import ARITHMETIC, Operator
 from edge_runtime import InputSpec
@@ -104,12 +104,9 @@ def composed(front: Front, preprocessing: str | None, size: tuple[int, int], sou
         )
     if not front.folded:
         return spec
-    mean, std = np.array(spec.mean), np.array(spec.std)
-    return replace(
-        spec,
-        mean=tuple(map(_plain, mean - front.offset / front.factor * std)),
-        std=tuple(map(_plain, std / front.factor)),
-    )
+    std = np.array(spec.std)
+    mean = np.array(spec.mean) - front.offset / front.factor * std
+    return replace(spec, mean=_plain(mean), std=_plain(std / front.factor))
 
 
 def _step(graph: TfliteGraph, operator: Operator, tensor: int) -> Front | None:
@@ -124,6 +121,7 @@ def _step(graph: TfliteGraph, operator: Operator, tensor: int) -> Front | None:
     return affine(operator.name, name, values, graph.shape(tensor)[-1], is_first=first == tensor, tensor=output)
 
 
-def _plain(value: float) -> float:
-    """Return a mean or a standard deviation without the noise of float32 in its last digits."""
-    return float(f"{value:.7g}")
+def _plain(values: Array) -> Triple:
+    """Return means or standard deviations without the noise of float32 in their last digits."""
+    first, second, third = (float(f"{value:.7g}") for value in values)
+    return first, second, third

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,15 @@ from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 
 ACTIVATIONS = {"Softmax": "SOFTMAX", "LogSoftmax": "LOG_SOFTMAX", "Sigmoid": "LOGISTIC"}
-ARITHMETIC = {"Add": "ADD", "AddV2": "ADD", "BiasAdd": "ADD", "Sub": "SUB", "Mul": "MUL", "RealDiv": "DIV", "Div": "DIV"}
+ARITHMETIC = {
+    "Add": "ADD",
+    "AddV2": "ADD",
+    "BiasAdd": "ADD",
+    "Sub": "SUB",
+    "Mul": "MUL",
+    "RealDiv": "DIV",
+    "Div": "DIV",
+}
 """TensorFlow's operators -> those of TFLite, see `graph_ends` and `graph_front`."""
 SHAPING = ("Identity", "Reshape", "Squeeze", "ExpandDims")
 UNSUPPORTED = re.compile(r"(?:TF Select|Custom) ops: ([^\n]+)")
@@ -33,33 +40,23 @@ class SavedModelNetwork:
 
     def __init__(self, source: ModelSource) -> None:
         source.check()
-        self._folder, self._source, self.labels = Path(source.model), source, None
-        self._signature: Signature = read_signature(self._folder)
-        signature = self._signature
+        self._folder = Path(source.model)
+        signature = read_signature(self._folder)
         self._image = image_input(signature.shape, signature.dtype, source.input_size, str(self._folder))
+        self._frozen = _frozen(self._folder, signature, self._image)
+        behind, front = fold_tensorflow_front(self._frozen.inputs[0], self._image)
+        self._graph: ForeignGraph = _converted(self._frozen.prune(behind, self._frozen.outputs[0]), self._folder)
+        self._front = front.then(self._graph.front)
         self.architecture = f"SavedModel of TensorFlow {signature.version}"
         self.recognized = f"{self._folder.name}: {self.architecture}, signature {signature.name}"
+        self.labels: tuple[str, ...] | None = None
         self.weights_sha256 = content_sha256(self._folder)
-        self.slow_layers = (f"{self._folder.name}: a SavedModel is a graph without layers",)
-
-    @property
-    def head(self) -> str:
-        """Return the head that the graph ends in; see `LoweredModel`."""
-        return self._graph.end.head
-
-    @property
-    def classes(self) -> int:
-        """Return the number of probabilities."""
-        return self._graph.classes
-
-    @property
-    def front(self) -> tuple[str, ...]:
-        """Return what was folded in front of the graph."""
-        return self._whole_front.folded
+        self.head, self.classes, self.front = self._graph.end.head, self._graph.classes, self._front.folded
+        self.slow_layers: tuple[str, ...] = (f"{self._folder.name}: a SavedModel is a graph without layers",)
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
-        return composed(self._whole_front, preprocessing, (self._image.height, self._image.width), self._folder)
+        return composed(self._front, preprocessing, (self._image.height, self._image.width), self._folder)
 
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Return what TFLiteConverter makes of the graph, in the form of ours; see `Network.to_tflite`."""
@@ -67,73 +64,57 @@ class SavedModelNetwork:
 
     def logits(self, images: Array) -> Array:
         """Return the answers of TensorFlow; see `Network.logits`."""
-        end = self._graph.end
-        answers_and_logits = _with_logits(self._frozen, end.kind)
-        answers, logits = [], []
+        end, answers, logits = self._graph.end, [], []
+        function = _with_logits(self._frozen, end.kind)
         for image in images:
-            found = answers_and_logits(_tensor(self._image.fed(self._whole_front.before(image))))
+            found = function(_tensor(self._image.fed(self._front.before(image))))
             answers.append(np.asarray(found[0]).reshape(-1))
             logits.append(np.asarray(found[-1]).reshape(-1))
-        given = np.stack(answers)
-        if len(found) == 1 and end.kind in ACTIVATIONS.values():
-            return end.logits_of(end.inverse_of(given))
-        return checked_logits(end, np.stack(logits), given, str(self._folder))
+        given = np.stack(answers)  # without their logits if the last activation is written out, or there is none
+        read = np.stack(logits) if len(found) > 1 else end.inverse_of(given)
+        return checked_logits(end, read, given, str(self._folder))
 
-    @cached_property
-    def _frozen(self) -> Any:
-        """The signature as a function of TensorFlow for one image of static size: one graph, variables as constants."""
-        import tensorflow as tf
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-        try:
-            loaded = tf.saved_model.load(str(self._folder), tags=[TAG])
-            signature = loaded.signatures[self._signature.name]
-        except Exception as error:  # whatever TensorFlow raises where files are missing, damaged, or too new
-            raise SourceError(
-                f"{self._folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)})"
-            ) from error
-        given, result = self._signature.argument, self._signature.result
+def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Any:
+    """Return a signature as a function of TensorFlow for an image of static size: one graph, variables as constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-        def answer(image: Any) -> Any:
-            return signature(**{given: image})[result]
+    try:
+        loaded = tf.saved_model.load(str(folder), tags=[TAG])
+        function = loaded.signatures[signature.name]
+    except Exception as error:  # whatever TensorFlow raises where files are missing, damaged, or too new
+        raise SourceError(f"{folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)})") from error
 
-        image = tf.TensorSpec(self._image.shape, self._image.dtype, name="image")
-        try:
-            concrete = tf.function(answer, input_signature=[image], autograph=False).get_concrete_function()
-            return _without_order(convert_variables_to_constants_v2(concrete))
-        except Exception as error:
-            size = f"{self._image.height}x{self._image.width}"
-            raise SourceError(f"{self._folder} cannot take {size} images ({one_line(error)})") from error
+    def answer(image: Any) -> Any:
+        return function(**{signature.argument: image})[signature.result]
 
-    @cached_property
-    def _front(self) -> tuple[Any, Front]:
-        """The tensor of TensorFlow behind what is folded in front of the network, and what that is."""
-        return fold_tensorflow_front(self._frozen.inputs[0], self._image)
+    given = tf.TensorSpec(image.shape, image.dtype, name="image")
+    try:
+        concrete = tf.function(answer, input_signature=[given], autograph=False).get_concrete_function()
+        return _without_order(convert_variables_to_constants_v2(concrete))
+    except Exception as error:
+        size = f"{image.height}x{image.width}"
+        raise SourceError(f"{folder} cannot take {size} images ({one_line(error)})") from error
 
-    @cached_property
-    def _graph(self) -> ForeignGraph:
-        """What TFLiteConverter makes of the signature behind its front."""
-        import tensorflow as tf
 
-        network = self._frozen.prune(self._front[0], self._frozen.outputs[0])
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([network])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        try:
-            model = bytes(converter.convert())
-        except Exception as error:
-            unsupported = UNSUPPORTED.search(str(error))
-            if unsupported is None:
-                raise
-            raise SourceError(
-                f"{self._folder} needs operators that TFLite does not have ({unsupported[1].strip()}): leave out of "
-                "the network what computes them"
-            ) from error
-        return read_foreign(model, None, str(self._folder))
+def _converted(function: Any, folder: Path) -> ForeignGraph:
+    """Return what TFLiteConverter makes of a function of TensorFlow without variables."""
+    import tensorflow as tf
 
-    @cached_property
-    def _whole_front(self) -> Front:
-        """All that was folded: by what is known of TensorFlow, and behind that of TFLite."""
-        return self._front[1].then(self._graph.front)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    try:
+        model = bytes(converter.convert())
+    except Exception as error:
+        unsupported = UNSUPPORTED.search(str(error))
+        if unsupported is None:
+            raise
+        raise SourceError(
+            f"{folder} needs operators that TFLite does not have ({unsupported[1].strip()}): leave out of the network "
+            "what computes them"
+        ) from error
+    return read_foreign(model, None, str(folder))
 
 
 def fold_tensorflow_front(tensor: Any, image: ImageInput) -> tuple[Any, Front]:

@@ -6,6 +6,7 @@ connections. Those that image classifiers are made of are listed here; a graph w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,24 @@ from convert.keras_models.sources import SAVED_MODEL_GRAPH
 SERVING, TAG = "serving_default", "serve"
 NOT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 OPERATORS = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     Abs Add AddN AddV2 All Any ArgMax Assert AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd
-    BroadcastArgs BroadcastTo Cast Ceil Complex ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput Cos Cumsum
+    BroadcastArgs BroadcastTo Cast Ceil ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput Cos Cumsum
     DepthToSpace DepthwiseConv2dNative Div DivNoNan Einsum Elu EnsureShape Equal Erf Erfc Exp ExpandDims
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars Fill Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2
-    FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN L2Loss LRN LeakyRelu Less
-    LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean Min
-    Minimum MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 ParallelConcat PartitionedCall Placeholder
-    PlaceholderWithDefault Pow PreventGradient Prod Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape
-    ResizeBicubic ResizeBilinear ResizeNearestNeighbor ResourceGather Reverse ReverseV2 Rint Round Rsqrt Select
-    SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Size Slice Snapshot Softmax Softplus Softsign SpaceToBatchND
-    SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StopGradient
-    StridedSlice Sub Sum Tanh Tile TopKV2 Transpose TruncateDiv Unpack VarHandleOp Where Xlogy ZerosLike
-    """.split()
+    FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN L2Loss LeakyRelu Less
+    LessEqual Log Log1p LogicalAnd LogicalNot LogicalOr LogSoftmax LRN MatMul Max Maximum MaxPool MaxPoolV2 Mean Min
+    Minimum MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 ParallelConcat PartitionedCall
+    Placeholder PlaceholderWithDefault Pow PreventGradient Prod Range Rank ReadVariableOp RealDiv Reciprocal Relu
+    Relu6 Reshape ResizeBicubic ResizeBilinear ResizeNearestNeighbor ResourceGather Reverse ReverseV2 Rint Round
+    Rsqrt Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Size Slice Snapshot Softmax Softplus Softsign
+    SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall
+    StatelessIf StatelessWhile StopGradient StridedSlice Sub Sum Tanh Tile TopKV2 Transpose TruncateDiv Unpack
+    VarHandleOp Where Xlogy ZerosLike
+    """,
+    )
 )
 """Operators of TensorFlow that compute numbers from numbers, variables and constants, and touch nothing else."""
 
@@ -69,7 +74,7 @@ def read_signature(folder: Path) -> Signature:
 
 def _serving_graph(folder: Path) -> Any:
     """Return the graph that is for serving, as TensorFlow's message `MetaGraphDef`."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     path = folder / SAVED_MODEL_GRAPH
@@ -145,13 +150,14 @@ def _refuse_unlisted(graph: Any, signature: str, folder: Path) -> None:
 
 def _root(objects: Any, signature: str) -> str:
     """Return the name of the function behind a signature; "" if there is none."""
+    node = objects.nodes[0]
     for name in ("signatures", signature):
-        numbers = {child.local_name: child.node_id for child in objects.nodes[0 if name == "signatures" else at].children}
-        if name not in numbers:
+        children = {child.local_name: child.node_id for child in node.children}
+        if name not in children:
             return ""
-        at = numbers[name]
-    names = [*objects.nodes[at].function.concrete_functions, objects.nodes[at].bare_concrete_function.concrete_function_name]
-    return str(next(filter(None, names), ""))
+        node = objects.nodes[children[name]]
+    functions = (*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name)
+    return str(next(filter(None, functions), ""))
 
 
 def _reachable(root: str, library: Mapping[str, Any]) -> Iterator[Any]:
@@ -160,7 +166,10 @@ def _reachable(root: str, library: Mapping[str, Any]) -> Iterator[Any]:
     while pending:
         for node in library.get(pending.pop(), ()):
             yield node
-            called = {node.op, *(function.name for attr in node.attr.values() for function in (attr.func, *attr.list.func))}
+            called = {
+                node.op,
+                *(function.name for attr in node.attr.values() for function in (attr.func, *attr.list.func)),
+            }
             new = (called & library.keys()) - seen
             seen |= new
             pending += sorted(new)

@@ -26,7 +26,13 @@ class GraphEditor(TfliteGraph):
         return schema.add_constant(self._model, name, values)
 
     def add_operator(
-        self, kind: str, inputs: Sequence[int], shape: Sequence[int], name: str, position: int | None = None, **more: Any
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        shape: Sequence[int],
+        name: str,
+        position: int | None = None,
+        **more: Any,
     ) -> int:
         """Add an operator that computes a float32 tensor; return the tensor's index.
 
@@ -101,7 +107,9 @@ class GraphEditor(TfliteGraph):
     def _renumber(self, kept: list[int]) -> None:
         """Keep these tensors only."""
         number = {old: at for at, old in enumerate(kept)} | {-1: -1}
-        ends = [end for definition in self._model.signatureDefs or [] for end in (*definition.inputs, *definition.outputs)]
+        ends = [
+            end for definition in self._model.signatureDefs or [] for end in (*definition.inputs, *definition.outputs)
+        ]
         for end in ends:
             end.tensorIndex = number[int(end.tensorIndex)]
         for table in (self._graph, *self._graph.operators):
@@ -122,7 +130,7 @@ class GraphEditor(TfliteGraph):
         self._model.metadataBuffer = None
 
     def _name_apart(self) -> None:
-        """Number the names that several tensors have, or none: everything later finds tensors by their names."""
+        """Give a number to names that several tensors have: everything later finds tensors by their names."""
         taken: set[str] = set()
         for index in self.tensors:
             name = plain = self.tensor_name(index) or "tensor"

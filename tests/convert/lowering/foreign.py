@@ -56,6 +56,10 @@ def convolution_end(x: Any) -> Any:
     return tf.nn.softmax(tf.nn.conv2d(x, constant(1, 1, 8, CLASSES), 1, "VALID"))
 
 
+def logarithms(x: Any) -> Any:
+    return tf.nn.log_softmax(logits(x))
+
+
 def written_out(x: Any) -> Any:
     z = logits(x)
     power = tf.exp(z - tf.reduce_max(z, 1, keepdims=True))
@@ -101,14 +105,10 @@ class Foreign:
         if self.shape[1] == 3:
             x = x.transpose(0, 3, 1, 2)
         answers = np.stack([np.asarray(self.function(tf.constant(image[np.newaxis]))).reshape(-1) for image in x])
-        if self.function is logits or self.function is LOG:
+        if self.function is logits or self.function is logarithms:
             answers = np.exp(answers - answers.max(axis=1, keepdims=True))
             return answers / answers.sum(axis=1, keepdims=True)
         return np.concatenate([1 - answers, answers], axis=1) if answers.shape[1] == 1 else answers
-
-
-def LOG(x: Any) -> Any:  # noqa: N802 - a function that is compared by identity
-    return tf.nn.log_softmax(logits(x))
 
 
 FOREIGN = {
@@ -119,7 +119,7 @@ FOREIGN = {
     "a vector": Foreign(lambda x: tf.reshape(tf.nn.softmax(logits(x)), [CLASSES])),
     "a convolution at the end": Foreign(convolution_end),
     "logits": Foreign(logits),
-    "logarithms": Foreign(LOG),
+    "logarithms": Foreign(logarithms),
     "a softmax written out": Foreign(written_out),
     "one sigmoid": Foreign(lambda x: tf.nn.sigmoid(logits(x, 1)), head="binary"),
     "one sigmoid of a sum": Foreign(lambda x: tf.nn.sigmoid(tf.reduce_sum(logits(x), 1)), head="binary"),

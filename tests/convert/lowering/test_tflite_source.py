@@ -60,9 +60,7 @@ def test_it_answers_as_the_function_that_was_converted(name: str, tmp_path: Path
     graph = TfliteGraph(model)
     assert graph.shape_signature(graph.inputs[0]) == IMAGE
     assert graph.shape_signature(graph.outputs[0]) == (1, network.classes)
-    assert graph.signatures() == {
-        "serving_default": ({"image": graph.inputs[0]}, {"probabilities": graph.outputs[0]})
-    }
+    assert graph.signatures() == {"serving_default": ({"image": graph.inputs[0]}, {"probabilities": graph.outputs[0]})}
     assert len({graph.tensor_name(i) for i in graph.tensors}) == len(graph.tensors)
     assert not {"SHAPE", "PACK", "DEQUANTIZE"} & {operator.name for operator in graph.operators}
     assert network.head == foreign.head
@@ -129,7 +127,9 @@ def test_scaling_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     network = opened(Foreign(scaled_inside).tflite(), tmp_path)
     assert network.spec("none") == network.spec(None)
     assert (network.spec(None).mean, network.spec(None).std) == ((127.5,) * 3, (127.5,) * 3)
-    with pytest.raises(SourceError, match=r"--preprocessing tf contradicts .*theirs\.tflite, which takes pixels 0\.\.255"):
+    with pytest.raises(
+        SourceError, match=r"--preprocessing tf contradicts .*theirs\.tflite, which takes pixels 0\.\.255"
+    ):
         network.spec("tf")
 
 
