@@ -17,7 +17,7 @@ from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError
 from convert.images.conventions import CONVENTIONS, check_preprocessing, read_labels, unknown_preprocessing
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
-from convert.keras_models.sources import DEMO, ModelSource
+from convert.keras_models.sources import DEMO, ModelSource, as_size
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
@@ -146,7 +146,7 @@ class Job(Sources):
             source=replace(
                 source,
                 classes=source.classes or (build["classes"] if source.weights is not None else None),
-                input_size=source.input_size or build["input_size"],
+                input_size=source.input_size or as_size(build["input_size"]),
             ),
             schemes=(unrecovered(scheme) if build["recover"] else scheme,),
             limits=Limits(**build["limits"]),
@@ -167,7 +167,8 @@ class Inputs:
         calibration, validation: images, shuffled and cut to size; None if none are needed.
         held_out: calibration images to judge alternatives by; None if there are no alternatives.
         preprocessing: convention or file; None if the network's file has to say it.
-        io: scheme name -> data type of the artifact's input and output.
+        io: scheme name -> data type that the artifact's input and output should have; it is float32 where the network
+            cannot have it and none was asked for.
         files: state of all images when they were chosen.
     """
 

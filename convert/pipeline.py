@@ -24,6 +24,7 @@ from convert.drift.figures import Assessment, Drift, assess
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.errors import ConvertError, SourceError
+from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check
@@ -31,7 +32,7 @@ from convert.lowering.lower import FloatModel, LoweringRequest, images_to_compar
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks, matching_layers
-from convert.quantization.io_tensors import check_io_dtype
+from convert.quantization.io_tensors import choose_io
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.schemes import SCHEMES, Recipe, Scheme
 from convert.reporting import html
@@ -59,6 +60,7 @@ class Prepared:
         reference: predictions of the float network; None if drift is not measured.
         scratch: a temporary folder.
         cached: the stages whose results came from the cache.
+        io: scheme name -> data type of the artifact's input and output.
     """
 
     job: Job
@@ -70,6 +72,7 @@ class Prepared:
     timings_s: dict[str, float]
     scratch: Path
     cached: tuple[str, ...]
+    io: dict[str, str]
 
 
 def convert(job: Job, progress: Progress) -> list[Outcome]:
@@ -90,7 +93,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
         for scheme in job.schemes:
             progress.stage(f"quantizing: {scheme.name}")
             float_layers = prepared.float_layers if scheme.keeps_layers else ()
-            outcome = _make_artifact(prepared, Recipe(scheme, inputs.io[scheme.name], float_layers), progress)
+            outcome = _make_artifact(prepared, Recipe(scheme, prepared.io[scheme.name], float_layers), progress)
             recovered = _recover(prepared, outcome, progress) if job.recover else []
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         _write_pages(job, outcomes)
@@ -112,8 +115,7 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
     with _timed(timings, "lowering"):
         network = _lower(job, inputs, scratch, stages)
     name = job.source.name
-    for io in sorted(set(inputs.io.values())):
-        check_io_dtype(network.model, io, network.spec)
+    io = _choose_io(job, inputs, network, progress)
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
     if images is not None and not job.source.is_ours:
@@ -127,7 +129,17 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
         if inputs.validation is not None:
             reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
     recalled = tuple(stages.recalled)
-    return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled)
+    return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled, io)
+
+
+def _choose_io(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> dict[str, str]:
+    """Return the data type of each artifact's ends: the scheme's own where that is exact, unless one was asked for."""
+    chosen = {}
+    for scheme, wanted in inputs.io.items():
+        chosen[scheme], reason = choose_io(network.model, wanted, job.io is not None, network.spec)
+        if reason:
+            progress.note(f"{scheme}: the input is {chosen[scheme]}, because {reason}")
+    return chosen
 
 
 def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
@@ -138,16 +150,18 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
     lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
-    for note in (lowered.recognized, *lowered.front):
-        if note:
-            stages.progress.note(note)
+    slow = (f"{layer}: through TFLiteConverter" for layer in lowered.slow_layers)
+    for note in filter(None, (lowered.recognized, *lowered.front, *slow)):
+        stages.progress.note(note)
     stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
         raise SourceError(f"--labels {job.labels} has {len(labels)} labels, the network has {lowered.classes} classes")
     if inputs.validation is not None:
         inputs.validation.class_indices(labels)
-    return FloatModel(lowered, labels)
+    spec, said = lowered.spec, inputs.preprocessing
+    given = None if said is None else input_spec(said, spec.height, spec.width, spec.channels)
+    return FloatModel(lowered, labels, given)
 
 
 def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
@@ -182,6 +196,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         latency_ms=_latency_ms(recipe.scheme, path),
         compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
+        source=prepared.network.lowered.findings(),
     )
     write_report(outcome.to_json(), path)
     return outcome
@@ -255,7 +270,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
     if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
     progress.note(f"{outcome.scheme.name}: {outcome.gate.verdict}; looking for the layers that cost most")
-    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.inputs.io[outcome.scheme.name]
+    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.io[outcome.scheme.name]
     assert prepared.calibration is not None
     unchanged, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
     rows = [_fallback_row(unchanged, outcome)]

@@ -13,14 +13,14 @@ from convert.errors import SourceError
 from convert.images.conventions import every_key, input_spec, read_labels
 from convert.images.dataset import find_images, manifest_sha256
 from convert.job import Job, Sources, image_folders
-from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource
+from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource, as_size, size_text
 from convert.pipeline import convert
 from convert.quantization import convergence
 from convert.system.content import content_sha256
 from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from edge_runtime import Card
+from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
 from edge_runtime.hashing import file_sha256
 
@@ -139,9 +139,10 @@ def _inputs(card: Card, network: ModelSource | None, given: Sources) -> Iterator
     build = card.source["build"]
     yield _hash("weights", card.source.get("weights_sha256"), _weights(network))
     yield Input("name", card.name, None if network is None else network.name)
-    for name in ("classes", "input_size"):
-        if network is not None and getattr(network, name) is not None:
-            yield Input(name.replace("_", " "), str(build[name]), str(getattr(network, name)))
+    if network is not None and network.classes is not None:
+        yield Input("classes", str(build["classes"]), str(network.classes))
+    if network is not None and network.input_size is not None:
+        yield Input("input size", size_text(as_size(build["input_size"])), size_text(network.input_size))
     yield _preprocessing(card, network, given)
     yield _hash("labels", card.sha256["labels"], _labels(given.labels))
     sizes = (build["calibration_size"] or convergence.MOST, build["validation_size"])
@@ -172,10 +173,10 @@ def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> I
     """Return the parts of the preprocessing that differ, or the size if none does."""
     ours = network is not None and network.is_ours
     named, spec = given.preprocessing or ("tf" if ours else None), card.preprocessing
-    recorded = every_key(spec)
+    recorded = every_key(InputSpec.from_json(card.source.get("preprocessing", spec.to_json())))
     if named is None:
         return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
-    found = every_key(input_spec(named, spec.height, spec.width))
+    found = every_key(input_spec(named, spec.height, spec.width, spec.channels))
     shown = [key for key in recorded if recorded[key] != found[key]] or ["height", "width"]
     return Input("preprocessing", _spec(recorded, shown), _spec(found, shown))
 

@@ -20,7 +20,7 @@ from edge_runtime.card import Card
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
 from edge_runtime.hashing import file_sha256
-from edge_runtime.specs import InputSpec, TensorSpec
+from edge_runtime.specs import HEADS, SOFTMAX, InputSpec, TensorSpec
 
 TFLITE_IDENTIFIER = b"TFL3"
 CARD_NAME = "card.json"
@@ -45,13 +45,14 @@ class Artifact:
 class Model:
     """A `.tflite` file whose checksums match, and how its images are prepared.
 
-    `artifact` is None for a foreign model, `labels` is None if its caller named none.
+    `artifact` is None for a foreign model, `labels` is None if its caller named none; `head` is one of `specs.HEADS`.
     """
 
     path: Path
     artifact: Artifact | None
     spec: InputSpec
     labels: tuple[str, ...] | None
+    head: str = SOFTMAX
 
     def input_tensor(self, engine: AnyEngine) -> TensorSpec:
         """Return the description of the input from the card, or else from the interpreter."""
@@ -73,9 +74,10 @@ class Model:
     def check_io_tensors(self, engine: AnyEngine) -> None:
         """Raise `ArtifactError` if an engine's tensors are not what the card, or the caller, says they are."""
         spec, classes, dtype = self.spec, len(self.class_names(engine)), self.input_tensor(engine).dtype
-        if engine.input_shape != (1, spec.height, spec.width, 3):
+        made = (1, spec.height, spec.width, spec.channels)
+        if engine.input_shape != made:
             raise ArtifactError(
-                f"the model takes {engine.input_shape}, the preprocessing makes (1, {spec.height}, {spec.width}, 3): "
+                f"the model takes {engine.input_shape}, the preprocessing makes {made}: "
                 "they do not belong together"
             )
         if engine.output_shape != (1, classes):
@@ -86,8 +88,10 @@ class Model:
             raise ArtifactError(f"the model takes {engine.input.dtype}, its card says {dtype}: package it again")
 
 
-def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: Sequence[str] | None) -> Model:
-    """Open an artifact, or with `spec` a foreign model.
+def open_model(
+    path: Path, sha256: str | None, spec: InputSpec | None, labels: Sequence[str] | None, head: str = SOFTMAX
+) -> Model:
+    """Open an artifact, or with `spec` a foreign model that ends in `head`.
 
     The checksums of an artifact are verified even if `spec` replaces what its card says.
 
@@ -96,11 +100,13 @@ def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: S
     """
     if spec is None:
         artifact = open_artifact(path, sha256)
-        return Model(path, artifact, artifact.card.preprocessing, artifact.labels)
+        return Model(path, artifact, artifact.card.preprocessing, artifact.labels, artifact.card.head)
+    if head not in HEADS:
+        raise ArtifactError(f"head {head!r} is none of {HEADS}")
     check_tflite(path, sha256)
     if has_card(path):
         open_artifact(path)
-    return Model(path, None, spec, None if labels is None else tuple(labels))
+    return Model(path, None, spec, None if labels is None else tuple(labels), head)
 
 
 def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Artifact:

@@ -64,7 +64,7 @@ def measure(path: str, engine: str, threads: int, warmup: int, runs: int, delega
     with Classifier.open(path, engine=engine, threads=threads, delegate=delegate) as classifier:
         load = 1000 * (time.perf_counter() - start)
         spec = classifier.spec
-        noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, spec.channels), np.uint8)
         first = milliseconds(lambda: classifier.run(noise))
         for _ in range(warmup):
             classifier.run(noise)

@@ -9,10 +9,14 @@ from typing import Any
 
 from edge_runtime.errors import ArtifactError
 from edge_runtime.probe import Probe
-from edge_runtime.specs import InputSpec, TensorSpec
+from edge_runtime.specs import HEADS, SOFTMAX, InputSpec, TensorSpec
 
-CARD_VERSIONS = (1, 2)
-"""The versions that are read. A card has the oldest that can express it: 2 if `decode` is not "full"."""
+CARD_VERSIONS = (1, 2, 3)
+"""The versions that are read.
+
+A card has the oldest that can express it: 2 if `decode` is not "full", 3 if `head` is not "softmax" or
+images are grey.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Card:
     """A card; its attributes are the keys of the JSON object.
 
     `sha256` maps "flatbuffer", "labels" and "card" to their hashes. `probe` is None, and its key absent, in cards that
-    were written before there was one.
+    were written before there was one. `head` is one of `specs.HEADS`; its key is absent where it is "softmax".
     """
 
     name: str
@@ -37,16 +41,21 @@ class Card:
     versions: dict[str, str]
     minimum_runtime: str
     probe: Probe | None = None
+    head: str = SOFTMAX
     card_version: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "card_version", 1 if self.preprocessing.decode == "full" else 2)
+        is_third = self.head != SOFTMAX or self.preprocessing.channels != 3
+        version = 3 if is_third else 2 if self.preprocessing.decode != "full" else 1
+        object.__setattr__(self, "card_version", version)
 
     def to_bytes(self) -> bytes:
         """Return the card as UTF-8 JSON, one key per line; the same card always gives the same bytes."""
         value = {**vars(self), "preprocessing": self.preprocessing.to_json()}
         if self.probe is None:
             del value["probe"]
+        if self.head == SOFTMAX:
+            del value["head"]
         return json.dumps(value, default=vars, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     def own_sha256(self) -> str:
@@ -78,10 +87,12 @@ class Card:
             card = cls(**value)
             if not isinstance(card.classes, int) or card.classes < 1 or not isinstance(card.sha256, dict):
                 raise ValueError(f"classes {card.classes!r}")
+            if card.head not in HEADS:
+                raise ValueError(f"head {card.head!r}")
             if card.probe is not None and len(card.probe.probabilities) != card.classes:
                 raise ValueError(f"{len(card.probe.probabilities)} probabilities for {card.classes} classes")
             if card.card_version != version:
-                raise ValueError(f"version {version!r} for preprocessing of version {card.card_version}")
+                raise ValueError(f"version {version!r} for a card of version {card.card_version}")
             own = card.own_sha256()
         except ArtifactError:
             raise

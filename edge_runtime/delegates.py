@@ -194,12 +194,13 @@ def _open_delegate(
             if engine.placement.delegated == 0:
                 raise DelegateError(f"it takes none of the model's {engine.placement.operations} operations")
             answer = _answer_probe(model, engine)
-        difference, allowed = probe.difference(answer), probe.tolerance(engine.input.dtype)
+        difference, allowed = probe.difference(answer), probe.tolerance(engine.input.dtype, model.head)
         if not difference <= allowed:  # also if it is NaN
             raise DelegateError(
                 f"its probabilities differ from the CPU's by {difference:.4g} on the probe, more than {allowed:.4g}"
             )
-        error, most = probe.logit_error(answer, engine.output.scale or 0.0), LOGIT_TOLERANCES[engine.input.dtype]
+        error = probe.logit_error(answer, engine.output.scale or 0.0, model.head)
+        most = LOGIT_TOLERANCES[engine.input.dtype]
         if not error <= most:
             raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
         engines.append(engine)

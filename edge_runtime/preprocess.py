@@ -1,6 +1,6 @@
 """THE definition of image -> tensor, for calibration, the drift check and the device alike.
 
-    file or picture -> upright RGB -> central crop -> resize -> uint8 pixels -> (pixels - mean) / std
+    file or picture -> upright RGB or grey -> central crop -> resize -> uint8 pixels -> (pixels - mean) / std
 
 If the card says so, a large JPEG is decoded at a fraction of its size; `edge_runtime/jpeg_scaling.py` has the rule. The
 parameters are the `InputSpec` in the artifact's card; a device has no defaults.
@@ -59,24 +59,25 @@ def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
     """Read one image and prepare it for the network, except for the scaling of its values.
 
     Args:
-        source: path, bytes or open binary file of an image, a PIL image, or RGB pixels (H, W, 3) uint8. Only
-            files are decoded at a fraction of their size; a PIL image is taken as it is.
+        source: path, bytes or open binary file of an image, a PIL image, or RGB pixels (H, W, 3) uint8; of a
+            network of grey images also (H, W) or (H, W, 1). Only files are decoded at a fraction of their size; a PIL image is taken as it is.
         spec: how to prepare it.
 
     Returns:
-        uint8 (spec.height, spec.width, 3) in the channel order of `spec`.
+        uint8 (spec.height, spec.width, spec.channels) in the channel order of `spec`.
 
     Raises:
         ImageError: the image cannot be read or is too large.
     """
     rgb, extent = _upright_rgb(source, spec)
-    resized = _resized(rgb, (extent or Extent(*rgb.size)).kept_box(spec.crop_fraction), spec)
-    pixels: Pixels = np.asarray(resized, np.uint8)
+    picture = rgb if spec.channels == 3 else rgb.convert("L")
+    resized = _resized(picture, (extent or Extent(*rgb.size)).kept_box(spec.crop_fraction), spec)
+    pixels: Pixels = np.asarray(resized, np.uint8).reshape(spec.height, spec.width, spec.channels)
     return pixels[..., ::-1] if spec.channel_order == "BGR" else pixels
 
 
 def normalize(pixels: Pixels, spec: InputSpec) -> npt.NDArray[np.float32]:
-    """Scale uint8 pixels (..., 3) to the float32 values the network was trained on."""
+    """Scale uint8 pixels (..., channels) to the float32 values the network was trained on."""
     mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     return ((pixels.astype(np.float32) - mean) / std).astype(np.float32)
 
@@ -92,7 +93,7 @@ def describe_source(source: ImageSource) -> str:
 def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Extent | None]:
     """Return what was decoded as upright RGB, and where the image lies within it; None if it fills it."""
     if isinstance(source, np.ndarray):
-        return _from_array(source), None
+        return _from_array(source, spec.channels), None
     name = describe_source(source)
     try:
         if isinstance(source, Image.Image):
@@ -169,16 +170,19 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _from_array(pixels: Array) -> Image.Image:
+def _from_array(pixels: Array, channels: int) -> Image.Image:
+    if channels == 1 and (pixels.ndim == 2 or pixels.shape[2:] == (1,)):
+        pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
-        raise ImageError(f"array of {pixels.dtype} {pixels.shape} is not an image: pass uint8 RGB of shape (H, W, 3)")
+        taken = "RGB of shape (H, W, 3)" if channels == 3 else "grey (H, W) or RGB (H, W, 3)"
+        raise ImageError(f"array of {pixels.dtype} {pixels.shape} is not an image: pass uint8 {taken}")
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _resized(rgb: Image.Image, box: Box, spec: InputSpec) -> Image.Image:
+def _resized(picture: Image.Image, box: Box, spec: InputSpec) -> Image.Image:
     """Resize the part of an image in `box` to the size of the tensor; the filter sees no pixels outside it."""
     left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-    if (left, top, right, bottom) != (0, 0, *rgb.size):
-        rgb = rgb.crop((left, top, right, bottom))
+    if (left, top, right, bottom) != (0, 0, *picture.size):
+        picture = picture.crop((left, top, right, bottom))
     inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    return rgb.resize((spec.width, spec.height), RESIZE_FILTERS[spec.resize], inner)
+    return picture.resize((spec.width, spec.height), RESIZE_FILTERS[spec.resize], inner)

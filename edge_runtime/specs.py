@@ -14,8 +14,14 @@ from edge_runtime.errors import ArtifactError
 from edge_runtime.jpeg_scaling import DECODINGS
 
 RESIZE_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
+CHANNELS = (1, 3)
 CHANNEL_ORDERS = ("RGB", "BGR")
 ENCODINGS = ("pixels", "normalized")
+SOFTMAX, INDEPENDENT = "softmax", "independent"
+HEADS = (SOFTMAX, INDEPENDENT)
+"""What a network ends in: a softmax over classes that exclude each other, or a sigmoid for each of several labels."""
+THRESHOLD = 0.5
+"""Probability from which on an independent label counts as there."""
 READERS: dict[str, Callable[[Any], Any]] = {
     "height": int,
     "width": int,
@@ -25,8 +31,11 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "resize": str,
     "crop_fraction": float,
     "decode": str,
+    "channels": int,
 }
 """Key of an `InputSpec` in a card -> what reads its value."""
+DEFAULTS = {"decode": "full", "channels": 3}
+"""Keys that a card leaves out where they have these values: cards written before there was a choice lack them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class InputSpec:
         crop_fraction: the central part of both sides that is kept before resizing; 1 keeps everything. The
             kept part is stretched to height x width.
         decode: a key of `DECODINGS`: "full", or "scaled" to decode large JPEG files at a fraction of their size.
+        channels: 3; or 1 for grey, the luma of ITU-R 601, whose `mean` and `std` are one number each.
 
     Raises:
         ArtifactError: a value is out of range.
@@ -48,18 +58,22 @@ class InputSpec:
 
     height: int
     width: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     channel_order: str = "RGB"
     resize: str = "bilinear"
     crop_fraction: float = 1.0
     decode: str = "full"
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise ArtifactError(f"preprocessing: size {self.height}x{self.width} is not within 1..4096 pixels")
-        if len(self.mean) != 3 or len(self.std) != 3 or not np.all(np.isfinite([*self.mean, *self.std])):
-            raise ArtifactError(f"preprocessing: mean {self.mean} and std {self.std} must be 3 finite numbers each")
+        if self.channels not in CHANNELS:
+            raise ArtifactError(f"preprocessing: {self.channels!r} channels are none of {CHANNELS}")
+        each = f"{self.channels} finite number{'s' if self.channels > 1 else ''} each"
+        if {len(self.mean), len(self.std)} != {self.channels} or not np.all(np.isfinite([*self.mean, *self.std])):
+            raise ArtifactError(f"preprocessing: mean {self.mean} and std {self.std} must be {each}")
         if min(self.std) <= 0:
             raise ArtifactError(f"preprocessing: std {self.std} must be positive")
         if self.channel_order not in CHANNEL_ORDERS:
@@ -72,13 +86,11 @@ class InputSpec:
             raise ArtifactError(f"preprocessing: decode {self.decode!r} is none of {tuple(DECODINGS)}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the specification as a card holds it; a `decode` of "full" is left out."""
+        """Return the specification as a card holds it: without what has its value in `DEFAULTS`."""
         mean, std = [float(value) for value in self.mean], [float(value) for value in self.std]
         crop_fraction = float(self.crop_fraction)
         value = {**asdict(self), "mean": mean, "std": std, "crop_fraction": crop_fraction, "exif": "transpose"}
-        if self.decode == "full":
-            del value["decode"]  # cards written before there was a choice lack it, and their checksums must still match
-        return value
+        return {key: each for key, each in value.items() if key not in DEFAULTS or each != DEFAULTS[key]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> InputSpec:
@@ -88,7 +100,7 @@ class InputSpec:
                 raise ArtifactError(f"preprocessing: EXIF rule {value['exif']!r} is not known to this version")
             if unknown := sorted(value.keys() - READERS.keys() - {"exif"}):
                 raise ArtifactError(f"preprocessing: {unknown[0]!r} is not known to this version: update irv2-edge")
-            complete = {"decode": "full", **value}
+            complete = {**DEFAULTS, **value}
             return cls(**{key: read(complete[key]) for key, read in READERS.items()})
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"preprocessing is not described completely: {error!r}") from error

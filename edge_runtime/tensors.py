@@ -18,10 +18,12 @@ import numpy.typing as npt
 from edge_runtime.arrays import Array
 from edge_runtime.engines import AnyEngine
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.specs import InputSpec, TensorSpec
+from edge_runtime.specs import SOFTMAX, InputSpec, TensorSpec
 
 Probabilities = npt.NDArray[np.float32]
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).smallest_subnormal)
+HALF_STEP_BELOW_ONE = float(np.finfo(np.float32).epsneg) / 2
+"""Half the distance from 1 to the float32 below it: closer to 1 a float32 cannot tell what a sigmoid was given."""
 
 
 def quantize(real: npt.NDArray[np.floating[Any]], scale: float, zero_point: int, dtype: npt.DTypeLike) -> Array:
@@ -37,7 +39,7 @@ def dequantize(q: Array, scale: float, zero_point: int) -> npt.NDArray[np.float3
 
 
 def encode(pixels: Pixels, spec: InputSpec, input_tensor: TensorSpec) -> Array:
-    """Convert uint8 pixels (..., 3) to what the input tensor holds, of dtype `input_tensor.dtype`."""
+    """Convert uint8 pixels (..., channels) to what the input tensor holds, of dtype `input_tensor.dtype`."""
     if input_tensor.encoding == "pixels":
         return pixels if input_tensor.dtype == "uint8" else (pixels.astype(np.int16) - 128).astype(np.int8)
     real = normalize(pixels, spec)
@@ -68,6 +70,21 @@ def log_probabilities(probabilities: Array, step: float = 0.0, floor: float = SM
         floor: the least that a probability counts as, whatever the step.
     """
     return np.asarray(np.log(np.maximum(np.asarray(probabilities, np.float64), max(step / 2, floor))))
+
+
+def logits(
+    probabilities: Array, head: str = SOFTMAX, step: float = 0.0, floor: float = SMALLEST_FLOAT32
+) -> Array:
+    """Return what a head was given, float64, as far as its probabilities (..., classes) tell.
+
+    For a softmax these are centred log-probabilities, for independent labels the log-odds of each, log(p / (1 - p)).
+    `step` and `floor` are as in `log_probabilities`; of independent labels both ends are floored, and alike.
+    """
+    if head == SOFTMAX:
+        return centred(log_probabilities(probabilities, step, floor))
+    there = np.asarray(probabilities, np.float64)
+    least = max(step / 2, floor, HALF_STEP_BELOW_ONE)
+    return np.asarray(np.log(np.maximum(there, least)) - np.log(np.maximum(1 - there, least)))
 
 
 def centred(logits: Array) -> Array:

@@ -110,9 +110,9 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
     """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
 
     def compute(progress: Progress) -> None:
-        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images)
+        refuse_wrong_preprocessing(network.model, network.spec, network.labels, images, network.given)
 
-    more = {"labels": network.labels, "folders": images.folders}
+    more = {"labels": network.labels, "folders": images.folders, "given": network.given and network.given.to_json()}
     return _on_images("preprocessing check", name, network, [images], more, compute)
 
 

@@ -6,6 +6,7 @@ Its other commands are `cache`, `describe` and `verify`.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,11 @@ from convert.errors import SourceError
 from convert.job import Job, Sources, check
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
-from convert.reporting.formatting import count, megabytes
+from convert.reporting.formatting import count, megabytes, number
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_outcomes
 from convert.statistics.verdict import Limits
-from convert.system.temporary import write_atomically
+from convert.system.temporary import scratch_folder, write_atomically
 from edge_runtime.console import printable
 
 if TYPE_CHECKING:  # it imports the whole pipeline
@@ -162,15 +163,37 @@ def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources
 
 
 def _explain(job: Job) -> None:
-    """Print what a job would read and write."""
+    """Print what a job would read and write, and what the user's own file turned out to be."""
     inputs = check(job)
+    recognition = _recognized(job, inputs.preprocessing)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
     calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
     click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
+    for line in recognition:
+        click.echo(line)
     for scheme in job.schemes:
         artifact = job.output_dir / f"{job.source.name}.{scheme.name}.tflite"
         click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")
+
+
+def _recognized(job: Job, preprocessing: str | None) -> list[str]:
+    """Load the user's own file, and return lines about it; none for our own networks, which are known."""
+    if job.source.is_ours:
+        return []
+    from convert.lowering.lower import RecognitionRequest, recognize
+
+    with TerminalProgress(Console(stderr=True)) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
+        found = recognize(RecognitionRequest(job.source, preprocessing, scratch), progress)
+    spec = found.spec
+    colours = "grey" if spec.channels == 1 else spec.channel_order
+    scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"
+    lines = [
+        f"recognized:  {found.recognized or found.architecture}, {found.classes} classes",
+        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.resize}",
+        *(f"in front:    {line}" for line in found.front),
+    ]
+    return [printable(line) for line in lines]
 
 
 def _show_verification(console: Console, found: Verification) -> None:

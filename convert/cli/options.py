@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 import click
 
 from convert.job import Option, Sources, options_of
-from convert.keras_models.sources import DEMO, ModelSource
+from convert.keras_models.sources import DEMO, ModelSource, Size
 from convert.statistics.verdict import Limits
 
 Command = Callable[..., Any]
@@ -31,6 +31,20 @@ class CountOrAuto(click.ParamType["int | None"]):
         return None if value == "auto" else COUNT.convert(value, param, ctx)
 
 
+class ImageSize(click.ParamType["Size"]):
+    """A positive number for a square, or height and width as in 224x160."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        """Return the number, or height and width."""
+        parts = [COUNT.convert(part, param, ctx) for part in str(value).lower().split("x")]
+        if len(parts) > 2:
+            self.fail(f"{value!r} is not N or HxW, as in 224x160", param, ctx)
+        return parts[0] if len(set(parts)) == 1 else (parts[0], parts[1])
+
+
+SIZE = ImageSize()
 COUNT_OR_AUTO = CountOrAuto()
 
 
@@ -55,7 +69,7 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
         @click.option("--weights", type=FILE, metavar="FILE", help="Weights for the article's network, with --classes.")
         @click.option("--classes", type=COUNT, metavar="N", help="Number of classes of --weights.")
         @click.option(
-            "--input-size", type=COUNT, metavar="N", help="Height and width in pixels, if the network is flexible."
+            "--input-size", type=SIZE, metavar="N|HxW", help="Height and width in pixels, if the network is flexible."
         )
         @functools.wraps(command)
         def wrapped(
@@ -63,7 +77,7 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
             model: str | None,
             weights: Path | None,
             classes: int | None,
-            input_size: int | None,
+            input_size: Size | None,
             **others: Any,
         ) -> Any:
             network = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
 from edge_runtime import EdgeError, InputSpec
+from edge_runtime.specs import DEFAULTS
 
 Triple = tuple[float, float, float]
 
@@ -21,14 +22,21 @@ class Convention:
     std: Triple
     channel_order: str = "RGB"
 
+    @property
+    def serves_grey(self) -> bool:
+        """Return whether all channels are treated alike."""
+        return len(set(self.mean)) == len(set(self.std)) == 1 and self.channel_order == "RGB"
+
 
 CONVENTIONS = {
     "tf": Convention((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "caffe": Convention((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
     "torch": Convention((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "unit": Convention((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
     "none": Convention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-"""As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "none" feeds 0..255."""
+"""As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "unit" feeds 0..1, "none" 0..255."""
+PIXELS = "none"
 
 DECODE = "scaled"
 """How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
@@ -49,8 +57,8 @@ def check_preprocessing(preprocessing: str) -> None:
         )
 
 
-def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
-    """Return how the images of a network are preprocessed.
+def input_spec(preprocessing: str, height: int, width: int, channels: int = 3) -> InputSpec:
+    """Return how the images of a network are preprocessed, which are grey if they have one channel.
 
     `preprocessing` is a key of `CONVENTIONS`, or the path of a JSON file with the keys of a card's `preprocessing`; it
     may omit height and width, and `decode`, which is then "full" as in a card. A convention that is unknown, or a file
@@ -58,10 +66,9 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
     """
     check_preprocessing(preprocessing)
     if preprocessing in CONVENTIONS:
-        convention = CONVENTIONS[preprocessing]
-        return InputSpec(height, width, convention.mean, convention.std, convention.channel_order, decode=DECODE)
+        return _of_convention(preprocessing, height, width, channels)
     path = Path(preprocessing)
-    silent = InputSpec(height, width, CONVENTIONS["none"].mean, CONVENTIONS["none"].std)
+    silent = replace(_of_convention(PIXELS, height, width, channels), decode="full")
     defaults = every_key(silent)
     try:
         value = {key: defaults[key] for key in defaults if key not in ("mean", "std")} | json.loads(path.read_text())
@@ -75,12 +82,28 @@ def input_spec(preprocessing: str, height: int, width: int) -> InputSpec:
         raise SourceError(
             f"--preprocessing {path} makes {spec.height}x{spec.width} images, the network takes {height}x{width}"
         )
+    if spec.channels != channels:
+        raise SourceError(
+            f"--preprocessing {path} makes images of {spec.channels} channels, the network takes {channels}"
+        )
     return spec
 
 
+def _of_convention(name: str, height: int, width: int, channels: int) -> InputSpec:
+    convention = CONVENTIONS[name]
+    if channels == 1 and not convention.serves_grey:
+        grey = [each for each, other in CONVENTIONS.items() if other.serves_grey]
+        raise SourceError(
+            f"--preprocessing {name} is for three channels, the network takes grey images: pass {'|'.join(grey)} or a "
+            "JSON file"
+        )
+    mean, std = convention.mean[:channels], convention.std[:channels]
+    return InputSpec(height, width, mean, std, convention.channel_order, decode=DECODE, channels=channels)
+
+
 def every_key(spec: InputSpec) -> dict[str, Any]:
-    """Return a specification as JSON values, with `decode`, which a card leaves out if it has its default."""
-    return {**spec.to_json(), "decode": spec.decode}
+    """Return a specification as JSON values, also with what a card leaves out where it has its default."""
+    return {**spec.to_json(), **{key: getattr(spec, key) for key in DEFAULTS}}
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from edge_runtime.arrays import Array
 
 Picture = str | Path | Array
 Images = str | Path | Sequence[Picture] | Mapping[str, Sequence[Picture]]
-"""A folder; or pictures, each a file or a uint8 array (height, width, 3) in RGB; or label -> pictures of that class."""
+"""A folder; or pictures, each a file or a uint8 array (height, width, 3) in RGB, or (height, width) in grey; or a
+dictionary from label to pictures of that class."""
 
 
 def image_folder(images: Images, scratch: Path) -> Path:
@@ -40,9 +41,10 @@ def _fill(folder: Path, pictures: Sequence[Picture]) -> None:
                 raise ImageSetError(f"image {picture} does not exist or is not a file: pass paths of images")
             (folder / f"{number:06}{path.suffix}").symlink_to(path)
             continue
-        if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] != 3:
+        if picture.dtype != "uint8" or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (1,), (3,)):
             raise ImageSetError(
                 f"image {number} is an array of {picture.dtype} {picture.shape}: "
-                "pass uint8 pixels (height, width, 3) in RGB"
+                "pass uint8 pixels (height, width, 3) in RGB, or (height, width) in grey"
             )
-        Image.fromarray(picture).save(folder / f"{number:06}.png")
+        grey = picture.reshape(picture.shape[:2]) if picture.shape[2:] == (1,) else picture
+        Image.fromarray(grey).save(folder / f"{number:06}.png")

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS
+from convert.images.conventions import CONVENTIONS, input_spec
 from convert.images.dataset import ImageSet
+from convert.images.feeding import Scaling
 from convert.images.reader import PixelReader, refuse_unreadable
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
@@ -24,12 +25,13 @@ FEWEST_RIGHT = 0.25
 
 
 def refuse_wrong_preprocessing(
-    float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None
+    float_model: bytes, spec: InputSpec, labels: Sequence[str], images: ImageSet | None, said: InputSpec | None = None
 ) -> None:
     """Raise `SourceError` if a usual preprocessing makes a network far more accurate than the given one, `spec`.
 
     The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by their folders. Nothing is checked
-    without folders, or if one is not among the network's `labels`.
+    without folders, or if one is not among the network's `labels`. `said` is what the user said, if that differs from
+    `spec`, which tells what the network's file makes of such images.
     """
     if images is None or not images.folders or not set(images.folders) <= set(labels):
         return
@@ -49,7 +51,7 @@ def refuse_wrong_preprocessing(
     given = accuracy(spec)
     if given >= GOOD_ENOUGH:
         return
-    for name, other in _alternatives(spec):
+    for name, other in _alternatives(spec, said or spec):
         found = accuracy(other)
         if found >= max(FAR_BETTER * given, FEWEST_RIGHT):
             raise SourceError(
@@ -58,12 +60,15 @@ def refuse_wrong_preprocessing(
             )
 
 
-def _alternatives(spec: InputSpec) -> Iterator[tuple[str, InputSpec]]:
-    """Yield other preprocessings, each with the option or words that name it."""
+def _alternatives(spec: InputSpec, given: InputSpec) -> Iterator[tuple[str, InputSpec]]:
+    """Yield other preprocessings in place of `given`, each with the option or words that name it."""
+    front = Scaling.between(given, spec)
     for name, convention in CONVENTIONS.items():
-        yield (
-            f"--preprocessing {name}",
-            replace(spec, mean=convention.mean, std=convention.std, channel_order=convention.channel_order),
-        )
+        if spec.channels == 3 or convention.serves_grey:
+            other = input_spec(name, spec.height, spec.width, spec.channels)
+            said = replace(spec, mean=other.mean, std=other.std, channel_order=other.channel_order)
+            yield f"--preprocessing {name}", front.behind(said)
+    if spec.channels == 1:
+        return
     turned = "BGR" if spec.channel_order == "RGB" else "RGB"
     yield f"channels in the order {turned}", replace(spec, channel_order=turned)

@@ -21,7 +21,7 @@ from convert.keras_models.weight_files import set_stored_weights
 from edge_runtime.hashing import file_sha256
 
 ARTICLE = "inception_resnet_v2 (article)"
-DEFAULT_INPUT_SIZE = 299
+DEFAULT_INPUT_SIZE = (299, 299)
 CONNECTION_TIMEOUT_S = 20
 
 # URL and MD5, from keras.applications.inception_resnet_v2 and keras.applications.imagenet_utils.
@@ -70,26 +70,26 @@ def _load_demo(source: ModelSource) -> LoadedModel:
     path = sources.DEMO_WEIGHTS
     if not path.exists():
         raise SourceError(f"the demo's weights {path} are missing: reinstall irv2-edge")
-    size = source.input_size or demo_weights.stored_size(path)
-    model = inception_resnet_v2((size, size, 3), len(demo_weights.LABELS))
+    size = source.size or (demo_weights.stored_size(path),) * 2
+    model = inception_resnet_v2((*size, 3), len(demo_weights.LABELS))
     demo_weights.set_random_kernels(model)
     demo_weights.set_trained_parameters(model, path)
     return LoadedModel(model, ARTICLE, demo_weights.LABELS, file_sha256(path))
 
 
 def _load_weights_file(source: ModelSource) -> LoadedModel:
-    path, size = Path(source.weights or ""), source.input_size or DEFAULT_INPUT_SIZE
-    model = inception_resnet_v2((size, size, 3), source.classes or 0)
+    path, size = Path(source.weights or ""), source.size or DEFAULT_INPUT_SIZE
+    model = inception_resnet_v2((*size, 3), source.classes or 0)
     set_stored_weights(model, path)
     return LoadedModel(model, ARTICLE, None, file_sha256(path))
 
 
 def _load_imagenet(source: ModelSource) -> LoadedModel:
-    size = source.input_size or DEFAULT_INPUT_SIZE
+    size = source.size or DEFAULT_INPUT_SIZE
     labels = _imagenet_labels(_downloaded(*IMAGENET_CLASS_INDEX))
     path = _downloaded(*IMAGENET_WEIGHTS)
     # Keras takes weights="imagenet" at 299 pixels only, but its file at any size: the network ends in a global average.
-    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(size, size, 3))
+    model = keras.applications.InceptionResNetV2(weights=str(path), input_shape=(*size, 3))
     return LoadedModel(model, "keras.applications InceptionResNetV2", labels, file_sha256(path))
 
 

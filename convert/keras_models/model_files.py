@@ -19,7 +19,10 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line, open_hdf5, text
+from convert.keras_models.front import resized_to
+from convert.keras_models.sources import Size, height_and_width, size_text
 from convert.keras_models.walk import final_activation
+from edge_runtime.specs import CHANNELS
 
 MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
 MAXIMUM_EXPANSION = 100
@@ -36,16 +39,16 @@ CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "
 """Keras' own classes that run code or graphs out of the file."""
 
 
-def load_classifier(path: Path, input_size: int | None = None) -> keras.Model:
+def load_classifier(path: Path, input_size: Size | None = None) -> keras.Model:
     """Load a `.keras` or `.h5` model in safe mode.
 
     Returns:
-        A model of float32 images (N, height, width, 3) to probabilities (N, classes); a softmax is added to one
-        that ends in logits. One that takes images of any size needs an `input_size`, which is both height and width.
+        A model of float32 images (N, height, width, 1 or 3) to probabilities (N, classes); a softmax is added to one
+        that ends in logits. One that takes images of any size needs an `input_size`, its height and width.
 
     Raises:
         SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not
-            a classifier of RGB images, or takes images of another size.
+            a classifier of RGB or grey images, or takes images of another size.
     """
     _check_configuration(path)
     try:
@@ -177,23 +180,29 @@ def _check_classifier(model: keras.Model, path: Path) -> None:
     taken, given = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if len(taken) != 3:
         raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
-    if taken[2] != 3:
-        raise SourceError(f"{path} takes images of shape {taken}: only RGB, (height, width, 3), is supported")
+    if taken[2] not in CHANNELS:
+        raise SourceError(
+            f"{path} takes images of shape {taken}: only RGB, (height, width, 3), and grey, (height, width, 1), are "
+            "supported"
+        )
     if len(given) != 1 or given[0] is None:
         raise SourceError(f"{path} has outputs of shape {given}: a classifier has one number per class, (classes,)")
     if given[0] < 2:
         raise SourceError(f"{path} has {given[0]} class: a classifier has at least 2")
 
 
-def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Path) -> keras.Model:
+def _on_images_of_one_size(model: keras.Model, input_size: Size | None, path: Path) -> keras.Model:
     """Return the same model on float32 images of a fixed size, in single precision throughout."""
-    batch, *size, _ = model.inputs[0].shape
+    batch, *size, channels = model.inputs[0].shape
     fixed = [side for side in size if side is not None]
-    if input_size is not None and any(side != input_size for side in fixed):
+    wanted = height_and_width(input_size) if input_size is not None or len(fixed) == 2 else resized_to(model)
+    if input_size is not None and any(side not in (None, other) for side, other in zip(size, wanted or (), strict=True)):
         shown = "x".join("any" if side is None else str(side) for side in size)
-        raise SourceError(f"--input-size {input_size} differs from {shown}, the input size of {path}: leave it out")
-    if input_size is None and len(fixed) < 2:
-        raise SourceError(f"{path} takes images of any size: pass --input-size N, the size it was trained at")
+        raise SourceError(
+            f"--input-size {size_text(input_size)} differs from {shown}, the input size of {path}: leave it out"
+        )
+    if wanted is None and len(fixed) < 2:
+        raise SourceError(f"{path} takes images of any size: pass --input-size N or HxW, the size it was trained at")
     is_float32 = model.inputs[0].dtype == model.outputs[0].dtype == "float32" and all(
         getattr(layer, "compute_dtype", "float32") == "float32" for layer in model.layers
     )
@@ -204,9 +213,9 @@ def _on_images_of_one_size(model: keras.Model, input_size: int | None, path: Pat
         configuration = layer.get_config()
         return type(layer).from_config(configuration | ({"dtype": "float32"} if "dtype" in configuration else {}))
 
-    height, width = (side or input_size for side in size)
+    height, width = (side or other for side, other in zip(size, wanted or size, strict=True))
     try:
-        image = keras.Input((height, width, 3), dtype="float32", name="image")
+        image = keras.Input((height, width, channels), dtype="float32", name="image")
         fixed_model = keras.models.clone_model(model, image, clone_function=in_float32, recursive=True)
         fixed_model.set_weights(model.get_weights())
         for layer in fixed_model._flatten_layers():

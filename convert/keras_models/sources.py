@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from convert.errors import SourceError
 from edge_runtime.artifact import TFLITE_IDENTIFIER
@@ -22,6 +23,8 @@ SAVED_MODEL_GRAPH, HUB_MODULE = "saved_model.pb", "tfhub_module.pb"
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 MINIMUM_INPUT_SIZE = 75
 """The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
+Size = int | tuple[int, int]
+"""Of images: height and width, or one number for both."""
 NOT_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes of a file name that are not UTF-8, as Python represents them; a card holds text only."""
 
@@ -34,13 +37,13 @@ class ModelSource:
         model: "demo", "imagenet", or the path of a Keras model. Not used when `weights` is given.
         weights: weights of the article's architecture, or None.
         classes: number of classes of `weights`.
-        input_size: height and width in pixels, or None for the network's own.
+        input_size: height and width in pixels, one number if they are equal; or None for the network's own.
     """
 
     model: str = DEMO
     weights: Path | None = None
     classes: int | None = None
-    input_size: int | None = None
+    input_size: Size | None = None
 
     @property
     def origin(self) -> str:
@@ -70,6 +73,11 @@ class ModelSource:
         name = self.file.name.removesuffix(".weights.h5").rsplit(".", 1)[0] or "model"
         return NOT_TEXT.sub("_", name)
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return height and width, or None for the network's own."""
+        return height_and_width(self.input_size)
+
     def check(self) -> None:
         """Refuse a source that cannot be loaded, before anything slow starts.
 
@@ -96,11 +104,26 @@ class ModelSource:
         if self.weights is None and self.classes is not None:
             raise SourceError(f"--classes {self.classes} goes with --weights FILE: a whole model knows its classes")
         is_known = self.is_ours or self.weights is not None
-        if is_known and self.input_size is not None and self.input_size < MINIMUM_INPUT_SIZE:
+        if is_known and min(self.size or (MINIMUM_INPUT_SIZE,)) < MINIMUM_INPUT_SIZE:
             raise SourceError(
-                f"--input-size {self.input_size} is too small: Inception-ResNet-V2 needs at least "
+                f"--input-size {size_text(self.input_size)} is too small: Inception-ResNet-V2 needs at least "
                 f"{MINIMUM_INPUT_SIZE} pixels"
             )
+
+
+def height_and_width(size: Size | None) -> tuple[int, int] | None:
+    """Return a size, of which one number stands for a square, as height and width."""
+    return None if size is None else (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def as_size(value: Any) -> Size | None:
+    """Return a size as JSON holds it, which has no tuples."""
+    return value if value is None or isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def size_text(size: Size | None) -> str:
+    """Return a size as `--input-size` takes it."""
+    return str(size) if size is None or isinstance(size, int) else "x".join(map(str, size))
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...], kind: str) -> None:

@@ -7,13 +7,15 @@ bias of a convolution whose output goes nowhere else.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from convert.keras_models.walk import flat_layers
+from convert.keras_models.walk import calls, flat_layers
 from edge_runtime.arrays import Array
 
 FOLDABLE = (layers.Conv2D, layers.DepthwiseConv2D)
@@ -57,21 +59,35 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
 
 def foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
     """Return pairs of a convolution with a linear output and the batch-normalization that alone reads it."""
+    nodes = list(_nested_calls(model))
+    called = Counter(id(node.operation) for node in nodes)
+    readers: dict[int, list[Any]] = defaultdict(list)
+    for node in nodes:
+        for tensor in node.input_tensors:
+            readers[id(tensor)].append(node.operation)
     pairs = []
-    for layer in flat_layers(model):
-        consumers = [node.operation for node in layer._outbound_nodes]
+    for node in nodes:
+        layer, consumers = node.operation, readers[id(node.outputs[0])]
         if (
             type(layer) in FOLDABLE
             and layer.activation is keras.activations.linear
             and layer.data_format == "channels_last"
-            and len(layer._inbound_nodes) == 1
+            and called[id(layer)] == 1
             and len(consumers) == 1
             and type(consumers[0]) is layers.BatchNormalization
-            and len(consumers[0]._inbound_nodes) == 1
+            and called[id(consumers[0])] == 1
             and consumers[0].axis in (-1, 3)
         ):
             pairs.append((layer, consumers[0]))
     return pairs
+
+
+def _nested_calls(model: keras.Model) -> Iterator[Any]:
+    """Yield the calls in a model, those in a nested one after its own; not those that a layer has in other models."""
+    for node in calls(model.outputs[0]):
+        yield node
+        if isinstance(node.operation, keras.Model):
+            yield from _nested_calls(node.operation)
 
 
 def folded_weights(convolution: Any, batch_norm: Any) -> list[Array]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from convert.errors import SourceError
+from convert.keras_models.sources import size_text
 from convert.lowering.graph_ends import GraphEnd, find_end, rewrite_end
 from convert.lowering.graph_front import Front, fold_front, no_front
 from convert.tflite.float_writer import INPUT_NAME, OUTPUT_NAME
@@ -41,6 +42,11 @@ class ImageInput:
     channels_first: bool
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        """Return height, width and channels."""
+        return self.height, self.width, self.channels
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Return the shape of the input tensor with a batch of 1."""
         if self.channels_first:
@@ -63,7 +69,7 @@ class ForeignGraph:
         original: as it was but for its size, which is static.
         model: in our form.
         image: the input of the original.
-        front: what was folded between that input and the input of `model`.
+        front: what was taken off between that input and the input of `model`.
         end: how the original ends; its `logits` is a tensor of the original.
     """
 
@@ -79,7 +85,7 @@ class ForeignGraph:
         return 2 if self.end.head == "binary" else self.end.classes
 
 
-def image_input(shape: tuple[int, ...], dtype: str, input_size: int | None, name: str) -> ImageInput:
+def image_input(shape: tuple[int, ...], dtype: str, size: tuple[int, int] | None, name: str) -> ImageInput:
     """Return the input of a graph, in which -1 stands for what is open, at the size that the user wants if it is open.
 
     Raises:
@@ -92,20 +98,18 @@ def image_input(shape: tuple[int, ...], dtype: str, input_size: int | None, name
         raise SourceError(
             f"{name} takes inputs of shape {_shown(shape)}: a classifier of images takes (1, height, width, 3)"
         )
-    height, width = shape[2:] if first else shape[1:3]
-    if input_size is None and -1 in (height, width):
+    own = shape[2:] if first else shape[1:3]
+    if size is None and -1 in own:
         raise SourceError(f"{name} takes images of any size: pass --input-size N, the size it was trained at")
-    if input_size is not None:
-        if {height, width} - {-1, input_size}:
-            raise SourceError(
-                f"--input-size {input_size} differs from {_shown((height, width))}, the input size of {name}: "
-                "leave it out"
-            )
-        height = width = input_size
+    if size is not None and any(there not in (-1, wanted) for there, wanted in zip(own, size, strict=True)):
+        raise SourceError(
+            f"--input-size {size_text(size)} differs from {_shown(own)}, the input size of {name}: leave it out"
+        )
+    height, width = size or own
     return ImageInput(dtype, height, width, shape[1 if first else 3], first)
 
 
-def read_foreign(model: bytes, input_size: int | None, name: str) -> ForeignGraph:
+def read_foreign(model: bytes, size: tuple[int, int] | None, name: str) -> ForeignGraph:
     """Read a float `.tflite` and bring it into our form.
 
     Raises:
@@ -115,17 +119,17 @@ def read_foreign(model: bytes, input_size: int | None, name: str) -> ForeignGrap
     graph = GraphEditor(model)
     _refuse_unusable(graph, name)
     (tensor,) = graph.inputs
-    image = image_input(graph.shape_signature(tensor), graph.dtype(tensor), input_size, name)
+    image = image_input(graph.shape_signature(tensor), graph.dtype(tensor), size, name)
     graph.set_shapes({tensor: image.shape})
     original = graph.to_bytes()
     _make_static(graph, original, image, name)
     graph = GraphEditor(graph.to_bytes())  # what was derived from shapes is derived again
     end = find_end(graph, name)
-    cast = no_front(image.channels, is_cast=image.dtype != "float32")
-    front = cast.then(fold_front(graph, _channels_last_input(graph, image)))
+    behind, front = fold_front(graph, _channels_last_input(graph, image))
+    front = no_front(image.channels, is_cast=image.dtype != "float32").then(front)
     probabilities = rewrite_end(graph, end)
-    graph.set_ends(front.tensor, probabilities)
-    graph.rename(front.tensor, INPUT_NAME)
+    graph.set_ends(behind, probabilities)
+    graph.rename(behind, INPUT_NAME)
     graph.rename(probabilities, OUTPUT_NAME)
     graph.drop_unused()
     _add_biases(graph)

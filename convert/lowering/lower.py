@@ -52,6 +52,27 @@ class LoweringRequest:
 
 
 @dataclass(frozen=True)
+class RecognitionRequest:
+    """What to load only, to say what it is; attributes are those of `LoweringRequest`."""
+
+    source: ModelSource
+    preprocessing: str | None
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a source turned out to be; attributes are those of `LoweredModel`."""
+
+    architecture: str
+    recognized: str
+    front: tuple[str, ...]
+    spec: InputSpec
+    head: str
+    classes: int
+
+
+@dataclass(frozen=True)
 class LoweredModel:
     """A float `.tflite` that was compared with the Keras network it was made from.
 
@@ -82,13 +103,22 @@ class LoweredModel:
     front: tuple[str, ...] = ()
     slow_layers: tuple[str, ...] = ()
 
+    def findings(self) -> dict[str, Any]:
+        """Return what was recognized in the source as JSON values, without what is empty."""
+        found = {"recognized": self.recognized, "front": list(self.front), "slow_layers": list(self.slow_layers)}
+        return {key: value for key, value in found.items() if value}
+
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A lowered network, and the labels of its classes."""
+    """A lowered network, and the labels of its classes.
+
+    `given` is what the user says of its images, before what its own front makes of them; None where the file says all.
+    """
 
     lowered: LoweredModel
     labels: tuple[str, ...]
+    given: InputSpec | None = None
 
     @property
     def model(self) -> bytes:
@@ -121,6 +151,20 @@ def lower(request: LoweringRequest, progress: Progress) -> LoweredModel:
         LoweringError: the worker died; the message ends with the last line of its log.
         Both carry the end of the log as a note, which `--debug` shows.
     """
+    lowered = _answer(request, progress)
+    assert isinstance(lowered, LoweredModel)
+    return lowered
+
+
+def recognize(request: RecognitionRequest, progress: Progress) -> Recognition:
+    """Load a network in a child process and say what it is; raise what `lower` does."""
+    recognition = _answer(request, progress)
+    assert isinstance(recognition, Recognition)
+    return recognition
+
+
+def _answer(request: LoweringRequest | RecognitionRequest, progress: Progress) -> LoweredModel | Recognition:
+    """Start a worker, send it a request, pass its stages on and return its answer."""
     log_path = request.scratch / "lowering.log"
     ours, theirs = Pipe()
     with ours, log_path.open("wb") as log:
@@ -138,7 +182,7 @@ def lower(request: LoweringRequest, progress: Progress) -> LoweredModel:
                 match message:
                     case str():
                         progress.stage(message)
-                    case LoweredModel():
+                    case LoweredModel() | Recognition():
                         return message  # TensorFlow takes a second more to end
                     case _:
                         raise message
@@ -157,7 +201,7 @@ def lower(request: LoweringRequest, progress: Progress) -> LoweredModel:
             worker.wait()
 
 
-def _conversation(worker: Connection, request: LoweringRequest) -> Iterator[Any]:
+def _conversation(worker: Connection, request: LoweringRequest | RecognitionRequest) -> Iterator[Any]:
     """Send the request; yield what the worker sends until it is gone."""
     with contextlib.suppress(EOFError, OSError):  # it died, before or while it was told or told something
         worker.send(request)

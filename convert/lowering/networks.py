@@ -8,7 +8,8 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any, Protocol
 
-from convert.images.conventions import input_spec, unknown_preprocessing
+from convert.images.feeding import feeding
+from convert.keras_models.front import strip
 from convert.keras_models.loader import LoadedModel, load
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, SAVED_MODEL, TFLITE, WEIGHTS_FILE, ModelSource
 from convert.lowering.batch_norm_folding import fold_batch_norms
@@ -66,29 +67,27 @@ class KerasNetwork:
         loaded: LoadedModel = self._loaded
         self.architecture, self.labels, self.recognized = loaded.architecture, loaded.labels, loaded.recognized
         self.weights_sha256, self.classes = loaded.weights_sha256, int(loaded.model.output_shape[-1])
+        self._front = strip(loaded.model)
         self.head = "softmax"
-        self.front: tuple[str, ...] = ()
+        self.front = self._front.recognized
         self.slow_layers: tuple[str, ...] = ()
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
-        if preprocessing is None:
-            raise unknown_preprocessing(self._file)
-        height, width = self._loaded.model.input_shape[1:3]
-        return input_spec(preprocessing, height, width)
+        return feeding(self._front.scaling, preprocessing, self._file, self._front.model.input_shape[1:])
 
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Translate the layers one by one, or leave the network to TFLiteConverter; see `Network.to_tflite`."""
         report("translating to TFLite")
-        model = translate(self._loaded.model)
+        model = translate(self._front.model)
         if model is not None:
             return model
         report("converting to TFLite")
-        return _convert(fold_batch_norms(self._loaded.model), scratch)
+        return _convert(fold_batch_norms(self._front.model), scratch)
 
     def logits(self, images: Array) -> Array:
-        """Return the answers of Keras; see `Network.logits`."""
-        return keras_logits(self._loaded.model, images)
+        """Return the answers of Keras, whose own front gets what it expects: folding it is checked, too."""
+        return keras_logits(self._loaded.model, self._front.scaling.undone(images))
 
 
 NETWORKS: dict[str, Callable[[ModelSource], Network]] = {

@@ -13,7 +13,7 @@ from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.sources import ModelSource
 from convert.lowering.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign
-from convert.lowering.graph_front import Front, affine, composed, no_front
+from convert.lowering.graph_front import Front, affine, no_front, reversal
 from convert.lowering.reference import checked_logits
 from convert.lowering.saved_model_graph import TAG, Signature, read_signature
 from convert.system.content import content_sha256
@@ -42,21 +42,21 @@ class SavedModelNetwork:
         source.check()
         self._folder = Path(source.model)
         signature = read_signature(self._folder)
-        self._image = image_input(signature.shape, signature.dtype, source.input_size, str(self._folder))
+        self._image = image_input(signature.shape, signature.dtype, source.size, str(self._folder))
         self._frozen = _frozen(self._folder, signature, self._image)
-        behind, front = fold_tensorflow_front(self._frozen.inputs[0], self._image)
+        behind, front = fold_tensorflow_front(self._frozen, self._image)
         self._graph: ForeignGraph = _converted(self._frozen.prune(behind, self._frozen.outputs[0]), self._folder)
         self._front = front.then(self._graph.front)
         self.architecture = f"SavedModel of TensorFlow {signature.version}"
         self.recognized = f"{self._folder.name}: {self.architecture}, signature {signature.name}"
         self.labels: tuple[str, ...] | None = None
         self.weights_sha256 = content_sha256(self._folder)
-        self.head, self.classes, self.front = self._graph.end.head, self._graph.classes, self._front.folded
+        self.head, self.classes, self.front = self._graph.end.head, self._graph.classes, self._front.lines
         self.slow_layers: tuple[str, ...] = (f"{self._folder.name}: a SavedModel is a graph without layers",)
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
-        return composed(self._front, preprocessing, (self._image.height, self._image.width), self._folder)
+        return self._front.spec(preprocessing, self._folder, self._image.size)
 
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Return what TFLiteConverter makes of the graph, in the form of ours; see `Network.to_tflite`."""
@@ -66,8 +66,8 @@ class SavedModelNetwork:
         """Return the answers of TensorFlow; see `Network.logits`."""
         end, answers, logits = self._graph.end, [], []
         function = _with_logits(self._frozen, end.kind)
-        for image in images:
-            found = function(_tensor(self._image.fed(self._front.before(image))))
+        for image in self._front.scaling.undone(images):
+            found = function(_tensor(self._image.fed(image)))
             answers.append(np.asarray(found[0]).reshape(-1))
             logits.append(np.asarray(found[-1]).reshape(-1))
         given = np.stack(answers)  # without their logits if the last activation is written out, or there is none
@@ -117,28 +117,49 @@ def _converted(function: Any, folder: Path) -> ForeignGraph:
     return read_foreign(model, None, str(folder))
 
 
-def fold_tensorflow_front(tensor: Any, image: ImageInput) -> tuple[Any, Front]:
-    """Fold casts, sums, differences, products and quotients with constants, as `graph_front.fold_front` does.
+def fold_tensorflow_front(function: Any, image: ImageInput) -> tuple[Any, Front]:
+    """Take off casts and what `graph_front.fold_front` does; return the tensor behind, and what was taken off.
 
-    TFLiteConverter would move some of them into the first convolution, and nobody could say any more what it takes.
+    TFLiteConverter would move some of it into the first convolution, and nobody could say any more what that takes.
     """
-    front = no_front(image.channels)
+    tensor, front = function.inputs[0], no_front(image.channels)
     while len(readers := [] if image.channels_first else tensor.consumers()) == 1 and len(readers[0].outputs) == 1:
-        (operation,), output = readers, readers[0].outputs[0]
-        step = None
-        if operation.type == "Identity" or (operation.type == "Cast" and output.dtype.is_floating):
-            step = no_front(image.channels, is_cast=operation.type == "Cast" and not tensor.dtype.is_floating)
-        elif operation.type in ARITHMETIC and output.shape == tensor.shape:
-            is_first = operation.inputs[0].name == tensor.name
-            other = operation.inputs[1 if is_first else 0].op
-            if other.type == "Const":
-                values = _values(other)
-                kind, name = ARITHMETIC[operation.type], operation.name.rpartition("/")[2]
-                step = affine(kind, name, values, image.channels, is_first=is_first)
+        step = _step(function, readers[0], tensor, image.channels)
         if step is None:
             break
-        tensor, front = output, front.then(step)
+        tensor, front = readers[0].outputs[0], front.then(step)
     return tensor, front
+
+
+def _step(function: Any, operation: Any, tensor: Any, channels: int) -> Front | None:
+    """Return what an operation of TensorFlow makes of each channel of a tensor; None if it does more."""
+    (output,), name = operation.outputs, operation.name.rpartition("/")[2]
+    if operation.type == "Identity" or (operation.type == "Cast" and output.dtype.is_floating):
+        return no_front(channels, is_cast=not tensor.dtype.is_floating and output.dtype.is_floating)
+    if output.shape != tensor.shape or not tensor.dtype.is_floating:
+        return None
+    others = [_constant(function, each) for each in operation.inputs if each.name != tensor.name]
+    if any(values is None for values in others):
+        return None
+    if operation.type == "ReverseV2" and [int(axis) % 4 for axis in others[0]] == [3]:
+        return reversal(channels, name)
+    if operation.type == "StridedSlice" and others[2][-1] == -1 and set(others[2][:-1]) <= {1}:
+        is_last = len(others[2]) == 4 or operation.get_attr("ellipsis_mask")
+        return reversal(channels, name) if is_last else None
+    if operation.type not in ARITHMETIC or len(others) != 1:
+        return None
+    is_first = operation.inputs[0].name == tensor.name
+    return affine(ARITHMETIC[operation.type], name, others[0], channels, is_first=is_first)
+
+
+def _constant(function: Any, tensor: Any) -> Any:
+    """Return the values of a tensor that no image changes, None of one that an image does."""
+    from tensorflow.python.ops.op_selector import UnliftableError
+
+    try:
+        return np.asarray(function.prune([], tensor)())
+    except UnliftableError:
+        return None
 
 
 def _without_order(frozen: Any) -> Any:

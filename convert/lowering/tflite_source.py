@@ -10,7 +10,6 @@ import numpy as np
 from convert.errors import SourceError
 from convert.keras_models.sources import ModelSource
 from convert.lowering.foreign_graph import ForeignGraph, read_foreign
-from convert.lowering.graph_front import composed
 from convert.lowering.reference import checked_logits
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import Card, InputSpec
@@ -31,19 +30,18 @@ class TfliteNetwork:
             content = self._path.read_bytes()
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
-        self._graph: ForeignGraph = read_foreign(content, source.input_size, str(self._path))
+        self._graph: ForeignGraph = read_foreign(content, source.size, str(self._path))
         self.architecture = "TFLite file" if self._card is None else self._card.architecture
         self.weights_sha256 = file_sha256(self._path)
         self.recognized = f"{self._path.name}: TFLite file of float32, ends in {self._graph.end.kind}"
         self.head, self.classes = self._graph.end.head, self._graph.classes
-        self.front, self.slow_layers = self._graph.front.folded, tuple[str, ...]()
+        self.front, self.slow_layers = self._graph.front.lines, tuple[str, ...]()
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
-        image = self._graph.image
         if preprocessing is None and self._card is not None:
             return self._card.preprocessing
-        return composed(self._graph.front, preprocessing, (image.height, image.width), self._path)
+        return self._graph.front.spec(preprocessing, self._path, self._graph.image.size)
 
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Return the graph in the form of ours; see `Network.to_tflite`."""
@@ -53,8 +51,8 @@ class TfliteNetwork:
         """Return the answers of LiteRT for the original file; see `Network.logits`."""
         graph = self._graph
         engine, answers, logits = RecordingEngine(graph.original), [], []
-        for image in images:
-            answers.append(engine.run(graph.image.fed(graph.front.before(image))).reshape(-1))
+        for image in graph.front.scaling.undone(images):
+            answers.append(engine.run(graph.image.fed(image)).reshape(-1))
             logits.append(engine.tensor(graph.end.logits).reshape(-1))
         return checked_logits(graph.end, np.stack(logits), np.stack(answers), str(self._path))
 

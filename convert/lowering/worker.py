@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from convert.errors import LoweringError, MissingExtraError
-from convert.lowering.lower import LoweredModel, LoweringRequest
+from convert.lowering.lower import LoweredModel, LoweringRequest, Recognition, RecognitionRequest
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import load_pixels, normalize
@@ -24,11 +24,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(parent: Connection) -> None:
-    """Receive one `LoweringRequest`; send stages, then a `LoweredModel` or the exception that prevents it."""
+    """Receive a request; send stages, then a `LoweredModel` or `Recognition`, or the exception that prevents it."""
     request = parent.recv()
-    answer: LoweredModel | EdgeError
+    answer: LoweredModel | Recognition | EdgeError
     try:
-        answer = lower_here(request, parent.send)
+        answer = (recognize_here if isinstance(request, RecognitionRequest) else lower_here)(request, parent.send)
     except EdgeError as error:
         answer = error
     except ModuleNotFoundError as error:
@@ -54,31 +54,47 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
     from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
     from convert.lowering.networks import open_network
     from convert.tflite.crop_kernels import crop_kernels
+    from convert.tflite.first_convolution import fold_into_first_convolutions
 
     report("loading the network")
     network = open_network(request.source)
     spec = network.spec(request.preprocessing)
     images = _images(request, spec)
     model = crop_kernels(network.to_tflite(request.scratch, report))
+    model, folded, changes = fold_into_first_convolutions(model, spec)
     report("comparing TFLite with the network")
+    found = tflite_logits(model, images if folded is spec else _images(request, folded))
     return LoweredModel(
         model=model,
         architecture=network.architecture,
         labels=network.labels,
         weights_sha256=network.weights_sha256,
-        spec=spec,
+        spec=folded,
         classes=network.classes,
-        keras_sqnr_db=checked_sqnr_db(network.logits(images), tflite_logits(model, images)),
+        keras_sqnr_db=checked_sqnr_db(network.logits(images), found),
         versions={"tensorflow": tf.__version__, "keras": tf.keras.__version__},
         recognized=network.recognized,
         head=network.head,
-        front=network.front,
+        front=(*network.front, *changes),
         slow_layers=network.slow_layers,
     )
 
 
+def recognize_here(request: RecognitionRequest, report: Callable[[str], object]) -> Recognition:
+    """Load a network in this process and say what it is; raise `SourceError` if it cannot be loaded."""
+    report("loading TensorFlow")
+    from convert.lowering.networks import open_network
+
+    report("loading the network")
+    network = open_network(request.source)
+    spec = network.spec(request.preprocessing)
+    return Recognition(
+        network.architecture, network.recognized, network.front, spec, network.head, network.classes
+    )
+
+
 def _images(request: LoweringRequest, spec: InputSpec) -> Array:
-    """Return those images of the request that can be read, float32 (N, height, width, 3); refuse to go on without."""
+    """Return those images of the request that can be read, float32 (N, height, width, channels); refuse to go on without."""
     pixels, problem = [], "pass --validation"
     for path in request.images:
         try:

@@ -24,6 +24,21 @@ def check_io_dtype(float_model: bytes, io: str, spec: InputSpec) -> None:
         feed_pixels(TfliteGraph(float_model), spec, io)
 
 
+def choose_io(float_model: bytes, io: str, asked: bool, spec: InputSpec) -> tuple[str, str]:
+    """Return the dtype of the input, and why it is not `io`; "" if it is.
+
+    Raises:
+        QuantizationError: `io` was asked for by name, and the network cannot have it.
+    """
+    try:
+        check_io_dtype(float_model, io, spec)
+    except QuantizationError as error:
+        if asked:
+            raise
+        return "float32", str(error).removesuffix(": use --io float32").replace("--io ", "", 1)
+    return io, ""
+
+
 def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, float]:
     """Make the input tensor hold pixels instead of normalized values: exact, without arithmetic on the device.
 

@@ -39,13 +39,25 @@ def card_of(
         input=image,
         output=probabilities,
         sha256={},
-        source={"weights_sha256": lowered.weights_sha256, "keras_sqnr_db": lowered.keras_sqnr_db, "build": build},
+        source={
+            "weights_sha256": lowered.weights_sha256,
+            "keras_sqnr_db": lowered.keras_sqnr_db,
+            "build": build,
+            **lowered.findings(),
+            **_given(network),
+        },
         calibration=_calibration(recipe, calibration),
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
         probe=Probe(tuple(answer_probe(open_engine(quantized.model), network.spec, image).tolist())),
     )
+
+
+def _given(network: FloatModel) -> dict[str, Any]:
+    """Return what the user said of the images, where the network's own front or kernels changed it."""
+    given = network.given
+    return {} if given is None or given == network.spec else {"preprocessing": given.to_json()}
 
 
 def _calibration(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any] | None:

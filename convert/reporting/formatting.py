@@ -52,6 +52,11 @@ def decibel(value: float | None) -> str:
     return "equal outputs" if value in (None, float("inf")) else f"{value:z.1f} dB"
 
 
+def number(value: float) -> str:
+    """Write a constant with the digits that it has, six at most."""
+    return f"{value:.6g}"
+
+
 def megabytes(size: int) -> str:
     """Return bytes in units of a million."""
     return f"{size / 1e6:,.1f} MB"

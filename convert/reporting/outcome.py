@@ -54,6 +54,7 @@ class Outcome:
         latency_ms: median time per image on this machine's CPU; None where measuring would take minutes.
         compared: the predictions behind `drift`, for the page.
         cached: stages whose result came from the cache; their seconds are those of reading it.
+        source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
     """
 
     scheme: Scheme
@@ -72,6 +73,7 @@ class Outcome:
     latency_ms: float | None = None
     compared: Comparison | None = field(default=None, repr=False)
     cached: tuple[str, ...] = ()
+    source: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report of one artifact as JSON values."""
@@ -82,6 +84,7 @@ class Outcome:
             "drift": None if drift is None else drift.to_json(),
             "blame": [] if drift is None else attribution.conversion(self.keras_sqnr_db, drift),
             "gate": None if gate is None else gate.to_json(),
+            "source": self.source,
             "calibration": self.calibration,
             "layers": self.layers,
             "float_layers": list(dict.fromkeys(self.float_layers)),

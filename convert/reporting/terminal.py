@@ -27,6 +27,8 @@ from edge_runtime.console import printable
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
 MOST_PAIRS_SHOWN = 5
+SOURCE_ROWS = {"in front": "front", "slow layers": "slow_layers"}
+"""Title -> key of a report's `source`."""
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
@@ -109,6 +111,9 @@ def _cells(outcome: Outcome) -> dict[str, str]:
         cells["calibration"] = f"{count(outcome.calibration['images'])} images, {outcome.calibration['calibrator']}"
         if outcome.calibration["halves_differ"] is not None:
             cells["split-half difference"] = percent(outcome.calibration["halves_differ"], 1)
+    for row, key in SOURCE_ROWS.items():
+        if outcome.source.get(key):
+            cells[row] = "\n".join(escape(printable(line)) for line in outcome.source[key])
     measured = [layer for layer in outcome.layers if layer["sqnr_db"] is not None]
     if measured:
         weakest = min(measured, key=lambda layer: float(layer["sqnr_db"]))

@@ -75,5 +75,5 @@ def class_names(labels: Sequence[str], card: Card) -> bytes:
     """
     spec = card.preprocessing
     names = {str(i): label for i, label in enumerate(labels)}
-    about = {"description": card.name, "imgsz": [spec.height, spec.width], "channels": 3, "batch": 1, "names": names}
+    about = {"description": card.name, "imgsz": [spec.height, spec.width], "channels": spec.channels, "batch": 1, "names": names}
     return json.dumps(about, ensure_ascii=False).encode()

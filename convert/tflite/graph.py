@@ -202,6 +202,15 @@ class TfliteGraph:
         constant = schema.add_constant(self._model, f"{name}/offset", np.array([offset], np.float32))
         self._graph.operators.insert(0, schema.new_operator(self._model, "ADD", [source, constant], shifted))
 
+    def bypass(self, operator: Operator) -> None:
+        """Remove an operator; what read its output reads its first input instead."""
+        for derived in ("operators", "_consumers", "_producers"):
+            self.__dict__.pop(derived, None)
+        source, output = operator.inputs[0], operator.outputs[0]
+        del self._graph.operators[operator.position]
+        for other in self._graph.operators:
+            other.inputs = np.array([source if i == output else i for i in other.inputs], np.int32)
+
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""
         schema.set_metadata(self._model, name, content)

@@ -20,7 +20,7 @@ MINIMUM_PARSER_VERSION = "1.0.0"
 TENSOR_AXIS_LABELS = np.uint8(2)  # AssociatedFileType
 IMAGE_PROPERTIES = np.uint8(2)  # ContentProperties
 NORMALIZATION_OPTIONS = np.uint8(1)  # ProcessUnitOptions
-RGB, UNKNOWN_COLOR = np.uint8(1), np.uint8(0)  # ColorSpaceType
+COLORS, UNKNOWN_COLOR = {"RGB": np.uint8(1), "grey": np.uint8(2)}, np.uint8(0)  # ColorSpaceType
 
 Field: TypeAlias = "str | np.uint8 | np.uint32 | list[Table] | tuple[float, ...] | Table"
 Table: TypeAlias = "Mapping[int, Field]"
@@ -42,12 +42,13 @@ def classifier_metadata(card: Card) -> bytes:
 
 def _image_tensor(card: Card) -> Table:
     spec = card.preprocessing
-    color = RGB if spec.channel_order == "RGB" else UNKNOWN_COLOR
+    order = "grey" if spec.channels == 1 else spec.channel_order
+    color = COLORS.get(order, UNKNOWN_COLOR)
     low = tuple((0 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     high = tuple((255 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     return {
         0: card.input.name,
-        1: f"{spec.channel_order} image of {spec.width}x{spec.height} pixels",
+        1: f"{order} image of {spec.width}x{spec.height} pixels",
         3: {0: IMAGE_PROPERTIES, 1: {0: color, 1: {0: np.uint32(spec.width), 1: np.uint32(spec.height)}}},
         4: [{0: NORMALIZATION_OPTIONS, 1: {0: _shortest(spec.mean), 1: _shortest(spec.std)}}],
         5: {0: _shortest(high), 1: _shortest(low)},

@@ -95,7 +95,7 @@ def test_preprocessing_of_ones_own_model_is_asked_for(own: Job) -> None:
     weights.touch()
     with pytest.raises(SourceError, match=r"mine\.h5 does not say .* pass --preprocessing tf\|caffe\|torch"):
         check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))
-    with pytest.raises(SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, none nor a JSON"):
+    with pytest.raises(SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, unit, none nor a JSON"):
         check(replace(own, preprocessing="imagenet"))
 
 

@@ -124,5 +124,5 @@ def test_a_file_for_another_size_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["imagenet", "TF", "missing.json", ""])
 def test_an_unknown_convention_is_named(name: str) -> None:
-    with pytest.raises(SourceError, match=f"--preprocessing {name} is neither tf, caffe, torch, none nor a JSON file"):
+    with pytest.raises(SourceError, match=f"--preprocessing {name} is neither tf, caffe, torch, unit, none nor a JSON file"):
         input_spec(name, 30, 40)
