@@ -18,8 +18,8 @@ from typing import Any
 import keras
 
 from convert.errors import SourceError
-from convert.keras_models.hdf5 import one_line, open_hdf5, text
 from convert.keras_models.front import resized_to
+from convert.keras_models.hdf5 import one_line, open_hdf5, text
 from convert.keras_models.sources import Size, height_and_width, size_text
 from convert.keras_models.walk import final_activation
 from edge_runtime.specs import CHANNELS

@@ -102,9 +102,8 @@ def image_input(shape: tuple[int, ...], dtype: str, size: tuple[int, int] | None
     if size is None and -1 in own:
         raise SourceError(f"{name} takes images of any size: pass --input-size N, the size it was trained at")
     if size is not None and any(there not in (-1, wanted) for there, wanted in zip(own, size, strict=True)):
-        raise SourceError(
-            f"--input-size {size_text(size)} differs from {_shown(own)}, the input size of {name}: leave it out"
-        )
+        given = size_text(size if size[0] != size[1] else size[0])
+        raise SourceError(f"--input-size {given} differs from {_shown(own)}, the input size of {name}: leave it out")
     height, width = size or own
     return ImageInput(dtype, height, width, shape[1 if first else 3], first)
 

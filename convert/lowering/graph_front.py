@@ -39,7 +39,7 @@ class Front:
         """Return this front and the one behind it as one."""
         first, second = self.scaling, behind.scaling
         order = list(second.source)
-        scale, shift = (np.float64(values)[order] for values in (first.scale, first.shift))
+        scale, shift = (np.array(values, np.float64)[order] for values in (first.scale, first.shift))
         both = Scaling(
             tuple(first.source[channel] for channel in order),
             tuple((scale * second.scale).tolist()),

@@ -34,7 +34,6 @@ from tests.convert.lowering.foreign import (
     pictures,
     pixels,
     pooled,
-    scaled_inside,
 )
 from tests.convert.networks import plain_dynamic, residual_network
 
@@ -124,13 +123,47 @@ def test_what_scales_pixels_becomes_preprocessing(dtype: tf.DType, tmp_path: Pat
 
 
 def test_scaling_that_is_given_twice_is_refused(tmp_path: Path) -> None:
-    network = opened(Foreign(scaled_inside).tflite(), tmp_path)
+    network = opened(Foreign(pixels).tflite(), tmp_path)
     assert network.spec("none") == network.spec(None)
-    assert (network.spec(None).mean, network.spec(None).std) == ((127.5,) * 3, (127.5,) * 3)
     with pytest.raises(
-        SourceError, match=r"--preprocessing tf contradicts .*theirs\.tflite, which takes pixels 0\.\.255"
+        SourceError, match=r"theirs\.tflite scales its pixels itself \(.*\), and --preprocessing tf says"
     ):
         network.spec("tf")
+
+
+def test_uint8_without_scaling_is_pixels(tmp_path: Path) -> None:
+    foreign = Foreign(lambda x: tf.nn.softmax(logits(tf.cast(x, tf.float32) / 50)), dtype=tf.uint8)
+    spec = opened(foreign.tflite(), tmp_path).spec(None)
+    assert (set(spec.mean), len(set(spec.std))) == ({0.0}, 1)
+    with pytest.raises(
+        SourceError, match=r"theirs\.tflite .*, and --preprocessing tf says something else: leave it out"
+    ):
+        opened(foreign.tflite(), tmp_path).spec("tf")
+
+
+def reversed_channels(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softmax(logits((x[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32)) * 0.01))
+
+
+def test_channels_in_the_opposite_order(tmp_path: Path) -> None:
+    """As keras.applications' preprocessing of ResNet-50 and VGG."""
+    foreign = Foreign(reversed_channels)
+    network = opened(foreign.tflite(), tmp_path)
+    spec, model = network.spec("none"), network.to_tflite(tmp_path, print)
+    assert spec.channel_order == "BGR"
+    raw = np.random.default_rng(5).integers(0, 256, (4, HEIGHT, WIDTH, 3)).astype(np.float32)
+    x = ((raw[..., ::-1] - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
+    np.testing.assert_allclose(answers(model, x), foreign.probabilities(raw), atol=1e-6)
+    assert checked_sqnr_db(network.logits(x), tflite_logits(model, x)) > 100
+    assert not {"REVERSE_V2", "STRIDED_SLICE"} & {operator.name for operator in TfliteGraph(model).operators}
+
+
+def test_grey_images(tmp_path: Path) -> None:
+    foreign = Foreign(lambda x: tf.nn.softmax(logits(tf.concat([x, x, x], -1))), (1, HEIGHT, WIDTH, 1))
+    network = opened(foreign.tflite(), tmp_path)
+    assert network.spec("tf").channels == 1
+    x = images()[..., :1]
+    np.testing.assert_allclose(answers(network.to_tflite(tmp_path, print), x), foreign.probabilities(x), atol=1e-6)
 
 
 def test_a_file_that_does_not_say_how_images_are_prepared(tmp_path: Path) -> None:
@@ -206,9 +239,8 @@ def test_probabilities_that_are_not_known_as_such_are_refused(tmp_path: Path) ->
         opened(foreign.tflite(), tmp_path).logits(images())
 
 
-@pytest.mark.parametrize("name", ["channels first", "any batch, a shape that is computed", "one sigmoid"])
-def test_it_becomes_int8_and_passes(name: str, tmp_path: Path) -> None:
-    (tmp_path / "theirs.tflite").write_bytes(FOREIGN[name].tflite())
+def test_it_becomes_int8_and_passes(tmp_path: Path) -> None:
+    (tmp_path / "theirs.tflite").write_bytes(FOREIGN["channels first"].tflite())
     (outcome,) = convert_model(
         tmp_path / "theirs.tflite",
         preprocessing="tf",
@@ -224,7 +256,7 @@ def test_it_becomes_int8_and_passes(name: str, tmp_path: Path) -> None:
 
 
 def test_an_artifact_of_ours_says_all_about_itself(tmp_path: Path) -> None:
-    (tmp_path / "theirs.tflite").write_bytes(FOREIGN["any batch"].tflite())
+    (tmp_path / "theirs.tflite").write_bytes(FOREIGN["any batch, a shape that is computed"].tflite())
     labels = ["ant", "bee", "cow", "dog", "elk"]
     folder = pictures(tmp_path / "calibration", 20)
     first = convert_model(
