@@ -196,7 +196,9 @@ def _on_images_of_one_size(model: keras.Model, input_size: Size | None, path: Pa
     batch, *size, channels = model.inputs[0].shape
     fixed = [side for side in size if side is not None]
     wanted = height_and_width(input_size) if input_size is not None or len(fixed) == 2 else resized_to(model)
-    if input_size is not None and any(side not in (None, other) for side, other in zip(size, wanted or (), strict=True)):
+    if input_size is not None and any(
+        side not in (None, other) for side, other in zip(size, wanted or (), strict=True)
+    ):
         shown = "x".join("any" if side is None else str(side) for side in size)
         raise SourceError(
             f"--input-size {size_text(input_size)} differs from {shown}, the input size of {path}: leave it out"

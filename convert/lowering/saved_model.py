@@ -52,7 +52,7 @@ class SavedModelNetwork:
         self.labels: tuple[str, ...] | None = None
         self.weights_sha256 = content_sha256(self._folder)
         self.head, self.classes, self.front = self._graph.end.head, self._graph.classes, self._front.lines
-        self.slow_layers: tuple[str, ...] = (f"{self._folder.name}: a SavedModel is a graph without layers",)
+        self.slow_layers: tuple[str, ...] = (f"all of {self._folder.name}, which is a graph, not layers",)
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
