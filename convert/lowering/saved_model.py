@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,19 @@ SHAPING = ("Identity", "Reshape", "Squeeze", "ExpandDims")
 UNSUPPORTED = re.compile(r"(?:TF Select|Custom) ops: ([^\n]+)")
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """A function of TensorFlow in one graph without variables: its tensors of one image and of that one's scores."""
+
+    graph: Any
+    image: Any
+    scores: Any
+
+    def between(self, start: Any, ends: Any) -> Any:
+        """Return the function of TensorFlow from one tensor, or none (`[]`), to others."""
+        return self.graph.prune(start, ends)
+
+
 class SavedModelNetwork:
     """A SavedModel of TensorFlow 2; its answers are those of TensorFlow for its signature."""
 
@@ -44,8 +59,12 @@ class SavedModelNetwork:
         signature = read_signature(self._folder)
         self._image = image_input(signature.shape, signature.dtype, source.size, str(self._folder))
         self._frozen = _frozen(self._folder, signature, self._image)
+        gc.collect()  # the worker does not, and a graph of TensorFlow with its constants is a circle
         behind, front = fold_tensorflow_front(self._frozen, self._image)
-        self._graph: ForeignGraph = _converted(self._frozen.prune(behind, self._frozen.outputs[0]), self._folder)
+        network = self._frozen.between(behind, self._frozen.scores)
+        self._graph: ForeignGraph = _converted(network, self._folder)
+        del network
+        gc.collect()
         self._front = front.then(self._graph.front)
         self.architecture = f"SavedModel of TensorFlow {signature.version}"
         self.recognized = f"{self._folder.name}: {self.architecture}, signature {signature.name}"
@@ -75,8 +94,8 @@ class SavedModelNetwork:
         return checked_logits(end, read, given, str(self._folder))
 
 
-def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Any:
-    """Return a signature as a function of TensorFlow for an image of static size: one graph, variables as constants."""
+def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Frozen:
+    """Return the function of a signature for an image of static size."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -117,12 +136,12 @@ def _converted(function: Any, folder: Path) -> ForeignGraph:
     return read_foreign(model, None, str(folder))
 
 
-def fold_tensorflow_front(function: Any, image: ImageInput) -> tuple[Any, Front]:
+def fold_tensorflow_front(function: Frozen, image: ImageInput) -> tuple[Any, Front]:
     """Take off casts and what `graph_front.fold_front` does; return the tensor behind, and what was taken off.
 
     TFLiteConverter would move some of it into the first convolution, and nobody could say any more what that takes.
     """
-    tensor, front = function.inputs[0], no_front(image.channels)
+    tensor, front = function.image, no_front(image.channels)
     while len(readers := [] if image.channels_first else tensor.consumers()) == 1 and len(readers[0].outputs) == 1:
         step = _step(function, readers[0], tensor, image.channels)
         if step is None:
@@ -131,7 +150,7 @@ def fold_tensorflow_front(function: Any, image: ImageInput) -> tuple[Any, Front]
     return tensor, front
 
 
-def _step(function: Any, operation: Any, tensor: Any, channels: int) -> Front | None:
+def _step(function: Frozen, operation: Any, tensor: Any, channels: int) -> Front | None:
     """Return what an operation of TensorFlow makes of each channel of a tensor; None if it does more."""
     (output,), name = operation.outputs, operation.name.rpartition("/")[2]
     if operation.type == "Identity" or (operation.type == "Cast" and output.dtype.is_floating):
@@ -141,29 +160,35 @@ def _step(function: Any, operation: Any, tensor: Any, channels: int) -> Front | 
     others = [_constant(function, each) for each in operation.inputs if each.name != tensor.name]
     if any(values is None for values in others):
         return None
-    if operation.type == "ReverseV2" and [int(axis) % 4 for axis in others[0]] == [3]:
+    if _reverses(operation, others):
         return reversal(channels, name)
-    if operation.type == "StridedSlice" and others[2][-1] == -1 and set(others[2][:-1]) <= {1}:
-        is_last = len(others[2]) == 4 or operation.get_attr("ellipsis_mask")
-        return reversal(channels, name) if is_last else None
     if operation.type not in ARITHMETIC or len(others) != 1:
         return None
     is_first = operation.inputs[0].name == tensor.name
     return affine(ARITHMETIC[operation.type], name, others[0], channels, is_first=is_first)
 
 
-def _constant(function: Any, tensor: Any) -> Any:
+def _reverses(operation: Any, others: list[Any]) -> bool:
+    """Return whether an operation takes the last of four axes from its end, and leaves all else as it is."""
+    if operation.type == "ReverseV2":
+        return [int(axis) % 4 for axis in others[0]] == [3]
+    if operation.type != "StridedSlice" or others[2][-1] != -1 or not set(others[2][:-1].tolist()) <= {1}:
+        return False
+    return len(others[2]) == 4 or bool(operation.get_attr("ellipsis_mask"))
+
+
+def _constant(function: Frozen, tensor: Any) -> Any:
     """Return the values of a tensor that no image changes, None of one that an image does."""
     from tensorflow.python.ops.op_selector import UnliftableError
 
     try:
-        return np.asarray(function.prune([], tensor)())
+        return np.asarray(function.between([], tensor)())
     except UnliftableError:
         return None
 
 
-def _without_order(frozen: Any) -> Any:
-    """Return a function without variables as one in which operators wait for nothing but what they read.
+def _without_order(frozen: Any) -> Frozen:
+    """Return a function without variables in a form in which operators wait for nothing but what they read.
 
     With its variables as constants nothing in it has a side effect. A function that starts behind the input could not
     be cut out otherwise: the constants wait for the input.
@@ -177,7 +202,7 @@ def _without_order(frozen: Any) -> Any:
         node.input.extend(read)
     imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
     ends = (imported.graph.get_tensor_by_name(end.name) for end in (frozen.inputs[0], frozen.outputs[0]))
-    return imported.prune(*ends)
+    return Frozen(imported, *ends)
 
 
 def _values(constant: Any) -> Array:
@@ -186,17 +211,17 @@ def _values(constant: Any) -> Array:
     return np.asarray(make_ndarray(constant.get_attr("value")))
 
 
-def _with_logits(frozen: Any, kind: str) -> Any:
+def _with_logits(frozen: Frozen, kind: str) -> Any:
     """Return a function of TensorFlow that answers as `frozen`, and what its last activation reads if that is `kind`.
 
     Without such an activation at the end the answers are all.
     """
-    tensor = frozen.outputs[0]
+    tensor = frozen.scores
     while tensor.op.type in SHAPING:
         tensor = tensor.op.inputs[0]
     if ACTIVATIONS.get(tensor.op.type) == kind:
-        return frozen.prune(frozen.inputs[0], [frozen.outputs[0], tensor.op.inputs[0]])
-    return frozen.prune(frozen.inputs[0], [frozen.outputs[0]])
+        return frozen.between(frozen.image, [frozen.scores, tensor.op.inputs[0]])
+    return frozen.between(frozen.image, [frozen.scores])
 
 
 def _tensor(values: Array) -> Any:
