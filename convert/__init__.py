@@ -68,13 +68,14 @@ def convert_model(
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Outcome]:
-    """Convert a Keras image classifier, and judge the result against it, as `irv2-convert` does.
+    """Convert an image classifier, and judge the result against it, as `irv2-convert` does.
 
         (outcome,) = convert_model("mine.keras", preprocessing="torch", io="float32", labels=Path("labels.txt"),
                                    calibration="photos/calibration", validation="photos/validation")
 
     Args:
-        model: a Keras model; or the path of one; "demo" or "imagenet"; or a `ModelSource` with weights.
+        model: a Keras model, or a `tf.Module` with a signature; or the path of a Keras file, a SavedModel folder or a
+            float `.tflite`; "demo" or "imagenet"; or a `ModelSource` with weights.
         schemes: as `--quantize` takes them.
         calibration, validation: a folder; a list of images, each a path or a uint8 array (height, width, 3) in RGB;
             or a dictionary from label to such a list, which lets accuracy be measured.
@@ -96,9 +97,9 @@ def convert_model(
     from convert.system.progress import Silent
 
     with tempfile.TemporaryDirectory(prefix="irv2-") as folder:
-        scratch = Path(folder)
+        scratch, progress = Path(folder), progress or Silent()
         job = Job(
-            _source(model, scratch),
+            _source(model, scratch, progress),
             tuple(parse_schemes(schemes)),
             labels=_label_file(labels, scratch),
             preprocessing=preprocessing,
@@ -106,7 +107,7 @@ def convert_model(
             validation=None if validation is None else image_folder(validation, scratch / "validation"),
             **options,
         )
-        return convert(job, progress or Silent())
+        return convert(job, progress)
 
 
 def inception_resnet_v2(input_shape: tuple[int, int, int] = (299, 299, 3), classes: int = 1000) -> keras.Model:
@@ -153,7 +154,7 @@ def measure_drift(
 
     Args:
         candidate: an artifact, or another `.tflite`.
-        reference: an artifact, another `.tflite`, a Keras file, or stored predictions (`.npz`).
+        reference: an artifact, another `.tflite`, a Keras file, a SavedModel folder, or stored predictions (`.npz`).
         images: see `convert_model`.
         preprocessing, labels: of models without a card.
         image_labels: a CSV file of the images' labels.
@@ -182,7 +183,7 @@ def measure_drift(
         return run(request, limits or Limits(), stop_early, progress or Silent())
 
 
-def _source(model: Any, scratch: Path) -> ModelSource:
+def _source(model: Any, scratch: Path, progress: Progress) -> ModelSource:
     """Return where the network comes from; a model in memory is saved first."""
     from convert.keras_models.sources import ModelSource
 
@@ -190,8 +191,11 @@ def _source(model: Any, scratch: Path) -> ModelSource:
         return model
     if isinstance(model, str | Path):
         return ModelSource(str(model))
-    path = scratch / f"{model.name.replace('/', '_')}.keras"
-    model.save(path)
+    from convert.keras_models.in_memory import save_model
+
+    path, chosen = save_model(model, scratch)
+    if chosen:
+        progress.note(chosen)
     return ModelSource(str(path))
 
 

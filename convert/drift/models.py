@@ -15,7 +15,7 @@ from convert.drift.predictions import Predictor, Rows
 from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
-from convert.keras_models.sources import MODEL_SUFFIXES, ModelSource
+from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
 from convert.lowering.lower import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -23,7 +23,7 @@ from edge_runtime import Classifier, EdgeError, InputSpec
 from edge_runtime.artifact import check_tflite, has_card
 from edge_runtime.foreign import read_foreign
 
-STORED_SUFFIX = ".npz"
+STORED_SUFFIX, TFLITE_SUFFIX = ".npz", ".tflite"
 MOST_WORKERS = 4
 """Each interpreter has its own copy of the weights, in the layout that its kernels want."""
 
@@ -105,19 +105,25 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
 
 @contextmanager
 def open_reference(path: Path, options: ModelOptions, images: ImageSet, progress: Progress) -> Iterator[Predictor]:
-    """Open stored predictions (`.npz`), a Keras model or a `.tflite`; an `EdgeError` names the file.
+    """Open stored predictions (`.npz`), a Keras file, a SavedModel or a `.tflite`; an `EdgeError` names the file.
 
-    A Keras model is lowered, and compared with the result on a few of the images.
+    A Keras file or a SavedModel is lowered, and compared with the result on a few of the images.
     """
-    suffix = path.suffix.lower()
-    if suffix == STORED_SUFFIX:
+    if path.suffix.lower() == STORED_SUFFIX:
         yield stored_predictions.load(path)
-    elif suffix in MODEL_SUFFIXES:
+    elif needs_lowering(path):
         with _lowered(path, options, images, progress) as lowered:
             yield lowered
     else:
         with open_tflite(path, options) as model:
             yield model
+
+
+def needs_lowering(path: Path) -> bool:
+    """Return whether a reference has to become a `.tflite` first; a file that is missing is told by its suffix."""
+    origin, suffix = ModelSource(str(path)).origin, path.suffix.lower()
+    is_file = suffix in MODEL_SUFFIXES or (path.is_file() and suffix != TFLITE_SUFFIX)
+    return origin in (SAVED_MODEL, WEIGHTS_FILE) or (origin == MODEL_FILE and is_file)
 
 
 @contextmanager

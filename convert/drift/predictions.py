@@ -12,10 +12,10 @@ import numpy as np
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet
 from convert.images.reader import refuse_unreadable
+from convert.system.content import content_sha256
 from convert.system.progress import Progress
 from edge_runtime import ArtifactError, EngineError, InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.hashing import file_sha256
 from edge_runtime.specs import SOFTMAX
 
 Rows = Iterator[tuple[int, Array]]
@@ -59,7 +59,7 @@ class Predictor(ABC):
 
     def file_sha256(self) -> str:
         """Return the SHA-256 of the model's whole file, which of an artifact includes the card."""
-        return file_sha256(self.path)
+        return content_sha256(self.path)
 
     @abstractmethod
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:

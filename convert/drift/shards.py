@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from convert.drift.figures import assess
+from convert.drift.models import needs_lowering
 from convert.drift.predictions import Predictions, predict_both, refuse_too_few
 from convert.drift.run import DriftRequest, DriftRun, open_models, reported, run_identity
 from convert.errors import ConvertError, MissingExtraError, SourceError
 from convert.images.dataset import ImageSet
 from convert.images.image_labels import ImageLabels
-from convert.keras_models.sources import MODEL_SUFFIXES
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress, Silent
 from convert.system.temporary import write_atomically
@@ -69,11 +69,11 @@ class Share:
 def predict_shard(request: DriftRequest, share: Share, progress: Progress) -> dict[str, Any]:
     """Let both models predict one part of the images, and return the shard as JSON values.
 
-    A reference that is a Keras model is a `SourceError`.
+    A reference that has to be lowered first is a `SourceError`.
     """
-    if request.reference.suffix.lower() in MODEL_SUFFIXES:
+    if needs_lowering(request.reference):
         raise SourceError(
-            f"--reference {request.reference} is a Keras model, which every shard would lower again: "
+            f"--reference {request.reference} is a network to be lowered, which every shard would lower again: "
             "pass its float .tflite, or answers stored with --save-reference"
         )
     images = request.image_set()

@@ -13,7 +13,7 @@ from convert.errors import SourceError
 from convert.keras_models import formats
 from convert.keras_models.formats import Format, recognize, refuse
 from convert.keras_models.weight_formats import checkpoint_data, checkpoint_index, weights_format
-from edge_runtime.hashing import file_sha256
+from convert.system.content import content_sha256
 
 DEMO = "demo"
 IMAGENET = "imagenet"
@@ -86,7 +86,7 @@ class ModelSource:
 
     def sha256(self) -> str | None:
         """Hash the user's files: that of the file as it is, or of the hashes of several; None if there are none."""
-        hashes = [file_sha256(path) for path in self.files]
+        hashes = [content_sha256(path) for path in self.files]
         return hashlib.sha256("".join(hashes).encode()).hexdigest() if len(hashes) > 1 else next(iter(hashes), None)
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ai_edge_litert.interpreter import OpResolverType
 
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
@@ -37,8 +39,11 @@ def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
 class RecordingEngine(Engine):
     """LiteRT that keeps every tensor after a run."""
 
-    def __init__(self, model: Path | bytes) -> None:
-        options = {"experimental_preserve_all_tensors": True}
+    def __init__(self, model: Path | bytes, *, with_xnnpack: bool = True) -> None:
+        """Load a model; without XNNPACK, which unpacks some constants for itself, what is computed of these is kept."""
+        options: dict[str, Any] = {"experimental_preserve_all_tensors": True}
+        if not with_xnnpack:
+            options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         super().__init__(model, choose_engine("litert"), None, options=options)
 
     def tensor(self, index: int) -> Array:

@@ -1,0 +1,70 @@
+"""A float `.tflite` that others wrote, or a float artifact of ours, as a network to convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from convert.errors import SourceError
+from convert.keras_models.sources import ModelSource
+from convert.lowering.foreign_graph import ForeignGraph, read_foreign
+from convert.lowering.reference import checked_logits
+from convert.tflite.interpreter import RecordingEngine
+from edge_runtime import Card, InputSpec
+from edge_runtime.arrays import Array
+from edge_runtime.artifact import has_card, open_artifact
+from edge_runtime.hashing import file_sha256
+
+FLOAT_SCHEME = "none"
+
+
+class TfliteNetwork:
+    """A float `.tflite`; its answers are those of LiteRT for the file as it is, but for its size."""
+
+    def __init__(self, source: ModelSource) -> None:
+        self._path = Path(source.model)
+        self._card, self.labels = _description(self._path)
+        try:
+            content = self._path.read_bytes()
+        except OSError as error:
+            raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
+        self._graph: ForeignGraph = read_foreign(content, source.size, str(self._path))
+        self.architecture = "TFLite file" if self._card is None else self._card.architecture
+        self.weights_sha256 = file_sha256(self._path)
+        self.recognized = f"{self._path.name}: TFLite file of float32, ends in {self._graph.end.kind}"
+        self.head, self.classes = self._graph.end.head, self._graph.classes
+        self.front, self.slow_layers = self._graph.front.lines, tuple[str, ...]()
+
+    def spec(self, preprocessing: str | None) -> InputSpec:
+        """Return how images are prepared; see `Network.spec`."""
+        if preprocessing is None and self._card is not None:
+            return self._card.preprocessing
+        return self._graph.front.spec(preprocessing, self._path, self._graph.image.size)
+
+    def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
+        """Return the graph in the form of ours; see `Network.to_tflite`."""
+        return self._graph.model
+
+    def logits(self, images: Array) -> Array:
+        """Return the answers of LiteRT for the original file; see `Network.logits`."""
+        graph = self._graph
+        engine, answers, logits = RecordingEngine(graph.original), [], []
+        for image in graph.front.scaling.undone(images):
+            answers.append(engine.run(graph.image.fed(image)).reshape(-1))
+            logits.append(engine.tensor(graph.end.logits).reshape(-1))
+        return checked_logits(graph.end, np.stack(logits), np.stack(answers), str(self._path))
+
+
+def _description(path: Path) -> tuple[Card | None, tuple[str, ...] | None]:
+    """Return card and labels of an artifact of ours; None for a file without a card."""
+    if not has_card(path):
+        return None, None
+    artifact = open_artifact(path)
+    if artifact.card.scheme != FLOAT_SCHEME:
+        raise SourceError(
+            f"{path} is an artifact of scheme {artifact.card.scheme}: convert the network it was made from, or its "
+            f"artifact of scheme {FLOAT_SCHEME}"
+        )
+    return artifact.card, artifact.labels
