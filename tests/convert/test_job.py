@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.edge_runtime.tiny_model import tiny_artifact
 def own(tmp_path: Path) -> Job:
     """A user's own model with images of its own."""
     model = tmp_path / "mine.keras"
-    model.write_bytes(b"")
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("config.json", "{}")
     return Job(
         ModelSource(str(model)),
         (SCHEMES["int8"],),
