@@ -83,8 +83,8 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
         return open_model(path)
     if options.preprocessing is None:
         raise SourceError(f"{path} has no card: pass --preprocessing to say how its images are prepared, and --labels")
-    _, height, width, _ = open_engine(path).input_shape
-    return open_model(path, input_spec(options.preprocessing, height, width), options.labels)
+    size = open_engine(path).input_shape[1:]
+    return open_model(path, input_spec(options.preprocessing, *size), options.labels)
 
 
 @contextmanager
