@@ -80,7 +80,8 @@ def convert_model(
         calibration, validation: a folder; a list of images, each a path or a uint8 array (height, width, 3) in RGB;
             or a dictionary from label to such a list, which lets accuracy be measured.
         labels: names of the classes, in the network's order, or a file of them, as `--labels` takes it.
-        preprocessing: "tf", "caffe", "torch", "none", "unit" or the path of a JSON file.
+        preprocessing: "tf", "caffe", "torch", "unit", "none" or the path of a JSON file; not needed where the
+            model scales its pixels itself.
         progress: told what happens; None for silence.
         options: further fields of `convert.job.Job`, such as `output_dir`, `io`, `calibrator` or `limits`.
 

@@ -75,7 +75,7 @@ class Sources:
     )
     preprocessing: str | None = option(
         None,
-        "How images were prepared in training; needed for a model or weights of your own.",
+        "How images were prepared in training; needed where the network's file does not say it.",
         metavar="|".join([*CONVENTIONS, "FILE"]),
     )
     calibration: Path | None = option(None, "Images to calibrate on.", metavar="DIR")

@@ -264,7 +264,7 @@ def _check_stored(
 
 def _stated(preprocessing: str, stored: InputSpec) -> InputSpec:
     """Return the preprocessing stated for a reference; a convention does not say how JPEGs are decoded."""
-    spec = input_spec(preprocessing, stored.height, stored.width)
+    spec = input_spec(preprocessing, stored.height, stored.width, stored.channels)
     return replace(spec, decode=stored.decode) if preprocessing in CONVENTIONS else spec
 
 

@@ -121,8 +121,7 @@ def feeding(scaling: Scaling, preprocessing: str | None, file: Path | None, size
         raise unknown_preprocessing(file)
     raise SourceError(
         f"{file} takes values that are scaled already ({_named(scaling)}), and does not say how: pass "
-        f"--preprocessing unit if pixels were divided by 255 in training, {'|'.join(set(CONVENTIONS) - {'unit'})} or a "
-        "JSON file"
+        f"--preprocessing unit if pixels were divided by 255 in training, else {'|'.join(CONVENTIONS)} or a JSON file"
     )
 
 

@@ -174,7 +174,7 @@ def strip(model: keras.Model) -> Front:
     height, width, channels = model.inputs[0].shape[1:]
     cut = _cut(model, Affine.of_image(channels), channels)
     if cut is None:
-        return Front(model, _scaling(Affine.of_image(channels)))
+        return Front(model, _scaling(Affine.of_image(channels)), _kept(model, ()))
     path, found = cut
     repeats = found.channels // channels
     lines = [f"folded: {line} into the card's mean and std" for line in found.folded]
@@ -184,11 +184,19 @@ def strip(model: keras.Model) -> Front:
         lines.append(f"left out: {', '.join(found.inactive)}, which act in training only")
     if found.resize is not None:
         lines.append(f"folded: Resizing to {height}x{width}, by the card's {found.resize} filter")
-    lines += [f"kept: {_described(move)}, an operator in front of the first convolution" for move in found.moves]
+    values = "x".join(map(str, (height, width, channels)))
+    lines += [f"kept: {_described(move)}, an operator of its own on {values} values" for move in found.moves]
     if repeats > 1:
         lines.append(f"one channel repeated {repeats} times, for a network of colours")
     core = _rebuilt(model, path, found.moves, repeats)
-    return Front(core, _scaling(found.picked(range(channels))), tuple(lines))
+    return Front(core, _scaling(found.picked(range(channels))), (*lines, *_kept(core, found.folded)))
+
+
+def _kept(core: Any, folded: Sequence[str]) -> tuple[str, ...]:
+    """Return a line about each layer that scales the image of what is left, and is none of those that were folded."""
+    states = _states(core, Affine.of_image(core.inputs[0].shape[-1])).values()
+    left = dict.fromkeys(line for state in states for line in state.folded if line not in folded)
+    return tuple(f"kept: {line}, which mean and std of a card cannot say here" for line in left)
 
 
 def resized_to(model: keras.Model) -> tuple[int, int] | None:

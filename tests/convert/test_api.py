@@ -118,7 +118,7 @@ def test_a_folder_stays_where_it_is(tmp_path: Path) -> None:
     ("picture", "complaint"),
     [
         ("nowhere.png", r"image nowhere\.png does not exist"),
-        (np.zeros((4, 4), np.uint8), r"image 0 is an array of uint8 \(4, 4\)"),
+        (np.zeros((4, 4, 2), np.uint8), r"image 0 is an array of uint8 \(4, 4, 2\)"),
         (np.zeros((4, 4, 3), np.float32), r"image 0 is an array of float32 \(4, 4, 3\)"),
     ],
 )

@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import pytest
+from keras import layers
 
 from edge_runtime.artifact import open_artifact
 from tests.conftest import Finished, run_command, save_colour_pictures
@@ -195,6 +197,19 @@ def test_a_dry_run_says_what_would_be_done() -> None:
     assert finished.code == 0, finished.err
     assert "build/irv2-demo.int8.tflite" in finished.out
     assert "build/irv2-demo.float16.tflite" in finished.out
+
+
+def test_a_dry_run_says_what_was_recognized(calibration_folder: Path, validation_folder: Path, tmp_path: Path) -> None:
+    image = keras.Input((40, 48, 3))
+    features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(layers.Rescaling(1 / 127.5, -1)(image)))
+    keras.Model(image, layers.Dense(3, "softmax")(features)).save(tmp_path / "mine.keras")
+    finished = run_here(
+        "irv2-convert", "--dry-run", "--model", tmp_path / "mine.keras", "--calibration", calibration_folder,
+        "--validation", validation_folder,
+    )  # fmt: skip
+    assert finished.code == 0, finished.err
+    assert "images:      40x48 RGB, mean 127.5 127.5 127.5, std 127.5 127.5 127.5, bilinear" in finished.out
+    assert "in front:    folded: Rescaling(1/127.5, -1) into the card's mean and std" in finished.out
 
 
 def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, calibration_folder: Path, tmp_path: Path) -> None:

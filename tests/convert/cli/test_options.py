@@ -59,6 +59,15 @@ def test_options_have_the_types_of_the_fields() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("224", 224), ("224x160", (224, 160)), ("224X160", (224, 160)), ("96x96", 96)]
+)
+def test_a_size_is_a_square_or_height_and_width(text: str, size: object) -> None:
+    given = run(network_options(None), "--model", "m.keras", "--input-size", text)[1]
+    assert given is not None
+    assert given["network"].input_size == size
+
+
 @pytest.mark.parametrize("wrong", [("--size", "0"), ("--size", "many"), ("--count", "0"), ("--kind", "c")])
 def test_values_that_do_not_fit_are_wrong_usage(wrong: tuple[str, str]) -> None:
     result, _ = run(field_options(Example), *wrong)

@@ -125,7 +125,7 @@ def test_kept_layers_stand_behind_the_new_input_and_are_named() -> None:
     assert any(layer.name.startswith("center_crop") for layer in stripped.model.layers)
     assert stripped.recognized == (
         "folded: Rescaling(1/255) into the card's mean and std",
-        "kept: CenterCrop(20, 24), an operator in front of the first convolution",
+        "kept: CenterCrop(20, 24), an operator of its own on 32x40x3 values",
     )
 
 
@@ -161,6 +161,13 @@ def test_what_no_card_can_say_stays(build: BuildsFront, tmp_path: Path) -> None:
     assert stripped.scaling.scale[0] in (1.0, 1 / 255)
     assert stripped.scaling.shift == (0.0, 0.0, 0.0)
     assert stripped.scaling.source == (0, 1, 2)
+
+
+def test_scaling_that_stays_is_named() -> None:
+    assert strip(network(lambda x: 1 - x / 255)).recognized == (
+        "folded: Divide(255) into the card's mean and std",
+        "kept: Subtract(1), which mean and std of a card cannot say here",
+    )
 
 
 @pytest.mark.parametrize(

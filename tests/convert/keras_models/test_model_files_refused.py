@@ -146,7 +146,7 @@ def test_weights_missing_from_a_model_file(tmp_path: Path) -> None:
 def test_any_size_needs_a_size(tmp_path: Path) -> None:
     path = save(classifier(size=None), tmp_path / "any.keras")
     message = error_of(lambda: load_path(path))
-    assert message == f"{path} takes images of any size: pass --input-size N, the size it was trained at"
+    assert message == f"{path} takes images of any size: pass --input-size N or HxW, the size it was trained at"
 
 
 def test_too_small_a_size_for_a_model_of_any_size(tmp_path: Path) -> None:
@@ -160,10 +160,11 @@ def test_another_size_than_the_model_s(tmp_path: Path) -> None:
     assert message == f"--input-size 16 differs from 8x8, the input size of {path}: leave it out"
 
 
-def test_grey_models_are_refused(tmp_path: Path) -> None:
-    path = save(classifier(channels=1), tmp_path / "grey.keras")
+def test_models_of_four_channels_are_refused(tmp_path: Path) -> None:
+    path = save(classifier(channels=4), tmp_path / "deep.keras")
     assert error_of(lambda: load_path(path)) == (
-        f"{path} takes images of shape (8, 8, 1): only RGB, (height, width, 3), is supported"
+        f"{path} takes images of shape (8, 8, 4): only RGB, (height, width, 3), and grey, (height, width, 1), are "
+        "supported"
     )
 
 

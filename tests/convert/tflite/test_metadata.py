@@ -108,6 +108,13 @@ def test_other_orders_of_channels_do_not_claim_to_be_rgb() -> None:
     assert ends(card(channel_order="BGR"))[0].text(1).startswith("BGR")
 
 
+def test_grey_is_grayscale() -> None:
+    tensor = ends(card(channels=1, mean=(127.5,), std=(128.0,)))[0]
+    assert tensor.table(3).table(1).byte(0) == 2, "ColorSpaceType.GRAYSCALE"
+    assert tensor.text(1) == "grey image of 40x30 pixels"
+    assert tensor.tables(4)[0].table(1).floats(0) == [127.5]
+
+
 def test_one_mean_and_std_where_all_channels_are_alike() -> None:
     (unit,) = ends(card())[0].tables(4)
     assert unit.byte(0) == 1, "ProcessUnitOptions.NormalizationOptions"
