@@ -19,7 +19,7 @@ SAVED_MODEL = "SavedModel"
 TFLITE = "TFLite file"
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_SUFFIXES = (".h5", ".hdf5")
-SAVED_MODEL_GRAPH, HUB_MODULE = "saved_model.pb", "tfhub_module.pb"
+SAVED_MODEL_GRAPH = "saved_model.pb"
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 MINIMUM_INPUT_SIZE = 75
 """The smallest height and width that leave a pixel after the five unpadded strided stages of Inception-ResNet-V2."""
@@ -152,11 +152,6 @@ def _is_tflite(path: Path) -> bool:
 
 def _check_saved_model(folder: Path) -> None:
     """Refuse a folder that is no SavedModel of TensorFlow 2, as far as the names of its files tell."""
-    if (folder / HUB_MODULE).exists():
-        raise SourceError(
-            f"{folder} is a module of TensorFlow Hub's first format, which is not supported: load it where TensorFlow "
-            "Hub runs, and save the classifier with tf.saved_model.save(model, FOLDER)"
-        )
     if (folder / SAVED_MODEL_GRAPH).is_file():
         return
     names = sorted(path.name for path in folder.iterdir())
@@ -165,8 +160,4 @@ def _check_saved_model(folder: Path) -> None:
             f"{folder} holds a TensorFlow checkpoint, which is not supported: load it where it was made and "
             "save it with model.save_weights('NAME.weights.h5')"
         )
-    inside = next((name for name in names if (folder / name / SAVED_MODEL_GRAPH).is_file()), None)
-    raise SourceError(
-        f"{folder} is a folder without {SAVED_MODEL_GRAPH}, no SavedModel: "
-        + (f"pass {folder / inside}" if inside else "pass a Keras file, a SavedModel folder or a .tflite file")
-    )
+    raise SourceError(f"{folder} is a folder: a SavedModel has a {SAVED_MODEL_GRAPH} in it; pass that folder")
