@@ -63,7 +63,7 @@ def drift() -> None:
     type=FILE,
     required=True,
     metavar="FILE",
-    help="Float .tflite, Keras model, or stored answers (.npz).",
+    help="Float .tflite, Keras file, SavedModel folder, or stored answers (.npz).",
 )
 @click.option("--images", type=FILE, required=True, metavar="DIR", help="Images; class folders give labels.")
 @click.option("--images-size", type=click.IntRange(min=1), help="Maximum number of images.  [default: all]")
