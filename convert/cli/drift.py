@@ -66,7 +66,7 @@ def drift() -> None:
     type=FILE,
     required=True,
     metavar="FILE",
-    help="Float .tflite, Keras model, or stored answers (.npz).",
+    help="Float .tflite, Keras file, SavedModel folder, or stored answers (.npz).",
 )
 @click.option("--images", type=FILE, required=True, metavar="DIR", help="Images; class folders give labels.")
 @click.option("--image-labels", type=FILE, metavar="FILE", help=IMAGE_LABELS_HELP)

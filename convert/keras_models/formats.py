@@ -12,7 +12,6 @@ from convert.keras_models.weight_formats import HDF5_START, TABLE_END
 
 MODEL, WEIGHTS, SAVED_MODEL, TFLITE = "model", "weights", "SavedModel", "TFLite"
 HEAD_BYTES = 4096
-SAVED_MODEL_GRAPH = "saved_model.pb"
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,10 @@ def _is_onnx(content: Content) -> bool:
 IN_KERAS = "save it where it was made with model.save('NAME.keras')"
 AS_SAVED = "export a SavedModel or a float .tflite of it and pass that"
 FROM_TORCH = "export it to a float .tflite with litert-torch and pass that, or pass timm's weights as .safetensors"
-FROM_HUB = "load it where it runs and save the classifier with tf.saved_model.save(model, FOLDER)"
 AGAIN = "copy or download it again"
 
 FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
-    (lambda c: c.has("tfhub_module.pb"), Format("module of TensorFlow Hub's first format", advice=FROM_HUB)),
-    (lambda c: c.has(SAVED_MODEL_GRAPH) or c.has("saved_model.pbtxt"), Format("SavedModel", SAVED_MODEL)),
+    (lambda c: c.has("saved_model.pb") or c.has("saved_model.pbtxt"), Format("SavedModel", SAVED_MODEL)),
     (_is_checkpoint, Format("TensorFlow checkpoint", WEIGHTS)),
     (lambda c: c.path.is_dir() and c.has("config.json"), Format("unpacked .keras file", advice=IN_KERAS)),
     (lambda c: c.path.is_dir() and c.has("model.json"), Format("TensorFlow.js model", advice=IN_KERAS)),
@@ -101,7 +98,7 @@ FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
     (lambda c: c.has("config.json") and c.starts(b"PK"), Format("zip", MODEL)),
     (lambda c: c.starts(b"PK") and not c.members, Format("zip archive that is damaged", advice=AGAIN)),
     (_is_torch, Format("PyTorch file", advice=FROM_TORCH)),
-    (lambda c: any(n.endswith(SAVED_MODEL_GRAPH) for n in c.members), Format("zipped SavedModel", advice="unpack it")),
+    (lambda c: any(n.endswith("saved_model.pb") for n in c.members), Format("zipped SavedModel", advice="unpack it")),
     (lambda c: any(n.endswith(".npy") for n in c.members), Format("NumPy archive", advice=IN_KERAS)),
     (lambda c: c.starts(b"PK\x03\x04", b"PK\x05\x06"), Format("zip archive, and not a Keras model", advice=IN_KERAS)),
     (lambda c: c.head[4:8] == b"TFL3", Format("TFLite", TFLITE)),

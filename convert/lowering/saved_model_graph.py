@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
-from convert.keras_models.formats import SAVED_MODEL_GRAPH
 
+GRAPH, HUB_MODULE = "saved_model.pb", "tfhub_module.pb"
 SERVING, TAG = "serving_default", "serve"
 NOT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 OPERATORS = frozenset(
@@ -77,7 +77,12 @@ def _serving_graph(folder: Path) -> Any:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    path = folder / SAVED_MODEL_GRAPH
+    if (folder / HUB_MODULE).exists():
+        raise SourceError(
+            f"{folder} is a module of TensorFlow Hub's first format, which is not supported: load it where TensorFlow "
+            "Hub runs, and save the classifier with tf.saved_model.save(model, FOLDER)"
+        )
+    path = folder / GRAPH
     try:
         graphs = SavedModel.FromString(path.read_bytes()).meta_graphs
     except DecodeError as error:

@@ -203,19 +203,14 @@ def test_folders_that_are_no_saved_model(tmp_path: Path) -> None:
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert refusal(empty) == (
-        " is a folder without saved_model.pb, no SavedModel: pass a Keras file, a SavedModel folder or a .tflite file"
-    )
-    FOREIGN["logits"].saved(empty / "1")
-    assert refusal(empty) == f" is a folder without saved_model.pb, no SavedModel: pass {empty / '1'}"
-    (empty / "1" / "saved_model.pb").write_bytes(b"\xff\xff\xff")
-    assert refusal(empty / "1").startswith("/saved_model.pb is damaged (")
-    checkpoint = tmp_path / "checkpoint"
-    checkpoint.mkdir()
-    (checkpoint / "weights.index").touch()
-    assert "holds a TensorFlow checkpoint, which is not supported: load it where" in refusal(checkpoint)
+    assert refusal(empty) == " is a folder: a SavedModel has a saved_model.pb in it; pass that folder"
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "saved_model.pb").write_bytes(b"\xff\xff\xff")
+    assert refusal(damaged).startswith("/saved_model.pb is damaged (")
     hub = tmp_path / "hub"
     hub.mkdir()
+    (hub / "saved_model.pb").touch()
     (hub / "tfhub_module.pb").touch()
     assert "is a module of TensorFlow Hub's first format, which is not supported" in refusal(hub)
 
