@@ -25,6 +25,7 @@ from convert.keras_models.hdf5 import one_line
 from convert.keras_models.legacy_config import translate_configuration
 from convert.keras_models.legacy_values import LegacyError
 from convert.keras_models.legacy_weights import finish, set_named_weights, set_numbered_weights
+from convert.keras_models.operation_names import with_operation_modules
 from convert.keras_models.sources import Size, height_and_width, size_text
 from edge_runtime.specs import CHANNELS
 
@@ -52,8 +53,12 @@ def open_model(path: Path) -> keras.Model:
         SourceError: the file is damaged or not a Keras model, or holds code or classes that are not Keras' own.
     """
     configuration = read_configuration(path)
+    translated = None
     try:
-        translated = translate_configuration(configuration.content) if configuration.is_keras_2 else None
+        if configuration.is_keras_2:
+            translated = translate_configuration(configuration.content)
+        elif configuration.container == "HDF5":
+            translated = with_operation_modules(configuration.content)
     except LegacyError as error:
         raise SourceError(f"{path} {error}") from error
     check_configuration(translated or configuration.content, path)

@@ -311,6 +311,7 @@ QUICK = (
     "augmented",
     "binary",
     "labels_14",
+    "scaled_sum",
 )
 
 

@@ -51,12 +51,14 @@ def test_a_model_compiled_with_a_loss_of_the_user_s_own(suffix: str, tmp_path: P
     assert load_path(save(theirs, tmp_path / f"mine{suffix}")).model.output_shape == (None, 5)
 
 
-def test_operations_and_preprocessing_layers_of_keras(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_operations_and_preprocessing_layers_of_keras(suffix: str, tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     x = layers.Rescaling(1 / 127.5, offset=-1)(layers.RandomFlip()(image))
+    x = layers.Subtract()([x, (x / 2.0)[..., ::-1] - 1.0])
     x = keras.ops.relu(layers.Conv2D(4, 3, kernel_regularizer="l2", kernel_constraint="max_norm")(x)) + 1.0
     theirs = keras.Model(image, keras.ops.softmax(layers.Dense(5)(layers.Flatten()(x))))
-    loaded = load_path(save(theirs, tmp_path / "ops.keras"))
+    loaded = load_path(save(theirs, tmp_path / f"ops{suffix}"))
     np.testing.assert_allclose(predict(loaded.model, TINY_IMAGES), predict(theirs, TINY_IMAGES), atol=1e-6)
 
 
