@@ -161,7 +161,6 @@ def test_one_axis_of_scores_may_have_others_around_it(
     [
         ((1, 3, 8, 8), r"takes \(1, 3, 8, 8\): it takes channels first \(NCHW\): export it with channels last"),
         ((8, 8, 8, 3), r"takes \(8, 8, 8, 3\): it takes 8 images at once: export it with a batch of 1"),
-        ((1, 8, 8, 1), r"takes \(1, 8, 8, 1\): it takes grey images"),
         ((1, 8, 8, 4), r"takes \(1, 8, 8, 4\): it takes 4 channels"),
         ((1, 28, 28), r"takes \(1, 28, 28\): it has 3 axes"),
         ((), r"takes \(\): it has 0 axes"),
