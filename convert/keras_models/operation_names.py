@@ -1,7 +1,7 @@
 """Name the modules of operations in `.h5` files of Keras 3, which writes them without and then cannot read them itself.
 
-`x / 127.5` on a symbolic tensor is an operation, TrueDivide, between the layers of a model. `.keras` files have its module
-beside its class; `.h5` files of the same version do not.
+`x / 127.5` on a symbolic tensor is an operation, TrueDivide, between the layers of a model. `.keras` files have its
+module beside its class; `.h5` files of the same version do not.
 """
 
 from __future__ import annotations
