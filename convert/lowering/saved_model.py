@@ -17,7 +17,7 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign
 from convert.lowering.graph_front import Front, affine, no_front, reversal
 from convert.lowering.reference import checked_logits
-from convert.lowering.saved_model_graph import TAG, Signature, read_signature
+from convert.lowering.saved_model_graph import TAG, Signature, read_signature, without_optimizer
 from convert.system.content import content_sha256
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -100,7 +100,8 @@ def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Frozen:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     try:
-        loaded = tf.saved_model.load(str(folder), tags=[TAG])
+        with without_optimizer(folder) as loadable:
+            loaded = tf.saved_model.load(str(loadable), tags=[TAG])
         function = loaded.signatures[signature.name]
     except Exception as error:  # whatever TensorFlow raises where files are missing, damaged, or too new
         raise SourceError(f"{folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)})") from error

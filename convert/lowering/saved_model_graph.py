@@ -7,7 +7,9 @@ connections. Those that image classifiers are made of are listed here; a graph w
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,24 +74,35 @@ def read_signature(folder: Path) -> Signature:
     return Signature(name, argument, shape, _dtype(given), result, graph.meta_info_def.tensorflow_version)
 
 
+@contextmanager
+def without_optimizer(folder: Path) -> Iterator[Path]:
+    """Yield a SavedModel with the same signatures, whose optimizer does not want its moments back.
+
+    Today's TensorFlow no longer has the optimizers that TensorFlow up to 2.10 saved, and cannot load those moments.
+    """
+    saved = _message(folder)
+    trained = [node for graph in saved.meta_graphs for node in graph.object_graph_def.nodes if node.slot_variables]
+    if not trained:
+        yield folder
+        return
+    for node in trained:
+        del node.slot_variables[:]
+    with tempfile.TemporaryDirectory(prefix="without_optimizer_", ignore_cleanup_errors=True) as name:
+        copy = Path(name)
+        (copy / GRAPH).write_bytes(saved.SerializeToString())
+        for part in ("variables", "assets"):
+            (copy / part).symlink_to((folder / part).absolute())
+        yield copy
+
+
 def _serving_graph(folder: Path) -> Any:
     """Return the graph that is for serving, as TensorFlow's message `MetaGraphDef`."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
     if (folder / HUB_MODULE).exists():
         raise SourceError(
             f"{folder} is a module of TensorFlow Hub's first format, which is not supported: load it where TensorFlow "
             "Hub runs, and save the classifier with tf.saved_model.save(model, FOLDER)"
         )
-    path = folder / GRAPH
-    try:
-        graphs = SavedModel.FromString(path.read_bytes()).meta_graphs
-    except DecodeError as error:
-        raise SourceError(f"{path} is damaged ({error}): save the model again") from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    graph = next((graph for graph in graphs if TAG in graph.meta_info_def.tags), None)
+    graph = next((graph for graph in _message(folder).meta_graphs if TAG in graph.meta_info_def.tags), None)
     if graph is None:
         raise SourceError(f"{folder} has no graph for serving: save it with tf.saved_model.save(model, FOLDER)")
     if not graph.HasField("object_graph_def"):
@@ -98,6 +111,20 @@ def _serving_graph(folder: Path) -> Any:
             "Keras, and save that with its weights"
         )
     return graph
+
+
+def _message(folder: Path) -> Any:
+    """Return a SavedModel's file as TensorFlow's message."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    path = folder / GRAPH
+    try:
+        return SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise SourceError(f"{path} is damaged ({error}): save the model again") from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _chosen(signatures: Any, folder: Path) -> tuple[str, Any]:
@@ -138,14 +165,17 @@ def _refuse_unlisted(graph: Any, signature: str, folder: Path) -> None:
     into every SavedModel, are not called: a loader reads variables by itself.
     """
     for node in graph.object_graph_def.nodes:
-        is_variable = node.WhichOneof("kind") == "variable"
-        if node.WhichOneof("kind") == "resource" or (node.saveable_objects and not is_variable):
+        kind, restores_itself = node.WhichOneof("kind"), bool(node.saveable_objects or node.registered_name)
+        if kind == "resource" or (restores_itself and kind != "variable"):
             raise SourceError(
                 f"{folder} is not run: it has a table or another resource beside its variables, which would run code "
                 "when it is loaded; save the classifier alone"
             )
     library = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
-    for node in _reachable(_root(graph.object_graph_def, signature), library):
+    roots = _roots(graph.object_graph_def, signature)
+    if not roots <= library.keys() or not roots:
+        raise SourceError(f"{folder} is damaged: its signature {signature} has no function; save the model again")
+    for node in _reachable(roots, library):
         if node.op not in OPERATORS and node.op not in library:
             raise SourceError(
                 f"{folder} is not run: its graph has the operator {node.op} ({node.name}), which is none of those that "
@@ -153,21 +183,19 @@ def _refuse_unlisted(graph: Any, signature: str, folder: Path) -> None:
             )
 
 
-def _root(objects: Any, signature: str) -> str:
-    """Return the name of the function behind a signature; "" if there is none."""
-    node = objects.nodes[0]
+def _roots(objects: Any, signature: str) -> set[str]:
+    """Return the names of the functions behind a signature: one, unless somebody tries to hide another behind it."""
+    nodes = [objects.nodes[0]]
     for name in ("signatures", signature):
-        children = {child.local_name: child.node_id for child in node.children}
-        if name not in children:
-            return ""
-        node = objects.nodes[children[name]]
-    functions = (*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name)
-    return str(next(filter(None, functions), ""))
+        found = {child.node_id for node in nodes for child in node.children if child.local_name == name}
+        nodes = [objects.nodes[number] for number in found if 0 <= number < len(objects.nodes)]
+    functions = {name for node in nodes for name in node.function.concrete_functions}
+    return (functions | {node.bare_concrete_function.concrete_function_name for node in nodes}) - {""}
 
 
-def _reachable(root: str, library: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the nodes of a function and of those that it calls, however deeply."""
-    pending, seen = [root], {root}
+def _reachable(roots: set[str], library: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the nodes of functions and of those that they call, however deeply."""
+    pending, seen = sorted(roots), set(roots)
     while pending:
         for node in library.get(pending.pop(), ()):
             yield node

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from convert import convert_model, measure_drift
 from convert.cache.stages import lowering
@@ -222,6 +223,25 @@ def test_a_graph_of_tensorflow_1(tmp_path: Path) -> None:
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "old"), {"x": image}, {"y": logits(image)})
     with pytest.raises(SourceError, match=r"old was saved by TensorFlow 1, whose graphs are not supported"):
         opened(tmp_path / "old")
+
+
+def test_moments_of_an_optimizer_that_tensorflow_no_longer_has(tmp_path: Path) -> None:
+    """As TensorFlow up to 2.10 saved a model that was trained: an object `optimizer` with variables for others."""
+    path = FOREIGN["any batch"].saved(tmp_path / "trained") / "saved_model.pb"
+    saved_model = SavedModel.FromString(path.read_bytes())
+    objects = saved_model.meta_graphs[0].object_graph_def.nodes
+    objects[0].children.add(node_id=len(objects), local_name="optimizer")
+    first = len(objects)
+    optimizer, weight, moment = (objects.add() for _ in range(3))
+    optimizer.user_object.identifier = "optimizer"
+    weight.user_object.identifier = moment.user_object.identifier = "_generic_user_object"
+    optimizer.slot_variables.add(original_variable_node_id=first + 1, slot_name="m", slot_variable_node_id=first + 2)
+    path.write_bytes(saved_model.SerializeToString())
+    with pytest.raises(Exception, match="add_slot"):
+        tf.saved_model.load(str(path.parent))
+    x = images()
+    found = answers(opened(path.parent).to_tflite(tmp_path, print), x)
+    np.testing.assert_allclose(found, FOREIGN["any batch"].probabilities(x), atol=1e-6)
 
 
 def test_variables_that_are_missing(tmp_path: Path) -> None:
