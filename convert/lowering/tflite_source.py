@@ -12,9 +12,11 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.foreign_graph import ForeignGraph, read_foreign
 from convert.lowering.reference import checked_logits
 from convert.tflite.interpreter import RecordingEngine
-from edge_runtime import Card, InputSpec
+from edge_runtime import ArtifactError, Card, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.artifact import has_card, open_artifact
+from edge_runtime.foreign import ForeignFile
+from edge_runtime.foreign import read_foreign as read_foreign_file
 from edge_runtime.hashing import file_sha256
 
 FLOAT_SCHEME = "none"
@@ -25,13 +27,13 @@ class TfliteNetwork:
 
     def __init__(self, source: ModelSource) -> None:
         self._path = Path(source.model)
-        self._card, self.labels = _description(self._path)
+        self._said, self.labels = _description(self._path)
         try:
             content = self._path.read_bytes()
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
         self._graph: ForeignGraph = read_foreign(content, source.size, str(self._path))
-        self.architecture = "TFLite file" if self._card is None else self._card.architecture
+        self.architecture = self._said.architecture if isinstance(self._said, Card) else "TFLite file"
         self.weights_sha256 = file_sha256(self._path)
         self.recognized = f"{self._path.name}: TFLite file of float32, ends in {self._graph.end.kind}"
         self.head, self.classes = self._graph.end.head, self._graph.classes
@@ -39,9 +41,12 @@ class TfliteNetwork:
 
     def spec(self, preprocessing: str | None) -> InputSpec:
         """Return how images are prepared; see `Network.spec`."""
-        if preprocessing is None and self._card is not None:
-            return self._card.preprocessing
-        return self._graph.front.spec(preprocessing, self._path, self._graph.image.size)
+        if preprocessing is None and isinstance(self._said, Card):
+            return self._said.preprocessing
+        front, size = self._graph.front, self._graph.image.size
+        if preprocessing is None and isinstance(self._said, ForeignFile) and self._said.describes_itself:
+            return front.scaling.behind(self._said.spec(None, size[:2]))
+        return front.spec(preprocessing, self._path, size)
 
     def to_tflite(self, scratch: Path, report: Callable[[str], object]) -> bytes:
         """Return the graph in the form of ours; see `Network.to_tflite`."""
@@ -57,10 +62,15 @@ class TfliteNetwork:
         return checked_logits(graph.end, np.stack(logits), np.stack(answers), str(self._path))
 
 
-def _description(path: Path) -> tuple[Card | None, tuple[str, ...] | None]:
-    """Return card and labels of an artifact of ours; None for a file without a card."""
+def _description(path: Path) -> tuple[Card | ForeignFile | None, tuple[str, ...] | None]:
+    """Return what a file says of itself, in its card or its TFLite Metadata, and its labels; None for what it lacks."""
     if not has_card(path):
-        return None, None
+        try:
+            foreign = read_foreign_file(path)
+            labels = foreign.labels()
+        except ArtifactError:  # such as channels first, which the runtime refuses and we do not
+            return None, None
+        return foreign, None if labels is None else labels.names
     artifact = open_artifact(path)
     if artifact.card.scheme != FLOAT_SCHEME:
         raise SourceError(
