@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from convert.errors import LoweringError, MissingExtraError
+from convert.keras_models.sources import NOT_TEXT
 from convert.lowering.lower import LoweredModel, LoweringRequest, Recognition, RecognitionRequest
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
@@ -73,7 +74,7 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
         classes=network.classes,
         keras_sqnr_db=checked_sqnr_db(network.logits(images), found, network.head),
         versions={"tensorflow": tf.__version__, "keras": tf.keras.__version__},
-        recognized=network.recognized,
+        recognized=NOT_TEXT.sub("_", network.recognized),
         head=network.head,
         front=(*network.front, *changes),
         slow_layers=network.slow_layers,

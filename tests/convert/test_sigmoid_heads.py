@@ -96,7 +96,7 @@ def keras_answers(model: Path, images: list[Path]) -> Array:
 @pytest.fixture(scope="module")
 def labels(workplace: Workplace) -> Finished:
     return workplace.convert(
-        "labels", "--quantize", ",".join(SCHEMES), "--keep-float", "conv2d$",
+        "labels", "--quantize", ",".join(SCHEMES), "--keep-float", r"conv2d\w*$",
         "--output-dir", workplace.folder / "build",
         "--labels", workplace.folder / "labels.txt", "--validation", workplace.folder / "validation",
         "--image-labels", workplace.folder / "validation.csv",

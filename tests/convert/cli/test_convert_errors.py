@@ -236,5 +236,5 @@ def test_what_cannot_be_loaded_is_named_by_the_worker(tmp_path: Path) -> None:
         "irv2-convert", "--model", tmp_path / "code.keras", "--preprocessing", "tf", "--quantize", "none",
         "--no-validate", "--output-dir", tmp_path / "out", run=run_command,
     )  # fmt: skip
-    assert "has a Lambda layer, which is code in the file" in message
+    assert "has a Lambda layer lambda, which is code in the file" in message
     assert not any((tmp_path / "out").iterdir())
