@@ -13,7 +13,6 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
-from convert.keras_models.architectures import ARCHITECTURES, fill
 from convert.keras_models.configurations import read_configuration
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.heads import with_head
@@ -28,7 +27,8 @@ from convert.keras_models.sources import (
     WEIGHTS_FILE,
     ModelSource,
 )
-from convert.keras_models.weight_files import open_weights
+from convert.keras_models.weights.architectures import ARCHITECTURES, fill
+from convert.keras_models.weights.weight_files import open_weights
 from edge_runtime.hashing import file_sha256
 from edge_runtime.specs import SOFTMAX
 

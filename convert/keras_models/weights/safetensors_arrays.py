@@ -16,8 +16,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line
-from convert.keras_models.published_names import timm_places
-from convert.keras_models.stored_weights import BY_CREATION, StoredArray, StoredLayer, StoredWeights
+from convert.keras_models.weights.published_names import timm_places
+from convert.keras_models.weights.stored_weights import BY_CREATION, StoredArray, StoredLayer, StoredWeights
 from edge_runtime.arrays import Array
 
 FIRST = "conv2d_1a.conv.weight"

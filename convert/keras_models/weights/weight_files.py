@@ -10,11 +10,13 @@ from pathlib import Path
 import keras
 
 from convert.errors import SourceError
-from convert.keras_models.checkpoints import read_checkpoint
 from convert.keras_models.hdf5 import open_hdf5
-from convert.keras_models.hdf5_weights import hdf5_layers
-from convert.keras_models.safetensors_weights import read_safetensors
-from convert.keras_models.stored_weights import (
+from convert.keras_models.walk import calls
+from convert.keras_models.weight_formats import CHECKPOINT, HDF5, SAFETENSORS, weights_format
+from convert.keras_models.weights.checkpoints import read_checkpoint
+from convert.keras_models.weights.hdf5_layers import hdf5_layers
+from convert.keras_models.weights.safetensors_arrays import read_safetensors
+from convert.keras_models.weights.stored_weights import (
     BY_CREATION,
     BY_NAME,
     CONVOLUTIONS,
@@ -26,8 +28,6 @@ from convert.keras_models.stored_weights import (
     StoredWeights,
     read_arrays,
 )
-from convert.keras_models.walk import calls
-from convert.keras_models.weight_formats import CHECKPOINT, HDF5, SAFETENSORS, weights_format
 from edge_runtime.arrays import Array
 
 ARTICLE_TITLE = "the article's network"

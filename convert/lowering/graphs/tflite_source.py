@@ -9,8 +9,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.sources import ModelSource
-from convert.lowering.foreign_graph import ForeignGraph, read_foreign
-from convert.lowering.reference import checked_logits
+from convert.lowering.graphs.foreign_graph import ForeignGraph, read_foreign
+from convert.lowering.graphs.reference import checked_logits
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import ArtifactError, Card, InputSpec
 from edge_runtime.arrays import Array

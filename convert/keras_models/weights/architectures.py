@@ -12,8 +12,8 @@ from keras import layers
 from convert.errors import SourceError
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.sources import ARTICLE, BACKGROUND, KERAS_APPLICATIONS
-from convert.keras_models.stored_weights import BY_CREATION, CONVOLUTIONS, DENSE, StoredLayer, StoredWeights
-from convert.keras_models.weight_files import set_stored_weights
+from convert.keras_models.weights.stored_weights import BY_CREATION, CONVOLUTIONS, DENSE, StoredLayer, StoredWeights
+from convert.keras_models.weights.weight_files import set_stored_weights
 
 FEATURES = 1536
 """Numbers that keras.applications' network gives for an image before its head, once they are averaged."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from convert.keras_models.legacy_values import Entry, LegacyError, is_reference, layer_entry, operation_entry, safe_name
+from convert.keras_models.legacy.values import Entry, LegacyError, is_reference, layer_entry, operation_entry, safe_name
 
 OPERATOR_LAYERS = {"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "TensorFlowOpLayer"}
 """Layers of Keras 2 that hold a function of TensorFlow."""

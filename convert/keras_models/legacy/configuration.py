@@ -16,8 +16,8 @@ from typing import Any
 
 import keras
 
-from convert.keras_models.legacy_operators import OPERATOR_LAYERS, operator_layers
-from convert.keras_models.legacy_values import Entry, LegacyError, is_reference, layer_entry, plain, safe_name, tensor
+from convert.keras_models.legacy.operators import OPERATOR_LAYERS, operator_layers
+from convert.keras_models.legacy.values import Entry, LegacyError, is_reference, layer_entry, plain, safe_name, tensor
 
 MODELS = {"Functional": "Functional", "Model": "Functional", "Sequential": "Sequential"}
 """Classes of models, by their names in all versions of Keras 2."""

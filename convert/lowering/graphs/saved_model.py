@@ -14,10 +14,10 @@ import numpy as np
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.sources import ModelSource
-from convert.lowering.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign
-from convert.lowering.graph_front import Front, affine, no_front, reversal
-from convert.lowering.reference import checked_logits
-from convert.lowering.saved_model_graph import TAG, Signature, read_signature, without_optimizer
+from convert.lowering.graphs.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign
+from convert.lowering.graphs.graph_front import Front, affine, no_front, reversal
+from convert.lowering.graphs.reference import checked_logits
+from convert.lowering.graphs.saved_model_graph import TAG, Signature, read_signature, without_optimizer
 from convert.system.content import content_sha256
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array

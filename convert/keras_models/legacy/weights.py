@@ -22,7 +22,7 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import texts
-from convert.keras_models.legacy_values import Entry, safe_name
+from convert.keras_models.legacy.values import Entry, safe_name
 from convert.keras_models.walk import flat_layers
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")

@@ -15,17 +15,18 @@ import tensorflow as tf
 from keras import layers
 from safetensors.numpy import save_file
 
-from convert.keras_models import architectures, loader
+from convert.keras_models import loader
 from convert.keras_models.inception_resnet_v2 import unit_names
 from convert.keras_models.loader import LoadedModel
 from convert.keras_models.sources import ModelSource
 from convert.keras_models.walk import before_softmax
-from convert.keras_models.weight_files import open_weights
+from convert.keras_models.weights import architectures
+from convert.keras_models.weights.weight_files import open_weights
 from convert.statistics.metrics import sqnr_db
 from edge_runtime.arrays import Array
 from tests.convert.article import randomise
 from tests.convert.keras_models.loading import IMAGES, error_of, our_network, predict
-from tests.convert.keras_models.published_networks import Slim, Timm
+from tests.convert.keras_models.weights.published_networks import Slim, Timm
 
 SIZE = 75
 WHOLE = "pass the whole model as --model PATH"

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from convert.keras_models.hdf5 import text
-from convert.keras_models.stored_weights import (
+from convert.keras_models.weights.stored_weights import (
     BY_DEPTH,
     BY_NAME,
     KERNEL_ARRAYS,
