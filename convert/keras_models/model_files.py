@@ -20,7 +20,7 @@ from convert.keras_models.configurations import (
     read_configuration,
 )
 from convert.keras_models.formats import is_zip
-from convert.keras_models.front import resized_to
+from convert.keras_models.front.stripping import resized_to
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.legacy.configuration import translate_configuration
 from convert.keras_models.legacy.values import LegacyError

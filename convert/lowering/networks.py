@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from convert.images.feeding import feeding
-from convert.keras_models.front import strip
+from convert.keras_models.front.stripping import strip
 from convert.keras_models.loader import LoadedModel, load
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, SAVED_MODEL, TFLITE, WEIGHTS_FILE, ModelSource
 from convert.lowering.batch_norm_folding import fold_batch_norms
