@@ -16,10 +16,10 @@ from keras import layers
 from safetensors.numpy import save_file
 
 from convert.keras_models import loader
+from convert.keras_models.heads import before_activation
 from convert.keras_models.inception_resnet_v2 import unit_names
 from convert.keras_models.loader import LoadedModel
 from convert.keras_models.sources import ModelSource
-from convert.keras_models.walk import before_softmax
 from convert.keras_models.weights import architectures
 from convert.keras_models.weights.weight_files import open_weights
 from convert.statistics.metrics import sqnr_db
@@ -401,7 +401,7 @@ def timm() -> tuple[Timm, Array]:
 
 def logits_of(loaded: LoadedModel) -> Array:
     model = loaded.model
-    return predict(keras.Model(model.input, before_softmax(model.outputs[0])))
+    return predict(keras.Model(model.input, before_activation(model.outputs[0])))
 
 
 def assert_answers(loaded: LoadedModel, expected: Array) -> None:
