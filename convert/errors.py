@@ -1,5 +1,10 @@
 """Errors of the host side, below `EdgeError`: each message is one line with the offending value and the next step."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from edge_runtime.errors import EdgeError
 
 
@@ -25,3 +30,12 @@ class QuantizationError(ConvertError):
 
 class MissingExtraError(ConvertError):
     """A command needs packages of an extra that is not installed."""
+
+
+@contextmanager
+def as_source_errors() -> Iterator[None]:
+    """Raise what the device's package says of a file that it cannot use as a `SourceError`."""
+    try:
+        yield
+    except EdgeError as error:
+        raise SourceError(str(error)) from error

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_runtime._graph_check import Reader
+from edge_runtime._graph_check import BUFFER_DATA, MODEL_BUFFERS, Reader
 
 NAME = b"TFLITE_METADATA"
 IDENTIFIER = b"M001"
 MAX_BYTES = 8 * 2**20
 
-MODEL_BUFFERS, MODEL_METADATA = 4, 6
+MODEL_METADATA = 6
 ENTRY_NAME, ENTRY_BUFFER = 0, 1
-BUFFER_DATA = 0
 
 SUBGRAPHS = 3
 SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = 2, 3

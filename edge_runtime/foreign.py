@@ -23,6 +23,7 @@ from edge_runtime._graph_check import (
     GRAPH_OPERATORS,
     GRAPH_OUTPUTS,
     GRAPH_TENSORS,
+    INT8,
     MODEL_CODES,
     MODEL_SUBGRAPHS,
     OPERATOR_CODE,
@@ -32,6 +33,7 @@ from edge_runtime._graph_check import (
     TENSOR_QUANTIZATION,
     TENSOR_SHAPE,
     TENSOR_TYPE,
+    UINT8,
     Reader,
     operator_code,
 )
@@ -48,7 +50,6 @@ from edge_runtime.specs import InputSpec, TensorSpec
 from edge_runtime.tensors import encode, to_probabilities
 
 QUANTIZATION_ZERO_POINT, TENSOR_SIGNATURE = 3, 7
-UINT8, INT8 = 3, 9
 SOFTMAX, LOGISTIC = 25, 14
 PASSED_OVER = {6, 22, 43, 70, 114}
 """DEQUANTIZE, RESHAPE, SQUEEZE, EXPAND_DIMS and QUANTIZE, which change no score."""

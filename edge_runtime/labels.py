@@ -83,7 +83,7 @@ class LabelError(ValueError):
     """A text is no list of labels; the message is what follows the name of its file."""
 
 
-class Entry(NamedTuple):
+class LabelEntry(NamedTuple):
     """A class as a file has it."""
 
     name: str
@@ -128,7 +128,7 @@ def parse_lines(text: str) -> Labels:
     return _labels(*_from_lines(text))
 
 
-def _labels(entries: Sequence[Entry], form: str) -> Labels:
+def _labels(entries: Sequence[LabelEntry], form: str) -> Labels:
     names = [_clean(entry.name) for entry in entries]
     if not all(names):
         raise LabelError(f"has no name for class {names.index('')}: every class needs a label")
@@ -173,8 +173,8 @@ def _clean(name: str) -> str:
     return stripped if len(stripped.splitlines()) < 2 else " ".join(stripped.split())
 
 
-def _from_lines(text: str) -> tuple[list[Entry], str]:
-    entries = [Entry(line.strip()) for line in text.splitlines() if line.strip()]
+def _from_lines(text: str) -> tuple[list[LabelEntry], str]:
+    entries = [LabelEntry(line.strip()) for line in text.splitlines() if line.strip()]
     longest = max(entries, key=lambda entry: len(entry.name)).name
     if len(longest) > LONGEST_LINE:
         raise LabelError(f"has a line of {len(longest):,} characters, {longest[:20]!r}...: write one label a line")
@@ -187,7 +187,7 @@ def _from_lines(text: str) -> tuple[list[Entry], str]:
     return entries, " ".join(["one a line", *said])
 
 
-def _numbered(pattern: re.Pattern[str], entries: list[Entry]) -> list[Entry] | None:
+def _numbered(pattern: re.Pattern[str], entries: list[LabelEntry]) -> list[LabelEntry] | None:
     """Return the entries without their numbers, sorted by them; None if not all lines have numbers that are an order.
 
     Numbers between which and the name is nothing but a space may belong to the name, as in "2 euro" and "1 euro".
@@ -204,18 +204,18 @@ def _numbered(pattern: re.Pattern[str], entries: list[Entry]) -> list[Entry] | N
         return None
     if not is_clear and 2 * len(set(names)) <= len(names) > 1:
         return None
-    return [Entry(names[i], entries[i].wordnet) for i in _sorted(numbers)]
+    return [LabelEntry(names[i], entries[i].wordnet) for i in _sorted(numbers)]
 
 
-def _with_wordnet(entries: list[Entry]) -> list[Entry] | None:
+def _with_wordnet(entries: list[LabelEntry]) -> list[LabelEntry] | None:
     """Return the entries with the WordNet numbers that stand before all names, or that all names are; None if not."""
     if all(WORDNET.fullmatch(entry.name) for entry in entries):
-        return [Entry(entry.name, entry.name) for entry in entries]
+        return [LabelEntry(entry.name, entry.name) for entry in entries]
     found = [match for entry in entries if (match := WORDNET_FIRST.fullmatch(entry.name))]
-    return [Entry(match["name"], match["wordnet"]) for match in found] if len(found) == len(entries) else None
+    return [LabelEntry(match["name"], match["wordnet"]) for match in found] if len(found) == len(entries) else None
 
 
-LINE_FORMS: tuple[tuple[str, Callable[[list[Entry]], list[Entry] | None]], ...] = (
+LINE_FORMS: tuple[tuple[str, Callable[[list[LabelEntry]], list[LabelEntry] | None]], ...] = (
     ("with numbers in front", lambda entries: _numbered(NUMBER_FIRST, entries)),
     ("with WordNet numbers", _with_wordnet),
     ("with numbers behind", lambda entries: _numbered(NUMBER_LAST, entries)),
@@ -223,7 +223,7 @@ LINE_FORMS: tuple[tuple[str, Callable[[list[Entry]], list[Entry] | None]], ...] 
 """What lines may have besides names, tried one after the other, and what reads it; it returns None if it is not so."""
 
 
-def _from_table(text: str, suffix: str) -> tuple[list[Entry], str] | None:
+def _from_table(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
     """Read CSV: a column of names, and perhaps one of the classes' indices and one of WordNet numbers."""
     if suffix not in DELIMITERS:
         return None
@@ -248,7 +248,7 @@ def _begins_otherwise(column: Sequence[str]) -> bool:
     return any(column[1:] and all(map(is_one, column[1:])) and not is_one(column[0]) for is_one in COLUMN_KINDS)
 
 
-def _columns(columns: Sequence[Sequence[str]], header: Sequence[str]) -> list[Entry]:
+def _columns(columns: Sequence[Sequence[str]], header: Sequence[str]) -> list[LabelEntry]:
     """Return the entries of a table; `header` is empty if it has none."""
     places = range(len(columns))
     numeric = [i for i in places if all(map(_is_number, columns[i]))]
@@ -263,11 +263,13 @@ def _columns(columns: Sequence[Sequence[str]], header: Sequence[str]) -> list[En
     index = next((i for i in numbered if _is_order(list(map(int, columns[i])))), None)
     if index is None and numbered:
         raise LabelError(_no_order(list(map(int, columns[numbered[0]]))))
-    entries = [Entry(columns[name][i], "" if wordnet is None else columns[wordnet][i]) for i in range(len(columns[0]))]
+    entries = [
+        LabelEntry(columns[name][i], "" if wordnet is None else columns[wordnet][i]) for i in range(len(columns[0]))
+    ]
     return entries if index is None else [entries[i] for i in _sorted(list(map(int, columns[index])))]
 
 
-def _from_value(text: str, suffix: str) -> tuple[list[Entry], str] | None:
+def _from_value(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
     """Read JSON, or a list or dictionary as Python prints it; None if the text is neither."""
     body = ASSIGNED.sub("", text.strip(), count=1)
     if body[0] not in "[{(" or body[-1] not in "]})":
@@ -315,14 +317,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _list(value: Any) -> list[Entry] | None:
+def _list(value: Any) -> list[LabelEntry] | None:
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(name, str) for name in value):
         return None
-    entries = [Entry(name) for name in value]
+    entries = [LabelEntry(name) for name in value]
     return _with_wordnet(entries) or entries
 
 
-def _index(value: Any) -> list[Entry] | None:
+def _index(value: Any) -> list[LabelEntry] | None:
     """Read {"0": "tench"} and {"0": ["n01440764", "tench"]}."""
     if not _is_index(value):
         return None
@@ -335,7 +337,7 @@ def _index(value: Any) -> list[Entry] | None:
     return [entries[i] for i in _sorted(numbers)]
 
 
-def _class_indices(value: Any) -> list[Entry] | None:
+def _class_indices(value: Any) -> list[LabelEntry] | None:
     """Read {"cat": 0}, as ImageDataGenerator's `class_indices` are; some people write {"cat": "0"}."""
     if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value):
         return None
@@ -344,11 +346,11 @@ def _class_indices(value: Any) -> list[Entry] | None:
     names, numbers = list(value), [int(number) for number in value.values()]
     if not _is_order(numbers):
         raise LabelError(_no_order(numbers))
-    entries = [Entry(names[i]) for i in _sorted(numbers)]
+    entries = [LabelEntry(names[i]) for i in _sorted(numbers)]
     return _with_wordnet(entries) or entries
 
 
-VALUE_FORMS: tuple[tuple[str, Callable[[Any], list[Entry] | None]], ...] = (
+VALUE_FORMS: tuple[tuple[str, Callable[[Any], list[LabelEntry] | None]], ...] = (
     ("list", _list),
     ("index", _index),
     ("class_indices dictionary", _class_indices),
@@ -366,12 +368,12 @@ def _is_index(value: Any) -> bool:
     )
 
 
-def _entry(item: Any) -> Entry | None:
+def _entry(item: Any) -> LabelEntry | None:
     """Return a class of an index: a name, or a list of WordNet number and name."""
     if isinstance(item, str):
-        return Entry(item)
+        return LabelEntry(item)
     if isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(part, str) for part in item):
-        return Entry(item[1], item[0] if WORDNET.fullmatch(item[0]) else "")
+        return LabelEntry(item[1], item[0] if WORDNET.fullmatch(item[0]) else "")
     return None
 
 

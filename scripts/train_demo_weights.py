@@ -19,7 +19,7 @@ import numpy as np
 
 from convert.keras_models.demo_weights import set_random_kernels, set_trained_parameters
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2, unit_names
-from convert.keras_models.stored_weights import NORMALIZATION_ARRAYS
+from convert.keras_models.weights.stored_weights import NORMALIZATION_ARRAYS
 from fashion_mnist import INSTALLED, Array, read_split
 
 CLASSES = 10

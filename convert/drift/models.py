@@ -12,14 +12,14 @@ from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import SourceError
+from convert.errors import as_source_errors
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
 from convert.lowering.lower import images_to_compare
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from edge_runtime import Classifier, EdgeError, InputSpec
+from edge_runtime import Classifier, InputSpec
 from edge_runtime.artifact import check_tflite, has_card
 from edge_runtime.foreign import read_foreign
 
@@ -96,10 +96,8 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
     if has_card(path) or not path.is_file():
         return open_model(path)
     check_tflite(path)
-    try:
+    with as_source_errors():
         spec = read_foreign(path).spec(options.preprocessing, options.input_size)
-    except EdgeError as error:
-        raise SourceError(str(error)) from error
     return open_model(path, spec, options.labels)
 
 

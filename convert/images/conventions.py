@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from convert.errors import SourceError
-from edge_runtime import EdgeError, InputSpec, conventions
+from convert.errors import SourceError, as_source_errors
+from edge_runtime import InputSpec, conventions
 from edge_runtime.conventions import CONVENTIONS, DECODE, PIXELS, Convention, every_key
 
 __all__ = [
@@ -31,19 +29,11 @@ def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") 
 
 def check_preprocessing(preprocessing: str) -> None:
     """Raise `SourceError` if this is neither a convention nor a file."""
-    with _as_source_errors():
+    with as_source_errors():
         conventions.check_preprocessing(preprocessing)
 
 
 def input_spec(preprocessing: str, height: int, width: int, channels: int = 3) -> InputSpec:
     """Return how the images of a network are prepared: `edge_runtime.conventions`, errors as `SourceError`."""
-    with _as_source_errors():
+    with as_source_errors():
         return conventions.input_spec(preprocessing, height, width, channels)
-
-
-@contextmanager
-def _as_source_errors() -> Iterator[None]:
-    try:
-        yield
-    except EdgeError as error:
-        raise SourceError(str(error)) from error

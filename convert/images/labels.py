@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convert.errors import SourceError
+from convert.errors import as_source_errors
 from convert.images.dataset import ImageSet
-from edge_runtime import EdgeError, labels
+from edge_runtime import labels
 from edge_runtime.labels import Labels
 
 __all__ = ["Labels", "read_labels", "with_label_names"]
@@ -14,10 +14,8 @@ __all__ = ["Labels", "read_labels", "with_label_names"]
 
 def read_labels(path: Path) -> Labels:
     """Return the labels of a file in any of the forms of `edge_runtime.labels`; a `SourceError` if it has none."""
-    try:
+    with as_source_errors():
         return labels.read_labels(path)
-    except EdgeError as error:
-        raise SourceError(str(error)) from error
 
 
 def with_label_names(images: ImageSet, found: Labels) -> ImageSet:

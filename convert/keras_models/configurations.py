@@ -23,8 +23,8 @@ import keras
 from convert.errors import SourceError
 from convert.keras_models.formats import is_zip
 from convert.keras_models.hdf5 import one_line, open_hdf5, text
-from convert.keras_models.legacy_config import check_residual_sum, stand_in
-from convert.keras_models.legacy_values import LegacyError
+from convert.keras_models.legacy.configuration import check_residual_sum, stand_in
+from convert.keras_models.legacy.values import LegacyError
 
 MAXIMUM_CONFIGURATION_BYTES = 64 * 2**20
 MAXIMUM_EXPANSION = 100

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convert.keras_models.inception_resnet_v2 import unit_names
-from convert.keras_models.stored_weights import NORMALIZATION_ARRAYS
+from convert.keras_models.weights.stored_weights import NORMALIZATION_ARRAYS
 from edge_runtime.arrays import Array
 
 KERNEL_SEED = 2017

@@ -12,6 +12,9 @@ import numpy as np
 
 from convert.errors import SourceError
 
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+"""Groups in which Keras numbers the layers of a model; the second is how the first versions with numbers call it."""
+
 
 @contextmanager
 def open_hdf5(path: Path, content: BytesIO | None = None) -> Iterator[h5py.File]:
@@ -40,6 +43,12 @@ def texts(group: h5py.Group, name: str) -> list[str]:
     while f"{name}{len(chunks)}" in group.attrs:
         chunks.append(f"{name}{len(chunks)}")
     return [text(value) for chunk in chunks for value in np.atleast_1d(group.attrs[chunk])]
+
+
+def class_and_number(key: str) -> tuple[str, int]:
+    """Split `conv2d_12` into (conv2d, 12); the first layer of a class has no number."""
+    head, _, tail = key.rpartition("_")
+    return (head, int(tail)) if head and tail.isdecimal() else (key, 0)
 
 
 def one_line(error: BaseException) -> str:

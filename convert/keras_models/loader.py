@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models import demo_weights, sources
-from convert.keras_models.architectures import ARCHITECTURES, fill
 from convert.keras_models.configurations import read_configuration
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.heads import with_head
@@ -28,8 +26,10 @@ from convert.keras_models.sources import (
     WEIGHTS_FILE,
     ModelSource,
 )
-from convert.keras_models.weight_files import open_weights
+from convert.keras_models.weights.architectures import ARCHITECTURES, fill
+from convert.keras_models.weights.weight_files import open_weights
 from edge_runtime.hashing import file_sha256
+from edge_runtime.labels import told_apart
 from edge_runtime.specs import SOFTMAX
 
 DEFAULT_INPUT_SIZE = (299, 299)
@@ -149,5 +149,4 @@ def _imagenet_labels(path: Path) -> tuple[str, ...]:
     """
     index = json.loads(path.read_text("utf-8"))
     entries = [index[str(number)] for number in range(len(index))]
-    count = Counter(name for _, name in entries)
-    return tuple(name if count[name] == 1 else f"{name} ({wordnet})" for wordnet, name in entries)
+    return told_apart([name for _, name in entries], [wordnet for wordnet, _ in entries])

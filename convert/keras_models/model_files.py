@@ -20,11 +20,11 @@ from convert.keras_models.configurations import (
     read_configuration,
 )
 from convert.keras_models.formats import is_zip
-from convert.keras_models.front import resized_to
+from convert.keras_models.front.stripping import resized_to
 from convert.keras_models.hdf5 import one_line
-from convert.keras_models.legacy_config import translate_configuration
-from convert.keras_models.legacy_values import LegacyError
-from convert.keras_models.legacy_weights import finish, set_named_weights, set_numbered_weights
+from convert.keras_models.legacy.configuration import translate_configuration
+from convert.keras_models.legacy.values import LegacyError
+from convert.keras_models.legacy.weights import finish, set_named_weights, set_numbered_weights
 from convert.keras_models.operation_names import with_operation_modules
 from convert.keras_models.sources import Size, height_and_width, size_text
 from edge_runtime.specs import CHANNELS

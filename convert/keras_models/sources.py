@@ -32,7 +32,7 @@ ARTICLE, KERAS_APPLICATIONS = "article", "keras-applications"
 BACKGROUND = "background"
 """The label of TF-Slim's class 0 of ImageNet, which has no images; the 1,000 classes follow."""
 NETWORKS_OF_WEIGHTS = (ARTICLE, KERAS_APPLICATIONS)
-"""The networks that a weights file can be for; `convert.keras_models.architectures` builds them."""
+"""The networks that a weights file can be for; `convert.keras_models.weights.architectures` builds them."""
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 DEMO_WEIGHTS = Path(str(files("convert.keras_models") / "data" / "demo_weights.npz"))
 MINIMUM_INPUT_SIZE = 75

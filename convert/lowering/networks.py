@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from convert.images.feeding import feeding
-from convert.keras_models.front import strip
+from convert.keras_models.front.stripping import strip
 from convert.keras_models.loader import LoadedModel, load
 from convert.keras_models.sources import DEMO, IMAGENET, MODEL_FILE, SAVED_MODEL, TFLITE, WEIGHTS_FILE, ModelSource
 from convert.lowering.batch_norm_folding import fold_batch_norms
+from convert.lowering.graphs.saved_model import SavedModelNetwork
+from convert.lowering.graphs.tflite_source import TfliteNetwork
 from convert.lowering.keras_comparison import keras_logits
-from convert.lowering.saved_model import SavedModelNetwork
-from convert.lowering.tflite_source import TfliteNetwork
 from convert.lowering.translate import UntranslatableError, translate
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array

@@ -13,9 +13,10 @@ import pytest
 from keras import layers
 
 from convert.errors import SourceError
-from convert.keras_models import loader, weight_files
+from convert.keras_models import loader
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.sources import ModelSource
+from convert.keras_models.weights import weight_files
 from tests.convert.article import SMALL, article_model, random_images, randomise
 
 SMALL_NETWORK = {"repeats": SMALL["repeats"], "width": SMALL["width"]}

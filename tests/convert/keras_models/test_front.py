@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import applications, layers
 
-from convert.keras_models import front
-from convert.keras_models.front import Front, strip
+from convert.keras_models.front import rules, stripping
+from convert.keras_models.front.stripping import Front, strip
 from convert.lowering.batch_norm_folding import fold_batch_norms, foldable_pairs
 from tests.convert.keras_models.fronts import HEIGHT, WIDTH, BuildsFront, augmentation, drawn, network, pixels, transfer
 
@@ -100,7 +100,7 @@ def test_an_adapted_normalization_is_folded(tmp_path: Path) -> None:
     assert np.allclose(1 / np.array(stripped.scaling.scale), images.std(axis=(0, 1, 2)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(set(front.INACTIVE) - {"Equalization", "Solarization"}))
+@pytest.mark.parametrize("name", sorted(set(rules.INACTIVE) - {"Equalization", "Solarization"}))
 def test_layers_that_are_left_out_do_nothing_when_they_do_not_train(name: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "GaussianNoise": {"stddev": 1.0},
@@ -192,8 +192,8 @@ def test_images_of_any_size_are_resized_by_the_card() -> None:
     def build(x: Any) -> Any:
         return layers.Rescaling(1 / 255)(layers.Resizing(24, 28, interpolation="bicubic")(augmentation()(x)))
 
-    assert front.resized_to(network(build, (None, None, 3))) == (24, 28)
-    assert front.resized_to(network(FRONTS["rescaling"][0], (None, None, 3))) is None
+    assert stripping.resized_to(network(build, (None, None, 3))) == (24, 28)
+    assert stripping.resized_to(network(FRONTS["rescaling"][0], (None, None, 3))) is None
     fixed = network(build, (24, 28, 3))
     stripped = strip(fixed)
     same_answers(fixed, stripped)

@@ -17,9 +17,10 @@ import keras
 import numpy as np
 import pytest
 
-from convert.keras_models import architectures, demo_weights, loader, sources
+from convert.keras_models import demo_weights, loader, sources
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2, unit_names
 from convert.keras_models.sources import ModelSource
+from convert.keras_models.weights import architectures
 from tests.convert.article import randomise
 from tests.convert.keras_models.loading import SMALL_NETWORK, article_network, error_of, our_network, predict
 

@@ -9,9 +9,9 @@ import h5py
 import pytest
 
 from convert.errors import SourceError
-from convert.keras_models.architectures import ARCHITECTURES
 from convert.keras_models.sources import MODEL_FILE, NETWORKS_OF_WEIGHTS, SAVED_MODEL, TFLITE, WEIGHTS_FILE, ModelSource
 from convert.keras_models.weight_formats import TABLE_END
+from convert.keras_models.weights.architectures import ARCHITECTURES
 from edge_runtime.hashing import file_sha256
 
 

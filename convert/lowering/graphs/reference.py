@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from convert.errors import LoweringError
-from convert.lowering.graph_ends import LOGITS, GraphEnd
+from convert.lowering.graphs.graph_ends import LOGITS, GraphEnd
 from edge_runtime.arrays import Array
 
 LARGEST_DIFFERENCE = 1e-4

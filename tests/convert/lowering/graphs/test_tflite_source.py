@@ -13,14 +13,14 @@ import tensorflow as tf
 from convert import convert_model
 from convert.errors import LoweringError, SourceError
 from convert.keras_models.sources import TFLITE, ModelSource
+from convert.lowering.graphs.tflite_source import TfliteNetwork
 from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
 from convert.lowering.networks import open_network
-from convert.lowering.tflite_source import TfliteNetwork
 from convert.statistics.verdict import PASS
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import Classifier
-from tests.convert.lowering.foreign import (
+from tests.convert.lowering.graphs.foreign import (
     CLASSES,
     FOREIGN,
     HEIGHT,

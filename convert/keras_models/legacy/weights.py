@@ -21,11 +21,10 @@ import h5py
 import keras
 
 from convert.errors import SourceError
-from convert.keras_models.hdf5 import texts
-from convert.keras_models.legacy_values import Entry, safe_name
+from convert.keras_models.hdf5 import CONTAINERS, class_and_number, texts
+from convert.keras_models.legacy.values import LayerEntry, safe_name
 from convert.keras_models.walk import flat_layers
 
-CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 MODELS = ("Functional", "Sequential", "Model")
 
 
@@ -48,7 +47,7 @@ def set_named_weights(model: keras.Model, file: h5py.File, path: Path) -> None:
     _check_all_filled([layer for layer in model.layers if layer.name not in filled], path)
 
 
-def set_numbered_weights(model: keras.Model, configuration: Entry, file: h5py.File, path: Path) -> None:
+def set_numbered_weights(model: keras.Model, configuration: LayerEntry, file: h5py.File, path: Path) -> None:
     """Fill `model` from the `model.weights.h5` in a `.keras` archive; `configuration` is that of Keras 2.
 
     Raises:
@@ -122,13 +121,15 @@ def _check_all_filled(layers: list[Any], path: Path) -> None:
         raise SourceError(f"layer {missing.name} of {path} has no weights in the file: save the model again")
 
 
-def _numbered(model: Any, configuration: Entry, group: Any, path: Path) -> Iterator[tuple[Any, list[h5py.Dataset]]]:
+def _numbered(
+    model: Any, configuration: LayerEntry, group: Any, path: Path
+) -> Iterator[tuple[Any, list[h5py.Dataset]]]:
     """Yield the layers with weights and their arrays, those of nested models in place of the model."""
     container: Any = next((group[name] for name in CONTAINERS if isinstance(group.get(name), h5py.Group)), {})
     groups: dict[str, list[str]] = defaultdict(list)
-    for key in sorted(container, key=_class_and_number):
-        groups[_class_and_number(key)[0]].append(key)
-    entries: dict[str, list[Entry]] = defaultdict(list)
+    for key in sorted(container, key=class_and_number):
+        groups[class_and_number(key)[0]].append(key)
+    entries: dict[str, list[LayerEntry]] = defaultdict(list)
     for entry in configuration["config"]["layers"]:
         entries[_snake_case(entry["class_name"])].append(entry)
     layers = {layer.name: layer for layer in model.layers}
@@ -153,8 +154,3 @@ def _snake_case(name: str) -> str:
     name = re.sub(r"\W+", "", name.rpartition(">")[2])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _class_and_number(key: str) -> tuple[str, int]:
-    head, _, tail = key.rpartition("_")
-    return (head, int(tail)) if head and tail.isdecimal() else (key, 0)

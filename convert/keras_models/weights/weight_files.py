@@ -10,11 +10,13 @@ from pathlib import Path
 import keras
 
 from convert.errors import SourceError
-from convert.keras_models.checkpoints import read_checkpoint
 from convert.keras_models.hdf5 import open_hdf5
-from convert.keras_models.hdf5_weights import hdf5_layers
-from convert.keras_models.safetensors_weights import read_safetensors
-from convert.keras_models.stored_weights import (
+from convert.keras_models.walk import calls
+from convert.keras_models.weight_formats import CHECKPOINT, HDF5, SAFETENSORS, weights_format
+from convert.keras_models.weights.checkpoints import read_checkpoint
+from convert.keras_models.weights.hdf5_layers import hdf5_layers
+from convert.keras_models.weights.safetensors_arrays import read_safetensors
+from convert.keras_models.weights.stored_weights import (
     BY_CREATION,
     BY_NAME,
     CONVOLUTIONS,
@@ -23,11 +25,9 @@ from convert.keras_models.stored_weights import (
     NORMALIZATION_ARRAYS,
     NORMALIZATIONS,
     StoredLayer,
-    StoredWeights,
+    StoredNetwork,
     read_arrays,
 )
-from convert.keras_models.walk import calls
-from convert.keras_models.weight_formats import CHECKPOINT, HDF5, SAFETENSORS, weights_format
 from edge_runtime.arrays import Array
 
 ARTICLE_TITLE = "the article's network"
@@ -41,7 +41,7 @@ MADE_UP = re.compile(r"(?:conv2d|batch_normalization)(?:_(\d+))?")
 
 
 @contextmanager
-def open_weights(path: Path) -> Iterator[StoredWeights]:
+def open_weights(path: Path) -> Iterator[StoredNetwork]:
     """Open a weights file; its arrays can be read inside the `with`.
 
     Raises:
@@ -57,13 +57,13 @@ def open_weights(path: Path) -> Iterator[StoredWeights]:
 
 
 @contextmanager
-def _open_hdf5_weights(path: Path) -> Iterator[StoredWeights]:
+def _open_hdf5_weights(path: Path) -> Iterator[StoredNetwork]:
     with open_hdf5(path) as file:
         saved_by, layers, order = hdf5_layers(file)
-        yield StoredWeights(path, saved_by, tuple(layers), order)
+        yield StoredNetwork(path, saved_by, tuple(layers), order)
 
 
-READERS: dict[str, Callable[[Path], AbstractContextManager[StoredWeights]]] = {
+READERS: dict[str, Callable[[Path], AbstractContextManager[StoredNetwork]]] = {
     HDF5: _open_hdf5_weights,
     CHECKPOINT: lambda path: nullcontext(read_checkpoint(path)),
     SAFETENSORS: read_safetensors,
@@ -71,7 +71,7 @@ READERS: dict[str, Callable[[Path], AbstractContextManager[StoredWeights]]] = {
 """Formats, and what opens a file of each."""
 
 
-def set_stored_weights(model: keras.Model, stored: StoredWeights, title: str = ARTICLE_TITLE) -> None:
+def set_stored_weights(model: keras.Model, stored: StoredNetwork, title: str = ARTICLE_TITLE) -> None:
     """Fill `model` from a weights file. Either all layers are set or none.
 
     Args:
@@ -95,7 +95,7 @@ def _keys(layer: keras.layers.Layer) -> tuple[str, ...]:
     return NORMALIZATION_ARRAYS if isinstance(layer, keras.layers.BatchNormalization) else KERNEL_ARRAYS
 
 
-def _called(ours: str, found: StoredLayer, stored: StoredWeights) -> str:
+def _called(ours: str, found: StoredLayer, stored: StoredNetwork) -> str:
     """Return what to call a layer in a message: our name says where it is, the file's where to look for it."""
     known = ours if found.name is None or not MADE_UP.fullmatch(ours) else found.name
     return f"{known} of {stored.path}"
@@ -106,7 +106,7 @@ def _created(model: keras.Model, kinds: tuple[type, ...]) -> list[keras.layers.L
     return [call.operation for call in calls(model.output) if isinstance(call.operation, kinds)]
 
 
-def _match(model: keras.Model, stored: StoredWeights, kind: str, title: str) -> dict[str, StoredLayer]:
+def _match(model: keras.Model, stored: StoredNetwork, kind: str, title: str) -> dict[str, StoredLayer]:
     """Return the stored layers of one kind by the name of ours: matched by name where names tell, else by order."""
     found, created = stored.of(kind), _created(model, (CLASSES[kind],))
     names = [layer.name for layer in created]
@@ -157,7 +157,7 @@ def _place(name: str | None) -> int:
     return int(match.group(1) or 0) if match else 0
 
 
-def _other_network(stored: StoredWeights, found: list[StoredLayer], names: list[str], kind: str, title: str) -> str:
+def _other_network(stored: StoredNetwork, found: list[StoredLayer], names: list[str], kind: str, title: str) -> str:
     """Word that the file has more or fewer layers than the network, with the first that is missing or too many."""
     message = f"{stored.path} holds {len(found)} {kind}, {title} has {len(names)}"
     ours = {_unit(name) for name in names if not MADE_UP.fullmatch(name)}

@@ -16,8 +16,16 @@ from typing import Any
 
 import keras
 
-from convert.keras_models.legacy_operators import OPERATOR_LAYERS, operator_layers
-from convert.keras_models.legacy_values import Entry, LegacyError, is_reference, layer_entry, plain, safe_name, tensor
+from convert.keras_models.legacy.operators import OPERATOR_LAYERS, operator_layers
+from convert.keras_models.legacy.values import (
+    LayerEntry,
+    LegacyError,
+    is_reference,
+    layer_entry,
+    plain,
+    safe_name,
+    tensor,
+)
 
 MODELS = {"Functional": "Functional", "Model": "Functional", "Sequential": "Sequential"}
 """Classes of models, by their names in all versions of Keras 2."""
@@ -97,12 +105,12 @@ def _model(entry: dict[str, Any]) -> dict[str, Any]:
     return functional | {"config": translated}
 
 
-def _sequence(configuration: dict[str, Any]) -> list[Entry]:
+def _sequence(configuration: dict[str, Any]) -> list[LayerEntry]:
     """Return the layers of a Sequential model, an input layer first where the shape is known."""
-    entries: list[Entry] = []
+    entries: list[LayerEntry] = []
     for entry in configuration["layers"]:
         entries += _layers(entry | {"name": entry["config"].get("name")} if "name" not in entry else entry)
-    first: Entry = configuration["layers"][0] if configuration["layers"] else {"class_name": "", "config": {}}
+    first: LayerEntry = configuration["layers"][0] if configuration["layers"] else {"class_name": "", "config": {}}
     shape = first["config"].get("batch_input_shape") or configuration.get("build_input_shape")
     if entries and entries[0]["class_name"] != "InputLayer" and shape and first["class_name"] not in MODELS:
         entries.insert(0, layer_entry("InputLayer", "image", {"batch_shape": plain(shape), "dtype": "float32"}))
@@ -113,15 +121,15 @@ def _sequence(configuration: dict[str, Any]) -> list[Entry]:
 class _Graph:
     """The layers of a functional model and the calls between them."""
 
-    entries: list[Entry]
+    entries: list[LayerEntry]
     outputs: list[Any]
     last: dict[str, str] = field(default_factory=dict)
     """The layer that now ends what was one layer, where several take its place."""
 
-    def translated(self) -> list[Entry]:
+    def translated(self) -> list[LayerEntry]:
         """Return the layers of Keras 3, each with its calls."""
         self.first_call = {entry["name"]: self._first_call(entry) for entry in self.entries}
-        layers: list[Entry] = []
+        layers: list[LayerEntry] = []
         made = [(entry, self._layers(entry)) for entry in self.entries]
         for entry, parts in made:
             self.last[entry["name"]] = parts[-1]["name"]
@@ -146,7 +154,7 @@ class _Graph:
             found.append([self.last[name], call - self.first_call[name] + offset, index])
         return found[0] if len(found) == 1 else found
 
-    def _first_call(self, entry: Entry) -> int:
+    def _first_call(self, entry: LayerEntry) -> int:
         """Return the number of the first call: nested models count from 1, those without an input layer from 0."""
         if entry["class_name"] not in MODELS:
             return 0
@@ -154,7 +162,7 @@ class _Graph:
         used = [reference[1] for reference in _references([*calls, self.outputs], entry["name"])]
         return max(0, max(used, default=0) - len(entry["inbound_nodes"]) + 1)
 
-    def _layers(self, entry: Entry) -> list[Entry]:
+    def _layers(self, entry: LayerEntry) -> list[LayerEntry]:
         if entry["class_name"] == "Lambda":
             return [_residual_sum(entry, {other["name"]: other for other in self.entries})]
         if entry["class_name"] in OPERATOR_LAYERS:
@@ -204,7 +212,7 @@ def _references(value: Any, name: str) -> list[list[Any]]:
     return found
 
 
-def _layers(entry: Entry) -> list[Entry]:
+def _layers(entry: LayerEntry) -> list[LayerEntry]:
     """Return the layers of Keras 3 that take the place of one; the first has its weights and its name."""
     if entry["class_name"] in MODELS:
         return [_model(entry) | {"name": safe_name(entry["config"].get("name") or entry["name"])}]
@@ -215,7 +223,7 @@ def _layers(entry: Entry) -> list[Entry]:
         raise LegacyError(f"has an operation {entry['name']} outside a graph")
     layer_class = _layer_class(entry)
     activation = _activation(configuration.get("activation"), entry["name"])
-    after: list[Entry] = []
+    after: list[LayerEntry] = []
     if activation == "hard_sigmoid":
         configuration["activation"] = "linear"
         after = [layer_entry(kind, f"{name}_{part}", options) for kind, part, options in HARD_SIGMOID]
@@ -226,7 +234,7 @@ def _layers(entry: Entry) -> list[Entry]:
     return [layer_entry(layer_class.__name__, name, _options(entry, layer_class, configuration)), *after]
 
 
-def _layer_class(entry: Entry) -> type:
+def _layer_class(entry: LayerEntry) -> type:
     """Return the class of Keras 3 for a layer, or refuse it by name."""
     written = _written_class(entry)
     name = RENAMED_LAYERS.get(written, written)
@@ -242,7 +250,7 @@ def _layer_class(entry: Entry) -> type:
     )
 
 
-def _written_class(entry: Entry) -> str:
+def _written_class(entry: LayerEntry) -> str:
     """Return the name of a layer's class, as a `.h5` file has it: that of a class with a module of others is theirs."""
     name, registered = str(entry["class_name"]), str(entry.get("registered_name") or entry["class_name"])
     is_keras = str(entry.get("module", "keras")).split(".")[0] in ("keras", "tf_keras")
@@ -256,7 +264,7 @@ def _custom_scale_layer() -> type:
     return vars(module)["CustomScaleLayer"]  # type: ignore[no-any-return]
 
 
-def _options(entry: Entry, layer_class: type, configuration: dict[str, Any]) -> dict[str, Any]:
+def _options(entry: LayerEntry, layer_class: type, configuration: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a layer under their names in Keras 3; refuse one that it does not have."""
     known = set(inspect.signature(layer_class).parameters) | {"name", "trainable", "dtype"}
     options = {}
@@ -309,7 +317,7 @@ def _activation(value: Any, layer: str) -> Any:
 # --- residual sums of keras.applications' Inception-ResNet-V2 ------------------------------------------------------
 
 
-def _residual_sum(entry: Entry, layers: dict[str, Entry]) -> Entry:
+def _residual_sum(entry: LayerEntry, layers: dict[str, LayerEntry]) -> LayerEntry:
     """Return the layer for Keras' own residual sum, x + scale * branch, which TF up to 2.11 wrote as a Lambda.
 
     It is recognised by all around it; the code in the file is not looked at.

@@ -10,14 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from convert.keras_models.legacy_values import Entry, LegacyError, is_reference, layer_entry, operation_entry, safe_name
+from convert.keras_models.legacy.values import (
+    LayerEntry,
+    LegacyError,
+    is_reference,
+    layer_entry,
+    operation_entry,
+    safe_name,
+)
 
 OPERATOR_LAYERS = {"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "TensorFlowOpLayer"}
 """Layers of Keras 2 that hold a function of TensorFlow."""
 
 
 @dataclass(frozen=True)
-class Operator:
+class LegacyOperation:
     """A call of a function of TensorFlow: on a first argument and more, each a reference to a tensor or a constant."""
 
     name: str
@@ -28,17 +35,17 @@ class Operator:
         """Return the second operand of a binary operation."""
         return self.options.get("y", self.options.get("bias"))
 
-    def layer(self, class_name: str, inputs: Any = None, **options: Any) -> Entry:
+    def layer(self, class_name: str, inputs: Any = None, **options: Any) -> LayerEntry:
         """Return a layer in the place of this operation."""
         argument = self.first if inputs is None else inputs
         return layer_entry(class_name, self.name, options) | {"calls": [([argument], {})]}
 
-    def operation(self, module: str, class_name: str, *constants: Any, **options: Any) -> Entry:
+    def operation(self, module: str, class_name: str, *constants: Any, **options: Any) -> LayerEntry:
         """Return an operation of Keras in the place of this one."""
         return operation_entry(module, class_name, self.name, options) | {"calls": [([self.first, *constants], {})]}
 
 
-def operator_layers(entry: Entry, calls: list[tuple[list[Any], dict[str, Any]]]) -> list[Entry]:
+def operator_layers(entry: LayerEntry, calls: list[tuple[list[Any], dict[str, Any]]]) -> list[LayerEntry]:
     """Return the layers of Keras 3 that take the place of an operation, with their calls.
 
     Raises:
@@ -49,7 +56,7 @@ def operator_layers(entry: Entry, calls: list[tuple[list[Any], dict[str, Any]]])
     if translate is not None and len(calls) == 1:
         arguments, options = calls[0]
         first = arguments[0] if len(arguments) == 1 else arguments
-        made = translate(Operator(safe_name(entry["name"]), first, options))
+        made = translate(LegacyOperation(safe_name(entry["name"]), first, options))
         if made is not None:
             return [made]
     raise LegacyError(
@@ -58,7 +65,7 @@ def operator_layers(entry: Entry, calls: list[tuple[list[Any], dict[str, Any]]])
     )
 
 
-Translation = Callable[[Operator], Entry | None]
+Translation = Callable[[LegacyOperation], LayerEntry | None]
 
 
 def _arithmetic(tensors: str, scale: Callable[[Any, bool], Any], offset: Callable[[Any, bool], Any]) -> Translation:
@@ -70,7 +77,7 @@ def _arithmetic(tensors: str, scale: Callable[[Any, bool], Any], offset: Callabl
             first.
     """
 
-    def translate(operator: Operator) -> Entry | None:
+    def translate(operator: LegacyOperation) -> LayerEntry | None:
         first, second = operator.first, operator.other()
         if is_reference(first) and is_reference(second):
             return operator.layer(tensors, [first, second])
@@ -111,7 +118,7 @@ SUBTRACT = _arithmetic(
 MULTIPLY = _arithmetic("Multiply", lambda c, first: c, lambda c, first: 0.0)
 
 
-def _divide(operator: Operator) -> Entry | None:
+def _divide(operator: LegacyOperation) -> LayerEntry | None:
     if is_reference(operator.first) and is_reference(operator.other()):
         return operator.operation("numpy", "TrueDivide", operator.other())
     inverse = _arithmetic("", lambda c, first: None if first else _each(c, lambda n: 1 / n), lambda c, first: 0.0)
@@ -121,7 +128,7 @@ def _divide(operator: Operator) -> Entry | None:
 def _layer(class_name: str, **names: str) -> Translation:
     """Return the translation into a layer; `names` are its options, by the options of the operation."""
 
-    def translate(operator: Operator) -> Entry | None:
+    def translate(operator: LegacyOperation) -> LayerEntry | None:
         given = {key: value for key, value in operator.options.items() if value is not None and key != "name"}
         if not set(given) <= set(names) or not is_reference(operator.first):
             return None
@@ -138,7 +145,7 @@ def _fixed(class_name: str, **options: Any) -> Translation:
 def _pool(class_name: str) -> Translation:
     """Return the translation of a reduction over height and width."""
 
-    def translate(operator: Operator) -> Entry | None:
+    def translate(operator: LegacyOperation) -> LayerEntry | None:
         axes = operator.options.get("axis")
         if axes not in ([1, 2], [-3, -2]):
             return None
@@ -147,17 +154,17 @@ def _pool(class_name: str) -> Translation:
     return translate
 
 
-def _clip(operator: Operator) -> Entry | None:
+def _clip(operator: LegacyOperation) -> LayerEntry | None:
     low, high = operator.options.get("clip_value_min"), operator.options.get("clip_value_max")
     return operator.layer("ReLU", max_value=high) if low == 0 and isinstance(high, int | float) else None
 
 
-def _cast(operator: Operator) -> Entry | None:
+def _cast(operator: LegacyOperation) -> LayerEntry | None:
     dtype = operator.options.get("dtype")
     return operator.operation("core", "Cast", dtype=dtype) if isinstance(dtype, str) else None
 
 
-def _slice(operator: Operator) -> Entry | None:
+def _slice(operator: LegacyOperation) -> LayerEntry | None:
     parts: list[Any] = []
     for part in operator.options.get("slice_spec") or []:
         if isinstance(part, dict) and part.get("class_name") == "__ellipsis__":
@@ -171,21 +178,21 @@ def _slice(operator: Operator) -> Entry | None:
     return operator.operation("numpy", "GetItem", parts)
 
 
-def _concatenate(operator: Operator) -> Entry | None:
+def _concatenate(operator: LegacyOperation) -> LayerEntry | None:
     tensors = operator.first if not is_reference(operator.first) else [operator.first]
     if not all(is_reference(each) for each in tensors):
         return None
     return operator.layer("Concatenate", tensors, axis=operator.options.get("axis", -1))
 
 
-def _reshape(operator: Operator) -> Entry | None:
+def _reshape(operator: LegacyOperation) -> LayerEntry | None:
     shape = operator.options.get("shape")
     if not isinstance(shape, list) or shape[:1] not in ([-1], [None]) or not all(type(n) is int for n in shape[1:]):
         return None
     return operator.layer("Reshape", target_shape=shape[1:])
 
 
-def _resize(operator: Operator) -> Entry | None:
+def _resize(operator: LegacyOperation) -> LayerEntry | None:
     options = operator.options
     size, method = options.get("size"), options.get("method") or "bilinear"
     is_plain = not options.get("antialias") and not options.get("preserve_aspect_ratio")
@@ -194,7 +201,7 @@ def _resize(operator: Operator) -> Entry | None:
     return operator.layer("Resizing", height=size[0], width=size[1], interpolation=method)
 
 
-def _grey_to_rgb(operator: Operator) -> Entry | None:
+def _grey_to_rgb(operator: LegacyOperation) -> LayerEntry | None:
     return operator.layer("Concatenate", [operator.first] * 3, axis=-1) if is_reference(operator.first) else None
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line
-from convert.keras_models.published_names import timm_places
-from convert.keras_models.stored_weights import BY_CREATION, StoredArray, StoredLayer, StoredWeights
+from convert.keras_models.weights.published_names import timm_places
+from convert.keras_models.weights.stored_weights import BY_CREATION, StoredArray, StoredLayer, StoredNetwork
 from edge_runtime.arrays import Array
 
 FIRST = "conv2d_1a.conv.weight"
@@ -32,7 +32,7 @@ TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,), 0: ()}
 
 
 @contextmanager
-def read_safetensors(path: Path) -> Iterator[StoredWeights]:
+def read_safetensors(path: Path) -> Iterator[StoredNetwork]:
     """Open a safetensors file of timm's network.
 
     Raises:
@@ -43,7 +43,7 @@ def read_safetensors(path: Path) -> Iterator[StoredWeights]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {name: _array(file, name) for name in file.keys()}  # noqa: SIM118
-            yield StoredWeights(path, "timm", tuple(_timm_layers(arrays, path)), BY_CREATION)
+            yield StoredNetwork(path, "timm", tuple(_timm_layers(arrays, path)), BY_CREATION)
     except safetensors.SafetensorError as error:
         raise SourceError(
             f"{path} is not a safetensors file or is damaged ({one_line(error)}): save it again"

@@ -16,14 +16,14 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line
-from convert.keras_models.published_names import slim_places
-from convert.keras_models.stored_weights import (
+from convert.keras_models.weights.published_names import slim_places
+from convert.keras_models.weights.stored_weights import (
     BY_CREATION,
     BY_DEPTH,
     NORMALIZATION_ARRAYS,
     StoredArray,
     StoredLayer,
-    StoredWeights,
+    StoredNetwork,
 )
 from edge_runtime.arrays import Array
 
@@ -35,7 +35,7 @@ NO_LAYERS = ("optimizer", "keras_api", "signatures")
 """What Keras saves beside the layers of a model."""
 
 
-def read_checkpoint(path: Path) -> StoredWeights:
+def read_checkpoint(path: Path) -> StoredNetwork:
     """Read a checkpoint: the one file of the first format, or the `.index` file of the second.
 
     Raises:
@@ -59,14 +59,14 @@ def read_checkpoint(path: Path) -> StoredWeights:
     scope = next((name[: name.index(SCOPE) + len(SCOPE)] for name in names if f"/{SCOPE}" in f"/{name}"), None)
     if scope is not None:
         layers = _slim_layers({name.removeprefix(scope): array(name) for name in names if name.startswith(scope)}, path)
-        return StoredWeights(path, "TF-Slim", tuple(layers), BY_CREATION)
+        return StoredNetwork(path, "TF-Slim", tuple(layers), BY_CREATION)
     layers = _keras_layers({name.removesuffix(VALUE): array(name) for name in names if name.endswith(VALUE)})
     if not layers:
         raise SourceError(
             f"{path} is a checkpoint of another network: it has neither the variables {SCOPE}... of TF-Slim nor "
             "layers of Keras; save the whole model where it was made, and pass it as --model PATH"
         )
-    return StoredWeights(path, "Keras 2", tuple(layers), BY_DEPTH)
+    return StoredNetwork(path, "Keras 2", tuple(layers), BY_DEPTH)
 
 
 def _reading(reader: Any, name: str, path: Path) -> Callable[[], Array]:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from convert.keras_models.configurations import check_configuration
-from convert.keras_models.legacy_config import translate_configuration
-from convert.keras_models.legacy_operators import OPERATORS
-from convert.keras_models.legacy_values import LegacyError
+from convert.keras_models.legacy.configuration import translate_configuration
+from convert.keras_models.legacy.operators import OPERATORS
+from convert.keras_models.legacy.values import LegacyError
 
 BACKWARDS = {"start": None, "stop": None, "step": -1}
 NUMPY_NUMBER = {"class_name": "__numpy__", "config": {"value": 0.1, "dtype": "float32"}}

@@ -1,8 +1,8 @@
 """Inception-ResNet-V2 as TF-Slim and timm publish it, rebuilt from their structure, with arrays under their names.
 
-The other side of every comparison, on purpose without `convert.keras_models.published_names` and without Keras' layers.
-A network makes each array when it first needs it, random as in a trained network, so that one pass over images gives
-its answers and all that its file holds.
+The other side of every comparison, on purpose without `convert.keras_models.weights.published_names` and without Keras'
+layers. A network makes each array when it first needs it, random as in a trained network, so that one pass over images
+gives its answers and all that its file holds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A float `.tflite` that others wrote -> the form in which ours are written, for everything behind the lowering.
 
 Static batch 1 and size, float32, channels last, no operator that only computes constants, a bias in every convolution
-and dense operator, an end of `convert.lowering.graph_ends`, and a name of its own for every tensor.
+and dense operator, an end of `convert.lowering.graphs.graph_ends`, and a name of its own for every tensor.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.sources import size_text
-from convert.lowering.graph_ends import GraphEnd, find_end, rewrite_end
-from convert.lowering.graph_front import Front, fold_front, no_front
+from convert.lowering.graphs.graph_ends import GraphEnd, find_end, rewrite_end
+from convert.lowering.graphs.graph_front import GraphFront, fold_front, no_front
 from convert.tflite.float_writer import INPUT_NAME, OUTPUT_NAME
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
@@ -76,7 +76,7 @@ class ForeignGraph:
     original: bytes = field(repr=False)
     model: bytes = field(repr=False)
     image: ImageInput
-    front: Front
+    front: GraphFront
     end: GraphEnd
 
     @property
@@ -108,7 +108,7 @@ def image_input(shape: tuple[int, ...], dtype: str, size: tuple[int, int] | None
     return ImageInput(dtype, height, width, shape[1 if first else 3], first)
 
 
-def read_foreign(model: bytes, size: tuple[int, int] | None, name: str) -> ForeignGraph:
+def read_foreign_graph(model: bytes, size: tuple[int, int] | None, name: str) -> ForeignGraph:
     """Read a float `.tflite` and bring it into our form.
 
     Raises:

@@ -12,8 +12,8 @@ from keras import layers
 from convert.errors import SourceError
 from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.sources import ARTICLE, BACKGROUND, KERAS_APPLICATIONS
-from convert.keras_models.stored_weights import BY_CREATION, CONVOLUTIONS, DENSE, StoredLayer, StoredWeights
-from convert.keras_models.weight_files import set_stored_weights
+from convert.keras_models.weights.stored_weights import BY_CREATION, CONVOLUTIONS, DENSE, StoredLayer, StoredNetwork
+from convert.keras_models.weights.weight_files import ARTICLE_TITLE, set_stored_weights
 
 FEATURES = 1536
 """Numbers that keras.applications' network gives for an image before its head, once they are averaged."""
@@ -64,7 +64,7 @@ class Architecture:
     name: str
     convolutions: int
     own_name: re.Pattern[str]
-    build: Callable[[StoredWeights, tuple[int, int, int]], tuple[keras.Model, Head]]
+    build: Callable[[StoredNetwork, tuple[int, int, int]], tuple[keras.Model, Head]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Filled:
     recognized: str
 
 
-def fill(stored: StoredWeights, size: tuple[int, int], wanted: str | None = None, classes: int | None = None) -> Filled:
+def fill(stored: StoredNetwork, size: tuple[int, int], wanted: str | None = None, classes: int | None = None) -> Filled:
     """Build the network that the weights are for, and fill it.
 
     Args:
@@ -117,7 +117,7 @@ def fill(stored: StoredWeights, size: tuple[int, int], wanted: str | None = None
     return Filled(model, architecture.name, labels, recognized)
 
 
-def _recognize(stored: StoredWeights) -> Architecture:
+def _recognize(stored: StoredNetwork) -> Architecture:
     """Return the network with as many convolutions, or else with such names."""
     count, names = len(stored.of(CONVOLUTIONS)), [layer.name or "" for layer in stored.layers]
     for each in ARCHITECTURES.values():
@@ -133,12 +133,12 @@ def _recognize(stored: StoredWeights) -> Architecture:
     )
 
 
-def _channels(stored: StoredWeights) -> int:
+def _channels(stored: StoredNetwork) -> int:
     """Return the channels of an image: every convolution but the first takes more."""
     return 1 if any(layer.arrays["kernel"].shape[2] == 1 for layer in stored.of(CONVOLUTIONS)) else 3
 
 
-def _build_article(stored: StoredWeights, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
+def _build_article(stored: StoredNetwork, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
     dense = stored.of(DENSE)
     if len(dense) != 1:
         raise SourceError(f"{stored.path} holds {len(dense)} {DENSE}, the article's network has one")
@@ -148,7 +148,7 @@ def _build_article(stored: StoredWeights, shape: tuple[int, int, int]) -> tuple[
     return model, head
 
 
-def _build_keras_applications(stored: StoredWeights, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
+def _build_keras_applications(stored: StoredNetwork, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
     """Build keras.applications' network with the head in the file; its batch-normalizations scale if the file's do."""
     base = keras.applications.InceptionResNetV2(include_top=False, weights=None, input_shape=shape)
     if stored.has_gamma:
@@ -169,7 +169,7 @@ def _scaling(layer: layers.Layer) -> layers.Layer:
     return type(layer).from_config(layer.get_config() | more)
 
 
-def _head(stored: StoredWeights, flat: int, size: str) -> Head:
+def _head(stored: StoredNetwork, flat: int, size: str) -> Head:
     """Return the dense layers of a file, which stand behind the pooled or the `flat` features of its network."""
     dense, path = stored.of(DENSE), stored.path
     if not dense:
@@ -214,7 +214,7 @@ def _assumptions(head: Head) -> str:
 
 ARCHITECTURES: dict[str, Architecture] = {
     ARTICLE: Architecture(
-        "the article's network",
+        ARTICLE_TITLE,
         "inception_resnet_v2 (article)",
         242,
         re.compile("^(?:stem|reduction_[AB]|inception_resnet_[ABC]_1)_.*conv_bn_relu"),

@@ -14,10 +14,10 @@ import numpy as np
 from convert.errors import SourceError
 from convert.keras_models.hdf5 import one_line
 from convert.keras_models.sources import ModelSource
-from convert.lowering.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign
-from convert.lowering.graph_front import Front, affine, no_front, reversal
-from convert.lowering.reference import checked_logits
-from convert.lowering.saved_model_graph import TAG, Signature, read_signature, without_optimizer
+from convert.lowering.graphs.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign_graph
+from convert.lowering.graphs.graph_front import GraphFront, affine, no_front, reversal
+from convert.lowering.graphs.reference import checked_logits
+from convert.lowering.graphs.saved_model_graph import TAG, Signature, read_signature, without_optimizer
 from convert.system.content import content_sha256
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -134,10 +134,10 @@ def _converted(function: Any, folder: Path) -> ForeignGraph:
             f"{folder} needs operators that TFLite does not have ({unsupported[1].strip()}): leave out of the network "
             "what computes them"
         ) from error
-    return read_foreign(model, None, str(folder))
+    return read_foreign_graph(model, None, str(folder))
 
 
-def fold_tensorflow_front(function: Frozen, image: ImageInput) -> tuple[Any, Front]:
+def fold_tensorflow_front(function: Frozen, image: ImageInput) -> tuple[Any, GraphFront]:
     """Take off casts and what `graph_front.fold_front` does; return the tensor behind, and what was taken off.
 
     TFLiteConverter would move some of it into the first convolution, and nobody could say any more what that takes.
@@ -151,7 +151,7 @@ def fold_tensorflow_front(function: Frozen, image: ImageInput) -> tuple[Any, Fro
     return tensor, front
 
 
-def _step(function: Frozen, operation: Any, tensor: Any, channels: int) -> Front | None:
+def _step(function: Frozen, operation: Any, tensor: Any, channels: int) -> GraphFront | None:
     """Return what an operation of TensorFlow makes of each channel of a tensor; None if it does more."""
     (output,), name = operation.outputs, operation.name.rpartition("/")[2]
     if operation.type == "Identity" or (operation.type == "Cast" and output.dtype.is_floating):

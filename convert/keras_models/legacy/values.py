@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-Entry = dict[str, Any]
+LayerEntry = dict[str, Any]
 """A layer in a configuration: its class, its options and its calls."""
 
 
@@ -37,13 +37,13 @@ def safe_name(name: str) -> str:
     return str(name).replace("/", "_")
 
 
-def tensor(layer: str, call: int, index: int) -> Entry:
+def tensor(layer: str, call: int, index: int) -> LayerEntry:
     """Return what Keras 3 writes for a tensor; its shape follows when the layer is called."""
     history = [layer, call, index]
     return {"class_name": "__keras_tensor__", "config": {"shape": [], "dtype": "float32", "keras_history": history}}
 
 
-def layer_entry(class_name: str, name: str, options: dict[str, Any]) -> Entry:
+def layer_entry(class_name: str, name: str, options: dict[str, Any]) -> LayerEntry:
     """Return the entry of one of Keras' layers."""
     applications = inspect.getmodule(keras.applications.InceptionResNetV2)
     is_public = hasattr(keras.layers, class_name)
@@ -56,7 +56,7 @@ def layer_entry(class_name: str, name: str, options: dict[str, Any]) -> Entry:
     }
 
 
-def operation_entry(module: str, class_name: str, name: str, options: dict[str, Any]) -> Entry:
+def operation_entry(module: str, class_name: str, name: str, options: dict[str, Any]) -> LayerEntry:
     """Return the entry of one of Keras' operations, which lie in the modules of `keras.ops`."""
     return {
         "module": f"keras.src.ops.{module}",

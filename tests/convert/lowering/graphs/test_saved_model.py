@@ -18,15 +18,15 @@ from convert import convert_model, measure_drift
 from convert.cache.stages import lowering
 from convert.errors import SourceError
 from convert.keras_models.sources import SAVED_MODEL, ModelSource
+from convert.lowering.graphs.saved_model import SavedModelNetwork
 from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.networks import open_network
-from convert.lowering.saved_model import SavedModelNetwork
 from convert.statistics.verdict import PASS
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import Classifier
-from tests.convert.lowering.foreign import (
+from tests.convert.lowering.graphs.foreign import (
     CLASSES,
     FOREIGN,
     HEIGHT,

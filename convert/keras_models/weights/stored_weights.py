@@ -59,7 +59,7 @@ class StoredLayer:
 
 
 @dataclass(frozen=True)
-class StoredWeights:
+class StoredNetwork:
     """The layers of a file.
 
     Attributes:

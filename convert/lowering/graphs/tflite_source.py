@@ -9,14 +9,13 @@ import numpy as np
 
 from convert.errors import SourceError
 from convert.keras_models.sources import ModelSource
-from convert.lowering.foreign_graph import ForeignGraph, read_foreign
-from convert.lowering.reference import checked_logits
+from convert.lowering.graphs.foreign_graph import ForeignGraph, read_foreign_graph
+from convert.lowering.graphs.reference import checked_logits
 from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import ArtifactError, Card, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.artifact import has_card, open_artifact
-from edge_runtime.foreign import ForeignFile
-from edge_runtime.foreign import read_foreign as read_foreign_file
+from edge_runtime.foreign import ForeignFile, read_foreign
 from edge_runtime.hashing import file_sha256
 
 FLOAT_SCHEME = "none"
@@ -32,7 +31,7 @@ class TfliteNetwork:
             content = self._path.read_bytes()
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
-        self._graph: ForeignGraph = read_foreign(content, source.size, str(self._path))
+        self._graph: ForeignGraph = read_foreign_graph(content, source.size, str(self._path))
         self.architecture = self._said.architecture if isinstance(self._said, Card) else "TFLite file"
         self.weights_sha256 = file_sha256(self._path)
         self.recognized = f"{self._path.name}: TFLite file of float32, ends in {self._graph.end.kind}"
@@ -66,7 +65,7 @@ def _description(path: Path) -> tuple[Card | ForeignFile | None, tuple[str, ...]
     """Return what a file says of itself, in its card or its TFLite Metadata, and its labels; None for what it lacks."""
     if not has_card(path):
         try:
-            foreign = read_foreign_file(path)
+            foreign = read_foreign(path)
             labels = foreign.labels()
         except ArtifactError:  # such as channels first, which the runtime refuses and we do not
             return None, None

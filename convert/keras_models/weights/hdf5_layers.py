@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from convert.keras_models.hdf5 import text
-from convert.keras_models.stored_weights import (
+from convert.keras_models.hdf5 import CONTAINERS, class_and_number, text, texts
+from convert.keras_models.weights.stored_weights import (
     BY_DEPTH,
     BY_NAME,
     KERNEL_ARRAYS,
@@ -25,7 +25,6 @@ from convert.keras_models.stored_weights import (
     StoredLayer,
 )
 
-CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 NO_LAYERS = ("vars", "optimizer")
 """Groups with arrays of the group itself, and the state of training."""
 
@@ -55,7 +54,7 @@ def _numbered_layers(group: h5py.Group, name: str | None = None) -> Iterator[Sto
         if not isinstance(part, h5py.Group):
             continue
         if key in CONTAINERS:
-            for number in sorted(part, key=_class_and_number):
+            for number in sorted(part, key=class_and_number):
                 if isinstance(part[number], h5py.Group):
                     yield from _numbered_layers(part[number], _noted_name(part[number]))
         else:  # a part of a layer, which is called like the layer, or a model that another one holds
@@ -76,12 +75,6 @@ def _noted_name(group: h5py.Group) -> str | None:
     return None if noted is None else text(noted)
 
 
-def _class_and_number(key: str) -> tuple[str, int]:
-    """Split `conv2d_12` into (conv2d, 12); the first layer of a class has no number."""
-    head, _, tail = key.rpartition("_")
-    return (head, int(tail)) if head and tail.isdecimal() else (key, 0)
-
-
 def _numbered_arrays(part: object) -> dict[str, StoredArray]:
     """Return the arrays of a layer by their meaning, which follows from their number and rank."""
     variables = part.get("vars") if isinstance(part, h5py.Group) else None
@@ -96,10 +89,10 @@ def _numbered_arrays(part: object) -> dict[str, StoredArray]:
 
 def _named_groups(group: h5py.Group) -> Iterator[list[StoredLayer]]:
     """Yield the layers of each group of a Keras 2 `.h5`: attribute `layer_names`, and `weight_names` on each group."""
-    for name in _texts(group, "layer_names"):
+    for name in texts(group, "layer_names"):
         layer = group[name]
         arrays: dict[str, dict[str, StoredArray]] = {}
-        for weight in _texts(layer, "weight_names") if isinstance(layer, h5py.Group) else []:
+        for weight in texts(layer, "weight_names") if isinstance(layer, h5py.Group) else []:
             if isinstance(layer[weight], h5py.Dataset):
                 owner, _, array = weight.rpartition("/")
                 arrays.setdefault(owner.rpartition("/")[2], {})[array.partition(":")[0]] = _array(layer[weight])
@@ -118,14 +111,6 @@ def _is_one_layer(arrays: dict[str, dict[str, StoredArray]]) -> bool:
     """Return whether the arrays of a group, by their owner, are those of one layer: no two have the same meaning."""
     keys = [key for each in arrays.values() for key in each]
     return len(keys) == len(set(keys))
-
-
-def _texts(group: h5py.Group, name: str) -> list[str]:
-    """Return the list in an attribute; one of more than 64 KB is split into attributes `name0`, `name1`, ..."""
-    chunks = [name] if name in group.attrs else []
-    while f"{name}{len(chunks)}" in group.attrs:
-        chunks.append(f"{name}{len(chunks)}")
-    return [text(value) for chunk in chunks for value in np.atleast_1d(group.attrs[chunk])]
 
 
 def _array(data: h5py.Dataset) -> StoredArray:

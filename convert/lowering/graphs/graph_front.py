@@ -21,7 +21,7 @@ from edge_runtime.arrays import Array
 
 
 @dataclass(frozen=True)
-class Front:
+class GraphFront:
     """What was taken off: `scaling` makes of the input what the rest of the graph reads.
 
     `is_cast` says that the input are integers, so pixels.
@@ -35,7 +35,7 @@ class Front:
         """Return a line for each operator that was taken off."""
         return tuple(f"{layer}: folded into the preprocessing" for layer in self.scaling.layers)
 
-    def then(self, behind: Front) -> Front:
+    def then(self, behind: GraphFront) -> GraphFront:
         """Return this front and the one behind it as one."""
         first, second = self.scaling, behind.scaling
         order = list(second.source)
@@ -46,7 +46,7 @@ class Front:
             tuple((shift * second.scale + second.shift).tolist()),
             layers=(*first.layers, *second.layers),
         )
-        return Front(both, self.is_cast or behind.is_cast)
+        return GraphFront(both, self.is_cast or behind.is_cast)
 
     def spec(self, preprocessing: str | None, file: Path, size: Sequence[int]) -> InputSpec:
         """Return how images are prepared for the graph behind; `size` is height, width and channels.
@@ -66,18 +66,18 @@ class Front:
         return feeding(self.scaling, preprocessing, file, size)
 
 
-def no_front(channels: int, *, is_cast: bool = False) -> Front:
+def no_front(channels: int, *, is_cast: bool = False) -> GraphFront:
     """Return the front of a graph whose first layer reads its input as it is, or only cast to float32."""
-    return Front(Scaling(tuple(range(channels)), (1.0,) * channels, (0.0,) * channels), is_cast)
+    return GraphFront(Scaling(tuple(range(channels)), (1.0,) * channels, (0.0,) * channels), is_cast)
 
 
-def reversal(channels: int, name: str) -> Front:
+def reversal(channels: int, name: str) -> GraphFront:
     """Return the front that takes the channels in the opposite order."""
     source = tuple(reversed(range(channels)))
-    return Front(Scaling(source, (1.0,) * channels, (0.0,) * channels, layers=(name,)))
+    return GraphFront(Scaling(source, (1.0,) * channels, (0.0,) * channels, layers=(name,)))
 
 
-def affine(kind: str, name: str, values: Array, channels: int, *, is_first: bool) -> Front | None:
+def affine(kind: str, name: str, values: Array, channels: int, *, is_first: bool) -> GraphFront | None:
     """Return what an operator does to each channel of an image: ADD, SUB, MUL or DIV with a constant.
 
     `is_first` says whether the image is its first operand. None for what is not an increasing function of a channel,
@@ -93,10 +93,10 @@ def affine(kind: str, name: str, values: Array, channels: int, *, is_first: bool
         shift = value if kind == "ADD" else -value
     else:
         scale = value if kind == "MUL" else 1 / value
-    return Front(Scaling(tuple(range(channels)), tuple(scale.tolist()), tuple(shift.tolist()), layers=(name,)))
+    return GraphFront(Scaling(tuple(range(channels)), tuple(scale.tolist()), tuple(shift.tolist()), layers=(name,)))
 
 
-def fold_front(graph: TfliteGraph, tensor: int) -> tuple[int, Front]:
+def fold_front(graph: TfliteGraph, tensor: int) -> tuple[int, GraphFront]:
     """Take off sums, differences, products and quotients with constants, and reversals of the channels.
 
     Returns:
@@ -111,7 +111,7 @@ def fold_front(graph: TfliteGraph, tensor: int) -> tuple[int, Front]:
     return tensor, front
 
 
-def _step(graph: TfliteGraph, operator: Operator, tensor: int) -> Front | None:
+def _step(graph: TfliteGraph, operator: Operator, tensor: int) -> GraphFront | None:
     """Return what an operator makes of each channel of a tensor, (1, height, width, channels); None if it does more."""
     output, channels = operator.outputs[0], graph.shape(tensor)[-1]
     if graph.shape(output) != graph.shape(tensor):

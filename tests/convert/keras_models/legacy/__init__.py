@@ -1,0 +1,1 @@
+"""Tests of `convert.keras_models.legacy`."""
