@@ -120,7 +120,7 @@ def open_reference(path: Path, options: ModelOptions, images: ImageSet, progress
 def needs_lowering(path: Path) -> bool:
     """Return whether a reference has to become a `.tflite` first; a file that is missing is told by its suffix."""
     origin, suffix = ModelSource(str(path)).origin, path.suffix.lower()
-    is_file = suffix in MODEL_SUFFIXES or (path.is_file() and suffix != TFLITE_SUFFIX)
+    is_file = suffix in MODEL_SUFFIXES or (path.is_file() and suffix not in (TFLITE_SUFFIX, STORED_SUFFIX))
     return origin in (SAVED_MODEL, WEIGHTS_FILE) or (origin == MODEL_FILE and is_file)
 
 

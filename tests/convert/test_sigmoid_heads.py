@@ -173,7 +173,8 @@ def test_drift_of_stored_answers_in_shards_is_that_of_one_run(workplace: Workpla
     whole = run_command("irv2-drift", *candidate, "--no-stop-early", "--json")
     assert whole.code == 0, whole.err
     for part in (1, 2):
-        run_command("irv2-drift", *candidate, "--shard", f"{part}/2", "--rows", folder / f"{part}.json")
+        shard = run_command("irv2-drift", *candidate, "--shard", f"{part}/2", "--rows", folder / f"{part}.json")
+        assert shard.code == 0, shard.err
     merged = run_command("irv2-drift", "merge", folder / "1.json", folder / "2.json", "--json")
     assert merged.code == 0, merged.err
     one, other = (json.loads(done.out) for done in (whole, merged))
