@@ -236,6 +236,11 @@ def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, valida
         yield from () if images is None else images.notes
 
 
+def labelled_source(job: Job, inputs: Inputs) -> ModelSource:
+    """Return the network's source with the number of labels, which tells a logit of two classes from a regression."""
+    return job.source if inputs.labels is None else replace(job.source, labels=len(inputs.labels))
+
+
 def _check_layers(job: Job) -> None:
     mixed = any(scheme.keeps_layers for scheme in job.schemes)
     if mixed and job.keep_float is None:

@@ -28,7 +28,7 @@ from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
-from convert.job import Inputs, Job, check
+from convert.job import Inputs, Job, check, labelled_source
 from convert.keras_models.sources import BACKGROUND
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
 from convert.quantization import layer_comparison
@@ -150,7 +150,7 @@ def _choose_io(job: Job, inputs: Inputs, network: FloatModel, progress: Progress
 def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
     """Return what to lower, and a few images to compare the result with Keras on, the same for every scheme."""
     images = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
-    return LoweringRequest(job.source, inputs.preprocessing, images_to_compare(images), scratch)
+    return LoweringRequest(labelled_source(job, inputs), inputs.preprocessing, images_to_compare(images), scratch)
 
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:

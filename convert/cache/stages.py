@@ -94,6 +94,7 @@ def lowering(request: LoweringRequest) -> CacheableStage[LoweredModel]:
                 "classes": source.classes,
                 "input_size": source.input_size,
                 "architecture": source.architecture,
+                "labels": source.labels,
             },
             "preprocessing": preprocessing
             if preprocessing is None or preprocessing in CONVENTIONS

@@ -20,7 +20,7 @@ from convert.cli.errors import one_line_errors
 from convert.cli.options import COUNT, FILE, field_options, limit_options, network_options
 from convert.cli.progress import TerminalProgress
 from convert.errors import SourceError
-from convert.job import Job, Sources, check
+from convert.job import Job, Sources, check, labelled_source
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
 from convert.reporting.formatting import count, megabytes, number
@@ -165,7 +165,7 @@ def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources
 def _explain(job: Job) -> None:
     """Print what a job would read and write, and what the user's own file turned out to be."""
     inputs = check(job)
-    recognition = _recognized(job, inputs.preprocessing)
+    recognition = _recognized(labelled_source(job, inputs), inputs.preprocessing)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
     calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
@@ -177,14 +177,14 @@ def _explain(job: Job) -> None:
         click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")
 
 
-def _recognized(job: Job, preprocessing: str | None) -> list[str]:
+def _recognized(source: ModelSource, preprocessing: str | None) -> list[str]:
     """Load the user's own file, and return lines about it; none for our own networks, which are known."""
-    if job.source.is_ours:
+    if source.is_ours:
         return []
     from convert.lowering.lower import RecognitionRequest, recognize
 
     with TerminalProgress(Console(stderr=True)) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        found = recognize(RecognitionRequest(job.source, preprocessing, scratch), progress)
+        found = recognize(RecognitionRequest(source, preprocessing, scratch), progress)
     spec = found.spec
     colours = "grey" if spec.channels == 1 else spec.channel_order
     scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"

@@ -129,7 +129,7 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
     """Lower a Keras model and open the result, which needs the [convert] extra."""
     from convert.lowering.lower import LoweringRequest, lower
 
-    source = ModelSource(str(path))
+    source = ModelSource(str(path), labels=None if options.labels is None else len(options.labels))
     source.check()
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         request = LoweringRequest(source, options.preprocessing, images_to_compare(images), scratch)

@@ -138,8 +138,8 @@ def _on_pixels(
     if preprocessing not in CONVENTIONS and _scales_alike(given, alone):
         return alone
     raise SourceError(
-        f"{file} scales its pixels itself ({_named(scaling)}), and --preprocessing {preprocessing} says something "
-        "else: leave it out"
+        f"{file} scales its pixels itself ({_named(scaling)}), and --preprocessing {preprocessing} would scale "
+        "them again, or says something else: leave it out"
     )
 
 

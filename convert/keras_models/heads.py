@@ -2,7 +2,8 @@
 
     softmax                  stays                                                         "softmax"
     logits, log-softmax      get a softmax                                                 "softmax"
-    one sigmoid of z         becomes a softmax over two classes, equal to it:              "binary"
+    one sigmoid of z, or     becomes a softmax over two classes, equal to it:              "binary"
+    z where there are two labels
                              softmax([-z / 2, z / 2]) = [1 - sigmoid(z), sigmoid(z)]
     several sigmoids         stay                                                          "independent"
 
@@ -42,8 +43,10 @@ class Headed:
     head: str
 
 
-def with_head(model: keras.Model, place: Path | str) -> Headed:
-    """Return the same layers as a plain graph of one tensor to one, see above; `head` is "binary" for one sigmoid.
+def with_head(model: keras.Model, place: Path | str, labels: int | None = None) -> Headed:
+    """Return the same layers as a plain graph of one tensor to one, see above; `head` is "binary" for one unit.
+
+    `labels` is how many the user names: with two, one linear unit is a logit, as TensorFlow's tutorials end.
 
     Raises:
         SourceError: the model at `place` is no classifier: it has several outputs, or ends in something else.
@@ -57,8 +60,11 @@ def with_head(model: keras.Model, place: Path | str) -> Headed:
     output = model.outputs[0]
     classes = _classes(tuple(output.shape[1:]), place)
     activation = final_activation(output)
-    _check_end(activation, classes, place)
-    if activation == "sigmoid" and classes == 1:
+    is_logit = classes == 1 and activation == LINEAR and labels == 2
+    _check_end("sigmoid" if is_logit else activation, classes, place)
+    if is_logit:
+        output, head = _probabilities(replace_end(output, _halves), 2), BINARY
+    elif activation == "sigmoid" and classes == 1:
         output, head = _probabilities(replace_end(output, _two_classes), 2), BINARY
     elif activation == "sigmoid":
         output, head = _flat(output, classes), INDEPENDENT
@@ -84,8 +90,8 @@ def _check_end(activation: str, classes: int, place: Path | str) -> None:
     """Refuse what is not a classifier by what it ends in."""
     if classes == 1 and activation == LINEAR:
         raise SourceError(
-            f"{place} ends in one linear unit, which is a regression or the logit of two classes: for two classes end "
-            "it in keras.layers.Activation('sigmoid') and save it again"
+            f"{place} ends in one linear unit, which is a regression or the logit of two classes: if it is that "
+            "logit, pass --labels FILE with two names, the second for positive values"
         )
     if classes == 1 and activation != "sigmoid":
         raise SourceError(

@@ -78,7 +78,7 @@ def load(source: ModelSource) -> LoadedModel:
     """
     source.check()
     loaded = LOADERS[source.origin](source)
-    headed = with_head(loaded.model, source.file or source.name)
+    headed = with_head(loaded.model, source.file or source.name, source.labels)
     return replace(loaded, model=headed.model, head=headed.head)
 
 

@@ -54,6 +54,7 @@ class ModelSource:
         classes: number of classes of `weights`; None for what the file says.
         input_size: height and width in pixels, one number if they are equal; or None for the network's own.
         architecture: which network `weights` are for, of `NETWORKS_OF_WEIGHTS`; None to tell from the file.
+        labels: how many the user names, or None; two make a logit of one linear unit.
     """
 
     model: str = DEMO
@@ -61,6 +62,7 @@ class ModelSource:
     classes: int | None = None
     input_size: Size | None = None
     architecture: str | None = None
+    labels: int | None = None
 
     @property
     def origin(self) -> str:

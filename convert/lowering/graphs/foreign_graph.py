@@ -108,8 +108,10 @@ def image_input(shape: tuple[int, ...], dtype: str, size: tuple[int, int] | None
     return ImageInput(dtype, height, width, shape[1 if first else 3], first)
 
 
-def read_foreign_graph(model: bytes, size: tuple[int, int] | None, name: str) -> ForeignGraph:
-    """Read a float `.tflite` and bring it into our form.
+def read_foreign_graph(
+    model: bytes, size: tuple[int, int] | None, name: str, labels: int | None = None
+) -> ForeignGraph:
+    """Read a float `.tflite` and bring it into our form; for `labels` see `find_end`.
 
     Raises:
         SourceError: it is quantized, or no classifier of images; it begins with `name`.
@@ -123,7 +125,7 @@ def read_foreign_graph(model: bytes, size: tuple[int, int] | None, name: str) ->
     original = graph.to_bytes()
     _make_static(graph, original, image, name)
     graph = GraphEditor(graph.to_bytes())  # what was derived from shapes is derived again
-    end = find_end(graph, name)
+    end = find_end(graph, name, labels)
     behind, front = fold_front(graph, _channels_last_input(graph, image))
     front = no_front(image.channels, is_cast=image.dtype != "float32").then(front)
     probabilities = rewrite_end(graph, end)

@@ -34,9 +34,9 @@ class GraphEnd:
     @property
     def head(self) -> str:
         """Return the head of the network, see `convert.lowering.lower.LoweredModel`."""
-        if self.kind != SIGMOID:
-            return "softmax"
-        return "binary" if self.classes == 1 else "independent"
+        if self.classes == 1:  # a sigmoid, or its logit
+            return "binary"
+        return "independent" if self.kind == SIGMOID else "softmax"
 
     def logits_of(self, values: Array) -> Array:
         """Return the logits (images, classes) of the rewritten graph, given those of the graph as it was."""
@@ -46,10 +46,10 @@ class GraphEnd:
     def answers_of(self, logits: Array) -> Array:
         """Return what the graph as it was answers, float64 (images, classes), given those logits."""
         z = np.asarray(logits, np.float64)
+        z = z[:, -1:] if self.head == "binary" else z
         if self.kind == LOGITS:
             return z
         if self.kind == SIGMOID:
-            z = z[:, -1:] if self.head == "binary" else z
             return np.asarray(0.5 + 0.5 * np.tanh(z / 2))
         logarithms = z - z.max(axis=1, keepdims=True)
         logarithms -= np.log(np.exp(logarithms).sum(axis=1, keepdims=True))
@@ -65,8 +65,11 @@ class GraphEnd:
         return np.asarray(np.log(there) - np.log(np.maximum(1 - there, np.finfo(np.float32).epsneg)))
 
 
-def find_end(graph: TfliteGraph, name: str) -> GraphEnd:
-    """Return how a graph of static shapes ends; a `SourceError` that begins with `name` if it has no class scores."""
+def find_end(graph: TfliteGraph, name: str, labels: int | None = None) -> GraphEnd:
+    """Return how a graph of static shapes ends; a `SourceError` that begins with `name` if it has no class scores.
+
+    `labels` is how many the user names: with two, one number without an activation is a logit.
+    """
     (output,) = graph.outputs
     if len(_long_axes(graph, output)) > 1:
         raise SourceError(
@@ -74,7 +77,12 @@ def find_end(graph: TfliteGraph, name: str) -> GraphEnd:
         )
     kind, logits = _activation(graph, _before_shaping(graph, output), name)
     end = GraphEnd(kind, logits, prod(graph.shape(logits)))
-    if end.classes < 2 and end.kind != SIGMOID:
+    if end.classes < 2 and end.kind == LOGITS and labels != 2:
+        raise SourceError(
+            f"{name} ends in one number without an activation, which is a regression or the logit of two classes: if "
+            "it is that logit, pass --labels FILE with two names, the second for positive values"
+        )
+    if end.classes < 2 and end.kind not in (SIGMOID, LOGITS):
         raise SourceError(f"{name} has {end.classes} class: a classifier has at least 2, or ends in one sigmoid")
     return end
 

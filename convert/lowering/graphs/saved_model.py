@@ -62,7 +62,7 @@ class SavedModelNetwork:
         gc.collect()  # the worker does not, and a graph of TensorFlow with its constants is a circle
         behind, front = fold_tensorflow_front(self._frozen, self._image)
         network = self._frozen.between(behind, self._frozen.scores)
-        self._graph: ForeignGraph = _converted(network, self._folder)
+        self._graph: ForeignGraph = _converted(network, self._folder, source.labels)
         del network
         gc.collect()
         self._front = front.then(self._graph.front)
@@ -118,7 +118,7 @@ def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Frozen:
         raise SourceError(f"{folder} cannot take {size} images ({one_line(error)})") from error
 
 
-def _converted(function: Any, folder: Path) -> ForeignGraph:
+def _converted(function: Any, folder: Path, labels: int | None) -> ForeignGraph:
     """Return what TFLiteConverter makes of a function of TensorFlow without variables."""
     import tensorflow as tf
 
@@ -134,7 +134,7 @@ def _converted(function: Any, folder: Path) -> ForeignGraph:
             f"{folder} needs operators that TFLite does not have ({unsupported[1].strip()}): leave out of the network "
             "what computes them"
         ) from error
-    return read_foreign_graph(model, None, str(folder))
+    return read_foreign_graph(model, None, str(folder), labels)
 
 
 def fold_tensorflow_front(function: Frozen, image: ImageInput) -> tuple[Any, GraphFront]:

@@ -31,7 +31,7 @@ class TfliteNetwork:
             content = self._path.read_bytes()
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
-        self._graph: ForeignGraph = read_foreign_graph(content, source.size, str(self._path))
+        self._graph: ForeignGraph = read_foreign_graph(content, source.size, str(self._path), source.labels)
         self.architecture = self._said.architecture if isinstance(self._said, Card) else "TFLite file"
         self.weights_sha256 = file_sha256(self._path)
         self.recognized = f"{self._path.name}: TFLite file of float32, ends in {self._graph.end.kind}"

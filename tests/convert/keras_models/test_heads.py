@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 from convert.keras_models.heads import with_head
+from convert.keras_models.loader import load
+from convert.keras_models.sources import ModelSource
 from convert.lowering.keras_comparison import keras_logits
 from tests.convert.article import randomise
 from tests.convert.keras_models.loading import classifier, error_of, load_path, predict, save
@@ -171,9 +173,19 @@ def test_another_end_is_refused(last: str, tmp_path: Path) -> None:
 def test_one_linear_unit_is_a_regression_or_a_logit(tmp_path: Path) -> None:
     path = save(classifier(None, classes=1), tmp_path / "mine.keras")
     assert error_of(lambda: load_path(path)) == (
-        f"{path} ends in one linear unit, which is a regression or the logit of two classes: for two classes end it in "
-        "keras.layers.Activation('sigmoid') and save it again"
+        f"{path} ends in one linear unit, which is a regression or the logit of two classes: if it is that logit, "
+        "pass --labels FILE with two names, the second for positive values"
     )
+
+
+def test_one_linear_unit_with_two_labels_is_their_logit(tmp_path: Path) -> None:
+    model = classifier(None, classes=1)
+    path = save(model, tmp_path / "mine.keras")
+    loaded = load(ModelSource(str(path), labels=2))
+    images = np.random.default_rng(0).normal(size=(4, *model.input_shape[1:])).astype(np.float32)
+    positive = 1 / (1 + np.exp(-np.asarray(model(images), np.float64)))
+    np.testing.assert_allclose(np.asarray(loaded.model(images)), np.hstack([1 - positive, positive]), atol=1e-6)
+    assert loaded.head == "binary"
 
 
 @pytest.mark.parametrize(

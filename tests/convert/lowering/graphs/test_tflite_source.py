@@ -46,6 +46,20 @@ def opened(model: bytes, folder: Path, input_size: int | None = None) -> TfliteN
     return network
 
 
+def test_one_number_with_two_labels_is_their_logit(tmp_path: Path) -> None:
+    model = Foreign(lambda x: logits(x, 1)).tflite()
+    (tmp_path / "theirs.tflite").write_bytes(model)
+    network = open_network(ModelSource(str(tmp_path / "theirs.tflite"), labels=2))
+    x = np.random.default_rng(0).normal(size=(3, *IMAGE[1:])).astype(np.float32)
+    ours = network.to_tflite(tmp_path, print)
+    assert network.head == "binary"
+    for image in x:
+        z = float(answers(model, image[np.newaxis]).ravel()[0])
+        second = 1 / (1 + np.exp(-z))
+        np.testing.assert_allclose(answers(ours, image[np.newaxis]).ravel(), [1 - second, second], atol=1e-6)
+    assert checked_sqnr_db(network.logits(x), tflite_logits(ours, x)) > 80
+
+
 def answers(model: bytes, x: np.ndarray) -> np.ndarray:
     engine = RecordingEngine(model)
     return np.stack([engine.run(image[np.newaxis])[0] for image in x])
@@ -126,7 +140,7 @@ def test_scaling_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     network = opened(Foreign(pixels).tflite(), tmp_path)
     assert network.spec("none") == network.spec(None)
     with pytest.raises(
-        SourceError, match=r"theirs\.tflite scales its pixels itself \(.*\), and --preprocessing tf says"
+        SourceError, match=r"theirs\.tflite scales its pixels itself \(.*\), and --preprocessing tf would"
     ):
         network.spec("tf")
 
@@ -182,7 +196,10 @@ REFUSED: dict[str, tuple[Foreign, str]] = {
         Foreign(lambda x: (tf.nn.softmax(logits(x)) + tf.nn.softmax(2 * logits(x))) / 2),
         r"ends in MUL, which gives no class scores",
     ),
-    "one number": (Foreign(lambda x: logits(x, 1)), r"has 1 class: a classifier has at least 2"),
+    "one number": (
+        Foreign(lambda x: logits(x, 1)),
+        r"ends in one number without an activation, .* pass --labels FILE with two names",
+    ),
     "a map": (Foreign(lambda x: tf.nn.conv2d(x, constant_of(), 1, "SAME")), r"has outputs of shape \(1, 12, 10, 5\)"),
     "a table": (Foreign(lambda x: tf.matmul(x, constant_of()[0, 0]), (1, 3)), r"takes inputs of shape \(1, 3\)"),
     "four channels": (
