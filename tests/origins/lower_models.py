@@ -66,8 +66,9 @@ def lower_all(folder: Path) -> dict[str, Result]:
 def _lowered(file: Path, is_weights: bool, model: dict[str, Any], images: Array, expected: Array) -> Result:
     size = images.shape[1] if is_weights else None
     source = ModelSource(weights=file, input_size=size) if is_weights else ModelSource(str(file))
+    fed = "tf" if is_weights else model["inputs"]  # weights alone lack what stood in front of the network
     try:
-        lowered = _lower(source, model["inputs"], images)
+        lowered = _lower(source, fed, images)
         found = answers_of(lowered, images, model["head"])
     except EdgeError as error:
         return Result(None, str(error))
@@ -98,7 +99,8 @@ def _lower(source: ModelSource, fed: str, images: Array) -> LoweredModel:
 
 def answers_of(lowered: LoweredModel, images: Array, head: str) -> Array:
     """What the last activation reads, from what it answers, in float64; images are bytes."""
-    inputs = normalize(images, lowered.spec)
+    ordered = images[..., ::-1] if lowered.spec.channel_order == "BGR" else images
+    inputs = normalize(ordered, lowered.spec)
     rows = np.stack(list(run_over(open_engine(lowered.model), inputs))).reshape(len(images), -1)
     probabilities = np.maximum(rows.astype(np.float64), 1e-38)
     if head == "independent":

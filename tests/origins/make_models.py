@@ -371,14 +371,24 @@ def logits_of(model, images):
     return (features.astype(np.float64) @ kernel + bias).astype(np.float32)
 
 
+def save_serving_function(model, path):
+    """Save what serves a request alone: Keras also saves every layer's own functions, which takes minutes."""
+    module = tf.Module()
+    module.parameters = model.variables
+    image = tf.TensorSpec((None,) + tuple(model.input_shape[1:]), tf.float32, name="image")
+    serve = tf.function(lambda image: {"probabilities": model(image, training=False)}, input_signature=[image])
+    tf.saved_model.save(module, path, signatures={"serving_default": serve.get_concrete_function()})
+
+
 def write(model, path, form):
     """Save a whole model, or its weights."""
     if form == "saved_model":
         if IS_KERAS_3:
             model.export(path, verbose=False)
+        elif model.count_params() > 1e7:
+            save_serving_function(model, path)
         else:
-            is_big = model.count_params() > 1e7  # minutes go into functions that serve no request
-            model.save(path, save_format="tf", save_traces=not is_big)
+            model.save(path, save_format="tf")
     elif form == "v3.keras":
         if VERSION != (2, 12):
             raise ValueError("written by Keras 2.12 alone under that name")
