@@ -375,7 +375,7 @@ def save_serving_function(model, path):
     """Save what serves a request alone: Keras also saves every layer's own functions, which takes minutes."""
     module = tf.Module()
     module.parameters = model.variables
-    image = tf.TensorSpec((None,) + tuple(model.input_shape[1:]), tf.float32, name="image")
+    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="image")
     serve = tf.function(lambda image: {"probabilities": model(image, training=False)}, input_signature=[image])
     tf.saved_model.save(module, path, signatures={"serving_default": serve.get_concrete_function()})
 
