@@ -24,6 +24,10 @@ class LoweringError(ConvertError):
     """The float .tflite is not the network it was made from."""
 
 
+class DamagedModelError(LoweringError):
+    """The bytes of a .tflite are no flatbuffer of a model."""
+
+
 class QuantizationError(ConvertError):
     """The scheme cannot be applied to this network."""
 

@@ -29,7 +29,7 @@ from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check, labelled_source
-from convert.keras_models.sources import BACKGROUND
+from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
 from convert.quantization import layer_comparison
 from convert.quantization.calibrate import Calibration, CalibrationOptions
@@ -40,6 +40,7 @@ from convert.quantization.schemes import SCHEMES, Recipe, Scheme
 from convert.reporting import html
 from convert.reporting.card import card_of
 from convert.reporting.outcome import FallbackRow, Outcome, report_path, write_report
+from convert.statistics.metrics import MAXIMUM_SQNR_DB
 from convert.statistics.verdict import FAIL, PASS, Gate
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -158,7 +159,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     slow = (f"{layer}: through TFLiteConverter" for layer in lowered.slow_layers)
     for note in filter(None, (lowered.recognized, *lowered.front, *slow)):
         stages.progress.note(note)
-    stages.progress.note(f"float TFLite agrees with Keras to {lowered.keras_sqnr_db:.0f} dB")
+    stages.progress.note(agreement(job.source, lowered.keras_sqnr_db))
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
         raise SourceError(wrong_labels(job, len(labels), lowered))
@@ -169,6 +170,16 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     spec, said = lowered.spec, inputs.preprocessing
     given = None if said is None else input_spec(said, spec.height, spec.width, spec.channels)
     return FloatModel(lowered, labels, given)
+
+
+def agreement(source: ModelSource, sqnr_db: float) -> str:
+    """Word how near the float TFLite model is to what it was made from, which is Keras unless it is a graph."""
+    if source.origin not in (SAVED_MODEL, TFLITE):
+        return f"float TFLite agrees with Keras to {sqnr_db:.0f} dB"
+    name = Path(source.model).name
+    if sqnr_db >= MAXIMUM_SQNR_DB:
+        return f"float TFLite equals {name}"
+    return f"float TFLite agrees with {name} to {sqnr_db:.0f} dB"
 
 
 def wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:

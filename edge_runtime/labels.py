@@ -1,5 +1,7 @@
 """Label files in whatever form people have them: one label a line, numbered, CSV, JSON, or as Python prints them.
 
+Label maps of TensorFlow and lists in YAML are read by `edge_runtime._label_maps`.
+
 The place of a name is its class, so whatever says another order (numbers in front, an index, a dictionary) is checked
 and obeyed. `LINE_FORMS` and `VALUE_FORMS` list the forms.
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edge_runtime._label_maps import label_map, yaml_names
 from edge_runtime.errors import ArtifactError
 
 MAX_BYTES = 8 * 2**20
@@ -118,7 +121,8 @@ def parse_labels(text: str, suffix: str = ".txt") -> Labels:
     """Return the labels in the text of a file with this suffix; raise `LabelError` if it holds none."""
     if not text.strip():
         raise LabelError("is empty: write one label a line")
-    return _labels(*(_from_value(text, suffix) or _from_table(text, suffix) or _from_lines(text)))
+    found = _from_map(text, suffix) or _from_value(text, suffix) or _from_table(text, suffix) or _from_lines(text)
+    return _labels(*found)
 
 
 def parse_lines(text: str) -> Labels:
@@ -223,6 +227,17 @@ LINE_FORMS: tuple[tuple[str, Callable[[list[LabelEntry]], list[LabelEntry] | Non
 """What lines may have besides names, tried one after the other, and what reads it; it returns None if it is not so."""
 
 
+def _from_map(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
+    """Read a label map of TensorFlow, or YAML; None if the text is neither."""
+    try:
+        names = label_map(text)
+        value, form = (names, "label map") if names is not None else (yaml_names(text, suffix, WRAPPERS), "YAML")
+    except ValueError as error:
+        raise LabelError(str(error)) from error
+    entries = _list(value) or _index(value)
+    return None if entries is None else (entries, form)
+
+
 def _from_table(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
     """Read CSV: a column of names, and perhaps one of the classes' indices and one of WordNet numbers."""
     if suffix not in DELIMITERS:
@@ -234,6 +249,8 @@ def _from_table(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
     except csv.Error as error:
         raise LabelError(f"is no CSV: {error}") from error
     width = len(rows[0])
+    if len(rows) == 1 and width > 1 and not any(map(_is_no_name, rows[0])):
+        return [LabelEntry(name) for name in rows[0]], "CSV of one row"
     if ragged := next((row for row in rows if len(row) != width), None):
         raise LabelError(f"has a row of {len(ragged)} columns after one of {width}: quote names that have commas")
     columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)]
@@ -241,6 +258,12 @@ def _from_table(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
     if any(name in NAME_COLUMNS for name in header) or any(map(_begins_otherwise, columns)):
         return _columns([column[1:] for column in columns], header), "CSV with a header"
     return _columns(columns, []), "CSV"
+
+
+def _is_no_name(cell: str) -> bool:
+    """Return whether a cell of the only row says that the row is a header, or one class with its numbers."""
+    text = cell.strip()
+    return _is_number(text) or bool(WORDNET.fullmatch(text)) or text.lower() in NAME_COLUMNS
 
 
 def _begins_otherwise(column: Sequence[str]) -> bool:

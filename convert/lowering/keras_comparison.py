@@ -9,7 +9,7 @@ import numpy as np
 
 from convert.errors import LoweringError
 from convert.keras_models.heads import before_activation
-from convert.statistics.metrics import sqnr_db
+from convert.statistics.metrics import MAXIMUM_SQNR_DB, sqnr_db
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from edge_runtime.arrays import Array
@@ -18,8 +18,6 @@ from edge_runtime.tensors import centred
 
 MINIMUM_SQNR_DB = 80.0
 """Below this the float model is another network: float32 rounding alone leaves well over 100 dB."""
-MAXIMUM_SQNR_DB = 999.0
-"""Reported for equal logits, since JSON has no infinity."""
 MINIMUM_SPREAD = 1e-3
 """Standard deviation of the logits over the classes below which every answer is a coin toss."""
 

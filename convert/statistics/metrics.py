@@ -11,6 +11,8 @@ Z_95 = 1.959963984540054
 """Two-sided 95% quantile of the standard normal distribution."""
 BOOTSTRAP_RESAMPLES = 10_000
 CONFIDENCE_BINS = 15
+MAXIMUM_SQNR_DB = 999.0
+"""Reported for equal logits, since JSON has no infinity."""
 
 
 def sqnr_db(reference: Array, candidate: Array) -> float:

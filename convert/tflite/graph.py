@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
-from convert.errors import LoweringError
+from convert.errors import DamagedModelError, LoweringError
 from convert.tflite import schema
 from convert.tflite.operators import Operator
 from convert.tflite.schema import SCHEMA
@@ -30,7 +30,8 @@ class TfliteGraph:
     `had_constants_outside` says whether there were any.
 
     Raises:
-        LoweringError: the bytes are not a TFLite model, or it has several subgraphs.
+        DamagedModelError: the bytes are not a TFLite model.
+        LoweringError: it has several subgraphs.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -39,7 +40,7 @@ class TfliteGraph:
             root = SCHEMA.Model.GetRootAs(model)
             self.had_constants_outside = any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
         except Exception as error:  # the parser raises anything where offsets are damaged
-            raise LoweringError(f"this is not a TFLite flatbuffer: {type(error).__name__} {error}") from error
+            raise DamagedModelError(f"this is not a TFLite flatbuffer: {type(error).__name__} {error}") from error
         if len(self._model.subgraphs) != 1:
             raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier has one")
         self._graph = self._model.subgraphs[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweredModel
-from convert.pipeline import lowering_request, wrong_labels
+from convert.pipeline import agreement, lowering_request, wrong_labels
 from convert.quantization.schemes import SCHEMES
 from edge_runtime import InputSpec
 
@@ -36,3 +36,13 @@ def test_labels_without_the_background_say_so(tmp_path: Path) -> None:
     assert wrong_labels(job, 2, replace(lowered, labels=None)).startswith(f"{message}: pass one for each class; if")
     four = f"--labels {tmp_path}/labels.txt has 4 labels, the network has 3 classes: pass one for each class; take out"
     assert wrong_labels(job, 4, lowered).startswith(four)
+
+
+def test_agreement_is_with_what_was_given(tmp_path: Path) -> None:
+    graph, folder = tmp_path / "mine.tflite", tmp_path / "theirs"
+    graph.write_bytes(b"\0\0\0\0TFL3")
+    folder.mkdir()
+    (folder / "saved_model.pb").touch()
+    assert agreement(ModelSource(), 999.0) == "float TFLite agrees with Keras to 999 dB"
+    assert agreement(ModelSource(str(graph)), 999.0) == "float TFLite equals mine.tflite"
+    assert agreement(ModelSource(str(folder)), 121.4) == "float TFLite agrees with theirs to 121 dB"

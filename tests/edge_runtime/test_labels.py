@@ -16,6 +16,7 @@ from edge_runtime.labels import LabelError, count_advice, parse_labels, parse_li
 
 NAMES = ("tench", "T-shirt/top", "manteau d'été", "猫")
 WORDNET = ("n01440764", "n01443537", "n01484850", "n01491361")
+ESCAPED = tuple(name.replace("'", r"\'") for name in NAMES)
 BACKWARDS = tuple(range(3, -1, -1))
 
 
@@ -52,6 +53,21 @@ FORMS = {
         "CSV with a header",
     ),
     "CSV of one column": ("labels.csv", lines("label", *NAMES), "CSV with a header"),
+    "CSV of one row": ("labels.csv", ",".join(NAMES), "CSV of one row"),
+    "label map": (
+        "label_map.pbtxt",
+        lines("# of TensorFlow", *(f"item {{\n  id: {i + 1}\n  name: '{n}'\n}}" for i, n in enumerate(ESCAPED))),
+        "label map",
+    ),
+    "label map of display names": (
+        "labels.txt",
+        " ".join(f'item: {{ name: "/m/{i}", id: {i} display_name: "{NAMES[i]}" }}' for i in BACKWARDS),
+        "label map",
+    ),
+    "YAML list": ("labels.yaml", lines("path: x", "names:", *(f'  - "{n}"' for n in NAMES), "nc: 4"), "YAML"),
+    "YAML index": ("l.txt", lines("names:", *(f"  {i}: {NAMES[i]}  # one" for i in BACKWARDS)), "YAML"),
+    "YAML in brackets": ("l.yml", f'train: images\nnames: [{", ".join(NAMES[:2])},\n  "{NAMES[2]}", 猫]', "YAML"),
+    "YAML list alone": ("l.yml", lines("---", *(f"- {n}" for n in NAMES)), "YAML"),
     "TSV": ("labels.tsv", numbered("{}\t{}", 1, BACKWARDS), "CSV"),
     "JSON list": ("labels.json", json.dumps(NAMES), "JSON list"),
     "JSON list under a text's name": ("labels.txt", json.dumps(NAMES), "JSON list"),
@@ -170,6 +186,13 @@ def test_names_that_occur_twice_are_told_apart_and_said(
         ("a.json", b'["cat"', "is not JSON"),
         ("a.json", b'["cat" "dog", ]]', "is not JSON"),
         ("a.json", b"[" * 100_000 + b"]", "is not JSON"),
+        ("a.pbtxt", b"item { id: 1 name: 'a' } item { id: 3 name: 'b' }", "has numbers 1 to 3, and 2 labels"),
+        ("a.pbtxt", b"item { id: 1 name: 'a' } item { id: 1 name: 'b' }", "two items of the same id"),
+        ("a.pbtxt", b"item { id: 1 } item { id: 2 name: 'b' }", "lacks its id or its name: give each both"),
+        ("a.pbtxt", b"item { id: 1 name: 'a' parts { id: 2 } }", "more than items of id and name (at 'item')"),
+        ("a.yaml", b"labels:\n  cat: {id: 0}\n", "is YAML in which no list of names was found: write them one a line"),
+        ("a.yaml", b"names: *others\n", "is YAML in which no list of names was found"),
+        ("a.yaml", b"names:\n  0: a\n  0: b\n", "is YAML with the same number twice"),
         ("a.csv", b"a,b,c\n1,2\n", "has a row of 2 columns after one of 3"),
         ("a.csv", b"cat,black\ndog,brown\n", "has 2 columns: call the one with the names 'name'"),
         ("a.csv", b"index,name\n0,cat\n5,dog\n", "has numbers 0 to 5"),
@@ -210,7 +233,7 @@ def test_names_told_apart_all_differ(names: list[str]) -> None:
     assert all(new == old for new, old in zip(apart, names, strict=True) if names.count(old) == 1)
 
 
-@given(st.text(max_size=200), st.sampled_from([".txt", ".csv", ".json"]))
+@given(st.text(max_size=200), st.sampled_from([".txt", ".csv", ".json", ".pbtxt", ".yaml"]))
 def test_any_text_is_read_or_refused(text: str, suffix: str) -> None:
     for parse in (lambda: parse_labels(text, suffix), lambda: parse_lines(text)):
         try:

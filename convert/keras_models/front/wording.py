@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from edge_runtime.arrays import Array
@@ -18,6 +17,8 @@ def described(layer: Any) -> str:
             values = [exact_numbers(layer.scale), exact_numbers(layer.offset)]
             shown = [*map(shown_numbers, values)] if np.any(values[1]) else [shown_numbers(values[0])]
         case "Normalization":
+            import keras
+
             mean, variance = (np.asarray(keras.ops.convert_to_numpy(v)) for v in (layer.mean, layer.variance))
             shown = [
                 f"mean {shown_numbers(exact_numbers(mean))}",

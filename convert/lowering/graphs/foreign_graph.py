@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convert.errors import SourceError
+from convert.errors import DamagedModelError, LoweringError, SourceError
 from convert.keras_models.sources import size_text
 from convert.lowering.graphs.graph_ends import GraphEnd, find_end, rewrite_end
 from convert.lowering.graphs.graph_front import GraphFront, fold_front, no_front
@@ -114,10 +114,14 @@ def read_foreign_graph(
     """Read a float `.tflite` and bring it into our form; for `labels` see `find_end`.
 
     Raises:
-        SourceError: it is quantized, or no classifier of images; it begins with `name`.
-        LoweringError: it is no `.tflite` of one subgraph.
+        SourceError: it is damaged, of several subgraphs, quantized, or no classifier of images; it begins with `name`.
     """
-    graph = GraphEditor(model)
+    try:
+        graph = GraphEditor(model)
+    except DamagedModelError as error:
+        raise SourceError(f"{name} is damaged or cut off: copy it again") from error
+    except LoweringError as error:
+        raise SourceError(f"{name} cannot be converted: {error}") from error
     _refuse_unusable(graph, name)
     (tensor,) = graph.inputs
     image = image_input(graph.shape_signature(tensor), graph.dtype(tensor), size, name)

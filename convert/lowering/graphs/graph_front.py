@@ -14,10 +14,13 @@ import numpy as np
 from convert.errors import SourceError
 from convert.images.conventions import PIXELS, input_spec
 from convert.images.feeding import Scaling, feeding
+from convert.keras_models.front.wording import exact_numbers, shown_numbers
 from convert.tflite.graph import TfliteGraph, layer_name
 from convert.tflite.operators import ARITHMETIC, Operator
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+
+REVERSED = "(channels reversed)"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class GraphFront:
     @property
     def lines(self) -> tuple[str, ...]:
         """Return a line for each operator that was taken off."""
-        return tuple(f"{layer}: folded into the preprocessing" for layer in self.scaling.layers)
+        return tuple(
+            f"folded: {layer} into the card's {'channel order' if layer.endswith(REVERSED) else 'mean and std'}"
+            for layer in self.scaling.layers
+        )
 
     def then(self, behind: GraphFront) -> GraphFront:
         """Return this front and the one behind it as one."""
@@ -74,7 +80,7 @@ def no_front(channels: int, *, is_cast: bool = False) -> GraphFront:
 def reversal(channels: int, name: str) -> GraphFront:
     """Return the front that takes the channels in the opposite order."""
     source = tuple(reversed(range(channels)))
-    return GraphFront(Scaling(source, (1.0,) * channels, (0.0,) * channels, layers=(name,)))
+    return GraphFront(Scaling(source, (1.0,) * channels, (0.0,) * channels, layers=(f"{name}{REVERSED}",)))
 
 
 def affine(kind: str, name: str, values: Array, channels: int, *, is_first: bool) -> GraphFront | None:
@@ -93,7 +99,8 @@ def affine(kind: str, name: str, values: Array, channels: int, *, is_first: bool
         shift = value if kind == "ADD" else -value
     else:
         scale = value if kind == "MUL" else 1 / value
-    return GraphFront(Scaling(tuple(range(channels)), tuple(scale.tolist()), tuple(shift.tolist()), layers=(name,)))
+    line = f"{name}({shown_numbers(exact_numbers(values))})"
+    return GraphFront(Scaling(tuple(range(channels)), tuple(scale.tolist()), tuple(shift.tolist()), layers=(line,)))
 
 
 def fold_front(graph: TfliteGraph, tensor: int) -> tuple[int, GraphFront]:

@@ -17,7 +17,7 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.graphs.foreign_graph import ForeignGraph, ImageInput, image_input, read_foreign_graph
 from convert.lowering.graphs.graph_front import GraphFront, affine, no_front, reversal
 from convert.lowering.graphs.reference import checked_logits
-from convert.lowering.graphs.saved_model_graph import TAG, Signature, read_signature, without_optimizer
+from convert.lowering.graphs.saved_model_graph import TAG, Signature, loadable, read_signature
 from convert.system.content import content_sha256
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -70,7 +70,8 @@ class SavedModelNetwork:
         self.recognized = f"{self._folder.name}: {self.architecture}, signature {signature.name}"
         self.labels: tuple[str, ...] | None = None
         self.weights_sha256 = content_sha256(self._folder)
-        self.head, self.classes, self.front = self._graph.end.head, self._graph.classes, self._front.lines
+        self.head, self.classes = self._graph.end.head, self._graph.classes
+        self.front = (*_left_out(signature), *self._front.lines)
         self.slow_layers: tuple[str, ...] = (f"all of {self._folder.name}, which is a graph, not layers",)
 
     def spec(self, preprocessing: str | None) -> InputSpec:
@@ -94,14 +95,20 @@ class SavedModelNetwork:
         return checked_logits(end, read, given, str(self._folder))
 
 
+def _left_out(signature: Signature) -> tuple[str, ...]:
+    """Return a line about layers of augmentation, if there were any."""
+    names = ", ".join(signature.augmentation)
+    return (f"left out: {names}, augmentation, which the SavedModel still does",) if names else ()
+
+
 def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Frozen:
     """Return the function of a signature for an image of static size."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     try:
-        with without_optimizer(folder) as loadable:
-            loaded = tf.saved_model.load(str(loadable), tags=[TAG])
+        with loadable(folder, signature.name) as copy:
+            loaded = tf.saved_model.load(str(copy), tags=[TAG])
         function = loaded.signatures[signature.name]
     except Exception as error:  # whatever TensorFlow raises where files are missing, damaged, or too new
         raise SourceError(f"{folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)})") from error

@@ -2,19 +2,21 @@
 
 A SavedModel is a program: among TensorFlow's operators are some that read and write files, call Python, or open
 connections. Those that image classifiers are made of are listed here; a graph with any other is not run.
+What Keras leaves of training in a graph is taken out first, and TensorFlow is given a copy without.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
+from convert.lowering.graphs.saved_model_training import RANDOM, REMOVED, called_functions, take_out_training
 
 GRAPH, HUB_MODULE = "saved_model.pb", "tfhub_module.pb"
 SERVING, TAG = "serving_default", "serve"
@@ -46,7 +48,8 @@ OPERATORS = frozenset(
 class Signature:
     """A signature of a SavedModel: its name, its only input and its only output.
 
-    `shape` of the input has -1 for what is open; `version` is that of the TensorFlow that saved it.
+    `shape` of the input has -1 for what is open; `version` is that of the TensorFlow that saved it; `augmentation` are
+    the names of the layers that `loadable` leaves out.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Signature:
     dtype: str
     result: str
     version: str
+    augmentation: tuple[str, ...] = ()
 
 
 def read_signature(folder: Path) -> Signature:
@@ -63,31 +67,34 @@ def read_signature(folder: Path) -> Signature:
     Raises:
         SourceError: it is damaged, of TensorFlow 1, has no such signature, or operators that are not listed here.
     """
-    graph = _serving_graph(folder)
+    graph = _serving_graph(_message(folder), folder)
     name, signature = _chosen(graph.signature_def, folder)
     ((argument, given),) = _only(signature.inputs, "inputs", name, folder)
     ((result, _),) = _only(signature.outputs, "outputs", name, folder)
-    _refuse_unlisted(graph, name, folder)
+    augmentation = _without_training(graph, name, folder)
     if given.tensor_shape.unknown_rank:
         raise SourceError(f"{folder} takes inputs of any shape: save it with an input of (None, height, width, 3)")
     shape = tuple(int(axis.size) for axis in given.tensor_shape.dim)
-    return Signature(name, argument, shape, _dtype(given), result, graph.meta_info_def.tensorflow_version)
+    version = str(graph.meta_info_def.tensorflow_version)
+    return Signature(name, argument, shape, _dtype(given), result, version, tuple(augmentation))
 
 
 @contextmanager
-def without_optimizer(folder: Path) -> Iterator[Path]:
-    """Yield a SavedModel with the same signatures, whose optimizer does not want its moments back.
+def loadable(folder: Path, signature: str) -> Iterator[Path]:
+    """Yield a SavedModel with the same signatures that is without augmentation and an optimizer's moments.
 
     Today's TensorFlow no longer has the optimizers that TensorFlow up to 2.10 saved, and cannot load those moments.
     """
     saved = _message(folder)
-    trained = [node for graph in saved.meta_graphs for node in graph.object_graph_def.nodes if node.slot_variables]
-    if not trained:
+    before = saved.SerializeToString(deterministic=True)
+    _without_training(_serving_graph(saved, folder), signature, folder)
+    for graph in saved.meta_graphs:
+        for node in graph.object_graph_def.nodes:
+            del node.slot_variables[:]
+    if saved.SerializeToString(deterministic=True) == before:
         yield folder
         return
-    for node in trained:
-        del node.slot_variables[:]
-    with tempfile.TemporaryDirectory(prefix="without_optimizer_", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="without_training_", ignore_cleanup_errors=True) as name:
         copy = Path(name)
         (copy / GRAPH).write_bytes(saved.SerializeToString())
         for part in ("variables", "assets"):
@@ -95,14 +102,14 @@ def without_optimizer(folder: Path) -> Iterator[Path]:
         yield copy
 
 
-def _serving_graph(folder: Path) -> Any:
+def _serving_graph(saved: Any, folder: Path) -> Any:
     """Return the graph that is for serving, as TensorFlow's message `MetaGraphDef`."""
     if (folder / HUB_MODULE).exists():
         raise SourceError(
             f"{folder} is a module of TensorFlow Hub's first format, which is not supported: load it where TensorFlow "
             "Hub runs, and save the classifier with tf.saved_model.save(model, FOLDER)"
         )
-    graph = next((graph for graph in _message(folder).meta_graphs if TAG in graph.meta_info_def.tags), None)
+    graph = next((graph for graph in saved.meta_graphs if TAG in graph.meta_info_def.tags), None)
     if graph is None:
         raise SourceError(f"{folder} has no graph for serving: save it with tf.saved_model.save(model, FOLDER)")
     if not graph.HasField("object_graph_def"):
@@ -157,13 +164,33 @@ def _dtype(given: Any) -> str:
     return str(dtypes.as_dtype(given.dtype).name)
 
 
-def _refuse_unlisted(graph: Any, signature: str, folder: Path) -> None:
-    """Refuse a graph that would run an operator that is not listed, when it is loaded or when it answers.
+def _without_training(graph: Any, signature: str, folder: Path) -> list[str]:
+    """Take what is left of training out of a graph; return the names of the layers of augmentation that went.
 
-    What runs is the signature's function and those that it calls. Loading runs nothing but the functions of resources,
-    such as tables, so a graph with resources is refused. The functions that store variables, which TensorFlow writes
-    into every SavedModel, are not called: a loader reads variables by itself.
+    Before, it may have operators of both lists, afterwards only those of classifiers. What runs is the signature's
+    function and those that it calls. The functions that store variables, which TensorFlow writes into every SavedModel,
+    are not called: a loader reads variables by itself.
+
+    Raises:
+        SourceError: it would run an operator that is not listed, or what was taken out may count.
     """
+    library = {function.signature.name: function for function in graph.graph_def.library.function}
+    roots, layers = _roots(graph.object_graph_def, signature), list[str]()
+    _refuse_resources(graph, folder)
+    if not roots <= library.keys() or not roots:
+        raise SourceError(f"{folder} is damaged: its signature {signature} has no function; save the model again")
+    _refuse_unlisted(_reachable(roots, library), OPERATORS | REMOVED | library.keys(), folder)
+    if any(node.op in REMOVED for node in _reachable(roots, library)):
+        try:
+            layers = take_out_training(library, _functions(roots, library))
+        except SourceError as error:
+            raise SourceError(f"{folder}{error}") from error
+    _refuse_unlisted(_reachable(roots, library), OPERATORS | library.keys(), folder)
+    return layers
+
+
+def _refuse_resources(graph: Any, folder: Path) -> None:
+    """Refuse a graph with resources, such as tables: loading runs their functions, and no others."""
     for node in graph.object_graph_def.nodes:
         kind, restores_itself = node.WhichOneof("kind"), bool(node.saveable_objects or node.registered_name)
         if kind == "resource" or (restores_itself and kind != "variable"):
@@ -171,12 +198,17 @@ def _refuse_unlisted(graph: Any, signature: str, folder: Path) -> None:
                 f"{folder} is not run: it has a table or another resource beside its variables, which would run code "
                 "when it is loaded; save the classifier alone"
             )
-    library = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
-    roots = _roots(graph.object_graph_def, signature)
-    if not roots <= library.keys() or not roots:
-        raise SourceError(f"{folder} is damaged: its signature {signature} has no function; save the model again")
-    for node in _reachable(roots, library):
-        if node.op not in OPERATORS and node.op not in library:
+
+
+def _refuse_unlisted(nodes: Iterable[Any], listed: Set[str], folder: Path) -> None:
+    """Refuse nodes with an operator that is not listed."""
+    for node in nodes:
+        if node.op in RANDOM - listed:
+            raise SourceError(
+                f"{folder} gives other answers each time: it draws random numbers ({node.name}), as in training; pass "
+                "the Keras file of the model, or export it without layers of augmentation"
+            )
+        if node.op not in listed:
             raise SourceError(
                 f"{folder} is not run: its graph has the operator {node.op} ({node.name}), which is none of those that "
                 "image classifiers are computed with; save the classifier alone"
@@ -193,16 +225,18 @@ def _roots(objects: Any, signature: str) -> set[str]:
     return (functions | {node.bare_concrete_function.concrete_function_name for node in nodes}) - {""}
 
 
+def _functions(roots: set[str], library: Mapping[str, Any]) -> list[str]:
+    """Return the names of functions and of those that they call, however deeply."""
+    pending, found = sorted(roots & library.keys()), list[str]()
+    while pending:
+        name = pending.pop()
+        found.append(name)
+        called = {each for node in library[name].node_def for each in called_functions(node, library)}
+        pending += sorted(called - {*found, *pending})
+    return found
+
+
 def _reachable(roots: set[str], library: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the nodes of functions and of those that they call, however deeply."""
-    pending, seen = sorted(roots), set(roots)
-    while pending:
-        for node in library.get(pending.pop(), ()):
-            yield node
-            called = {
-                node.op,
-                *(function.name for attr in node.attr.values() for function in (attr.func, *attr.list.func)),
-            }
-            new = (called & library.keys()) - seen
-            seen |= new
-            pending += sorted(new)
+    for name in _functions(roots, library):
+        yield from library[name].node_def

@@ -19,6 +19,8 @@ from convert.cache.stages import lowering
 from convert.errors import SourceError
 from convert.keras_models.sources import SAVED_MODEL, ModelSource
 from convert.lowering.graphs.saved_model import SavedModelNetwork
+from convert.lowering.graphs.saved_model_graph import loadable
+from convert.lowering.graphs.saved_model_training import REMOVED
 from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
 from convert.lowering.lower import LoweringRequest
 from convert.lowering.networks import open_network
@@ -97,6 +99,68 @@ def test_keras_own_export(tmp_path: Path) -> None:
         opened(tmp_path / "exported")
 
 
+def test_augmentation_that_keras_exports_is_left_out(tmp_path: Path) -> None:
+    """`model.export` leaves it active, with its seeds; `model.predict` does not do it."""
+    image = keras.Input((HEIGHT, WIDTH, 3))
+    augmentation = keras.Sequential(
+        [layers.RandomFlip(), layers.RandomRotation(0.2), layers.RandomZoom(0.3), layers.RandomContrast(0.3)]
+    )
+    x = layers.Rescaling(1 / 127.5, -1)(augmentation(image))
+    x = keras.Sequential([layers.Conv2D(8, 3, activation="relu"), layers.Flatten()], name="base")(x)
+    model = keras.Model(image, layers.Dense(1, activation="sigmoid")(x))
+    model.export(tmp_path / "exported", verbose=False)
+    network, pixel = opened(tmp_path / "exported"), np.random.default_rng(1).integers(0, 256, (3, HEIGHT, WIDTH, 3))
+    left_out, *folded = network.front
+    assert re.fullmatch(
+        r"left out: random_flip\w*, random_rotation\w*, random_zoom\w*, random_contrast\w*, augmentation, which the "
+        "SavedModel still does",
+        left_out,
+    )
+    assert len(folded) == 2
+    expected = model.predict(pixel.astype(np.float32), verbose=0)[:, 0]
+    normalized = (pixel / 127.5 - 1).astype(np.float32)
+    np.testing.assert_allclose(answers(network.to_tflite(tmp_path, print), normalized)[:, 1], expected, atol=1e-5)
+    with loadable(tmp_path / "exported", "serving_default") as copy:
+        functions = SavedModel.FromString((copy / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def.library
+    called = next(each for each in functions.function if each.signature.name.startswith("__inference___call__"))
+    assert not {node.op for node in called.node_def} & REMOVED
+
+
+def test_random_answers_are_refused(tmp_path: Path) -> None:
+    def noisy(picture: Any) -> dict[str, Any]:
+        scores = logits(picture)
+        return {"scores": scores + tf.random.stateless_uniform(tf.shape(scores), (1, 2))}
+
+    with pytest.raises(SourceError, match=r"theirs gives other answers each time: it draws random numbers \(state"):
+        opened(saved(tmp_path / "theirs", serving_default=noisy))
+
+
+class Counting(tf.Module):  # type: ignore[misc]
+    """A classifier that counts its calls, and may answer by that."""
+
+    def __init__(self, counts: bool) -> None:
+        super().__init__()
+        self.calls, self.counts = tf.Variable(0.0), counts
+
+    @tf.function(input_signature=[tf.TensorSpec((None, HEIGHT, WIDTH, 3), name="picture")])  # type: ignore[untyped-decorator]
+    def answer(self, picture: Any) -> dict[str, Any]:
+        self.calls.assign_add(1.0)
+        return {"scores": logits(picture) * self.calls if self.counts else logits(picture)}
+
+
+def test_an_assignment_counts_if_an_answer_reads_its_variable(tmp_path: Path) -> None:
+    for counts in (False, True):
+        module = Counting(counts)
+        tf.saved_model.save(module, str(tmp_path / f"{counts}"), signatures=module.answer)
+    x = images()
+    found = answers(opened(tmp_path / "False").to_tflite(tmp_path, print), x)
+    np.testing.assert_allclose(found, FOREIGN["logits"].probabilities(x), atol=1e-6)
+    with pytest.raises(
+        SourceError, match=r"True is not run: its answers may depend on a variable that it assigns \(As"
+    ):
+        opened(tmp_path / "True")
+
+
 @pytest.mark.parametrize(("function", "dtype"), [(pixels, tf.uint8), (pixels, tf.float32), (scaled_inside, tf.float32)])
 def test_what_scales_pixels_becomes_preprocessing(function: Any, dtype: tf.DType, tmp_path: Path) -> None:
     """Also what TFLiteConverter would move into the first convolution, unseen."""
@@ -108,6 +172,11 @@ def test_what_scales_pixels_becomes_preprocessing(function: Any, dtype: tf.DType
     np.testing.assert_allclose(spec.std, std, rtol=1e-6)
     raw = np.random.default_rng(5).integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uint8)
     x = ((raw - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
+    if function is scaled_inside:
+        assert network.front == (
+            "folded: truediv(127.5) into the card's mean and std",
+            "folded: sub(1) into the card's mean and std",
+        )
     model = network.to_tflite(tmp_path, print)
     np.testing.assert_allclose(answers(model, x), foreign.probabilities(raw.astype(dtype.as_numpy_dtype)), atol=1e-6)
     assert checked_sqnr_db(network.logits(x), tflite_logits(model, x)) > 100
@@ -162,6 +231,15 @@ def with_branch(picture: Any) -> dict[str, Any]:
     return {"scores": logits(picture) + tf.cast(pattern, tf.float32)}
 
 
+def with_augmentation_that_writes(picture: Any) -> dict[str, Any]:
+    """A file written in a layer that would be taken out."""
+    with tf.name_scope("random_flip"):
+        number = tf.random.stateless_uniform((), (1, 2))
+        with tf.control_dependencies([tf.io.write_file("written", "x")]):
+            flipped = tf.where(number > 0.5, tf.reverse(picture, [2]), picture)
+    return {"scores": logits(flipped)}
+
+
 @pytest.mark.parametrize(
     ("function", "operator"),
     [
@@ -169,6 +247,7 @@ def with_branch(picture: Any) -> dict[str, Any]:
         (with_writing, "WriteFile"),
         (with_python, "EagerPyFunc"),
         (with_branch, "MatchingFiles"),
+        (with_augmentation_that_writes, "WriteFile"),
     ],
 )
 def test_a_graph_that_touches_more_than_numbers_is_not_run(

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from convert import convert_model
 from convert.errors import LoweringError, SourceError
+from convert.keras_models.front.wording import exact_numbers, shown_numbers
 from convert.keras_models.sources import TFLITE, ModelSource
 from convert.lowering.graphs.tflite_source import TfliteNetwork
 from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
@@ -133,7 +134,17 @@ def test_what_scales_pixels_becomes_preprocessing(dtype: tf.DType, tmp_path: Pat
     np.testing.assert_allclose(answers(model, x), expected, atol=1e-6)
     assert checked_sqnr_db(network.logits(x), tflite_logits(model, x)) > 100
     assert {operator.name for operator in TfliteGraph(model).operators}.isdisjoint({"CAST", "SUB", "DIV"})
-    assert len(network.front) == 2
+    assert [re.sub(r"\S*(?=\()", "", line) for line in network.front] == [
+        f"folded: ({shown_numbers(exact_numbers(np.array(values, np.float32)))}) into the card's mean and std"
+        for values in (MEAN, 1 / np.array(STD))
+    ]
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.99])
+def test_a_file_that_is_cut_off_is_named(kept: float, tmp_path: Path) -> None:
+    model = FOREIGN["logits"].tflite()
+    with pytest.raises(SourceError, match=r"theirs\.tflite is damaged or cut off: copy it again"):
+        opened(model[: int(len(model) * kept)], tmp_path)
 
 
 def test_scaling_that_is_given_twice_is_refused(tmp_path: Path) -> None:
