@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -238,3 +239,23 @@ def test_what_cannot_be_loaded_is_named_by_the_worker(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "has a Lambda layer lambda, which is code in the file" in message
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_refusal_by_the_worker_is_one_line_and_its_noise_is_in_its_log(tmp_path: Path) -> None:
+    """To have back the error behind the error, this process would import TensorFlow, which prints lines of its own."""
+
+    class CustomScaleLayer(layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs[0]
+
+    keras.saving.register_keras_serializable("mine")(CustomScaleLayer)
+    image = keras.Input((8, 8, 3))
+    x = layers.Flatten()(CustomScaleLayer(name="sum")([image, image]))
+    keras.Model(image, layers.Dense(3, "softmax")(x)).save(tmp_path / "mine.h5")
+    finished = run_command(
+        "irv2-convert", "--model", tmp_path / "mine.h5", "--preprocessing", "tf", "--quantize", "none",
+        "--no-validate", "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    stages, error = finished.err.splitlines()[:-1], finished.err.splitlines()[-1]
+    assert stages == ["loading TensorFlow", "loading the network"]
+    assert error.startswith(f"irv2-convert: error: {tmp_path}/mine.h5 has a layer sum of class mine>CustomScaleLayer")
