@@ -14,6 +14,10 @@ import keras
 import pytest
 from keras import layers
 
+from convert.images.conventions import input_spec
+from convert.keras_models.weight_formats import HDF5_START
+from convert.lowering import lower
+from convert.lowering.lower import Recognition
 from edge_runtime.artifact import open_artifact
 from tests.conftest import Finished, run_command, save_colour_pictures
 from tests.convert.cli.commands import run_here
@@ -211,6 +215,18 @@ def test_a_dry_run_says_what_was_recognized(calibration_folder: Path, validation
     assert finished.code == 0, finished.err
     assert "images:      40x48 RGB, mean 127.5 127.5 127.5, std 127.5 127.5 127.5, bilinear" in finished.out
     assert "in front:    folded: Rescaling(1/127.5, -1) into the card's mean and std" in finished.out
+
+
+def test_the_classes_of_weights_are_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = "mine.weights.h5: weights of the article's network with top, saved by Keras, 5 classes; softmax assumed"
+    found = Recognition("article", what, (), input_spec("tf", 99, 99), "softmax", 5)
+    monkeypatch.setattr(lower, "recognize", lambda request, progress: found)
+    (tmp_path / "mine.weights.h5").write_bytes(HDF5_START)
+    finished = run_here(
+        "irv2-convert", "--dry-run", "--weights", tmp_path / "mine.weights.h5", "--preprocessing", "tf",
+        "--quantize", "none", "--no-validate",
+    )  # fmt: skip
+    assert f"recognized:  {what}\n" in finished.out
 
 
 def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, calibration_folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from tests.convert.drift.commands import copied, gate, refused, report_of
@@ -120,6 +122,18 @@ def test_a_silent_reference_is_fed_and_labelled_as_the_candidate_was(
     assert f"{bare} names no labels: those of {candidate}, in its order" in done.stderr
     assert report_of(done)["drift"]["agreement_top1"] > 0.6
     assert (report_of(done)["drift"]["max_abs_error"] < 1e-6) == (not source)
+
+
+def test_a_silent_keras_file_is_fed_and_labelled_as_the_candidate_was(images: Path, tmp_path: Path) -> None:
+    image = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(image, keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling2D()(image)))
+    model.set_weights([np.eye(3), np.zeros(3)])
+    model.save(tmp_path / "mine.keras")
+    candidate = converted(tmp_path / "made.tflite")
+    done = gate(candidate, "--reference", tmp_path / "mine.keras", "--images", images, "--json", "--no-stop-early")
+    assert "mine.keras does not say how its images were prepared: as for the candidate" in done.stderr
+    assert "mine.keras names no labels: those of" in done.stderr
+    assert report_of(done)["drift"]["max_abs_error"] < 1e-5
 
 
 def test_what_a_front_does_is_right_for_the_candidate_alone(bare: Path, images: Path, tmp_path: Path) -> None:
