@@ -16,6 +16,10 @@ class SourceError(ConvertError):
     """The model, weights or labels to convert are missing, unsafe or do not fit."""
 
 
+class PreprocessingUnknownError(SourceError):
+    """Neither the network nor the user says how its images were prepared."""
+
+
 class ImageSetError(ConvertError):
     """A folder of images is empty, unreadable or overlaps another."""
 

@@ -21,7 +21,7 @@ from convert.cli.options import COUNT, FILE, field_options, limit_options, netwo
 from convert.cli.progress import TerminalProgress
 from convert.errors import SourceError
 from convert.job import Job, Sources, check, labelled_source
-from convert.keras_models.sources import ModelSource
+from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
 from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
 from convert.reporting.formatting import count, megabytes, number
 from convert.reporting.outcome import as_text, exit_code
@@ -185,11 +185,12 @@ def _recognized(source: ModelSource, preprocessing: str | None) -> list[str]:
 
     with TerminalProgress(Console(stderr=True)) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
         found = recognize(RecognitionRequest(source, preprocessing, scratch), progress)
-    spec = found.spec
+    spec, what = found.spec, found.recognized or found.architecture
+    says_classes = source.origin == WEIGHTS_FILE and bool(found.recognized)  # a whole model's line names it alone
     colours = "grey" if spec.channels == 1 else spec.channel_order
     scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"
     lines = [
-        f"recognized:  {found.recognized or found.architecture}, {found.classes} classes",
+        f"recognized:  {what}{'' if says_classes else f', {found.classes} classes'}",
         f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.resize}",
         *(f"in front:    {line}" for line in found.front),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,8 @@ from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import as_source_errors
+from convert.errors import PreprocessingUnknownError, as_source_errors
+from convert.images.conventions import CONVENTIONS, every_key, input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
@@ -53,6 +55,7 @@ class ModelOptions:
         preprocessing: convention or file.
         labels: of the classes, in the model's order.
         input_size: height and width of a model that takes any.
+        fallback: how images are prepared for a model that does not say it, where `preprocessing` does not either.
         by_wordnet: labels by the WordNet numbers by which class folders may be called.
     """
 
@@ -60,6 +63,7 @@ class ModelOptions:
     labels: tuple[str, ...] | None = None
     input_size: tuple[int, int] | None = None
     by_wordnet: Mapping[str, str] = field(default_factory=dict)
+    fallback: InputSpec | None = None
 
     def named(self, images: ImageSet) -> ImageSet:
         """Return a set whose class folders have names of labels in place of WordNet numbers."""
@@ -101,6 +105,65 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
     return open_model(path, spec, options.labels)
 
 
+def _open_reference_tflite(path: Path, options: ModelOptions, progress: Progress) -> ModelPredictor:
+    """Open a `.tflite` as a reference; one that says nothing of its images gets the fallback."""
+    is_silent = options.preprocessing is None and options.fallback is not None and path.is_file() and not has_card(path)
+    if not is_silent or read_foreign(path).describes_itself:
+        return open_tflite(path, options)
+    assert options.fallback is not None
+    with as_option(options.fallback) as preprocessing:
+        model = open_tflite(path, options.with_preprocessing(preprocessing))
+    _note_fallback(path, model.spec, progress)
+    return model
+
+
+def _note_fallback(path: Path, spec: InputSpec, progress: Progress) -> None:
+    mean, std = (" ".join(f"{value:g}" for value in dict.fromkeys(values)) for values in (spec.mean, spec.std))
+    progress.note(
+        f"{path} does not say how its images were prepared: as for the candidate, by its card (mean {mean}, std "
+        f"{std}); if it differs, pass --reference-preprocessing"
+    )
+
+
+def said_at_conversion(model: ModelPredictor) -> InputSpec | None:
+    """Return what a model's card tells that the user said of the images when it was converted.
+
+    None where nobody said it: the front of the network did, or the first convolution took up a part of it, so that
+    what the card says of the images is right for this model alone.
+    """
+    artifact = model.classifier.artifact
+    if artifact is None or "build" not in artifact.card.source:
+        return None
+    source = artifact.card.source
+    if "preprocessing" in source:
+        return InputSpec.from_json(source["preprocessing"])
+    return None if source.get("front") else artifact.card.preprocessing
+
+
+@contextmanager
+def as_option(spec: InputSpec) -> Iterator[str]:
+    """Put a specification the way `--preprocessing` takes it: a convention, or a file for images of any size."""
+    said = every_key(spec)
+    known = [name for name, each in CONVENTIONS.items() if spec.channels == 3 or each.serves_grey]
+    for name in known:
+        if every_key(input_spec(name, spec.height, spec.width, spec.channels)) == said:
+            yield name
+            return
+    with tempfile.TemporaryDirectory(prefix="irv2-edge-") as folder:
+        file = Path(folder) / "preprocessing.json"
+        file.write_text(json.dumps({key: value for key, value in said.items() if key not in ("height", "width")}))
+        yield str(file)
+
+
+def with_labels_of(candidate: Predictor, reference: Predictor, progress: Progress) -> Predictor:
+    """Return a reference whose classes have only numbers with the labels of a candidate that has as many."""
+    numbers = tuple(str(i) for i in range(len(candidate.labels)))
+    if reference.labels != numbers or set(candidate.labels) == set(numbers):
+        return reference
+    progress.note(f"{reference.path} names no labels: those of {candidate.path}, in its order; else pass --labels")
+    return replace(reference, labels=candidate.labels)
+
+
 @contextmanager
 def open_reference(path: Path, options: ModelOptions, images: ImageSet, progress: Progress) -> Iterator[Predictor]:
     """Open stored predictions (`.npz`), a Keras file, a SavedModel or a `.tflite`; an `EdgeError` names the file.
@@ -113,7 +176,7 @@ def open_reference(path: Path, options: ModelOptions, images: ImageSet, progress
         with _lowered(path, options, images, progress) as lowered:
             yield lowered
     else:
-        with open_tflite(path, options) as model:
+        with _open_reference_tflite(path, options, progress) as model:
             yield model
 
 
@@ -133,7 +196,14 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
     source.check()
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         request = LoweringRequest(source, options.preprocessing, images_to_compare(images), scratch)
-        lowered = lower(request, progress)
+        try:
+            lowered = lower(request, progress)
+        except PreprocessingUnknownError:
+            if options.fallback is None:
+                raise
+            with as_option(options.fallback) as preprocessing:
+                lowered = lower(replace(request, preprocessing=preprocessing), progress)
+            _note_fallback(path, lowered.spec, progress)
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
         with open_model(written, lowered.spec, options.labels) as model:

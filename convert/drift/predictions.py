@@ -21,6 +21,9 @@ from edge_runtime.specs import SOFTMAX
 Rows = Iterator[tuple[int, Array]]
 """Index of an image in its set, and its probabilities, float32 (classes,)."""
 
+MOST_SHOWN = 6
+"""Labels that only one of two models has, in a message."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -120,10 +123,11 @@ def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:
     Labels of other classes are an `ArtifactError`.
     """
     if sorted(labels) != sorted(candidate):
-        different = sorted(set(labels) ^ set(candidate))[:3]
+        different = sorted(set(labels) ^ set(candidate))
+        shown = ", ".join([*map(repr, different[:MOST_SHOWN]), *(["..."] if len(different) > MOST_SHOWN else [])])
         raise ArtifactError(
-            f"reference and candidate do not have the same classes, only one of them has {different}: "
-            "compare models with the same labels"
+            f"reference and candidate do not have the same classes, only one of them has [{shown}]: compare models "
+            "with the same labels, and pass --labels FILE for one without a card"
         )
     column = {label: i for i, label in enumerate(candidate)}
     return [column[label] for label in labels]

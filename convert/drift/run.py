@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,15 @@ import numpy as np
 from convert.drift import attribution, stored_predictions
 from convert.drift.decisions import DECISIONS, TOP
 from convert.drift.figures import Assessment, assess
-from convert.drift.models import STORED_SUFFIX, ModelOptions, ModelPredictor, open_reference, open_tflite
+from convert.drift.models import (
+    STORED_SUFFIX,
+    ModelOptions,
+    ModelPredictor,
+    open_reference,
+    open_tflite,
+    said_at_conversion,
+    with_labels_of,
+)
 from convert.drift.predictions import (
     Predictions,
     Predictor,
@@ -38,6 +46,7 @@ from convert.system.machine import environment
 from convert.system.progress import Progress
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.artifact import has_card
 from edge_runtime.hashing import file_sha256
 from edge_runtime.specs import SOFTMAX
 
@@ -238,12 +247,15 @@ def open_models(
 ) -> Iterator[tuple[Predictor, ModelPredictor]]:
     """Open reference and candidate; an `EdgeError` says if they do not fit each other or the images to compare."""
     reference_options = request.options.with_preprocessing(request.reference_preprocessing)
-    with (
-        open_tflite(request.candidate, request.options) as candidate,
-        open_reference(request.reference, reference_options, images, progress) as reference,
-    ):
+    with ExitStack() as opened:
+        candidate = opened.enter_context(open_tflite(request.candidate, request.options))
+        if reference_options.preprocessing is None:
+            reference_options = replace(reference_options, fallback=said_at_conversion(candidate))
+        reference = opened.enter_context(open_reference(request.reference, reference_options, images, progress))
         if isinstance(reference, StoredPredictions):
             _check_stored(reference, request, candidate, images)
+        elif request.options.labels is None and not (request.reference.is_file() and has_card(request.reference)):
+            reference = with_labels_of(candidate, reference, progress)
         refuse_other_head(reference.head, candidate.head)
         class_order(reference.labels, candidate.labels)
         images.truth(reference.labels, reference.head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convert.errors import SourceError, as_source_errors
+from convert.errors import PreprocessingUnknownError, as_source_errors
 from edge_runtime import InputSpec, conventions
 from edge_runtime.conventions import CONVENTIONS, DECODE, PIXELS, Convention, every_key
 
@@ -20,9 +20,9 @@ __all__ = [
 ]
 
 
-def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> SourceError:
+def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> PreprocessingUnknownError:
     """Return the error for a network of which neither its file nor the user says how its images were prepared."""
-    return SourceError(
+    return PreprocessingUnknownError(
         f"{source} does not say how its images were prepared: pass {option} {'|'.join(CONVENTIONS)} or a JSON file"
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.errors import SourceError
+from convert.errors import PreprocessingUnknownError, SourceError
 from convert.images.conventions import CONVENTIONS, PIXELS, input_spec, unknown_preprocessing
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -119,7 +119,7 @@ def feeding(scaling: Scaling, preprocessing: str | None, file: Path | None, size
         return scaling.behind(given)
     if scaling.is_silent:
         raise unknown_preprocessing(file)
-    raise SourceError(
+    raise PreprocessingUnknownError(
         f"{file} takes values that are scaled already ({_named(scaling)}), and does not say how: pass "
         f"--preprocessing unit if pixels were divided by 255 in training, else {'|'.join(CONVENTIONS)} or a JSON file"
     )

@@ -182,17 +182,24 @@ def _check_class(entry: dict[str, Any], path: Path) -> None:
         )
     if name in VALUES or (name == "function" and module in (None, "builtins")):
         return
-    is_own = _is_keras_module(module) if module else _is_keras_name(name)
+    registered = _registered(entry)
+    is_own = _is_keras_module(module) if module else _is_keras_name(name) and registered is None
     if name.rpartition(">")[2] == "CustomScaleLayer":
         _check_residual_sum(
             entry, (is_own and "module" in entry) or (name == "CustomScaleLayer" and "module" not in entry), path
         )
     if not is_own:
-        shown = f"{module}.{name}" if module else name
+        shown = f"{module}.{name}" if module else registered or name
         raise SourceError(
             f"{path} has a layer{_layer_name(entry)} of class {shown}, which is not Keras' own, and models are loaded "
             "in safe mode: use Keras' own layers, or pass an article-trained network as --weights FILE --classes N"
         )
+
+
+def _registered(entry: dict[str, Any]) -> str | None:
+    """Return the name with a package, PACKAGE>CLASS, under which a class is registered that has no module."""
+    name = entry.get("registered_name")
+    return name if "module" in entry and entry["module"] is None and isinstance(name, str) and ">" in name else None
 
 
 def _check_residual_sum(entry: dict[str, Any], is_own: bool, path: Path) -> None:

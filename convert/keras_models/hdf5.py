@@ -53,8 +53,14 @@ def class_and_number(key: str) -> tuple[str, int]:
 
 def one_line(error: BaseException) -> str:
     """Return the message of `error` on one line of at most 200 characters."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    return message if len(message) <= 200 else message[:199] + "…"
+    return cut(" ".join(str(error).split()) or type(error).__name__, 200)
+
+
+def cut(message: str, most: int) -> str:
+    """Return a message of at most `most` characters, of which whole words are left out, unless one is all there is."""
+    if len(message) <= most:
+        return message
+    return (message[:most].rpartition(" ")[0] or message[: most - 1]) + "…"
 
 
 def _refuse_references_outside(file: h5py.File, path: Path) -> None:

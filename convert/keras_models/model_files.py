@@ -14,6 +14,7 @@ import keras
 
 from convert.errors import SourceError
 from convert.keras_models.configurations import (
+    Configuration,
     application_layers,
     check_configuration,
     open_weights_in,
@@ -21,13 +22,16 @@ from convert.keras_models.configurations import (
 )
 from convert.keras_models.formats import is_zip
 from convert.keras_models.front.stripping import resized_to
-from convert.keras_models.hdf5 import one_line
+from convert.keras_models.hdf5 import cut, one_line
 from convert.keras_models.legacy.configuration import translate_configuration
 from convert.keras_models.legacy.values import LegacyError
 from convert.keras_models.legacy.weights import finish, set_named_weights, set_numbered_weights
 from convert.keras_models.operation_names import with_operation_modules
 from convert.keras_models.sources import Size, height_and_width, size_text
 from edge_runtime.specs import CHANNELS
+
+FULL = "Full object config"
+"""What Keras writes before a configuration at the end of a message."""
 
 
 def load_classifier(path: Path, input_size: Size | None = None) -> keras.Model:
@@ -53,14 +57,7 @@ def open_model(path: Path) -> keras.Model:
         SourceError: the file is damaged or not a Keras model, or holds code or classes that are not Keras' own.
     """
     configuration = read_configuration(path)
-    translated = None
-    try:
-        if configuration.is_keras_2:
-            translated = translate_configuration(configuration.content)
-        elif configuration.container == "HDF5":
-            translated = with_operation_modules(configuration.content)
-    except LegacyError as error:
-        raise SourceError(f"{path} {error}") from error
+    translated = translated_configuration(configuration, path)
     check_configuration(translated or configuration.content, path)
     try:
         with keras.saving.custom_object_scope(application_layers()):
@@ -78,6 +75,20 @@ def open_model(path: Path) -> keras.Model:
     return model
 
 
+def translated_configuration(configuration: Configuration, path: Path) -> dict[str, Any] | None:
+    """Return what Keras 3 has to be given in place of a model's configuration; None where that is what it needs.
+
+    Raises:
+        SourceError: it has a layer, an option or an operation that Keras 3 has no equal of.
+    """
+    try:
+        if configuration.is_keras_2:
+            return translate_configuration(configuration.content)
+        return with_operation_modules(configuration.content) if configuration.container == "HDF5" else None
+    except LegacyError as error:
+        raise SourceError(f"{path} {error}") from error
+
+
 def _load(path: Path) -> keras.Model:
     """Let Keras load a file of its own version; it goes by the suffix, which may be another."""
     suffix = ".keras" if is_zip(path) else ".h5"
@@ -88,14 +99,18 @@ def _load(path: Path) -> keras.Model:
 
 
 def reason(error: BaseException) -> str:
-    """Return why Keras cannot make a model of a configuration: its message holds whole configurations before that."""
+    """Return why Keras cannot make a model of a configuration: one sentence of a message with whole configurations."""
     message = " ".join(str(error).split())
     if "could not be deserialized properly" not in message:
-        return one_line(error)
+        return one_line(error) if FULL not in message else cut(_first_sentence(message), 200)
     layer = re.search(r"<class '[\w.]*?(\w+)'>", message)
     name = re.search(r"'config': \{'name': '([^']*)'", message)
-    why = message.rpartition("Exception encountered: ")[2]
-    return " ".join(filter(None, ["layer", name and name[1], layer and f"of class {layer[1]}:", why]))[:400]
+    why = _first_sentence(message.rpartition("Exception encountered: ")[2])
+    return cut(" ".join(filter(None, ["layer", name and name[1], layer and f"of class {layer[1]}:", why])), 400)
+
+
+def _first_sentence(message: str) -> str:
+    return re.split(r"\.(?= [A-Z])", message.partition(FULL)[0].strip(), maxsplit=1)[0].removesuffix(".")
 
 
 def _check_classifier(model: keras.Model, path: Path) -> None:

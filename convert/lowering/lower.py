@@ -3,7 +3,7 @@
 TensorFlow takes seconds to import, gigabytes to convert, and prints a thousand lines while it does. In a child process
 its memory is returned, its chatter stays in a log, and this process never imports it. `convert.lowering.worker` is the
 other side. The two send each other Python objects over a socket that both inherit: a request one way; names of stages,
-then a `LoweredModel` or an exception, the other way. Not `multiprocessing.Process`, which would import the caller's
+then a `LoweredModel` or a `Failure`, the other way. Not `multiprocessing.Process`, which would import the caller's
 main module again in the child, and find modules in the folder that the user works in.
 """
 
@@ -116,6 +116,18 @@ class LoweredModel:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An error on its way from a worker: its class, which this process has, and its message.
+
+    Not the error itself: libraries of the worker take over the pickling of exceptions, with all that led to them, and
+    this process would import TensorFlow to have them back.
+    """
+
+    kind: type[EdgeError]
+    message: str
+
+
+@dataclass(frozen=True)
 class FloatModel:
     """A lowered network, and the labels of its classes.
 
@@ -195,6 +207,8 @@ def _answer(request: LoweringRequest | RecognitionRequest, progress: Progress) -
                         progress.stage(message)
                     case LoweredModel() | Recognition():
                         return message  # TensorFlow takes a second more to end
+                    case Failure():
+                        raise message.kind(message.message)
                     case _:
                         raise message
             is_killed = worker.wait() == -signal.SIGKILL

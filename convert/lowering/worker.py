@@ -15,7 +15,7 @@ import numpy as np
 
 from convert.errors import LoweringError, MissingExtraError
 from convert.keras_models.sources import NOT_TEXT
-from convert.lowering.lower import LoweredModel, LoweringRequest, Recognition, RecognitionRequest
+from convert.lowering.lower import Failure, LoweredModel, LoweringRequest, Recognition, RecognitionRequest
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import load_pixels, normalize
@@ -25,7 +25,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(parent: Connection) -> None:
-    """Receive a request; send stages, then a `LoweredModel` or `Recognition`, or the exception that prevents it."""
+    """Receive a request; send stages, then a `LoweredModel` or `Recognition`, or the `Failure` that prevents it."""
     request = parent.recv()
     answer: LoweredModel | Recognition | EdgeError
     try:
@@ -39,7 +39,7 @@ def serve(parent: Connection) -> None:
             traceback.print_exc()
         message = " ".join(str(error).split())[:500]
         answer = LoweringError(f"{type(error).__name__} while lowering: {message}")
-    parent.send(answer)
+    parent.send(Failure(type(answer), str(answer)) if isinstance(answer, EdgeError) else answer)
 
 
 def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> LoweredModel:

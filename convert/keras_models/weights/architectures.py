@@ -14,6 +14,7 @@ from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
 from convert.keras_models.sources import ARTICLE, BACKGROUND, KERAS_APPLICATIONS
 from convert.keras_models.weights.stored_weights import BY_CREATION, CONVOLUTIONS, DENSE, StoredLayer, StoredNetwork
 from convert.keras_models.weights.weight_files import ARTICLE_TITLE, set_stored_weights
+from convert.keras_models.weights.whole_models import refuse_other_model
 
 FEATURES = 1536
 """Numbers that keras.applications' network gives for an image before its head, once they are averaged."""
@@ -91,7 +92,8 @@ def fill(stored: StoredNetwork, size: tuple[int, int], wanted: str | None = None
         classes: how many the user says there are.
 
     Raises:
-        SourceError: no known network fits, the file has no head, or `classes` contradicts it.
+        SourceError: no known network fits, the file has no head, is a whole model of another network, or `classes`
+            contradicts it.
     """
     architecture = _recognize(stored) if wanted is None else ARCHITECTURES[wanted]
     foreign = next((layer for layer in stored.layers if layer.is_foreign), None)
@@ -106,6 +108,7 @@ def fill(stored: StoredNetwork, size: tuple[int, int], wanted: str | None = None
             f"--classes {classes} contradicts {stored.path}, which has {_classes(head.units)}: leave --classes out"
         )
     others = tuple(layer for layer in stored.layers if layer.kind != DENSE)
+    refuse_other_model(stored.path, model, head.activation)
     set_stored_weights(model, replace(stored, layers=(*others, *head.dense)), architecture.title)
     has_background = stored.order == BY_CREATION and head.units == WITH_BACKGROUND
     labels = (BACKGROUND, *map(str, range(1, head.units))) if has_background else None

@@ -8,11 +8,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
 from keras import layers
 
+from convert.images.conventions import input_spec
+from convert.keras_models.weight_formats import HDF5_START
+from convert.lowering import lower
+from convert.lowering.lower import Recognition
 from edge_runtime.artifact import open_artifact
 from tests.conftest import Finished, run_command, save_colour_pictures
 from tests.convert.cli.commands import run_here
@@ -212,6 +217,18 @@ def test_a_dry_run_says_what_was_recognized(calibration_folder: Path, validation
     assert "in front:    folded: Rescaling(1/127.5, -1) into the card's mean and std" in finished.out
 
 
+def test_the_classes_of_weights_are_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = "mine.weights.h5: weights of the article's network with top, saved by Keras, 5 classes; softmax assumed"
+    found = Recognition("article", what, (), input_spec("tf", 99, 99), "softmax", 5)
+    monkeypatch.setattr(lower, "recognize", lambda request, progress: found)
+    (tmp_path / "mine.weights.h5").write_bytes(HDF5_START)
+    finished = run_here(
+        "irv2-convert", "--dry-run", "--weights", tmp_path / "mine.weights.h5", "--preprocessing", "tf",
+        "--quantize", "none", "--no-validate",
+    )  # fmt: skip
+    assert f"recognized:  {what}\n" in finished.out
+
+
 def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, calibration_folder: Path, tmp_path: Path) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "empty"))
@@ -238,3 +255,23 @@ def test_what_cannot_be_loaded_is_named_by_the_worker(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "has a Lambda layer lambda, which is code in the file" in message
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_refusal_by_the_worker_is_one_line_and_its_noise_is_in_its_log(tmp_path: Path) -> None:
+    """To have back the error behind the error, this process would import TensorFlow, which prints lines of its own."""
+
+    class CustomScaleLayer(layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs[0]
+
+    keras.saving.register_keras_serializable("mine")(CustomScaleLayer)
+    image = keras.Input((8, 8, 3))
+    x = layers.Flatten()(CustomScaleLayer(name="sum")([image, image]))
+    keras.Model(image, layers.Dense(3, "softmax")(x)).save(tmp_path / "mine.h5")
+    finished = run_command(
+        "irv2-convert", "--model", tmp_path / "mine.h5", "--preprocessing", "tf", "--quantize", "none",
+        "--no-validate", "--output-dir", tmp_path / "out",
+    )  # fmt: skip
+    stages, error = finished.err.splitlines()[:-1], finished.err.splitlines()[-1]
+    assert stages == ["loading TensorFlow", "loading the network"]
+    assert error.startswith(f"irv2-convert: error: {tmp_path}/mine.h5 has a layer sum of class mine>CustomScaleLayer")

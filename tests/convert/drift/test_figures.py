@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from convert.drift import figures
 from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift, judge, measure
-from convert.drift.predictions import Predictions
+from convert.drift.predictions import Predictions, class_order
 from convert.statistics import confidence_sequence, metrics
 from convert.statistics.verdict import FAIL, FIXED, INCONCLUSIVE, PASS, Limits
 from edge_runtime import ArtifactError
@@ -109,6 +109,11 @@ def test_classes_are_matched_by_label(order: list[int]) -> None:
 def test_other_labels_are_refused_and_named() -> None:
     with pytest.raises(ArtifactError, match=r"same classes.*\['c', 'z'\]"):
         compare(answers([0]), answers([0], labels=("a", "b", "z")), None)
+
+
+def test_of_many_other_labels_six_are_named() -> None:
+    with pytest.raises(ArtifactError, match=r"has \['a', 'b', 'c', 'd', 'e', 'f', \.\.\.\]: .*--labels FILE"):
+        class_order(tuple("abcd"), tuple("efgh"))
 
 
 def test_answers_to_other_images_are_refused() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from tests.convert.drift.commands import copied, gate, refused, report_of
 from tests.edge_runtime.foreign_models import ForeignModel, metadata
-from tests.edge_runtime.tiny_model import SIZE
+from tests.edge_runtime.tiny_model import SIZE, SPEC, tiny_artifact
 
 LABEL_FILE = {"labels.txt": b"red\ngreen\nblue\n"}
 OPEN = {"shape": (1, 1, 1, 3), "signature": (1, -1, -1, 3)}
@@ -92,3 +95,58 @@ def test_files_that_are_not_looked_at_are_said(network: Path, images: Path, tmp_
     assert "60 files not looked at, since only images can be read (.HEIC): 60 in blue" in done.stderr
     assert "no image that can be read in blue" in done.stderr
     assert "no folder for 1 of 3 labels: blue" in done.stderr
+
+
+def converted(path: Path, **source: object) -> Path:
+    """The network as an artifact whose card says how it was made."""
+    artifact = tiny_artifact()
+    return replace(artifact, card=replace(artifact.card, source={"build": {}, **source})).signed().write(path)
+
+
+TORCH = {**SPEC.to_json(), "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({}, "mean 127.5, std 127.5"),
+        ({"preprocessing": TORCH, "front": ["folded: mean and std"]}, "mean 123.675 116.28"),
+    ],
+)
+def test_a_silent_reference_is_fed_and_labelled_as_the_candidate_was(
+    source: dict[str, object], said: str, bare: Path, images: Path, tmp_path: Path
+) -> None:
+    candidate = converted(tmp_path / "made.tflite", **source)
+    done = gate(candidate, "--reference", bare, "--images", images, "--json", "--no-stop-early")
+    assert f"{bare} does not say how its images were prepared: as for the candidate, by its card ({said}" in done.stderr
+    assert f"{bare} names no labels: those of {candidate}, in its order" in done.stderr
+    assert report_of(done)["drift"]["agreement_top1"] > 0.6
+    assert (report_of(done)["drift"]["max_abs_error"] < 1e-6) == (not source)
+
+
+def test_a_silent_keras_file_is_fed_and_labelled_as_the_candidate_was(images: Path, tmp_path: Path) -> None:
+    image = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(image, keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling2D()(image)))
+    model.set_weights([np.eye(3), np.zeros(3)])
+    model.save(tmp_path / "mine.keras")
+    candidate = converted(tmp_path / "made.tflite")
+    done = gate(candidate, "--reference", tmp_path / "mine.keras", "--images", images, "--json", "--no-stop-early")
+    assert "mine.keras does not say how its images were prepared: as for the candidate" in done.stderr
+    assert "mine.keras names no labels: those of" in done.stderr
+    assert report_of(done)["drift"]["max_abs_error"] < 1e-5
+
+
+def test_what_a_front_does_is_right_for_the_candidate_alone(bare: Path, images: Path, tmp_path: Path) -> None:
+    candidate = converted(tmp_path / "made.tflite", front=["folded: Rescaling into the card's mean and std"])
+    message = refused(candidate, "--reference", bare, "--images", images)
+    assert "does not say how its images are prepared" in message
+
+
+def test_labels_that_are_given_go_before_those_of_the_candidate(bare: Path, images: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    message = refused(converted(tmp_path / "made.tflite"), "--reference", bare, "--images", images, "--labels", labels)
+    assert (
+        "only one of them has ['a', 'b', 'blue', 'c', 'green', 'red']: compare models with the same labels, and pass "
+        "--labels FILE for one without a card" in message
+    )

@@ -13,6 +13,7 @@ import keras
 import pytest
 from keras import layers
 
+from convert.keras_models.model_files import reason
 from tests.convert.keras_models.loading import article_network, classifier, error_of, load_path, save
 
 
@@ -34,6 +35,39 @@ def test_foreign_classes_are_refused_by_name(suffix: str, depth: str, tmp_path: 
     message = error_of(lambda: load_path(path))
     assert message.startswith(f"{path} has a layer foreign_layer")
     assert "ForeignLayer, which is not Keras' own, and models are loaded in safe mode" in message
+
+
+@pytest.mark.parametrize("name", ["CustomScaleLayer", "Dense"])
+def test_a_class_of_a_package_without_a_module_is_refused_before_it_is_loaded(name: str, tmp_path: Path) -> None:
+    path = save(classifier(), tmp_path / "mine.keras")
+
+    def rename(configuration: dict[str, Any]) -> None:
+        layer = configuration["config"]["layers"][-1]
+        layer |= {"module": None, "class_name": name, "registered_name": f"mine>{name}"}
+
+    edit_configuration(path, rename)
+    message = error_of(lambda: load_path(path))
+    assert f"of class mine>{name}, which is not " in message
+    assert "cannot be loaded by Keras" not in message
+
+
+CONFIGURATION = "Full object config: {'module': None, 'config': {'name': 'x'}}"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (f"Could not locate class 'X'. Make sure of it. {CONFIGURATION}", "Could not locate class 'X'"),
+        (
+            "<class 'keras.src.models.Functional'> could not be deserialized properly. config={'config': {'name': 'f'}}"
+            f". Exception encountered: Could not locate class 'X'. Make sure of it. {CONFIGURATION}",
+            "layer f of class Functional: Could not locate class 'X'",
+        ),
+        ("abcdefgh " * 30, f"{('abcdefgh ' * 22).strip()}…"),
+    ],
+)
+def test_the_reason_is_the_first_sentence_in_whole_words(message: str, expected: str) -> None:
+    assert reason(ValueError(message)) == expected
 
 
 def test_an_article_model_saved_whole_is_sent_to_weights(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from convert.errors import LoweringError, MissingExtraError
 from convert.images.conventions import input_spec
 from convert.keras_models.sources import ModelSource
 from convert.lowering.keras_comparison import keras_logits, tflite_logits
-from convert.lowering.lower import LoweringRequest
+from convert.lowering.lower import Failure, LoweringRequest
 from convert.lowering.worker import lower_here
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, head_of
@@ -93,5 +93,5 @@ serve(theirs)
 print(ours.recv(), repr(ours.recv()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    error = MissingExtraError("tensorflow is not installed: pip install 'irv2-edge[convert]'")
+    error = Failure(MissingExtraError, "tensorflow is not installed: pip install 'irv2-edge[convert]'")
     assert done.stdout == f"loading TensorFlow {error!r}\n"
