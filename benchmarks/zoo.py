@@ -248,8 +248,8 @@ def table(folder: Path) -> Iterator[str]:
         "nothing of accuracy. Made by `python benchmarks/zoo.py`.",
         "",
         "Keras: SQNR of its own logits when every pixel is off by a part in ten million; no translation can be closer. "
-        "Float: SQNR of the logits of the float `.tflite` against Keras; `irv2-convert` refuses below 80 dB. Int8: SQNR "
-        "of the centred log-probabilities against float. Fast: translated layer by layer; otherwise what "
+        "Float: SQNR of the logits of the float `.tflite` against Keras; `irv2-convert` refuses below 80 dB. Int8: "
+        "SQNR of the centred log-probabilities against float. Fast: translated layer by layer; otherwise what "
         "TFLiteConverter was needed for.",
         "",
         "| network | road | Keras dB | float dB | int8 dB | float MB | int8 MB | input | in float |",
