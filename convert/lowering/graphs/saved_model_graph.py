@@ -21,6 +21,8 @@ from convert.lowering.graphs.saved_model_training import RANDOM, REMOVED, called
 GRAPH, HUB_MODULE = "saved_model.pb", "tfhub_module.pb"
 SERVING, TAG = "serving_default", "serve"
 NOT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
+VALUES = ("variable", "constant")
+"""Kinds of objects that hold numbers; TF 2.9 registers its constants by a name of their own."""
 OPERATORS = frozenset(
     re.findall(
         r"\w+",
@@ -193,7 +195,7 @@ def _refuse_resources(graph: Any, folder: Path) -> None:
     """Refuse a graph with resources, such as tables: loading runs their functions, and no others."""
     for node in graph.object_graph_def.nodes:
         kind, restores_itself = node.WhichOneof("kind"), bool(node.saveable_objects or node.registered_name)
-        if kind == "resource" or (restores_itself and kind != "variable"):
+        if kind == "resource" or (restores_itself and kind not in VALUES):
             raise SourceError(
                 f"{folder} is not run: it has a table or another resource beside its variables, which would run code "
                 "when it is loaded; save the classifier alone"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from convert import convert_model, measure_drift
@@ -19,7 +20,7 @@ from convert.cache.stages import lowering
 from convert.errors import SourceError
 from convert.keras_models.sources import SAVED_MODEL, ModelSource
 from convert.lowering.graphs.saved_model import SavedModelNetwork
-from convert.lowering.graphs.saved_model_graph import loadable
+from convert.lowering.graphs.saved_model_graph import _refuse_resources, loadable
 from convert.lowering.graphs.saved_model_training import REMOVED
 from convert.lowering.keras_comparison import checked_sqnr_db, tflite_logits
 from convert.lowering.lower import LoweringRequest
@@ -406,3 +407,13 @@ def test_a_moved_folder_is_the_same_network(tmp_path: Path) -> None:
     found = opened(folder).weights_sha256
     assert re.fullmatch("[0-9a-f]{64}", found)
     assert opened(folder.rename(tmp_path / "moved")).weights_sha256 == found
+
+
+def test_constants_are_no_resources_though_tensorflow_2_9_registers_them() -> None:
+    graph = MetaGraphDef()
+    constant = graph.object_graph_def.nodes.add(registered_name="tf.TrackableConstant")
+    constant.constant.operation = "Const"
+    _refuse_resources(graph, Path("mine"))
+    graph.object_graph_def.nodes.add().resource.device = "cpu"
+    with pytest.raises(SourceError, match="mine is not run: it has a table or another resource"):
+        _refuse_resources(graph, Path("mine"))
