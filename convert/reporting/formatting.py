@@ -68,7 +68,7 @@ def words(drift: Report | None) -> Words:
 def head_text(head: str, classes: int) -> str:
     """Return in words what a network ends in: one of `edge_runtime.specs.HEADS`, or "binary"."""
     if head == BINARY:
-        return "two labels from one sigmoid unit (shipped as the equal softmax)"
+        return "two labels from one unit (shipped as the equal softmax)"
     if head == INDEPENDENT:
         return f"{count(classes)} independent labels, threshold {THRESHOLD}"
     return f"{count(classes)} classes, softmax"

@@ -147,7 +147,7 @@ def test_the_page_and_the_report_speak_of_sets_of_labels(workplace: Workplace) -
 
 def test_one_sigmoid_unit_ships_as_two_classes(binary: Finished, workplace: Workplace) -> None:
     assert binary.code == 0, binary.err + binary.out
-    assert "two labels from one sigmoid unit (shipped as the equal softmax)" in binary.out
+    assert "two labels from one unit (shipped as the equal softmax)" in binary.out
     images = sorted((workplace.folder / "validation").iterdir())
     expected = keras_answers(workplace.folder / "binary.keras", images)[:, 0]
     path = workplace.folder / "build" / "binary.none.tflite"
