@@ -6,10 +6,11 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
+from convert.quantization.bias_range import RaisedScales, fit_biases
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
@@ -25,10 +26,16 @@ HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", DENSE, "SOFTMAX")
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A quantized flatbuffer, and what its input tensor holds: "pixels" or "normalized", see `TensorSpec`."""
+    """A quantized flatbuffer.
+
+    Attributes:
+        encoding: what its input tensor holds: "pixels" or "normalized", see `TensorSpec`.
+        raised: the filters whose scale was raised for their bias.
+    """
 
     model: bytes
     encoding: str
+    raised: RaisedScales = field(default_factory=RaisedScales)
 
     @functools.cached_property
     def io_specs(self) -> tuple[TensorSpec, TensorSpec]:
@@ -61,8 +68,9 @@ def quantize(
         shifted = align_with_pixels(graph, spec)
     rules = _rules(graph, recipe, (*recipe.float_layers, *shifted))
     quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted)
+    raised = fit_biases(quantized, graph)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
-    return QuantizedModel(quantized.to_bytes(), "normalized" if recipe.io == "float32" else "pixels")
+    return QuantizedModel(quantized.to_bytes(), "normalized" if recipe.io == "float32" else "pixels", raised)
 
 
 def _rules(graph: TfliteGraph, recipe: Recipe, float_layers: Collection[str]) -> list[Rule]:

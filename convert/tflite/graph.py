@@ -192,6 +192,12 @@ class TfliteGraph:
             tensor.buffer = schema.add_buffer(self._model, None)
         self._buffer(index).data = schema.as_bytes(values)
 
+    def set_scales(self, index: int, scales: npt.NDArray[np.float32]) -> None:
+        """Replace the scales of a quantized tensor by as many others."""
+        quantization = self._graph.tensors[index].quantization
+        assert len(quantization.scale) == len(scales)
+        quantization.scale = np.asarray(scales, np.float32)
+
     def shift_input(self, offset: float, name: str) -> None:
         """Insert an ADD of a constant behind the input; the tensor it writes, `name`, replaces the input everywhere."""
         for derived in ("operators", "_consumers", "_producers"):

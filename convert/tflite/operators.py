@@ -62,6 +62,12 @@ class Operator:
         return self.inputs[1]
 
     @property
+    def data(self) -> int:
+        """Return the activation that an operator with weights reads."""
+        assert self.has_weights, self.name
+        return self.inputs[2 if self.name == TRANSPOSED else 0]
+
+    @property
     def bias(self) -> int | None:
         """Return the bias of an operator with weights; None when it has no bias."""
         assert self.has_weights, self.name
