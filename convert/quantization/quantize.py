@@ -67,7 +67,7 @@ def quantize(
     elif scheme.activation_bits == 8:
         shifted = align_with_pixels(graph, spec)
     rules = _rules(graph, recipe, (*recipe.float_layers, *shifted))
-    quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted)
+    quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted, scheme.activation_bits)
     raised = fit_biases(quantized, graph)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
     return QuantizedModel(quantized.to_bytes(), "normalized" if recipe.io == "float32" else "pixels", raised)

@@ -16,6 +16,7 @@ from litert_quantizer.params_generator import ParamsGenerator
 from litert_quantizer.recipe_manager import RecipeManager
 
 from convert.quantization.schemes import Rule
+from convert.quantization.stand_ins import stand_in
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.arrays import Array
 
@@ -23,8 +24,10 @@ Ranges = dict[str, tuple[float, float]]
 """Tensor name -> smallest and largest value."""
 
 
-def apply_rules(model: bytes, rules: Sequence[Rule], ranges: Ranges) -> TfliteGraph:
+def apply_rules(model: bytes, rules: Sequence[Rule], ranges: Ranges, activation_bits: int | None = None) -> TfliteGraph:
     """Quantize a float `.tflite` by rules, given the range of every activation.
+
+    With `activation_bits`, which must be those of the rules, `STAND_INS` are quantized as well, and otherwise not.
 
     Weights get scale = max|w| / 127 per output channel and are rounded to nearest. Large constants come back behind the
     flatbuffer, where older runtimes and our zip do not expect them; the graph that is returned writes them inside.
@@ -33,15 +36,23 @@ def apply_rules(model: bytes, rules: Sequence[Rule], ranges: Ranges) -> TfliteGr
         return TfliteGraph(model)
     manager, float_model = RecipeManager(), flatbuffer_utils.read_model_from_bytearray(bytearray(model))
     manager.load_quantization_recipe(list(rules))
+    own_names = stand_in(float_model.operatorCodes, activation_bits)
     statistics = {name: _extremes(*ends) for name, ends in ranges.items()}
-    parameters = ParamsGenerator(float_model).generate_quantization_parameters(manager, statistics, False)
+    with np.errstate(invalid="ignore"):  # of biases that do not fit, see `convert.quantization.bias_range`
+        parameters = ParamsGenerator(float_model).generate_quantization_parameters(manager, statistics, False)
     quantized = ModelModifier(float_model).modify_model(parameters, enable_progress_bar=False)
-    return TfliteGraph(bytes(quantized))
+    graph = TfliteGraph(bytes(quantized))
+    for index, (kind, version) in own_names.items():
+        graph.set_operator_kind(index, kind, version)
+    return graph
 
 
 def _extremes(low: float, high: float) -> dict[str, Array]:
-    """Return a range in the quantizer's form: covering zero, and never empty."""
+    """Return a range in the quantizer's form: covering zero, and never empty.
+
+    Of no dimension, because a constant that shares the scale of an activation need not have as many as that.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
     if high - low < np.finfo(np.float32).tiny * 2**10:
         high = low + 1.0
-    return {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+    return {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}

@@ -80,6 +80,14 @@ class TfliteGraph:
             kinds.append((name, int(code.version), (code.customCode or b"").decode(errors="replace")))
         return kinds
 
+    def set_operator_kind(self, index: int, name: str, version: int) -> None:
+        """Replace a kind of operator, at its index in `operator_kinds`, by another in a version."""
+        code, value = self._model.operatorCodes[index], getattr(SCHEMA.BuiltinOperator, name)
+        code.builtinCode, code.version = value, version
+        code.deprecatedBuiltinCode = min(value, SCHEMA.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+        for derived in ("operators", "_consumers", "_producers"):
+            self.__dict__.pop(derived, None)
+
     def named(self, name: str) -> list[Operator]:
         """Return the operators of one kind, in execution order."""
         return [operator for operator in self.operators if operator.name == name]
