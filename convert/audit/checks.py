@@ -23,9 +23,12 @@ HUGE_SCALE = 1e4
 """An int8 tensor of this scale spans two and a half million: no activation or weight of a sound network does."""
 HARDLY_USED = 0.5
 """Fraction of the largest integer: the weights of a channel that stay below it waste a bit."""
+LARGE_BIAS = 2.0**29
+"""A bias that a smaller scale of weights would take out of what converters allow, half of int32."""
 LIMITS = {f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (2, 4, 8, 16, 32, 64)}
 LIMITS |= {f"uint{bits}": (0, 2**bits - 1) for bits in (4, 8)}
 SYMMETRIC = ("int2", "int4", "int16", "int32", "int64")
+BIAS_DTYPES = ("int32", "int64")
 ARITHMETIC = ("MUL", "DIV", "ADD", "SUB")
 
 
@@ -109,7 +112,8 @@ def weights_hardly_used(graph: ClassifiedGraph) -> Iterator[Finding]:
     where = {}
     for operator, weights in graph.weighted:
         used = _range_use(graph, operator, weights)
-        low = int(np.sum((used > 0) & (used < HARDLY_USED)))
+        wasted = (used > 0) & (used < HARDLY_USED)
+        low = int(np.sum(wasted & ~_bias_is_large(graph, operator))) if np.any(wasted) else 0
         where[f"{operator}: {low} of {len(used)} channels, {used[used > 0].min(initial=1):.0%} at least"] = low
     yield from _of_channels("weights-hardly-used", WARNING, "whose weights use less than half of their range", where)
 
@@ -127,6 +131,20 @@ def _of_channels(check: str, severity: str, what: str, where: dict[str, int]) ->
     if places:
         count = f"{plural(sum(where.values()), 'channel')} in {plural(len(places), 'operator')}"
         yield Finding(check, severity, f"{count} {what}", REMEDIES[check], places)
+
+
+def biases_saturated(graph: ClassifiedGraph) -> Iterator[Finding]:
+    """Find channels whose integer bias is the largest or smallest that 32 bits hold: it was cut off there.
+
+    Converters do so where weights are tiny beside their bias, also before they store it in 64 bits.
+    """
+    tensors, where = graph.tflite, dict[str, int]()
+    for operator, _ in graph.weighted:
+        bias = operator.bias
+        if bias is not None and tensors.is_constant(bias) and tensors.dtype(bias) in BIAS_DTYPES:
+            cut = int(np.sum(np.isin(tensors.constant(bias), LIMITS["int32"])))
+            where[f"{operator}: {plural(cut, 'channel')}"] = cut
+    yield from _of_channels("bias-saturated", WARNING, "whose bias does not fit and was cut off at 32 bits", where)
 
 
 def float_islands(graph: ClassifiedGraph) -> Iterator[Finding]:
@@ -186,6 +204,7 @@ CHECKS: tuple[Callable[[ClassifiedGraph], Iterable[Finding]], ...] = (
     Check(scales_huge, "scale-huge", ERROR, f"{{}} with a scale over {HUGE_SCALE:g}"),
     Check(scale_counts_wrong, "scale-count", ERROR, "{} whose scales are neither one nor one a channel"),
     Check(zero_points_invalid, "zero-point-invalid", ERROR, "{} with a zero point that their type cannot have"),
+    biases_saturated,
     Check(operators_custom, "operator-custom", WARNING, "{} that the runtime does not have", "custom operator"),
     float_islands,
     Check(weights_per_tensor, "weights-per-tensor", WARNING, "{} with one scale for all channels of their weights"),
@@ -210,6 +229,8 @@ REMEDIES = {
     "infinity",
     "scale-count": "quantize again",
     "zero-point-invalid": "quantize again",
+    "bias-saturated": "give these channels a larger scale of weights, under which their bias fits, as irv2-convert does; "
+    "or zero the biases of filters that are dead",
     "operator-custom": "convert with built-in operators alone; Flex operators need TensorFlow on the device",
     "float-island": "quantize them, or replace what has no integer kernel",
     "float-stem": "quantize them, or replace what has no integer kernel",
@@ -241,6 +262,14 @@ def _range_use(graph: ClassifiedGraph, operator: ClassifiedOperator, weights: St
     others = tuple(i for i in range(values.ndim) if i != operator.channel_axis)
     peaks = np.maximum(values.max(axis=others).astype(np.int16), -values.min(axis=others).astype(np.int16))
     return np.asarray(np.minimum(peaks / LIMITS[weights.dtype][1], 1.0))
+
+
+def _bias_is_large(graph: ClassifiedGraph, operator: ClassifiedOperator) -> Array:
+    """Return, for each channel or for all, whether its scale is that large because of its bias, not of its weights."""
+    bias = operator.bias
+    if bias is None or not graph.tflite.is_constant(bias) or graph.tflite.dtype(bias) not in BIAS_DTYPES:
+        return np.array(False)
+    return np.asarray(np.abs(graph.tflite.constant(bias).astype(np.float64)) >= LARGE_BIAS)
 
 
 def _has_constant(graph: ClassifiedGraph, operator: ClassifiedOperator) -> bool:

@@ -62,6 +62,14 @@ def scale_a_channel(factor: float) -> Callable[[TfliteGraph], None]:
     return damage
 
 
+def cut_off_a_bias(graph: TfliteGraph) -> None:
+    bias = graph.named("CONV_2D")[2].bias
+    assert bias is not None
+    values = graph.constant(bias).copy()
+    values[1] = np.iinfo(np.int32).min
+    graph.set_constant(bias, values)
+
+
 def make_dynamic(graph: TfliteGraph) -> None:
     tensor_of(graph, graph.inputs[0]).shapeSignature = [-1, 16, 20, 3]
 
@@ -133,6 +141,7 @@ DAMAGES = {
     "one scale for all channels": (give_one_scale, "weights-per-tensor", "warning"),
     "weights within a third of their range": (scale_a_channel(0.33), "weights-hardly-used", "warning"),
     "a channel of zeros": (scale_a_channel(0.0), "weights-zero", "note"),
+    "a bias of more than 32 bits": (cut_off_a_bias, "bias-saturated", "warning"),
     "a batch known at run time": (make_dynamic, "shape-dynamic", "warning"),
     "an operator of TensorFlow": (make_custom, "operator-custom", "warning"),
     "weights of 4 bits": (make_int4, "type-narrow", "note"),
