@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convert.quantization.head import head_layer, scales_behind
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
-from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DENSE, DEPTHWISE
+from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DEPTHWISE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels
@@ -65,14 +66,15 @@ def correct_head(
     """
     graph = TfliteGraph(model)
     logits = logits_tensor(graph)
-    layer = graph.producer(logits)
-    bias = layer.bias if layer is not None and layer.name == DENSE else None
-    if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
+    layer = head_layer(graph)
+    bias = None if layer is None else layer.bias
+    if layer is None or bias is None or graph.dtype(bias) != "float32":
         return model
     engine = RecordingEngine(model)
     error = np.zeros(float_logits.shape[1])
     outputs = run_over(engine, (encode(pixels, spec, input_tensor) for pixels in images))
     for expected, _ in zip(float_logits, outputs, strict=True):
-        error += expected - engine.tensor(logits)[0]
-    graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
+        error += expected - engine.tensor(logits).reshape(-1)
+    correction = error / len(images) / scales_behind(graph, layer)
+    graph.set_constant(bias, (graph.constant(bias) + correction).astype(np.float32))
     return graph.to_bytes()

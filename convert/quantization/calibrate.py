@@ -15,6 +15,7 @@ from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrators import AUTO, CALIBRATORS, ActivationObserver
+from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
@@ -119,7 +120,7 @@ def calibrate(
         ImageSetError: more than a tenth of the images cannot be read.
         QuantizationError: an activation is not finite.
     """
-    evaluator = None
+    float_model, evaluator = dense_as_convolutions(float_model), None
     if held_out is not None:
         evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
     measured, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)

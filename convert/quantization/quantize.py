@@ -11,17 +11,20 @@ from dataclasses import dataclass, field, replace
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
 from convert.quantization.bias_range import RaisedScales, fit_biases
+from convert.quantization.dense_layers import dense_as_convolutions, last_layer
+from convert.quantization.head import store_in_int8
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import HEAD_OF, ends_in
-from convert.tflite.operators import CONVOLUTIONS, DENSE
+from convert.tflite.operators import DENSE
 from edge_runtime import InputSpec
 from edge_runtime.specs import TensorSpec
 
-HEAD_BEGINS = ("MEAN", "AVERAGE_POOL_2D", "SUM", DENSE, "SOFTMAX")
+POOLS_OF_HEADS = ("MEAN", "AVERAGE_POOL_2D", "SUM")
+BETWEEN_POOL_AND_LAYER = ("CONCATENATION", "RESHAPE", "SQUEEZE")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def quantize(
     """
     graph, scheme = TfliteGraph(float_model), recipe.scheme
     if not scheme.calibrates:
-        return QuantizedModel(apply_rules(float_model, _rules(graph, recipe, ()), {}).to_bytes(), "normalized")
+        return QuantizedModel(_without_calibration(float_model, recipe), "normalized")
     if statistics is None:
         raise QuantizationError(f"scheme {scheme.name} needs calibration images: pass --calibration")
     image, ranges, shifted = graph.tensor_name(graph.inputs[0]), _ranges(graph, statistics), {}
@@ -70,14 +73,28 @@ def quantize(
     quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted, scheme.activation_bits)
     raised = fit_biases(quantized, graph)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
-    return QuantizedModel(quantized.to_bytes(), "normalized" if recipe.io == "float32" else "pixels", raised)
+    encoding = "normalized" if recipe.io == "float32" else "pixels"
+    model = store_in_int8(quantized) if has_float_head(recipe) else quantized.to_bytes()
+    return QuantizedModel(model, encoding, raised)
+
+
+def _without_calibration(float_model: bytes, recipe: Recipe) -> bytes:
+    """Quantize weights alone; the head, if the scheme has one in float, is that of the schemes with integers."""
+    if not recipe.scheme.float_head:
+        return apply_rules(float_model, recipe.scheme.rules, {}).to_bytes()
+    model = dense_as_convolutions(float_model)
+    return store_in_int8(apply_rules(model, _rules(TfliteGraph(model), recipe, ()), {}))
+
+
+def has_float_head(recipe: Recipe) -> bool:
+    """Return whether pool, last dense layer and what follows compute in float."""
+    return recipe.scheme.float_head and recipe.io != INTEGERS_ONLY
 
 
 def _rules(graph: TfliteGraph, recipe: Recipe, float_layers: Collection[str]) -> list[Rule]:
     """Return the scheme's rules, those of the ends, and those that leave named outputs and the head in float."""
     scheme = recipe.scheme
-    has_float_head = scheme.float_head and recipe.io != INTEGERS_ONLY
-    head = graph.operators[head_begins(graph) :] if has_float_head else ()
+    head = graph.operators[head_begins(graph) :] if has_float_head(recipe) else ()
     names = [*float_layers, *(graph.tensor_name(operator.outputs[0]) for operator in head)]
     ends = IO_RULES[recipe.io] if scheme.calibrates else ()
     return [*scheme.rules, *ends, *(keep_float(ALL, f"^{re.escape(name)};?$") for name in names)]
@@ -118,20 +135,30 @@ def _ranges(graph: TfliteGraph, statistics: ActivationStatistics) -> Ranges:
 
 
 def head_begins(graph: TfliteGraph) -> int:
-    """Return the position of the head's first operator: the first pooling or dense one after the last convolution.
+    """Return the position of the head's first operator.
 
-    Convolutions that only read one pixel, behind the last pooling over the image, are the dense layers of the head.
-    Sigmoids begin it only as the last activation: before that they are part of a swish, say.
+    The head is the last layer with weights, if that is dense, what follows it, and the pool that it reads. Where a
+    convolution is the last, or the only layer is dense, it is the pool, softmax or sigmoids after that. Sigmoids begin
+    it only as the last activation: before that they are part of a swish, say.
     """
-    pooled = max((operator.position for operator in graph.named("MEAN")), default=len(graph.operators))
-    convolutions = [operator for operator in graph.operators if operator.name in CONVOLUTIONS]
-    behind = [operator for operator in convolutions if operator.position > pooled]
-    if all(graph.shape(operator.inputs[0])[1:3] == (1, 1) for operator in behind):
-        convolutions = [operator for operator in convolutions if operator.position < pooled]
-    last = max((operator.position for operator in convolutions), default=-1)
+    layer = last_layer(graph)
+    first = -1 if layer is None else layer.position
+    if layer is not None and layer.name == DENSE and any(o.has_weights for o in graph.operators[:first]):
+        return _pool_before(graph, first)
     after = (
         operator.position
-        for operator in graph.operators[last + 1 :]
-        if operator.name in HEAD_BEGINS or (operator.name in HEAD_OF and operator == ends_in(graph))
+        for operator in graph.operators[first + 1 :]
+        if operator.name in (*POOLS_OF_HEADS, "SOFTMAX") or (operator.name in HEAD_OF and operator == ends_in(graph))
     )
     return next(after, len(graph.operators))
+
+
+def _pool_before(graph: TfliteGraph, layer: int) -> int:
+    """Return the position of the first pool of those right before a layer; the layer's own if there is none."""
+    first = layer
+    for operator in reversed(graph.operators[:layer]):
+        if operator.name in POOLS_OF_HEADS:
+            first = operator.position
+        elif operator.name not in BETWEEN_POOL_AND_LAYER:
+            break
+    return first

@@ -21,9 +21,13 @@ class GraphEditor(TfliteGraph):
     What a change leaves without a reader stays in the file until `drop_unused`.
     """
 
-    def add_constant(self, name: str, values: Array) -> int:
-        """Add a constant, and return its index."""
-        return schema.add_constant(self._model, name, values)
+    def add_constant(self, name: str, values: Array, scale: float | None = None) -> int:
+        """Add a constant, and return its index; `scale` is that of integers whose zero point is 0."""
+        index = schema.add_constant(self._model, name, values)
+        if scale is not None:
+            affine = {"scale": np.array([scale], np.float32), "zeroPoint": np.array([0], np.int64)}
+            self._graph.tensors[index].quantization = new("QuantizationParameters", **affine)
+        return index
 
     def add_operator(
         self,

@@ -22,6 +22,7 @@ OPTIONS = {
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DEQUANTIZE": "DequantizeOptions",
     "DIV": "DivOptions",
     "ELU": None,
     "FULLY_CONNECTED": "FullyConnectedOptions",
@@ -51,8 +52,8 @@ OPTIONS = {
 }
 """Operators that can be made, and the tables of the schema that hold their options."""
 
-VERSIONS = {"RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3}
-"""Versions of operators, where it is not 1: these are the first that know half-pixel centres."""
+VERSIONS = {"DEQUANTIZE": 2, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3}
+"""Versions of operators, where it is not 1: the first that know int8, and half-pixel centres."""
 
 SUB_BYTE_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 
