@@ -34,6 +34,9 @@ HELD_OUT, MOST_HELD_OUT = 0.2, 50
 FEWEST_TO_CHOOSE = 10
 """With fewer calibration images, choosing between alternatives would be guessing."""
 
+MOST_VALIDATED = 1000
+"""The largest number of images that drift is measured on unless another is asked for."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -107,7 +110,13 @@ class Job(Sources):
     )
     keep_float: str | None = option(None, "Layers that scheme mixed keeps in float.", metavar="REGEX", recorded=True)
     recover: bool = option(False, "If int8 does not pass, find the fewest layers to keep in float.", recorded=True)
-    validation_size: int = option(1000, "Maximum number of images to measure drift on.", metavar="N", recorded=True)
+    validation_size: int | None = option(
+        None,
+        "Maximum number of images to measure drift on; auto: 1000, on reference kernels as many as take 2 minutes.",
+        metavar="N|auto",
+        auto=True,
+        recorded=True,
+    )
     validate: bool = option(True, "Do not measure drift.")
     thumbnails: bool = option(True, "Leave images and folder names out of the HTML report.")
     io: str | None = option(
@@ -126,6 +135,7 @@ class Job(Sources):
         """
         return {
             **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},
+            "validation_size": self.validation_size or MOST_VALIDATED,
             "classes": self.source.classes,
             "input_size": self.source.input_size,
             **({} if self.source.architecture is None else {"architecture": self.source.architecture}),
@@ -181,6 +191,7 @@ class Inputs:
         io: scheme name -> data type that the artifact's input and output should have; it is float32 where the network
             cannot have it and none was asked for.
         files: state of all images when they were chosen.
+        available: number of calibration images that there are, of which those of `calibration` and `held_out` are used.
         notes: what was recognised and what was left out, for the user.
     """
 
@@ -192,6 +203,7 @@ class Inputs:
     io: dict[str, str]
     files: Snapshot
     notes: tuple[str, ...] = ()
+    available: int = 0
 
 
 def check(job: Job) -> Inputs:
@@ -215,7 +227,7 @@ def check(job: Job) -> Inputs:
         if validation is not None:
             validation.truth(labels.names, INDEPENDENT)
     seen, held_out = _held_out(job, calibration)
-    unseen = validation and validation.shuffled()[: job.validation_size]
+    unseen = validation and validation.shuffled()[: job.validation_size or MOST_VALIDATED]
     return Inputs(
         seen,
         held_out,
@@ -225,6 +237,7 @@ def check(job: Job) -> Inputs:
         {scheme.name: check_io(scheme, job.io) for scheme in job.schemes},
         Snapshot(seen, held_out, unseen),
         tuple(_notes(job, labels, calibration, validation)),
+        available=len(calibration) if calibration else 0,
     )
 
 
@@ -234,6 +247,11 @@ def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, valida
         yield from labels.notes(job.labels.name)
     for images in (calibration, validation):
         yield from () if images is None else images.notes
+    if calibration is not None and job.calibration_size is not None and len(calibration) > job.calibration_size:
+        yield (
+            f"calibration uses {job.calibration_size} of the {len(calibration)} images of {calibration.root}: "
+            f"--calibration-size {len(calibration)} uses all"
+        )
 
 
 def labelled_source(job: Job, inputs: Inputs) -> ModelSource:

@@ -9,23 +9,26 @@ All schemes of a job share the first half, whose stages are cached; each goes th
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import calibration_data
 from convert.audit.runtimes import refuse_newer
 from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
 from convert.drift.figures import Assessment, Drift, assess
+from convert.drift.label_notes import guess_notes
+from convert.drift.logit_tensors import tensor_logits
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
+from convert.drift.time_budget import affordable, seconds_per_image, time_note
 from convert.errors import ConvertError, SourceError
 from convert.images.conventions import input_spec
-from convert.images.dataset import find_images
+from convert.images.dataset import ImageSet, find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
 from convert.job import Inputs, Job, check, labelled_source
@@ -41,17 +44,16 @@ from convert.reporting import html
 from convert.reporting.card import card_of
 from convert.reporting.outcome import FallbackRow, Outcome, report_path, write_report
 from convert.statistics.metrics import MAXIMUM_SQNR_DB
-from convert.statistics.verdict import FAIL, PASS, Gate
+from convert.statistics.verdict import FAIL, PASS, Gate, level
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
-from edge_runtime.benchmark import measure as measure_speed
+from convert.tflite.speed import Speed, compare_speed
 from edge_runtime.labels import count_advice
 
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
-TIMED_WARMUP, TIMED_RUNS = 2, 15
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def _prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Pre
     with _timed(timings, "reference"):
         if inputs.validation is not None:
             reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
+            for note in guess_notes(reference, inputs.validation):
+                progress.note(note)
     recalled = tuple(stages.recalled)
     return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled, io)
 
@@ -190,23 +194,26 @@ def wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
     return f"{message}: {count_advice(count, lowered.classes)}"
 
 
-def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Outcome:
-    """Quantize as a recipe says, measure drift, judge it, and write artifact and report."""
+def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks: int = 1) -> Outcome:
+    """Quantize as a recipe says, measure drift, judge it, and write artifact and report; `looks` is as in `Gate`."""
     spent = dict(prepared.timings_s)
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with _timed(spent, "quantization"):
         quantized = _quantize(prepared, recipe)
-        name, build = prepared.job.source.name, prepared.job.recorded(prepared.inputs, recipe.io)
-        card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
+        name, images = prepared.job.source.name, _to_validate(prepared, recipe, quantized, progress)
+        card = card_of(
+            name, quantized, prepared.network, recipe, prepared.calibration, _recorded(prepared, recipe, images)
+        )
         package = artifact_writer.package(quantized.model, prepared.network.labels, card)
     with _timed(spent, "layers"):
         layers = _compare_layers(prepared, recipe, quantized)
     with _timed(spent, "drift"):
-        assessment = _assess(prepared, recipe, package, progress)
+        assessment = _assess(prepared, recipe, package, images, progress, looks)
     drift = None if assessment is None else assessment.drift
     gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
     path, sha256 = _write_artifact(prepared.job.output_dir, package, drift, gate)
+    speed = _speed(prepared, recipe.scheme, path)
     outcome = Outcome(
         recipe.scheme,
         path,
@@ -215,11 +222,12 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
         drift,
         gate,
         spent,
-        calibration=None if calibration is None else calibration.to_json(),
+        calibration=None if calibration is None else {**calibration.to_json(), "available": prepared.inputs.available},
         layers=[layer.to_json() for layer in layers],
         float_layers=tuple(map(layer_name, recipe.float_layers)),
         keras_sqnr_db=prepared.network.lowered.keras_sqnr_db,
-        latency_ms=_latency_ms(recipe.scheme, path),
+        latency_ms=None if speed is None else speed.milliseconds,
+        float_latency_ms=None if speed is None else speed.float_milliseconds,
         compared=None if assessment is None else assessment.comparison,
         cached=prepared.cached,
         head=prepared.network.lowered.head,
@@ -251,20 +259,40 @@ def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedMode
     return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
 
 
-def _assess(prepared: Prepared, recipe: Recipe, package: Package, progress: Progress) -> Assessment | None:
+def _to_validate(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel, progress: Progress) -> ImageSet | None:
+    """Return the images to measure drift on: on slow kernels as many as were asked for, or as time allows."""
+    images, calibration, scheme = prepared.inputs.validation, prepared.calibration, recipe.scheme
+    if images is None or calibration is None or not scheme.slow_kernels:
+        return images
+    seconds = seconds_per_image(quantized, prepared.network.spec, calibration.pixels)
+    number = affordable(seconds, len(images), prepared.job.validation_size)
+    progress.note(time_note(scheme.name, seconds, number, len(images)))
+    return images[:number]
+
+
+def _recorded(prepared: Prepared, recipe: Recipe, images: ImageSet | None) -> dict[str, Any]:
+    """Return what the card holds of the job, with the images that drift is measured on, so that it can be repeated."""
+    job, inputs = prepared.job, prepared.inputs
+    if images is not None and inputs.validation is not None and len(images) < len(inputs.validation):
+        job, inputs = replace(job, validation_size=len(images)), replace(inputs, validation=images)
+    return job.recorded(inputs, recipe.io)
+
+
+def _assess(
+    prepared: Prepared, recipe: Recipe, package: Package, images: ImageSet | None, progress: Progress, looks: int
+) -> Assessment | None:
     """Judge the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
-    images, reference, scheme = prepared.inputs.validation, prepared.reference, recipe.scheme
+    reference, scheme = prepared.reference, recipe.scheme
     if images is None or reference is None:
         return None
-    few = images[: scheme.validation_limit]
-    if len(few) < len(images):
-        progress.note(f"{scheme.name} runs on reference kernels: drift is measured on {len(few)} images only")
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     artifact_writer.write(package, path)
     with open_model(path) as candidate:
-        predictions = predict_all(candidate, few, progress, f"drift of {scheme.name}")
+        predictions = predict_all(candidate, images, progress, f"drift of {scheme.name}")
+        logits = tensor_logits(candidate, predictions.paths)
     path.unlink()
-    return assess(reference.first(len(predictions.paths)), predictions, images, prepared.job.limits)
+    expected, limits = reference.first(len(predictions.paths)), prepared.job.limits
+    return assess(expected, predictions, images, limits, candidate_logits=logits, looks=looks)
 
 
 def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Gate | None) -> tuple[Path, str]:
@@ -285,12 +313,15 @@ def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: G
     return path, sha256
 
 
-def _latency_ms(scheme: Scheme, path: Path) -> float | None:
-    """Measure the median time of an image on this machine's CPU; None where reference kernels would take minutes."""
+def _speed(prepared: Prepared, scheme: Scheme, path: Path) -> Speed | None:
+    """Time an artifact beside its float network on this machine's CPU; None where reference kernels take minutes."""
     if scheme.slow_kernels:
         return None
-    speed, _ = measure_speed(str(path), "litert", os.cpu_count() or 1, TIMED_WARMUP, TIMED_RUNS)
-    return round(speed.p50_ms, 3)
+    if not scheme.rules:
+        return compare_speed(path, None, prepared.network.spec)
+    float_model = prepared.scratch / f"float{SUFFIX}"
+    float_model.write_bytes(prepared.network.model)
+    return compare_speed(path, float_model, prepared.network.spec)
 
 
 def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
@@ -301,10 +332,14 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
     scheme, io = SCHEMES[outcome.scheme.fallback], prepared.io[outcome.scheme.name]
     assert prepared.calibration is not None
     unchanged, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
-    rows = [_fallback_row(unchanged, outcome)]
+    rows, looks = [_fallback_row(unchanged, outcome)], 1 + len(alternatives)
+    if alternatives:
+        progress.note(
+            f"up to {looks} artifacts are judged on the same images: intervals of {level(looks):.2%} for each"
+        )
     recovered = outcome
     for fallback in alternatives:
-        recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress)
+        recovered = _make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress, looks)
         rows.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - unchanged.score.sqnr_db
         progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")

@@ -157,7 +157,7 @@ def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[
         f"--{option.name or dashed}",
         field.name,
         type=click.Choice(option.choices) if option.choices else COUNT_OR_AUTO if option.auto else TYPES[plain],
-        default=str(field.default) if option.auto else field.default,
+        default=("auto" if field.default is None else str(field.default)) if option.auto else field.default,
         show_default=True,
         metavar=option.metavar,
         help=option.help,

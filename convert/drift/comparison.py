@@ -82,6 +82,11 @@ class Comparison:
         return self.decision.same(*self.answers)
 
     @cached_property
+    def clear(self) -> Array:
+        """Return for each image whether the reference's answer leads by `NEAR_TIE` or more, bool (N,)."""
+        return np.asarray(self.decision.margin(self.before) >= NEAR_TIE)
+
+    @cached_property
     def changed(self) -> Array:
         """Return the indices of the images whose answer changed, those the reference was surest of first."""
         changed, confidence = np.flatnonzero(~self.same), self.decision.confidence(self.before, self.answers[0])

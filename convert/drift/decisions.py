@@ -52,6 +52,10 @@ class Decision(ABC):
         """Return by how much probability each row's answer led what would have made it the `other`, float (images,)."""
 
     @abstractmethod
+    def margin(self, probabilities: Array) -> Array:
+        """Return by how much probability each row's answer leads the next best one, float (images,)."""
+
+    @abstractmethod
     def divergence(self, reference: Array, candidate: Array, step: float) -> Array:
         """Return the Kullback-Leibler divergence of each row in nats, (images,)."""
 
@@ -103,6 +107,10 @@ class MostProbable(Decision):
         return np.asarray(probabilities[np.arange(len(answers)), answers])
 
     def lead(self, probabilities: Array, other: Array) -> Array:
+        """Return how far the first class leads the second."""
+        return metrics.margin(probabilities)
+
+    def margin(self, probabilities: Array) -> Array:
         """Return how far the first class leads the second."""
         return metrics.margin(probabilities)
 
@@ -173,6 +181,10 @@ class SetOfLabels(Decision):
         """Return how far the surest label that differs from `other` was on its side, |p - (1 - p)|."""
         doubt = np.abs(2 * probabilities.astype(np.float64) - 1)
         return np.asarray(np.max(np.where(self.answers(probabilities) != other, doubt, 0.0), axis=1))
+
+    def margin(self, probabilities: Array) -> Array:
+        """Return how far the label in most doubt is on its side, |p - (1 - p)|."""
+        return np.asarray(np.abs(2 * probabilities.astype(np.float64) - 1).min(axis=1))
 
     def divergence(self, reference: Array, candidate: Array, step: float) -> Array:
         """Return the divergence of the distributions over the sets, which is the sum of those of the labels."""

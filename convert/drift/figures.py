@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from convert.drift.comparison import Comparison, by_class, changed_pairs, flip_counts, flips
+from convert.drift.comparison import NEAR_TIE, Comparison, by_class, changed_pairs, flip_counts, flips
 from convert.drift.decisions import DECISIONS, TOP
-from convert.drift.predictions import Predictions, true_answers
+from convert.drift.predictions import Predictions, class_order, true_answers
 from convert.images.dataset import ImageSet
 from convert.statistics import metrics
-from convert.statistics.verdict import FIXED, INTERVALS, DiscordantPairs, Gate, Limits, PairedCounts, judge_counts
+from convert.statistics.verdict import (
+    FIXED,
+    INTERVALS,
+    DiscordantPairs,
+    Gate,
+    Limits,
+    PairedCounts,
+    judge_counts,
+    shared,
+)
 from edge_runtime.arrays import Array
 from edge_runtime.specs import SOFTMAX
-from edge_runtime.tensors import logits
+from edge_runtime.tensors import centred, logits
 
 MOST_LISTED = 100
 """Flips, and pairs of classes, in a report."""
@@ -23,6 +32,8 @@ LISTS = ("flips", "per_class", "confusion")
 """What the report lists and a card has no room for."""
 OF_OTHER_HEADS = ("head", "agreement_labels")
 """What reports and cards have only where the head is no softmax."""
+LOGITS, ANSWERS = "logits", "answers"
+"""What an SQNR can be of: all that a head was given, or what answers in steps tell of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +48,11 @@ class Drift:
         top1_lost, top1_gained: images right only in the reference, and only in the candidate; `top5_` likewise.
         top1_drop_p_value: `metrics.mcnemar_p_value` of the two.
         flips_near_tie, flips_confident: all flips, divided by `comparison.NEAR_TIE`.
+        agreement_clear: agreement on the images where the reference's answer leads by `clear_margin` or more, of which
+            there are `clear_images`; `agreement_clear_ci95` is its interval. None where there are none.
+        sqnr_db, cosine_mean: of the logits where `sqnr_of` is "logits"; of `sqnr_images` images. Where it is "answers",
+            they are of what answers in steps of `answer_step` tell of the logits, floored at half a step.
+        answers_sqnr_db: that of the answers of all images, where `answer_step` is not 0 and the logits were measured.
         agreement_labels: of independent labels, how often both models agree on a label, the mean over the labels.
         ece_reference, ece_candidate: `metrics.calibration_error`.
         flips, per_class, confusion: see `comparison.flips`, `by_class` and `changed_pairs`.
@@ -75,6 +91,14 @@ class Drift:
     flips: list[dict[str, Any]]
     per_class: list[dict[str, Any]]
     confusion: list[dict[str, Any]]
+    agreement_clear: float | None = None
+    agreement_clear_ci95: tuple[float, float] | None = None
+    clear_images: int = 0
+    clear_margin: float = NEAR_TIE
+    sqnr_of: str = LOGITS
+    sqnr_images: int = 0
+    answer_step: float = 0.0
+    answers_sqnr_db: float | None = None
     head: str = SOFTMAX
     agreement_labels: float | None = None
 
@@ -111,16 +135,46 @@ class Assessment:
 
 
 def assess(
-    reference: Predictions, candidate: Predictions, images: ImageSet, limits: Limits, interval: str = FIXED
+    reference: Predictions,
+    candidate: Predictions,
+    images: ImageSet,
+    limits: Limits,
+    interval: str = FIXED,
+    *,
+    candidate_logits: Array | None = None,
+    looks: int = 1,
 ) -> Assessment:
     """Compare the predictions of two models for `images`, or for the same part of them; measure and judge the drift.
 
-    Class folders or a file give labels; for `interval` see `measure`. Two models that do not have the same classes or
-    head, or predicted different images, are an `ArtifactError`.
+    Class folders or a file give labels; for `interval` see `measure`, for `looks` `judge`. `candidate_logits` are those
+    of the candidate for the first images, (n, classes), where its answers do not tell them. Two models that do not have
+    the same classes or head, or predicted different images, are an `ArtifactError`.
     """
     comparison = Comparison(reference, candidate, true_answers(images, reference))
-    drift = measure(comparison, interval)
-    return Assessment(comparison, drift, judge(drift, limits))
+    drift = with_logits(measure(comparison, interval), comparison, candidate_logits)
+    return Assessment(comparison, drift, judge(drift, limits, looks))
+
+
+def with_logits(drift: Drift, comparison: Comparison, candidate_logits: Array | None) -> Drift:
+    """Return a drift with the SQNR of logits that were read where the candidate's answers, in steps, do not tell them.
+
+    `candidate_logits` (n, classes) are of the first images, in the candidate's order; None leaves the drift as it is.
+    A softmax only knows logits less their mean.
+    """
+    if candidate_logits is None:
+        return drift
+    order = class_order(comparison.labels, comparison.candidate.labels)
+    given = candidate_logits[:, order].astype(np.float64)
+    after = centred(given) if drift.head == SOFTMAX else given
+    before = logits(comparison.before[: len(after)], drift.head, comparison.reference.step)
+    return replace(
+        drift,
+        sqnr_db=metrics.sqnr_db(before, after),
+        cosine_mean=float(metrics.cosine(before, after).mean()),
+        sqnr_of=ANSWERS if comparison.reference.step else LOGITS,
+        sqnr_images=len(after),
+        answers_sqnr_db=drift.sqnr_db if np.isfinite(drift.sqnr_db) else None,
+    )
 
 
 def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
@@ -132,6 +186,7 @@ def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
     near_ties, confident = flip_counts(comparison)
     step, head = max(comparison.reference.step, comparison.candidate.step), comparison.reference.head
     before, after = (logits(x, head, step) for x in (p, q))
+    clear, agreed = int(comparison.clear.sum()), int(np.sum(same & comparison.clear))
     return Drift(
         images=len(same),
         classes=len(comparison.labels),
@@ -150,14 +205,25 @@ def measure(comparison: Comparison, interval: str = FIXED) -> Drift:
         flips=flips(comparison, MOST_LISTED),
         per_class=by_class(comparison),
         confusion=changed_pairs(comparison)[:MOST_LISTED],
+        agreement_clear=agreed / clear if clear else None,
+        agreement_clear_ci95=INTERVALS[interval].rate(agreed, clear) if clear else None,
+        clear_images=clear,
+        sqnr_of=ANSWERS if step else LOGITS,
+        sqnr_images=len(same),
+        answer_step=step,
         head=head,
         agreement_labels=decision.label_agreement(*comparison.answers),
     )
 
 
-def judge(drift: Drift, limits: Limits) -> Gate:
-    """Pass or fail a drift if the whole 95 % interval is on one side of the limit; otherwise it is inconclusive."""
-    return judge_counts(drift.counts, limits, INTERVALS[drift.interval])
+def judge(drift: Drift, limits: Limits, looks: int = 1) -> Gate:
+    """Pass or fail a drift if the whole 95 % interval is on one side of the limit; otherwise it is inconclusive.
+
+    Where several artifacts are judged on the same images, and the first that passes is taken, they share the 5 % of
+    error: `looks` is their number. That is for a number of images that was fixed in advance.
+    """
+    intervals = INTERVALS[drift.interval] if looks == 1 else shared(looks)
+    return judge_counts(drift.counts, limits, intervals, looks)
 
 
 def _accuracy(comparison: Comparison, interval: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import numpy as np
 from convert.drift import attribution, stored_predictions
 from convert.drift.decisions import DECISIONS, TOP
 from convert.drift.figures import Assessment, assess
+from convert.drift.label_notes import label_notes
+from convert.drift.logit_tensors import tensor_logits
 from convert.drift.models import (
     STORED_SUFFIX,
     ModelOptions,
@@ -25,21 +27,18 @@ from convert.drift.models import (
     with_labels_of,
 )
 from convert.drift.predictions import (
-    Predictions,
     Predictor,
     class_order,
     predict_all,
     predict_both,
     refuse_other_head,
     refuse_too_few,
-    true_answers,
 )
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images, shortened
+from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
 from convert.images.image_labels import read_image_labels
-from convert.images.label_order import MOST_SHOWN, Labelled, is_far_better
 from convert.images.reader import note_skipped
 from convert.statistics.verdict import ANYTIME, FIXED, DiscordantPairs, Limits, PairedCounts, is_certain
 from convert.system.machine import environment
@@ -117,35 +116,14 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
             progress.note(f"certain after {len(predicted.paths)} of {len(images)} images")
-        assessment = assess(expected, predicted, images, limits, ANYTIME if stop_early else FIXED)
+        logits, interval = tensor_logits(candidate, predicted.paths), ANYTIME if stop_early else FIXED
+        assessment = assess(expected, predicted, images, limits, interval, candidate_logits=logits)
         return reported(
             assessment,
             request.paths,
             run_identity(request, reference, candidate, images),
             tuple(_steps(request, candidate, images, progress)),
         )
-
-
-def label_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
-    """Say of labelled images which labels have none, and whether the reference guesses, or has another order."""
-    classes = true_answers(images, reference) if reference.head == SOFTMAX else None
-    if classes is None or images.folders is None:
-        return
-    missing = images.without_folder(reference.labels)
-    if missing:
-        yield f"no folder for {len(missing)} of {len(reference.labels)} labels: {shortened(missing, MOST_SHOWN)}"
-    labelled, answers = (
-        Labelled(tuple(classes), images.folders, reference.labels),
-        reference.probabilities.argmax(axis=1),
-    )
-    given, better = labelled.accuracy(answers), labelled.best_order(answers)
-    if better is not None and is_far_better(better[0], given):
-        yield (
-            f"warning: the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
-            f"with {better[1].option}"
-        )
-    elif labelled.is_chance(given):
-        yield f"warning: the reference is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
 
 
 class EarlyStopping:

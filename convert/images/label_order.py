@@ -134,7 +134,7 @@ class Labelled:
         """Say that a network guesses."""
         return (
             f"right on {accuracy:.0%} of {len(self.classes)} labelled images, which is chance for "
-            f"{len(set(self.folders))} folders and {len(self.labels)} labels"
+            f"{f'{len(set(self.folders))} folders and ' if self.folders else ''}{len(self.labels)} labels"
         )
 
 

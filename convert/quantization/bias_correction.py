@@ -21,23 +21,28 @@ from edge_runtime.preprocess import Pixels
 from edge_runtime.specs import TensorSpec
 from edge_runtime.tensors import encode
 
+BIAS_DTYPES = {"int32": 2.0**31, "int64": 2.0**47}
+"""Data type of a bias -> how far it reaches from zero: the kernels multiply 48 of the 64 bits."""
+
 
 def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
-    """Subtract from every int32 bias of `quantized` what the rounding of its weights adds on average.
+    """Subtract from every integer bias of `quantized` what the rounding of its weights adds on average.
 
+    Biases are int32 where activations have 8 bits, and int64 where they have 16.
     `means` holds the mean of every channel, (channels,), of each activation of the float graph, by tensor name.
     """
     for kind in CLASSIFIER_KINDS:
         for operator, source in zip(quantized.named(kind), float_graph.named(kind), strict=True):
             bias = operator.bias
-            if bias is None or quantized.dtype(bias) != "int32" or quantized.dtype(operator.weights) != "int8":
+            if bias is None or quantized.dtype(bias) not in BIAS_DTYPES or quantized.dtype(operator.weights) != "int8":
                 continue
-            scales, limits = quantized.scales(bias), np.iinfo(np.int32)
+            scales, integers = quantized.scales(bias), quantized.constant(bias)
             if scales is not None and len(quantized.consumers(bias)) == 1:
                 mean = means[float_graph.tensor_name(source.inputs[0])]
                 error = quantized.dequantized(operator.weights) - float_graph.constant(source.weights)
-                corrected = quantized.constant(bias) + np.rint(-output_shift(error, mean, kind) / scales)
-                quantized.set_constant(bias, np.clip(corrected, limits.min, limits.max).astype(np.int32))
+                corrected = integers + np.rint(-output_shift(error, mean, kind) / scales)
+                limit = BIAS_DTYPES[quantized.dtype(bias)]
+                quantized.set_constant(bias, np.clip(corrected, -limit, limit - 1).astype(integers.dtype))
 
 
 def output_shift(weight_error: Array, mean: Array, kind: str) -> Array:

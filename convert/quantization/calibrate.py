@@ -101,6 +101,8 @@ class Calibration:
             "tried_sqnr_db": self.tried,
             "convergence": convergence.convergence(self.statistics.extremes),
             "halves_differ": convergence.halves_differ(self.statistics.extremes),
+            "halves_aim": convergence.AIM,
+            "images_for_ranges": convergence.images_for_ranges(self.statistics.extremes),
         }
 
 

@@ -16,6 +16,9 @@ FEWEST = 16
 """Ranges of fewer images have never converged."""
 STILL_GROWING = 0.01
 """Ranges have converged if the last doubling of the images widened them by less than this fraction, on average."""
+AIM = 0.1
+"""`halves_differ` below which more images are not advised."""
+SLOWEST, FASTEST = 0.2, 0.5
 MOST = 1000
 """The largest number of images that `--calibration-size auto` looks at."""
 
@@ -36,6 +39,21 @@ def halves_differ(extremes: Array) -> float | None:
         return None
     one, other = _widths(extremes[::2]), _widths(extremes[1::2])
     return round(float(1 - _ratio(np.minimum(one, other), np.maximum(one, other)).mean()), 4)
+
+
+def images_for_ranges(extremes: Array) -> int | None:
+    """Estimate how many images bring `halves_differ` down to `AIM`; None if it is there, or would take too many.
+
+    How it falls with the number of images is read from half of them and all of them, as a power of that number. The
+    power is at most 1/2, as for averages of independent images, and at least 1/5, below which nothing is promised.
+    """
+    everything, half = halves_differ(extremes), halves_differ(extremes[: len(extremes) // 2])
+    if everything is None or half is None or everything <= AIM:
+        return None
+    power = float(np.clip(np.log2(half / everything), SLOWEST, FASTEST))
+    wanted = len(extremes) * (everything / AIM) ** (1 / power)
+    rounded = 10 ** (len(str(int(wanted))) - 2)
+    return min(MOST, int(np.ceil(wanted / rounded) * rounded)) if len(extremes) < MOST else None
 
 
 def have_converged(of_images: Sequence[Array]) -> bool:

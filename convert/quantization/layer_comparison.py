@@ -1,4 +1,9 @@
-"""Comparison of every quantized layer with the same layer in float: at what depth the signal is lost."""
+"""Comparison of every quantized layer with the same layer in float: where noise enters, and at what depth it is lost.
+
+Two figures of a layer are told apart. What all layers up to it have done to its output is the accumulated noise, which
+the layers after a bad one show as well. Its own noise is how far its output is from what the same layer in float makes
+of the same, quantized, input: it tells which layer to keep in float.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ import numpy as np
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph, layer_name
 from convert.tflite.interpreter import RecordingEngine, run_over
+from convert.tflite.isolated import IsolatedOperators
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
@@ -28,6 +34,7 @@ class LayerError:
         name, operator: of the float operator, see `layer_name`, and its kind.
         dtype: of its output in the quantized network.
         signal, noise: sums of squares of the float output, and of its difference from the quantized one.
+        own_noise: sum of squares of what the quantized layer adds to what it was given; 0 where that is not known.
         least, most: the smallest and the largest integer in its output.
         clipped, values: the number of float values outside the range of the integers, and of all values.
     """
@@ -37,13 +44,19 @@ class LayerError:
     dtype: str
     signal: float = 0.0
     noise: float = 0.0
+    own_noise: float = 0.0
     least: int = 2**31
     most: int = -(2**31)
     clipped: int = 0
     values: int = 0
 
-    def add(self, exact: Array, rounded: Array, affine: tuple[float, int] | None) -> None:
-        """Add the float and the quantized output of one more image; `affine` is scale and zero point of integers."""
+    def add(
+        self, exact: Array, rounded: Array, affine: tuple[float, int] | None, expected: Array | None = None
+    ) -> None:
+        """Add the float and the quantized output of one more image; `affine` is scale and zero point of integers.
+
+        `expected` is what the layer in float makes of the quantized layer's input.
+        """
         exact = exact.astype(np.float64)
         if affine is not None:
             limits = np.iinfo(rounded.dtype)
@@ -53,12 +66,22 @@ class LayerError:
             rounded = dequantize(rounded, *affine)
         self.signal += float(np.sum(exact**2))
         self.noise += float(np.sum((exact - rounded) ** 2))
+        if expected is not None:
+            self.own_noise += float(np.sum((expected.astype(np.float64) - rounded) ** 2))
         self.values += exact.size
 
     @property
     def sqnr_db(self) -> float | None:
         """Return the SQNR in dB, of all the noise up to this layer; None if there is no noise or no signal."""
-        return 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise > 0 else None
+        return self._sqnr_db(self.noise)
+
+    @property
+    def own_sqnr_db(self) -> float | None:
+        """Return the SQNR in dB of the layer's own noise alone; None as above, and where it is not known."""
+        return self._sqnr_db(self.own_noise)
+
+    def _sqnr_db(self, noise: float) -> float | None:
+        return 10 * float(np.log10(self.signal / noise)) if self.signal > 0 and noise > 0 else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the layer's row in a report; `range_use` and `saturation` are fractions, None in float."""
@@ -69,6 +92,7 @@ class LayerError:
             "operator": self.operator,
             "dtype": self.dtype,
             "sqnr_db": None if self.sqnr_db is None else round(self.sqnr_db, 2),
+            "own_sqnr_db": None if self.own_sqnr_db is None else round(self.own_sqnr_db, 2),
             "range_use": round((self.most - self.least) / steps, 4) if is_integer else None,
             "saturation": self.clipped / self.values if is_integer else None,
         }
@@ -91,10 +115,21 @@ def compare_layers(
             pair = operator.outputs[0], by_name[name]
             layers[pair] = LayerError(layer_name(name), operator.name, rounded.dtype(by_name[name]))
     float_engine, integer_engine = RecordingEngine(float_model), RecordingEngine(quantized.model)
+    operators = IsolatedOperators(float_model)
+    counterpart = {i: by_name[exact.tensor_name(i)] for i in operators.read if exact.tensor_name(i) in by_name}
     few = images[:MOST_IMAGES]
     in_float = run_over(float_engine, (normalize(pixels, spec) for pixels in few))
     in_integers = run_over(integer_engine, (encode(pixels, spec, input_tensor) for pixels in few))
     for _ in zip(in_float, in_integers, strict=True):
+        given = {i: float_engine.tensor(i) for i in operators.read}
+        for i, j in counterpart.items():
+            given[i] = _real(integer_engine.tensor(j), rounded.quantization(j)).reshape(given[i].shape)
+        expected = operators.run(given)
         for (i, j), layer in layers.items():
-            layer.add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j))
+            layer.add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j), expected.get(i))
     return list(layers.values())
+
+
+def _real(values: Array, affine: tuple[float, int] | None) -> Array:
+    """Return the values that a tensor stands for, float32; `affine` is scale and zero point of integers."""
+    return values if affine is None else dequantize(values, *affine)

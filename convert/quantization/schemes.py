@@ -17,7 +17,6 @@ Rule = Mapping[str, Any]
 """A rule in the JSON form of the quantizer; a later rule overrides an earlier one."""
 
 ALL = "*"
-IMAGES_ON_SLOW_KERNELS = 4
 
 
 def rule(operation: str, config: Mapping[str, Any], algorithm: str = "min_max_uniform_quantize") -> Rule:
@@ -66,7 +65,7 @@ class Scheme:
         float_head: whether pooling, dense layers and softmax at the end stay in float; runtimes up to TensorFlow 2.15
             use one scale of dense weights for all channels, and an int8 softmax has ties.
         keeps_layers: whether it takes `--keep-float`.
-        slow_kernels: whether it runs on reference kernels, which can take minutes per image.
+        slow_kernels: whether it runs on reference kernels, at a second per image or more.
         fallback: name of the scheme that `--recover` leaves layers in float with; None: it has no recovery.
     """
 
@@ -84,11 +83,6 @@ class Scheme:
     def calibrates(self) -> bool:
         """Return whether the ranges of activations have to be measured first."""
         return self.activation_bits is not None
-
-    @property
-    def validation_limit(self) -> int | None:
-        """Return the largest number of images that drift is measured on; None for all."""
-        return IMAGES_ON_SLOW_KERNELS if self.slow_kernels else None
 
 
 @dataclass(frozen=True)

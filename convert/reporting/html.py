@@ -65,6 +65,8 @@ def render(
         attempts=report.get("recovery", ()),
         attribution=report["blame"],
         layers=_layers(report),
+        noisiest=formatting.noisiest_layer(report),
+        halves=None if report.get("calibration") is None else formatting.halves(report["calibration"]),
         calibration=_calibration(report),
         **({"measured": None} if comparison is None else _measured(report, comparison, names, thumbnails)),
     )

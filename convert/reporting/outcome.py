@@ -53,6 +53,7 @@ class Outcome:
         superseded: whether another artifact was made because this one did not pass.
         keras_sqnr_db: SQNR of the float TFLite model against Keras, in dB.
         latency_ms: median time per image on this machine's CPU; None where measuring would take minutes.
+        float_latency_ms: the same of the float network, measured in turns with it; None where it was not.
         compared: the predictions behind `drift`, for the page.
         head, classes: what the network ends in, see `convert.lowering.lower.LoweredModel`, and its number of labels.
         cached: stages whose result came from the cache; their seconds are those of reading it.
@@ -73,6 +74,7 @@ class Outcome:
     superseded: bool = False
     keras_sqnr_db: float | None = None
     latency_ms: float | None = None
+    float_latency_ms: float | None = None
     compared: Comparison | None = field(default=None, repr=False)
     cached: tuple[str, ...] = ()
     head: str = SOFTMAX
@@ -97,6 +99,7 @@ class Outcome:
             "timings_s": self.timings_s,
             "cached": list(self.cached),
             "latency_ms": self.latency_ms,
+            "float_latency_ms": self.float_latency_ms,
             "environment": environment(),
         }
 

@@ -13,18 +13,27 @@ from pathlib import Path
 from convert.drift.comparison import Comparison
 from convert.reporting.formatting import (
     Report,
+    calibration_images,
+    clear_agreement,
     count,
     decibel,
     error,
     flip_kinds,
+    halves,
     head_text,
+    layer_advice,
     megabytes,
-    milliseconds,
+    most_accumulated,
+    noisiest_layer,
     p_value,
     percent,
     percent_interval,
     points,
     points_interval,
+    speed,
+    speed_notes,
+    sqnr,
+    sqnr_name,
     words,
 )
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
@@ -129,12 +138,12 @@ def gauges(report: Report) -> list[Gauge]:
 def key_figures(report: Report) -> list[Figure]:
     """Return the key figures that this report has, the most important first."""
     latency = report.get("latency_ms")
-    notes = () if latency is None else (f"{milliseconds(latency)} per image",)
+    notes = () if latency is None else (f"time per image: {speed(report)}", *speed_notes(report))
     size = Figure("Size", megabytes(report["artifact"]["bytes"]), notes)
     drift = report["drift"]
     if drift is None:
         return [size]
-    agreement = (percent_interval(drift["agreement_ci95"]), _second_agreement(drift))
+    agreement = (percent_interval(drift["agreement_ci95"]), _second_agreement(drift), *_clear(drift))
     cosine = f"cosine similarity {drift['cosine_mean']:.4f}"
     divergence = f"mean KL divergence {drift['kl_mean']:.4f} nats"
     return [
@@ -142,7 +151,7 @@ def key_figures(report: Report) -> list[Figure]:
         Figure(f"{words(drift).rank} agreement", percent(drift["agreement_top1"]), agreement),
         _changed(drift),
         *_top_k(drift, 5),
-        Figure("SQNR of the logits", decibel(drift["sqnr_db"]), (cosine,)),
+        Figure(sqnr_name(drift), sqnr(drift), (cosine, *_answers_sqnr(drift))),
         Figure("Largest probability error", error(drift["max_abs_error"]), (divergence,)),
         *_calibration_error(drift),
         size,
@@ -164,6 +173,7 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
 
     artifact, reference, drift = report["artifact"], report.get("reference"), report["drift"]
     machine = [text.format(report["environment"][key]) for key, text in MACHINE.items()]
+    calibration = report.get("calibration")
     versions, timings = report["environment"]["versions"], report.get("timings_s", {})
     found = [
         ("Artifact", place(artifact["path"])),
@@ -178,6 +188,10 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
         ("Network", report.get("source", {}).get("recognized", "")),
         ("In front of it", "; ".join(report.get("source", {}).get("front", ()))),
         ("Through TFLiteConverter", "; ".join(report.get("source", {}).get("slow_layers", ()))),
+        ("Calibration", "" if calibration is None else calibration_images(calibration)),
+        ("Split-half difference", "" if calibration is None else halves(calibration) or ""),
+        ("Noisiest layer", "; ".join([noisiest_layer(report) or "", *layer_advice(report)])),
+        ("Lowest accumulated", most_accumulated(report) or ""),
         ("Layers in float", ", ".join(report.get("float_layers", ()))),
         ("Intervals", "" if drift is None else INTERVALS[drift["interval"]]),
         ("Measured on", ", ".join(machine)),
@@ -201,6 +215,18 @@ def _second_agreement(drift: Report) -> str:
     if drift["agreement_top5"] is None:
         return f"{percent(drift['agreement_labels'])} of each label"
     return f"{percent(drift['agreement_top5'])} within the top 5"
+
+
+def _clear(drift: Report) -> list[str]:
+    return [f"{name}: {text}" for name, text in clear_agreement(drift)]
+
+
+def _answers_sqnr(drift: Report) -> list[str]:
+    """Return the SQNR of answers in steps beside that of the logits."""
+    of_answers = drift.get("answers_sqnr_db")
+    return (
+        [] if of_answers is None else [f"{decibel(of_answers)} of answers in steps of {percent(drift['answer_step'])}"]
+    )
 
 
 def _top_k(drift: Report, k: int) -> list[Figure]:

@@ -12,16 +12,26 @@ from convert.reporting.formatting import (
     WORDS,
     Report,
     attribution_cells,
+    calibration_images,
+    clear_agreement,
     count,
     decibel,
     drift_rows,
+    halves,
     head_text,
+    layer_advice,
     megabytes,
     milliseconds,
+    most_accumulated,
+    noisiest_layer,
     percent,
     percent_interval,
     points,
     points_interval,
+    speed,
+    speed_notes,
+    sqnr,
+    sqnr_name,
 )
 from convert.reporting.outcome import FallbackRow, Outcome
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
@@ -47,6 +57,8 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         for reason in outcome.gate.reasons if outcome.gate else ():
             console.print(f"{outcome.scheme.name}: {escape(reason)}", highlight=False, soft_wrap=True)
+    for note in dict.fromkeys(note for outcome in outcomes for note in _notes(outcome)):
+        console.print(escape(printable(note)), highlight=False, soft_wrap=True)
     for outcome in outcomes:
         if outcome.recovery:
             console.print(_fallbacks(outcome.recovery))
@@ -96,12 +108,19 @@ def _fallbacks(rows: Sequence[FallbackRow]) -> Table:
     return table
 
 
+def _notes(outcome: Outcome) -> list[str]:
+    """Return what is to be said below the table."""
+    report = outcome.to_json()
+    return [*speed_notes(report), *layer_advice(report)]
+
+
 def _styled(verdict: str) -> str:
     return f"[{VERDICT_STYLES[verdict]}]{verdict}[/]"
 
 
 def _cells(outcome: Outcome) -> dict[str, str]:
     """Return the column of one artifact: row -> text."""
+    report = outcome.to_json()
     cells = {"scheme": outcome.scheme.name, "size": megabytes(outcome.bytes)}
     if outcome.head != SOFTMAX:
         cells["head"] = head_text(outcome.head, outcome.classes)
@@ -115,17 +134,17 @@ def _cells(outcome: Outcome) -> dict[str, str]:
         cells["agreement"] = f"{percent(drift.agreement_top1)} {percent_interval(drift.agreement_ci95)}"
         if drift.agreement_labels is not None:
             cells["agreement, each label"] = percent(drift.agreement_labels)
-        cells["SQNR"] = decibel(drift.sqnr_db)
+        cells |= {name: text for name, text in clear_agreement(report["drift"])}
+        cells[sqnr_name(report["drift"])] = sqnr(report["drift"])
         cells["images"] = count(drift.images)
     if outcome.calibration is not None:
-        cells["calibration"] = f"{count(outcome.calibration['images'])} images, {outcome.calibration['calibrator']}"
-        if outcome.calibration["halves_differ"] is not None:
-            cells["split-half difference"] = percent(outcome.calibration["halves_differ"], 1)
+        cells["calibration"] = calibration_images(outcome.calibration)
+        cells["split-half difference"] = halves(outcome.calibration) or ""
     for row, key in SOURCE_ROWS.items():
         if outcome.source.get(key):
             cells[row] = "\n".join(escape(printable(line)) for line in outcome.source[key])
-    measured = [layer for layer in outcome.layers if layer["sqnr_db"] is not None]
-    if measured:
-        weakest = min(measured, key=lambda layer: float(layer["sqnr_db"]))
-        cells["weakest layer"] = f"{escape(weakest['name'])}, {decibel(weakest['sqnr_db'])}"
+    cells["time per image"] = speed(report) if outcome.latency_ms is not None else ""
+    cells["noisiest layer"] = escape(noisiest_layer(report) or "")
+    cells["lowest accumulated"] = escape(most_accumulated(report) or "")
+    cells = {name: text for name, text in cells.items() if text}
     return {**cells, "verdict": "not measured" if outcome.gate is None else _styled(outcome.gate.verdict)}

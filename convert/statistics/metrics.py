@@ -89,16 +89,19 @@ def binomial_tail(successes: int, trials: int, rate: float) -> float:
     return float(min(1.0, np.exp(ways + k * np.log(rate) + (trials - k) * np.log1p(-rate)).sum()))
 
 
-def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
-    """Return the 95% score interval of a rate (Wilson 1927, JASA 22:209-212, as in Brown, Cai, DasGupta 2001)."""
-    rate, z2 = successes / trials, Z_95**2
+def wilson_interval(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
+    """Return the score interval of a rate (Wilson 1927, JASA 22:209-212, as in Brown, Cai, DasGupta 2001).
+
+    `z` is the two-sided quantile of the standard normal distribution for its level, by default that of 95%.
+    """
+    rate, z2 = successes / trials, z**2
     middle = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z_95 / (1 + z2 / trials) * float(np.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)))
+    half = z / (1 + z2 / trials) * float(np.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired_drop_interval(lost: float, gained: float, trials: float) -> tuple[float, float]:
-    """Return the 95% interval of a drop (lost - gained) / trials of paired answers.
+def paired_drop_interval(lost: float, gained: float, trials: float, z: float = Z_95) -> tuple[float, float]:
+    """Return the interval of a drop (lost - gained) / trials of paired answers.
 
     Adds half an answer to each cell of the two-by-two table before the normal approximation (Agresti and
     Min 2005, "Simple improved confidence intervals for comparing matched proportions", Statistics in
@@ -108,10 +111,11 @@ def paired_drop_interval(lost: float, gained: float, trials: float) -> tuple[flo
         lost: answers that only the reference gets right.
         gained: answers that only the candidate gets right.
         trials: all answers.
+        z: as in `wilson_interval`.
     """
     n, b, c = trials + 2, lost + 0.5, gained + 0.5
     drop = (b - c) / n
-    half = Z_95 * float(np.sqrt((b + c) - (b - c) ** 2 / n)) / n
+    half = z * float(np.sqrt((b + c) - (b - c) ** 2 / n)) / n
     return drop - half, drop + half
 
 

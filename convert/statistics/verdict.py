@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from convert.statistics import confidence_sequence, metrics
@@ -81,25 +83,55 @@ INTERVALS = {
 
 @dataclass(frozen=True)
 class Gate:
-    """A judgement: its verdict (pass, fail or inconclusive), the limits, and a reason for each limit."""
+    """A judgement: its verdict (pass, fail or inconclusive), the limits, and a reason for each limit.
+
+    `looks` is how many artifacts are judged on the same images, of which the first that passes is taken.
+    """
 
     verdict: str
     limits: Limits
     reasons: list[str]
+    looks: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return verdict, limits and reasons, as a report's `gate`."""
-        return asdict(self)
+        """Return verdict, limits and reasons, as a report's `gate`; `looks` and their level only if there are several.
+
+        `level` is that of each interval, a fraction.
+        """
+        value = asdict(self)
+        if self.looks == 1:
+            del value["looks"]
+            return value
+        return {**value, "level": level(self.looks)}
 
 
-def judge_counts(counts: PairedCounts, limits: Limits, intervals: IntervalMethod) -> Gate:
-    """Judge counts: pass or fail only where the whole 95% interval is on one side of the limit."""
+def level(looks: int) -> float:
+    """Return the level of each of several intervals of which none misses the truth in 95% of cases, by a union bound.
+
+    Bonferroni 1936; Dunn 1961, "Multiple comparisons among means", JASA 56:52-64.
+    """
+    return 1 - confidence_sequence.LEVEL / looks
+
+
+def shared(looks: int) -> IntervalMethod:
+    """Return how to compute intervals for a fixed number of images on which several artifacts are judged."""
+    if looks == 1:
+        return INTERVALS[FIXED]
+    z = NormalDist().inv_cdf((1 + level(looks)) / 2)
+    return IntervalMethod(partial(metrics.wilson_interval, z=z), partial(metrics.paired_drop_interval, z=z))
+
+
+def judge_counts(counts: PairedCounts, limits: Limits, intervals: IntervalMethod, looks: int = 1) -> Gate:
+    """Judge counts: pass or fail only where the whole interval, of 95% unless `looks` share it, is on one side.
+
+    `looks` is as in `Gate`; with several of them `intervals` is `shared(looks)`.
+    """
     judged = _judgements(counts, limits, intervals)
-    reasons = []
+    reasons, of = [], f", {level(looks):.2%} interval for {looks} artifacts on the same images" if looks > 1 else ""
     for index, (side, text) in enumerate(judged):
         hint = f"; {_more_images(counts, limits, intervals, index)}" if side == INCONCLUSIVE else ""
-        reasons.append(f"{side}: {text}{hint}")
-    return Gate(worst([side for side, _ in judged]), limits, reasons)
+        reasons.append(f"{side}: {text}{of}{hint}")
+    return Gate(worst([side for side, _ in judged]), limits, reasons, looks)
 
 
 def is_certain(counts: PairedCounts, limits: Limits) -> bool:

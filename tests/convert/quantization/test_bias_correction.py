@@ -116,9 +116,14 @@ def weighted(graph: TfliteGraph) -> list[Any]:
     return [operator for operator in graph.operators if operator.name in kinds]
 
 
+@pytest.mark.parametrize(("scheme", "bias_dtype"), [("int8", "int32"), ("int16x8", "int64")])
 def test_biases_move_by_the_rounding_errors_times_the_means(
-    float_model: bytes, statistics: ActivationStatistics, corrected: bytes, uncorrected: bytes
+    float_model: bytes, statistics: ActivationStatistics, scheme: str, bias_dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = Recipe(SCHEMES[scheme], SCHEMES[scheme].io)
+    corrected = quantize(float_model, recipe, SPEC, statistics).model
+    monkeypatch.setattr("convert.quantization.quantize.correct_weight_rounding", lambda *_: None)
+    uncorrected = quantize(float_model, recipe, SPEC, statistics).model
     floats, before, after = (TfliteGraph(model) for model in (float_model, uncorrected, corrected))
     moved = 0
     for source, old, new in zip(weighted(floats), weighted(before), weighted(after), strict=True):
@@ -134,10 +139,11 @@ def test_biases_move_by_the_rounding_errors_times_the_means(
             groups = len(mean) // error.shape[-1]
             rows = np.split(error.sum(axis=(1, 2)), groups)
             shift = np.concatenate([part @ m for part, m in zip(rows, np.split(mean, groups), strict=True)])
+        assert after.dtype(new.inputs[2]) == bias_dtype
         bias_scales = after.scales(new.inputs[2])
         assert bias_scales is not None
         step = after.constant(new.inputs[2]) - before.constant(old.inputs[2])
-        assert np.allclose(step, np.rint(-shift / bias_scales), atol=1)
+        assert np.allclose(step, np.rint(-shift / bias_scales), rtol=1e-6, atol=1)
         moved += np.count_nonzero(step)
     assert moved > 10, "corrections are larger than the step of a bias"
 
