@@ -16,7 +16,14 @@ from typing import Any
 import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError
-from convert.images.conventions import CONVENTIONS, check_preprocessing, unknown_preprocessing
+from convert.images.conventions import (
+    CONVENTIONS,
+    FIT_HELP,
+    GEOMETRIES,
+    check_fit,
+    check_preprocessing,
+    unknown_preprocessing,
+)
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
 from convert.images.image_labels import IMAGE_LABELS_HELP, read_image_labels
 from convert.images.labels import Labels, read_labels, with_label_names
@@ -81,6 +88,7 @@ class Sources:
         "How images were prepared in training; needed where the network's file does not say it.",
         metavar="|".join([*CONVENTIONS, "FILE"]),
     )
+    fit: str | None = option(None, FIT_HELP, metavar="|".join(GEOMETRIES))
     calibration: Path | None = option(None, "Images to calibrate on.", metavar="DIR")
     validation: Path | None = option(
         None, "Other images, to measure drift on; class folders give labels.", metavar="DIR"
@@ -136,6 +144,7 @@ class Job(Sources):
         return {
             **{each.name: getattr(self, each.name) for each, option in options_of(Job).items() if option.recorded},
             "validation_size": self.validation_size or MOST_VALIDATED,
+            **({} if self.fit is None else {"fit": self.fit}),
             "classes": self.source.classes,
             "input_size": self.source.input_size,
             **({} if self.source.architecture is None else {"architecture": self.source.architecture}),
@@ -171,7 +180,7 @@ class Job(Sources):
             ),
             schemes=(unrecovered(scheme) if build["recover"] else scheme,),
             limits=Limits(**build["limits"]),
-            **vars(given),
+            **{**vars(given), "fit": given.fit or build.get("fit")},
             **recorded,
             validate=build["validation_manifest_sha256"] is not None,
             thumbnails=False,
@@ -213,6 +222,8 @@ def check(job: Job) -> Inputs:
         raise unknown_preprocessing(job.source.weights)
     if job.preprocessing is not None:
         check_preprocessing(job.preprocessing)
+    if job.fit is not None:
+        check_fit(job.fit)
     _check_layers(job)
     if job.image_labels is not None and not job.validate:
         raise ImageSetError(f"--image-labels {job.image_labels} is for the drift check: leave out --no-validate")

@@ -27,7 +27,7 @@ from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.drift.time_budget import affordable, seconds_per_image, time_note
 from convert.errors import ConvertError, SourceError
-from convert.images.conventions import input_spec
+from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import ImageSet, find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
@@ -160,6 +160,7 @@ def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest
 
 def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
     lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
+    lowered = replace(lowered, spec=fitted(lowered.spec, job.fit))  # of any shape, the float network stays the same
     slow = (f"{layer}: through TFLiteConverter" for layer in lowered.slow_layers)
     for note in filter(None, (lowered.recognized, *lowered.front, *slow)):
         stages.progress.note(note)
@@ -172,7 +173,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
         for note in folder_notes(inputs.validation, labels, given=inputs.labels is not None or bool(lowered.labels)):
             stages.progress.note(note)
     spec, said = lowered.spec, inputs.preprocessing
-    given = None if said is None else input_spec(said, spec.height, spec.width, spec.channels)
+    given = None if said is None else fitted(input_spec(said, spec.height, spec.width, spec.channels), job.fit)
     return FloatModel(lowered, labels, given)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import SourceError
-from convert.images.conventions import every_key, input_spec
+from convert.images.conventions import every_key, fitted, input_spec
 from convert.images.dataset import find_images, manifest_sha256
 from convert.images.labels import read_labels
 from convert.job import Job, Sources, image_folders
@@ -177,9 +177,12 @@ def _preprocessing(card: Card, network: ModelSource | None, given: Sources) -> I
     ours = network is not None and network.is_ours
     named, spec = given.preprocessing or ("tf" if ours else None), card.preprocessing
     recorded = every_key(InputSpec.from_json(card.source.get("preprocessing", spec.to_json())))
-    if named is None:
+    fit = given.fit or card.source["build"].get("fit")
+    if named is None and given.fit is None:
         return Input("preprocessing", _spec(recorded, ["height", "width"]), None)
-    found = every_key(input_spec(named, spec.height, spec.width, spec.channels))
+    known = InputSpec.from_json(recorded)
+    said = known if named is None else input_spec(named, spec.height, spec.width, spec.channels)
+    found = every_key(fitted(said, fit))
     shown = [key for key in recorded if recorded[key] != found[key]] or ["height", "width"]
     return Input("preprocessing", _spec(recorded, shown), _spec(found, shown))
 

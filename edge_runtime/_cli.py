@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_runtime.artifact import check_tflite, has_card
 from edge_runtime.console import complain, printable
-from edge_runtime.conventions import CONVENTIONS, parse_size
+from edge_runtime.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, parse_size
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
 from edge_runtime.engines import AUTO, ENGINES, Receipt
 from edge_runtime.errors import ArtifactError, DelegateError
@@ -62,6 +62,7 @@ def add_foreign_options(parser: argparse.ArgumentParser) -> None:
         metavar="|".join([*CONVENTIONS, "FILE"]),
         help="how its images are prepared: a convention, or a JSON file with mean and std in units of a pixel",
     )
+    group.add_argument("--fit", metavar="|".join(GEOMETRIES), help=FIT_HELP)
     group.add_argument("--labels", metavar="FILE", help="names of its classes: text, CSV, JSON or class_indices")
     group.add_argument("--input-size", type=size, metavar="N|HxW", help="size of the images, if it takes any")
 
@@ -72,7 +73,7 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ArtifactError: an option is given for an artifact, cannot be read, or does not fit the model.
     """
-    given = [name for name in ("preprocessing", "labels", "input_size") if getattr(arguments, name) is not None]
+    given = [name for name in ("preprocessing", "fit", "labels", "input_size") if getattr(arguments, name) is not None]
     if not given:
         return {}
     path = Path(arguments.model)
@@ -81,7 +82,7 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
         option = given[0].replace("_", "-")
         raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
     found = None if arguments.labels is None else read_labels(arguments.labels)
-    spec = read_foreign(path).spec(arguments.preprocessing, arguments.input_size)
+    spec = read_foreign(path).spec(arguments.preprocessing, arguments.input_size, arguments.fit)
     return {"spec": spec, "labels": None if found is None else found.names}
 
 

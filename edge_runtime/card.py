@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_runtime.errors import ArtifactError
+from edge_runtime.geometry import STRETCH
 from edge_runtime.probe import Probe
 from edge_runtime.specs import HEADS, SOFTMAX, InputSpec, TensorSpec
 
-CARD_VERSIONS = (1, 2, 3)
+CARD_VERSIONS = (1, 2, 3, 4)
 """The versions that are read.
 
 A card has the oldest that can express it: 2 if `decode` is not "full", 3 if `head` is not "softmax" or
-images are grey.
+images are grey, 4 if their `fit` is not "stretch" or their filter is TensorFlow's.
 """
 
 
@@ -45,8 +46,13 @@ class Card:
     card_version: int = field(init=False)
 
     def __post_init__(self) -> None:
-        is_third = self.head != SOFTMAX or self.preprocessing.channels != 3
-        version = 3 if is_third else 2 if self.preprocessing.decode != "full" else 1
+        spec = self.preprocessing
+        needs = {
+            2: spec.decode != "full",
+            3: self.head != SOFTMAX or spec.channels != 3,
+            4: spec.fit != STRETCH or not spec.is_antialiased,
+        }
+        version = max((number for number, is_needed in needs.items() if is_needed), default=1)
         object.__setattr__(self, "card_version", version)
 
     def to_bytes(self) -> bytes:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import ArtifactError
+from edge_runtime.geometry import CROP, KERAS, PAD, STRETCH, TENSORFLOW, TORCHVISION
 from edge_runtime.specs import DEFAULTS, InputSpec
 
 Triple = tuple[float, float, float]
@@ -35,6 +38,89 @@ CONVENTIONS = {
     "none": Convention((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "unit" feeds 0..1, "none" 0..255."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How pictures of any shape became those of the tensor's.
+
+    Attributes:
+        fit, fit_as: see `InputSpec`.
+        resize: the filter; None for the one that there is.
+        fraction: of the tensor's shorter side and what the user gives, None for nothing, the `crop_fraction`; itself
+            None where none can be given.
+    """
+
+    fit: str
+    fit_as: str = KERAS
+    resize: str | None = None
+    fraction: Callable[[int, float | None], float] | None = None
+
+    def applied(self, spec: InputSpec, value: str) -> InputSpec:
+        """Return a specification with this geometry; `value`, "" for none, is a fraction, a side or a colour.
+
+        TensorFlow's filters skip pixels where they shrink, and would read others of a JPEG that is decoded at a
+        fraction: it is decoded in full.
+        """
+        side = min(spec.height, spec.width)
+        placed = replace(
+            spec,
+            fit=self.fit,
+            fit_as=self.fit_as,
+            resize=self.resize or spec.resize,
+            crop_fraction=1.0 if self.fraction is None else self.fraction(side, float(value) if value else None),
+            pad_color=_color(value) if self.fit == PAD else (0,),
+        )
+        return placed if placed.is_antialiased else replace(placed, decode="full")
+
+
+def _color(value: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in value.split(",")) if value else (0,)
+
+
+def _part(side: int, value: float | None) -> float:
+    """Return the fraction itself, or that of a side to which the picture's shorter one is resized."""
+    return 1.0 if value is None else value if value <= 1 else side / value
+
+
+def _imagenet(side: int, value: float | None) -> float:
+    """Return the fraction that leaves a border of 32 pixels (`CROP_PADDING`) around the tensor."""
+    return _part(side, side + 32 if value is None else value)
+
+
+def _seven_eighths(side: int, value: float | None) -> float:
+    return _part(side, 0.875 if value is None else value)
+
+
+def _timm(side: int, value: float | None) -> float:
+    """Return the fraction of a side to which timm resizes, floor(side / crop_pct)."""
+    return side / math.floor(side / _seven_eighths(side, value))
+
+
+GEOMETRIES = {
+    "stretch": Geometry(STRETCH, fraction=_part),
+    "crop": Geometry(CROP, fraction=_part),
+    "pad": Geometry(PAD),
+    "keras": Geometry(STRETCH, resize="tf-bilinear"),
+    "keras-crop": Geometry(CROP, resize="tf-bilinear"),
+    "keras-pad": Geometry(PAD, resize="tf-bilinear"),
+    "load-img": Geometry(STRETCH, resize="nearest"),
+    "imagenet-tf": Geometry(CROP, TENSORFLOW, "tf-bicubic", _imagenet),
+    "torchvision": Geometry(CROP, TORCHVISION, "bilinear", _seven_eighths),
+    "timm": Geometry(CROP, TORCHVISION, "bicubic", _timm),
+}
+"""What `--fit` takes. The first three leave the filter as it is; "keras" are those of `image_dataset_from_directory`,
+without more, with `crop_to_aspect_ratio` and with `pad_to_aspect_ratio`; "load-img" is `keras.utils.load_img` with a
+`target_size`; "imagenet-tf" the evaluation of TensorFlow's EfficientNet and ResNet; "torchvision" its presets for
+classification, the shorter side to 256 for 224; "timm" the same with its `crop_pct` and its bicubic filter."""
+
+GEOMETRY_KEYS = {"fit", "fit_as", "crop_fraction", "pad_color", "resize"}
+"""What a JSON file may say of it."""
+
+FIT_HELP = (
+    "How pictures of another shape were fitted to the network's: one of these, and after a colon the fraction that is "
+    "kept, or the shorter side before the crop, as torchvision:232; for pad the colour."
+)
 
 PIXELS = "none"
 
@@ -73,6 +159,45 @@ def input_spec(preprocessing: str, height: int | None, width: int | None, channe
     return spec
 
 
+def check_fit(fit: str) -> None:
+    """Raise `ArtifactError` if this cannot be said to `--fit`."""
+    fitted(_of_convention(PIXELS, 224, 224, 3), fit)
+
+
+def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
+    """Return a specification with what `--fit` says, a key of `GEOMETRIES` or key:value; itself for None.
+
+    Raises:
+        ArtifactError: it is none of these, or the value is no use.
+    """
+    if fit is None:
+        return spec
+    name, colon, value = fit.partition(":")
+    geometry = GEOMETRIES.get(name)
+    if geometry is None:
+        raise ArtifactError(f"--fit {fit} is none of {', '.join(GEOMETRIES)}")
+    takes_value = geometry.fraction is not None or geometry.fit == PAD
+    if bool(colon) != bool(value) or (value and not takes_value):
+        raise ArtifactError(f"--fit {fit}: write {name}{f' or {name}:VALUE' if takes_value else ', without a value'}")
+    try:
+        return geometry.applied(spec, value)
+    except (ArtifactError, ValueError, ZeroDivisionError, OverflowError) as error:
+        what = "a colour, such as 114 or 124,116,104" if geometry.fit == PAD else "a fraction within 0..1, or a side"
+        raise ArtifactError(f"--fit {fit}: {value} is not {what} ({error})") from error
+
+
+def with_geometry_of(spec: InputSpec, other: InputSpec) -> InputSpec:
+    """Return a specification that fits pictures to the tensor as another does."""
+    return replace(spec, **{key: getattr(other, key) for key in (*GEOMETRY_KEYS, "decode")})
+
+
+def says_geometry(preprocessing: str) -> bool:
+    """Return whether what `input_spec` takes says how pictures are fitted; a convention does not."""
+    return preprocessing not in CONVENTIONS and not GEOMETRY_KEYS.isdisjoint(
+        json.loads(Path(preprocessing).read_text())
+    )
+
+
 def _of_convention(name: str, height: int, width: int, channels: int) -> InputSpec:
     convention = CONVENTIONS[name]
     if channels == 1 and not convention.serves_grey:
@@ -95,7 +220,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def every_key(spec: InputSpec) -> dict[str, Any]:
     """Return a specification as JSON values, also with what a card leaves out where it has its default."""
-    return {**spec.to_json(), **{key: getattr(spec, key) for key in DEFAULTS}}
+    said = spec.to_json()
+    return said | {key: DEFAULTS[key] for key in DEFAULTS if key not in said}
 
 
 def _from_file(path: Path, height: int | None, width: int | None, channels: int) -> InputSpec:

@@ -40,7 +40,7 @@ from edge_runtime._graph_check import (
 from edge_runtime._mmap import content_of
 from edge_runtime._tflite_metadata import Metadata, find_metadata
 from edge_runtime.arrays import Array
-from edge_runtime.conventions import CONVENTIONS, input_spec
+from edge_runtime.conventions import CONVENTIONS, fitted, input_spec
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError, EngineError
 from edge_runtime.labels import LabelError, Labels, decode, parse_lines
@@ -108,16 +108,22 @@ class ForeignFile:
         metadata = self.metadata or Metadata()
         return self.takes_pixels or bool(metadata.mean and metadata.std) or (metadata.is_image and self.is_narrow)
 
-    def spec(self, preprocessing: str | None = None, size: tuple[int, int] | None = None) -> InputSpec:
+    def spec(
+        self, preprocessing: str | None = None, size: tuple[int, int] | None = None, fit: str | None = None
+    ) -> InputSpec:
         """Return how images are prepared: as given, or else as the metadata say.
 
         Args:
             preprocessing: a convention or a JSON file.
             size: height and width, for a model that takes any.
+            fit: as `conventions.fitted` takes it; metadata say nothing of it.
 
         Raises:
             ArtifactError: neither says it, or what is given does not fit the model.
         """
+        return fitted(self._scaled(preprocessing, size), fit)
+
+    def _scaled(self, preprocessing: str | None, size: tuple[int, int] | None) -> InputSpec:
         height, width = self._size(size)
         if preprocessing is not None:
             return input_spec(preprocessing, height, width, self._channels)

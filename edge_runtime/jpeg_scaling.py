@@ -3,13 +3,14 @@
 A JPEG holds the frequencies of blocks of 8x8 pixels. A decoder that omits the high ones yields the picture at 1/2,
 1/4 or 1/8 of its size in a fraction of the time and memory (libjpeg: `scale_num` 1, `scale_denom` s). The rule:
 
-    s is the largest of 8, 4, 2 and 1 with    kept width  >= reducing gap * s * tensor width
-                                        and   kept height >= reducing gap * s * tensor height
+    s is the largest of 8, 4, 2 and 1 with    kept width  >= reducing gap * s * resized width
+                                        and   kept height >= reducing gap * s * resized height
 
-where kept is the part of the upright picture that is not cropped away, in the file's own pixels, and the reducing gap
-is `DECODINGS[decode]`. The decoded picture has ceil(width / s) x ceil(height / s) pixels, each covering s x s of the
-file's; the last column and row may reach beyond the picture. A kept part from l to r then lies from l / s to r / s,
-which need not be whole: it is cropped from floor(l / s) to ceil(r / s), then resized from exactly l / s to r / s.
+where kept is the part of the upright picture that is resized, in the file's own pixels and with what it is padded with,
+resized is what it becomes, mostly the tensor (`geometry.Placement`), and the reducing gap is `DECODINGS[decode]`. The
+decoded picture has ceil(width / s) x ceil(height / s) pixels, each covering s x s of the file's; the last column and
+row may reach beyond the picture. A kept part from l to r then lies from l / s to r / s, which need not be whole: it is
+cropped from floor(l / s) to ceil(r / s), then resized from exactly l / s to r / s.
 
 The pixels are those of libjpeg up to 6b and of libjpeg-turbo (Pillow, Android, TensorFlow), "slow" integer DCT, colours
 interpolated ("fancy upsampling"): at 1/8 the mean of each block, and colours of 4:2:0 no coarser than brightness. A
@@ -21,11 +22,13 @@ A reducing gap of 2 was measured, see `benchmarks/RUNTIME.md`; it is also the de
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image
 
 from edge_runtime.errors import ImageError
+from edge_runtime.geometry import Placement
 
 DECODINGS = {"full": math.inf, "scaled": 2.0}
 """How JPEGs are decoded -> the reducing gap: the least ratio of the decoded picture's size to the tensor's."""
@@ -39,8 +42,6 @@ SIDEWAYS = (5, 6, 7, 8)
 
 MIRRORED = ((2, 3, 6, 7), (3, 4, 7, 8))
 """EXIF orientations whose upright picture begins, on the left and at the top, where the stored one ended."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -59,26 +60,23 @@ class Extent:
     left: int = 0
     top: int = 0
 
-    def kept(self, fraction: float) -> tuple[int, int]:
-        """Return the width and height of the central part that a crop keeps, in the file's pixels."""
-        return max(1, round(self.width * fraction)), max(1, round(self.height * fraction))
-
-    def kept_box(self, fraction: float) -> Box:
-        """Return the central part that a crop keeps: left, top, right, bottom in decoded pixels."""
-        width, height = self.kept(fraction)
-        left, top = self.left + (self.width - width) // 2, self.top + (self.height - height) // 2
-        return left / self.scale, top / self.scale, (left + width) / self.scale, (top + height) / self.scale
+    def decoded(self, placement: Placement) -> Placement:
+        """Return a placement of the picture in decoded pixels."""
+        left, top, right, bottom = placement.box
+        across, down, scale = self.left, self.top, self.scale
+        box = ((left + across) / scale, (top + down) / scale, (right + across) / scale, (bottom + down) / scale)
+        return replace(placement, box=box)
 
 
-def decode_scale(kept: tuple[int, int], tensor: tuple[int, int], reducing_gap: float) -> int:
-    """Return s of the rule above for the kept part and the tensor, both (width, height)."""
-    return next((s for s in SCALES if all(k >= reducing_gap * s * t for k, t in zip(kept, tensor, strict=True))), 1)
+def decode_scale(placement: Placement, reducing_gap: float) -> int:
+    """Return s of the rule above."""
+    return next((s for s in SCALES if min(placement.reduction) >= reducing_gap * s), 1)
 
 
-def draft(
-    image: Image.Image, name: str, tensor: tuple[int, int], fraction: float, reducing_gap: float
-) -> Extent | None:
-    """Make Pillow decode a JPEG, opened but not yet loaded, at the scale of the rule; `tensor` is (width, height).
+def draft(image: Image.Image, name: str, place: Callable[[int, int], Placement], reducing_gap: float) -> Extent | None:
+    """Make Pillow decode a JPEG, opened but not yet loaded, at the scale of the rule.
+
+    `place` returns the placement of an upright picture of a width and a height.
 
     Returns:
         Where the picture will lie once it is loaded and upright; None if it will be decoded at its full size, as
@@ -92,7 +90,7 @@ def draft(
     orientation, (width, height) = image.getexif().get(ExifTags.Base.Orientation, 1), image.size
     sideways = orientation in SIDEWAYS
     whole = Extent(height, width) if sideways else Extent(width, height)
-    scale = decode_scale(whole.kept(fraction), tensor, reducing_gap)
+    scale = decode_scale(place(whole.width, whole.height), reducing_gap)
     if scale == 1:
         return None
     image.draft(None, (width // scale, height // scale))

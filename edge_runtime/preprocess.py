@@ -1,15 +1,16 @@
 """THE definition of image -> tensor, for calibration, the drift check and the device alike.
 
-    file or picture -> upright RGB or grey -> central crop -> resize -> uint8 pixels -> (pixels - mean) / std
+    file or picture -> upright RGB or grey -> resize to the tensor -> uint8 pixels -> (pixels - mean) / std
 
-If the card says so, a large JPEG is decoded at a fraction of its size; `edge_runtime/jpeg_scaling.py` has the rule. The
-parameters are the `InputSpec` in the artifact's card; a device has no defaults.
+`edge_runtime/geometry.py` says what is cut off, padded or stretched where the proportions differ, and
+`edge_runtime/resampling.py` does it. If the card says so, a large JPEG is decoded at a fraction of its size;
+`edge_runtime/jpeg_scaling.py` has the rule. The parameters are the `InputSpec` in the artifact's card; a device has no
+defaults.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Callable
 from typing import BinaryIO
@@ -20,8 +21,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edge_runtime.arrays import Array
 from edge_runtime.errors import ImageError, first_line
-from edge_runtime.jpeg_scaling import DECODINGS, Box, Extent, draft
-from edge_runtime.specs import RESIZE_FILTERS, InputSpec
+from edge_runtime.jpeg_scaling import DECODINGS, Extent, draft
+from edge_runtime.resampling import resized
+from edge_runtime.specs import InputSpec
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]
@@ -72,8 +74,11 @@ def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
     """
     rgb, extent = _upright_rgb(source, spec)
     picture = rgb if spec.channels == 3 else rgb.convert("L")
-    resized = _resized(picture, (extent or Extent(*rgb.size)).kept_box(spec.crop_fraction), spec)
-    pixels: Pixels = np.asarray(resized, np.uint8).reshape(spec.height, spec.width, spec.channels)
+    whole = extent or Extent(*rgb.size)
+    placement = whole.decoded(spec.placement(whole.width, whole.height))
+    color = spec.pad_color if len(spec.pad_color) == spec.channels else spec.pad_color * spec.channels
+    small = resized(picture, placement, (spec.width, spec.height), spec.resize, color)
+    pixels: Pixels = small.reshape(spec.height, spec.width, spec.channels)
     return pixels[..., ::-1] if spec.channel_order == "BGR" else pixels
 
 
@@ -105,7 +110,7 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
             if image.format not in FORMATS:
                 raise ImageError(f"{name} is a {image.format} file: {SUPPORTED}")
             _refuse_too_large(image, name)
-            extent = draft(image, name, (spec.width, spec.height), spec.crop_fraction, DECODINGS[spec.decode])
+            extent = draft(image, name, spec.placement, DECODINGS[spec.decode])
             upright = _upright(image)
             if upright is not image:
                 image.close()  # two of the largest images fit into a gigabyte, three do not
@@ -178,12 +183,3 @@ def _from_array(pixels: Array, channels: int) -> Image.Image:
         taken = "RGB of shape (H, W, 3)" if channels == 3 else "grey (H, W) or RGB (H, W, 3)"
         raise ImageError(f"array of {pixels.dtype} {pixels.shape} is not an image: pass uint8 {taken}")
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _resized(picture: Image.Image, box: Box, spec: InputSpec) -> Image.Image:
-    """Resize the part of an image in `box` to the size of the tensor; the filter sees no pixels outside it."""
-    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-    if (left, top, right, bottom) != (0, 0, *picture.size):
-        picture = picture.crop((left, top, right, bottom))
-    inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    return picture.resize((spec.width, spec.height), RESIZE_FILTERS[spec.resize], inner)

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from edge_runtime.errors import ArtifactError
+from edge_runtime.geometry import FITS, FITS_AS, KERAS, PAD, STRETCH, Placement, place
 from edge_runtime.jpeg_scaling import DECODINGS
+from edge_runtime.resampling import RESIZE_FILTERS, TENSORFLOW_FILTERS
 
-RESIZE_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 CHANNELS = (1, 3)
 CHANNEL_ORDERS = ("RGB", "BGR")
 ENCODINGS = ("pixels", "normalized")
@@ -34,9 +34,12 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "crop_fraction": float,
     "decode": str,
     "channels": int,
+    "fit": str,
+    "fit_as": str,
+    "pad_color": lambda value: tuple(value) if isinstance(value, (list, tuple)) else (value,),
 }
 """Key of an `InputSpec` in a card -> what reads its value."""
-DEFAULTS = {"decode": "full", "channels": 3}
+DEFAULTS = {"decode": "full", "channels": 3, "fit": STRETCH, "fit_as": KERAS, "pad_color": [0]}
 """Keys that a card leaves out where they have these values: cards written before there was a choice lack them."""
 
 
@@ -48,11 +51,15 @@ class InputSpec:
         height, width: of the input tensor, in pixels.
         mean, std: per channel of the tensor, in units of a pixel (0..255): real = (pixel - mean) / std.
         channel_order: "RGB" or "BGR".
-        resize: a key of `RESIZE_FILTERS`; the filters are Pillow's, antialiased when they shrink.
-        crop_fraction: the central part of both sides that is kept before resizing; 1 keeps everything. The
-            kept part is stretched to height x width.
+        resize: a key of `RESIZE_FILTERS`; the filters are Pillow's, antialiased when they shrink, or TensorFlow's.
+        crop_fraction: the central part that is kept; 1 keeps everything that `fit` does.
         decode: a key of `DECODINGS`: "full", or "scaled" to decode large JPEG files at a fraction of their size.
         channels: 3; or 1 for grey, the luma of ITU-R 601, whose `mean` and `std` are one number each.
+        fit: "stretch", the whole picture, whatever its proportions; "crop", the largest central part of the tensor's
+            proportions; "pad", the whole picture in its own proportions, on a ground of `pad_color`.
+        fit_as: the library whose order and roundings `fit` has, one of `geometry.FITS_AS`: "keras" cuts or pads and
+            then resizes, "torchvision" resizes first; see `geometry.PLACES`.
+        pad_color: one pixel value, or one for each of R, G and B, within 0..255.
 
     Raises:
         ArtifactError: a value is out of range.
@@ -67,6 +74,9 @@ class InputSpec:
     crop_fraction: float = 1.0
     decode: str = "full"
     channels: int = 3
+    fit: str = STRETCH
+    fit_as: str = KERAS
+    pad_color: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
@@ -82,16 +92,50 @@ class InputSpec:
             raise ArtifactError(f"preprocessing: channel order {self.channel_order!r} is none of {CHANNEL_ORDERS}")
         if self.resize not in RESIZE_FILTERS:
             raise ArtifactError(f"preprocessing: resize filter {self.resize!r} is none of {tuple(RESIZE_FILTERS)}")
-        if not 0 < self.crop_fraction <= 1:
-            raise ArtifactError(f"preprocessing: crop fraction {self.crop_fraction} is not within 0..1")
+        self._check_geometry()
         if self.decode not in DECODINGS:
             raise ArtifactError(f"preprocessing: decode {self.decode!r} is none of {tuple(DECODINGS)}")
+
+    def _check_geometry(self) -> None:
+        if self.fit not in FITS:
+            raise ArtifactError(f"preprocessing: fit {self.fit!r} is none of {FITS}")
+        if self.fit_as not in FITS_AS:
+            raise ArtifactError(f"preprocessing: fit_as {self.fit_as!r} is none of {FITS_AS}")
+        if not 0 < self.crop_fraction <= 1:
+            raise ArtifactError(f"preprocessing: crop fraction {self.crop_fraction} is not within 0..1")
+        if self.fit == PAD and self.crop_fraction != 1:
+            raise ArtifactError(
+                f"preprocessing: crop fraction {self.crop_fraction} cuts off what fit {PAD!r} keeps: leave it at 1"
+            )
+        values = self.pad_color
+        if len(values) not in (1, self.channels) or not all(type(each) is int and 0 <= each <= 255 for each in values):
+            raise ArtifactError(
+                f"preprocessing: pad_color {values} must be a whole number within 0..255, or one for each channel"
+            )
+        object.__setattr__(self, "pad_color", values[:1] if len(set(values)) == 1 else values)
+
+    @property
+    def geometry(self) -> str:
+        """Return in a few words how a picture of any shape becomes one of the tensor's: "crop 0.875 as torchvision"."""
+        part = f" {self.crop_fraction:.4g}" if self.crop_fraction != 1 else ""
+        color = f" {' '.join(map(str, self.pad_color))}" if self.fit == PAD else ""
+        return f"{self.fit}{part}{color}{'' if self.fit_as == KERAS else f' as {self.fit_as}'}"
+
+    @property
+    def is_antialiased(self) -> bool:
+        """Return whether every pixel counts where a picture is shrunk, so that it may be decoded at a fraction."""
+        return self.resize not in TENSORFLOW_FILTERS
+
+    def placement(self, width: int, height: int) -> Placement:
+        """Return where an upright picture of this size lies in the tensor."""
+        return place((width, height), (self.width, self.height), self.fit, self.fit_as, self.crop_fraction)
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as a card holds it: without what has its value in `DEFAULTS`."""
         mean, std = [float(value) for value in self.mean], [float(value) for value in self.std]
         crop_fraction = float(self.crop_fraction)
         value = {**asdict(self), "mean": mean, "std": std, "crop_fraction": crop_fraction, "exif": "transpose"}
+        value["pad_color"] = list(self.pad_color)
         return {key: each for key, each in value.items() if key not in DEFAULTS or each != DEFAULTS[key]}
 
     @classmethod

@@ -20,6 +20,7 @@ from convert.cli.errors import one_line_errors
 from convert.cli.options import COUNT, FILE, field_options, limit_options, network_options
 from convert.cli.progress import TerminalProgress
 from convert.errors import SourceError
+from convert.images.conventions import fitted
 from convert.job import Job, Sources, check, labelled_source
 from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
 from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
@@ -165,7 +166,7 @@ def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources
 def _explain(job: Job) -> None:
     """Print what a job would read and write, and what the user's own file turned out to be."""
     inputs = check(job)
-    recognition = _recognized(labelled_source(job, inputs), inputs.preprocessing)
+    recognition = _recognized(labelled_source(job, inputs), inputs.preprocessing, job.fit)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
     calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
@@ -177,7 +178,7 @@ def _explain(job: Job) -> None:
         click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")
 
 
-def _recognized(source: ModelSource, preprocessing: str | None) -> list[str]:
+def _recognized(source: ModelSource, preprocessing: str | None, fit: str | None) -> list[str]:
     """Load the user's own file, and return lines about it; none for our own networks, which are known."""
     if source.is_ours:
         return []
@@ -185,13 +186,13 @@ def _recognized(source: ModelSource, preprocessing: str | None) -> list[str]:
 
     with TerminalProgress(Console(stderr=True)) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
         found = recognize(RecognitionRequest(source, preprocessing, scratch), progress)
-    spec, what = found.spec, found.recognized or found.architecture
+    spec, what = fitted(found.spec, fit), found.recognized or found.architecture
     says_classes = source.origin == WEIGHTS_FILE and bool(found.recognized)  # a whole model's line names it alone
     colours = "grey" if spec.channels == 1 else spec.channel_order
     scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"
     lines = [
         f"recognized:  {what}{'' if says_classes else f', {found.classes} classes'}",
-        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.resize}",
+        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.geometry}, {spec.resize}",
         *(f"in front:    {line}" for line in found.front),
     ]
     return [printable(line) for line in lines]

@@ -18,7 +18,7 @@ from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
 from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
-from convert.images.conventions import CONVENTIONS
+from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit
 from convert.images.dataset import find_images
 from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.images.labels import read_labels
@@ -72,6 +72,7 @@ def drift() -> None:
 @click.option("--image-labels", type=FILE, metavar="FILE", help=IMAGE_LABELS_HELP)
 @click.option("--images-size", type=click.IntRange(min=1), help="Maximum number of images.  [default: all]")
 @click.option("--preprocessing", metavar=CONVENTION, help="How images are prepared for a model without a card.")
+@click.option("--fit", metavar="|".join(GEOMETRIES), help=FIT_HELP)
 @click.option(
     "--reference-preprocessing", metavar=CONVENTION, help="How images are prepared for the reference, if differently."
 )
@@ -113,6 +114,7 @@ def gate(
     image_labels: Path | None,
     images_size: int | None,
     preprocessing: str | None,
+    fit: str | None,
     reference_preprocessing: str | None,
     labels: Path | None,
     input_size: Size | None,
@@ -131,12 +133,15 @@ def gate(
     Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
     """
     _check_together(click.get_current_context().params)
+    if fit is not None:
+        check_fit(fit)
     found_labels = None if labels is None else read_labels(labels)
     model_options = ModelOptions(
         preprocessing,
         None if found_labels is None else found_labels.names,
         height_and_width(input_size),
         {} if found_labels is None else found_labels.by_wordnet,
+        fit=fit,
     )
     with TerminalProgress(Console(stderr=True)) as progress:
         for note in () if found_labels is None or labels is None else found_labels.notes(labels.name):

@@ -14,7 +14,7 @@ from typing import Self
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
 from convert.errors import PreprocessingUnknownError, as_source_errors
-from convert.images.conventions import CONVENTIONS, every_key, input_spec
+from convert.images.conventions import CONVENTIONS, every_key, fitted, input_spec, with_geometry_of
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
@@ -56,6 +56,8 @@ class ModelOptions:
         labels: of the classes, in the model's order.
         input_size: height and width of a model that takes any.
         fallback: how images are prepared for a model that does not say it, where `preprocessing` does not either.
+        fit: how pictures are fitted to it, as `--fit` takes it.
+        geometry: of which pictures are fitted to a reference that is lowered, where `fit` says nothing.
         by_wordnet: labels by the WordNet numbers by which class folders may be called.
     """
 
@@ -64,10 +66,18 @@ class ModelOptions:
     input_size: tuple[int, int] | None = None
     by_wordnet: Mapping[str, str] = field(default_factory=dict)
     fallback: InputSpec | None = None
+    fit: str | None = None
+    geometry: InputSpec | None = None
 
     def named(self, images: ImageSet) -> ImageSet:
         """Return a set whose class folders have names of labels in place of WordNet numbers."""
         return images.with_folders(self.by_wordnet)
+
+    def placed(self, spec: InputSpec) -> InputSpec:
+        """Return how a reference's images are prepared, fitted to it as said here; a file says it itself."""
+        if self.geometry is not None and self.fit is None and self.preprocessing in (None, *CONVENTIONS):
+            return with_geometry_of(spec, self.geometry)
+        return fitted(spec, self.fit)
 
     def with_preprocessing(self, preprocessing: str | None) -> ModelOptions:
         """Return the same options with another preprocessing, if it is given."""
@@ -101,7 +111,7 @@ def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
         return open_model(path)
     check_tflite(path)
     with as_source_errors():
-        spec = read_foreign(path).spec(options.preprocessing, options.input_size)
+        spec = options.placed(read_foreign(path).spec(options.preprocessing, options.input_size))
     return open_model(path, spec, options.labels)
 
 
@@ -206,5 +216,5 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
             _note_fallback(path, lowered.spec, progress)
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
-        with open_model(written, lowered.spec, options.labels) as model:
+        with open_model(written, options.placed(lowered.spec), options.labels) as model:
             yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)

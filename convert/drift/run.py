@@ -36,7 +36,7 @@ from convert.drift.predictions import (
 )
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, input_spec
+from convert.images.conventions import CONVENTIONS, input_spec, with_geometry_of
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
 from convert.images.image_labels import read_image_labels
 from convert.images.reader import note_skipped
@@ -227,6 +227,8 @@ def open_models(
     reference_options = request.options.with_preprocessing(request.reference_preprocessing)
     with ExitStack() as opened:
         candidate = opened.enter_context(open_tflite(request.candidate, request.options))
+        if candidate.classifier.artifact is not None:
+            reference_options = replace(reference_options, geometry=candidate.spec)
         if reference_options.preprocessing is None:
             reference_options = replace(reference_options, fallback=said_at_conversion(candidate))
         reference = opened.enter_context(open_reference(request.reference, reference_options, images, progress))
@@ -253,9 +255,9 @@ def _check_stored(
 
 
 def _stated(preprocessing: str, stored: InputSpec) -> InputSpec:
-    """Return the preprocessing stated for a reference; a convention does not say how JPEGs are decoded."""
+    """Return the preprocessing stated for a reference; a convention says nothing of pictures' shapes and decoding."""
     spec = input_spec(preprocessing, stored.height, stored.width, stored.channels)
-    return replace(spec, decode=stored.decode) if preprocessing in CONVENTIONS else spec
+    return with_geometry_of(spec, stored) if preprocessing in CONVENTIONS else spec
 
 
 def save_reference(

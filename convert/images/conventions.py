@@ -6,17 +6,31 @@ from pathlib import Path
 
 from convert.errors import PreprocessingUnknownError, as_source_errors
 from edge_runtime import InputSpec, conventions
-from edge_runtime.conventions import CONVENTIONS, DECODE, PIXELS, Convention, every_key
+from edge_runtime.conventions import (
+    CONVENTIONS,
+    DECODE,
+    FIT_HELP,
+    GEOMETRIES,
+    PIXELS,
+    Convention,
+    every_key,
+    with_geometry_of,
+)
 
 __all__ = [
     "CONVENTIONS",
     "DECODE",
+    "FIT_HELP",
+    "GEOMETRIES",
     "PIXELS",
     "Convention",
+    "check_fit",
     "check_preprocessing",
     "every_key",
+    "fitted",
     "input_spec",
     "unknown_preprocessing",
+    "with_geometry_of",
 ]
 
 
@@ -37,3 +51,15 @@ def input_spec(preprocessing: str, height: int, width: int, channels: int = 3) -
     """Return how the images of a network are prepared: `edge_runtime.conventions`, errors as `SourceError`."""
     with as_source_errors():
         return conventions.input_spec(preprocessing, height, width, channels)
+
+
+def check_fit(fit: str) -> None:
+    """Raise `SourceError` if this cannot be said to `--fit`."""
+    with as_source_errors():
+        conventions.check_fit(fit)
+
+
+def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
+    """Return a specification with what `--fit` says: `edge_runtime.conventions`, errors as `SourceError`."""
+    with as_source_errors():
+        return conventions.fitted(spec, fit)

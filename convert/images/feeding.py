@@ -15,6 +15,8 @@ from convert.errors import PreprocessingUnknownError, SourceError
 from convert.images.conventions import CONVENTIONS, PIXELS, input_spec, unknown_preprocessing
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.conventions import says_geometry
+from edge_runtime.geometry import KERAS, PAD, STRETCH
 
 SCALED = "scaled"
 EXACT_DIGITS = 10
@@ -40,19 +42,43 @@ with a std of 1; a Normalization that was adapted to pixels / 255 means about 0.
 
 
 @dataclass(frozen=True)
+class FrontResize:
+    """How a front resizes images of any size, in the terms of an `InputSpec`, as Keras cuts and pads.
+
+    Attributes:
+        resize, fit: see `InputSpec`.
+        fill: what it pads with, for each channel of the image, in the values that the front takes.
+    """
+
+    resize: str
+    fit: str = STRETCH
+    fill: tuple[float, ...] = ()
+
+    def applied(self, spec: InputSpec) -> InputSpec:
+        """Return a specification that resizes as the front does; what it pads with is rounded to a whole pixel."""
+        color = (0,)
+        if self.fit == PAD:
+            values = _f64(self.fill) * spec.std + spec.mean
+            values = values[::-1] if spec.channel_order == "BGR" else values  # the card's is of R, G and B
+            color = tuple(round(value) for value in values.clip(0, 255).tolist())
+        made = replace(spec, resize=self.resize, fit=self.fit, fit_as=KERAS, crop_fraction=1.0, pad_color=color)
+        return made if made.is_antialiased else replace(made, decode="full")
+
+
+@dataclass(frozen=True)
 class Scaling:
     """What a network's front does to the values that it takes.
 
     Attributes:
         source, scale, shift: of each channel behind it: scale * x[source] + shift.
-        resize: a filter that it asks for, or None.
+        resize: how it resizes images of any size; None if it does not.
         layers: its layers, to name them to the user.
     """
 
     source: tuple[int, ...]
     scale: tuple[float, ...]
     shift: tuple[float, ...]
-    resize: str | None = None
+    resize: FrontResize | None = None
     layers: tuple[str, ...] = ()
 
     @property
@@ -89,12 +115,12 @@ class Scaling:
         taken = order[::-1] if given.channel_order == "BGR" else order
         channels = [taken[i] for i in self.source]  # of RGB, for each channel behind the front
         before_mean, before_std = (_f64(values)[list(self.source)] for values in (given.mean, given.std))
+        resized = given if self.resize is None else self.resize.applied(given)
         return replace(
-            given,
+            resized,
             mean=_rounded(before_mean + _mean(self) * before_std, before_std / self.scale),
             std=_rounded(before_std / self.scale),
             channel_order="BGR" if channels == order[::-1] and len(order) > 1 else "RGB",
-            resize=given.resize if self.resize is None else self.resize,
         )
 
 
@@ -111,8 +137,8 @@ def feeding(scaling: Scaling, preprocessing: str | None, file: Path | None, size
         SourceError: file and user say nothing, or contradict each other.
     """
     given = None if preprocessing is None else input_spec(preprocessing, *size)
-    if preprocessing is not None and preprocessing not in CONVENTIONS:
-        scaling = replace(scaling, resize=None)  # a file has a filter of its own
+    if preprocessing is not None and says_geometry(preprocessing):
+        scaling = replace(scaling, resize=None)
     if not scaling.is_silent and scaling.takes == PIXELS:
         return _on_pixels(scaling, preprocessing, given, file, size)
     if given is not None:

@@ -69,10 +69,20 @@ def test_a_card_without_its_own_hash_is_noticed() -> None:
 
 
 def test_a_card_of_another_version_asks_for_a_newer_runtime() -> None:
-    with pytest.raises(ArtifactError, match=r"card version 9 is none of \(1, 2, 3\): update the runtime"):
+    with pytest.raises(ArtifactError, match=r"card version 9 is none of \(1, 2, 3, 4\): update the runtime"):
         Card.from_bytes(rewritten(a_card(), card_version=9))
-    with pytest.raises(ArtifactError, match=r"card version 4 is none of \(1, 2, 3\): update the runtime"):
-        Card.from_bytes(rewritten(a_card(), card_version=4))
+
+
+@pytest.mark.parametrize("geometry", [{"fit": "crop"}, {"fit": "pad", "pad_color": (9,)}, {"resize": "tf-bicubic"}])
+def test_geometry_is_a_version_that_older_runtimes_refuse(geometry: dict[str, Any]) -> None:
+    """They ask for version 3 at most."""
+    card = a_card(preprocessing=InputSpec(8, 8, (0, 0, 0), (1, 1, 1), decode="scaled", **geometry))
+    written = json.loads(card.to_bytes())
+    assert written["card_version"] == 4
+    assert Card.from_bytes(card.to_bytes()) == card
+    assert not {"fit", "fit_as", "pad_color"} & json.loads(a_card().to_bytes())["preprocessing"].keys()
+    with pytest.raises(ArtifactError, match="version 3 for a card of version 4"):
+        Card.from_bytes(rewritten(card, card_version=3))
 
 
 def test_grey_images_are_a_version_that_older_runtimes_refuse() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
 from edge_runtime import ImageError, InputSpec
+from edge_runtime.geometry import Placement
 from edge_runtime.jpeg_scaling import DECODINGS, SCALES, Extent, decode_scale
 from edge_runtime.preprocess import Pixels, load_pixels
 from tests.edge_runtime.test_preprocess import encoded, triangle_weights, with_orientation
@@ -61,8 +62,9 @@ def jpeg(pixels: Pixels, **options: Any) -> bytes:
     ],
 )
 def test_the_rule_by_hand(kept: tuple[int, int], tensor: tuple[int, int], scale: int) -> None:
-    assert decode_scale(kept, tensor, GAP) == scale
-    assert decode_scale(kept, tensor, DECODINGS["full"]) == 1
+    placement = Placement((0, 0, *kept), tensor)
+    assert decode_scale(placement, GAP) == scale
+    assert decode_scale(placement, DECODINGS["full"]) == 1
 
 
 sizes = st.tuples(st.integers(1, 10_000), st.integers(1, 10_000))
@@ -71,13 +73,15 @@ sizes = st.tuples(st.integers(1, 10_000), st.integers(1, 10_000))
 @given(sizes, sizes, st.sampled_from((1, 1.5, GAP)))
 def test_no_larger_scale_would_leave_enough(kept: tuple[int, int], tensor: tuple[int, int], gap: float) -> None:
     enough = [s for s in SCALES if min(kept[0] / tensor[0], kept[1] / tensor[1]) / s >= gap]
-    assert decode_scale(kept, tensor, gap) == max(enough, default=1)
+    assert decode_scale(Placement((5, 7, kept[0] + 5, kept[1] + 7), tensor), gap) == max(enough, default=1)
 
 
 def test_a_kept_part_lies_where_it_lies_in_the_file() -> None:
-    assert Extent(4001, 3003, 8).kept_box(1) == (0, 0, 4001 / 8, 3003 / 8)
-    assert Extent(4001, 3003, 8, 7, 5).kept_box(1) == (7 / 8, 5 / 8, 4008 / 8, 3008 / 8)
-    assert Extent(400, 300, 4).kept_box(0.5) == (100 / 4, 75 / 4, 300 / 4, 225 / 4)
+    whole = Placement((0, 0, 4001, 3003), (40, 30))
+    assert Extent(4001, 3003, 8).decoded(whole).box == (0, 0, 4001 / 8, 3003 / 8)
+    assert Extent(4001, 3003, 8, 7, 5).decoded(whole).box == (7 / 8, 5 / 8, 4008 / 8, 3008 / 8)
+    part = spec(20, 30, crop_fraction=0.5).placement(400, 300)
+    assert Extent(400, 300, 4).decoded(part).box == (100 / 4, 75 / 4, 300 / 4, 225 / 4)
 
 
 # What is decoded

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convert.images.feeding import FrontResize
 from edge_runtime.arrays import Array
 
 
@@ -19,7 +20,7 @@ class ImageMap:
         source, scale, shift: of each channel of the tensor.
         moves: layers, in order, that moved pixels and change their number.
         folded: lines about the layers on the way that the map replaces; inactive: names of those that do nothing.
-        resize: the filter of a `Resizing` that found the image at its size already.
+        resize: what a `Resizing` that found the image at its size already would do to others.
     """
 
     source: tuple[int, ...]
@@ -28,7 +29,7 @@ class ImageMap:
     moves: tuple[Any, ...] = ()
     folded: tuple[str, ...] = ()
     inactive: tuple[str, ...] = ()
-    resize: str | None = None
+    resize: FrontResize | None = None
 
     @classmethod
     def of_image(cls, channels: int) -> ImageMap:
@@ -67,6 +68,14 @@ class ImageMap:
             shift=tuple((shift * factor + offset).tolist()),
             folded=(*self.folded, line),
         )
+
+    def before(self, value: float, channels: int) -> tuple[float, ...] | None:
+        """Return what the image's channels are where all of this tensor's are `value`; None if they are nothing."""
+        found = [
+            {(value - self.shift[i]) / self.scale[i] for i in range(self.channels) if self.source[i] == channel}
+            for channel in range(channels)
+        ]
+        return tuple(each.pop() for each in found) if all(len(each) == 1 for each in found) else None
 
     def fits_a_card(self, image_channels: int) -> bool:
         """Return whether mean, std and channel order can say it, of an image with so many channels."""

@@ -9,9 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from convert.images.feeding import FrontResize
 from convert.keras_models.front.image_map import ImageMap
 from convert.keras_models.front.wording import described, exact_numbers, shown_numbers
 from edge_runtime.arrays import Array
+from edge_runtime.geometry import CROP, PAD, STRETCH
 
 INACTIVE = (
     *("AlphaDropout", "AugMix", "CutMix", "Dropout", "Equalization", "GaussianDropout", "GaussianNoise", "MixUp"),
@@ -21,8 +23,9 @@ INACTIVE = (
     *("RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "Solarization", "SpatialDropout2D"),
 )
 """Layers of Keras that return their input when they are not training; a test calls each."""
-FILTERS = {"bilinear": "bilinear", "nearest": "nearest", "bicubic": "bicubic", "lanczos3": "lanczos"}
-"""Interpolation of a `Resizing` -> the filter of a card that stands for it."""
+ANTIALIASED = {"bilinear": "bilinear", "nearest": "nearest", "bicubic": "bicubic", "lanczos3": "lanczos"}
+FILTERS = {**ANTIALIASED, "bilinear": "tf-bilinear", "bicubic": "tf-bicubic"}
+"""Interpolation of a `Resizing`, with antialias and without -> the filter of a card that stands for it."""
 SUMS_TO_ONE = (*FILTERS, "lanczos5", "area")
 """Interpolations that leave a constant picture as it is."""
 FLOATS = ("float32", "float64")
@@ -166,11 +169,20 @@ def _cast(call: KnownCall) -> ImageMap | None:
 
 def _resizing(call: KnownCall) -> ImageMap | None:
     layer = call.operation
-    if layer.interpolation not in SUMS_TO_ONE or layer.pad_to_aspect_ratio or layer.data_format != "channels_last":
+    if call.image is None or layer.interpolation not in SUMS_TO_ONE or layer.data_format != "channels_last":
         return None
-    if call.image is not None and call.taken == call.given and layer.interpolation in FILTERS:
-        return replace(call.image, resize=FILTERS[layer.interpolation])
-    return _moved(call)
+    if call.taken == call.given and layer.interpolation in FILTERS:
+        return call.image if call.image.resize is not None else _resized(call.image, layer)
+    return None if layer.pad_to_aspect_ratio else _moved(call)
+
+
+def _resized(image: ImageMap, layer: Any) -> ImageMap | None:
+    """Follow a resizing that finds the image at its size already, and would do something to others."""
+    name = (ANTIALIASED if layer.antialias else FILTERS)[layer.interpolation]
+    if not layer.pad_to_aspect_ratio:
+        return replace(image, resize=FrontResize(name, CROP if layer.crop_to_aspect_ratio else STRETCH))
+    fill = image.before(float(layer.fill_value), max(image.source) + 1)
+    return None if fill is None else replace(image, resize=FrontResize(name, PAD, fill))
 
 
 def _moved(call: KnownCall) -> ImageMap | None:

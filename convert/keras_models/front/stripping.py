@@ -44,7 +44,8 @@ def strip(model: keras.Model) -> Front:
     if found.inactive:
         lines.append(f"left out: {', '.join(found.inactive)}, which act in training only")
     if found.resize is not None:
-        lines.append(f"folded: Resizing to {height}x{width}, by the card's {found.resize} filter")
+        how = f"{found.resize.resize} filter, {found.resize.fit}"
+        lines.append(f"folded: Resizing to {height}x{width}, by the card's {how}")
     values = "x".join(map(str, (height, width, channels)))
     lines += [f"kept: {described(move)}, an operator of its own on {values} values" for move in found.moves]
     if repeats > 1:

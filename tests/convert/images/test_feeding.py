@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, input_spec
-from convert.images.feeding import Scaling, feeding
+from convert.images.feeding import FrontResize, Scaling, feeding
 from edge_runtime.preprocess import load_pixels, normalize
 
 SIZE = (6, 5, 3)
@@ -61,9 +61,9 @@ def test_a_convention_that_would_scale_again_is_refused(convention: str) -> None
 def test_a_file_may_add_how_pixels_are_read_to_a_front(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps({"mean": [127.5] * 3, "std": [127.5] * 3, "crop_fraction": 0.875, "resize": "bicubic"}))
-    for scaling in (TF, Scaling(TF.source, TF.scale, TF.shift, resize="nearest")):
+    for scaling in (TF, Scaling(TF.source, TF.scale, TF.shift, resize=FrontResize("nearest", "crop"))):
         found = feeding(scaling, str(path), FILE, SIZE)
-        assert (found.mean, found.crop_fraction, found.resize) == ((127.5,) * 3, 0.875, "bicubic")
+        assert (found.mean, found.geometry, found.resize) == ((127.5,) * 3, "stretch 0.875", "bicubic")
     path.write_text(json.dumps({"mean": [0] * 3, "std": [1] * 3, "crop_fraction": 0.5}))
     assert feeding(TF, str(path), FILE, SIZE).std == (127.5,) * 3
     path.write_text(json.dumps({"mean": [127.5] * 3, "std": [120] * 3}))
@@ -82,8 +82,23 @@ def test_what_takes_scaled_values_asks_how_and_composes() -> None:
 
 
 def test_the_resizing_of_a_front_is_the_cards() -> None:
-    scaling = Scaling(TF.source, TF.scale, TF.shift, resize="bicubic")
+    scaling = Scaling(TF.source, TF.scale, TF.shift, resize=FrontResize("bicubic"))
     assert feeding(scaling, None, FILE, SIZE).resize == "bicubic"
+
+
+def test_a_file_that_says_nothing_of_shapes_leaves_them_to_the_front(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"mean": [127.5] * 3, "std": [127.5] * 3}))
+    scaling = Scaling(TF.source, TF.scale, TF.shift, resize=FrontResize("nearest", "crop"))
+    assert feeding(scaling, str(path), FILE, SIZE).geometry == "crop"
+
+
+def test_what_a_front_pads_with_is_a_colour_of_pixels() -> None:
+    """A front that pads with 0, 0.5 and 1 takes what `torch` makes of pixels, in either order of channels."""
+    pad = FrontResize("tf-bilinear", "pad", (0.0, 0.5, 1.0))
+    torch = pad.applied(input_spec("torch", *SIZE))
+    assert (torch.pad_color, torch.decode) == ((124, round(116.28 + 0.5 * 57.12), round(103.53 + 57.375)), "full")
+    assert pad.applied(input_spec("caffe", *SIZE)).pad_color == (125, 117, 104)  # 0 is of the channel B
 
 
 CHANNELS = st.tuples(*[st.floats(0.01, 300)] * 3)

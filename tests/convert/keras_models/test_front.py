@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import applications, layers
+from PIL import Image
 
+from convert.images.feeding import FrontResize, feeding
 from convert.keras_models.front import rules, stripping
 from convert.keras_models.front.stripping import Front, strip
 from convert.lowering.batch_norm_folding import fold_batch_norms, foldable_pairs
+from edge_runtime.preprocess import load_pixels, normalize
 from tests.convert.keras_models.fronts import HEIGHT, WIDTH, BuildsFront, augmentation, drawn, network, pixels, transfer
 
 IDENTITY = ((1.0,) * 3, (0.0,) * 3)
@@ -197,8 +200,38 @@ def test_images_of_any_size_are_resized_by_the_card() -> None:
     fixed = network(build, (24, 28, 3))
     stripped = strip(fixed)
     same_answers(fixed, stripped)
-    assert stripped.scaling.resize == "bicubic"
+    assert stripped.scaling.resize == FrontResize("tf-bicubic")
     assert not any("resizing" in layer.name for layer in stripped.model._flatten_layers())
+
+
+@pytest.mark.parametrize(
+    ("options", "fit", "filtered"),
+    [
+        ({"crop_to_aspect_ratio": True}, "crop", "tf-bilinear"),
+        ({"pad_to_aspect_ratio": True, "fill_value": 0.25}, "pad", "tf-bilinear"),
+        ({"antialias": True, "interpolation": "bicubic"}, "stretch", "bicubic"),
+        ({"interpolation": "nearest"}, "stretch", "nearest"),
+    ],
+)
+def test_pictures_are_fitted_as_the_front_fits_them(options: dict[str, Any], fit: str, filtered: str) -> None:
+    """The whole model, on a picture of any shape, against its rest, on what the card makes of that picture."""
+
+    def build(x: Any) -> Any:
+        return layers.Resizing(24, 28, **options)(layers.Rescaling(1 / 127.5, -1)(x))
+
+    whole = network(build, (None, None, 3))
+    stripped = strip(network(build, (24, 28, 3)))
+    spec = feeding(stripped.scaling, None, Path("mine.keras"), (24, 28, 3))
+    assert (spec.fit, spec.resize) == (fit, filtered)
+    assert spec.pad_color == ((159,) if fit == "pad" else (0,))  # 127.5 * (0.25 + 1) = 159.4
+    coarse = np.random.default_rng(1).integers(0, 256, (6, 9, 3), np.uint8)
+    picture = np.asarray(Image.fromarray(coarse).resize((90, 60), Image.Resampling.BICUBIC))
+    front = keras.Model(whole.inputs[0], next(each for each in whole.layers if "resizing" in each.name).output)
+    expected = np.asarray(front(picture[np.newaxis].astype(np.float32)))[0].clip(
+        -1, 1
+    )  # beyond it, there are no pixels
+    found = normalize(load_pixels(picture, spec), spec)
+    assert np.abs(found - expected).max() <= 1.5 / 127.5  # rounded to pixels: antialiased, across and then down
 
 
 def mobilenet() -> Any:
