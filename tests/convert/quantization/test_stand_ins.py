@@ -38,10 +38,14 @@ SPEC = InputSpec(SIZE, SIZE, mean=(127.5,) * 3, std=(127.5,) * 3)
 ALPHAS = np.array([0.1, -0.3, 0.5, 1.0, 0.02, 1.7, 0.25, 0.0], np.float32)
 
 
-def prelu() -> layers.Layer:
+SMALL_ALPHAS = np.minimum(ALPHAS, 1)
+"""For these, the larger of x and alpha * x is computed instead."""
+
+
+def prelu(alphas: npt.NDArray[np.float32] = ALPHAS) -> layers.Layer:
     layer = layers.PReLU(shared_axes=[1, 2])
     layer.build((None, 1, 1, 8))
-    layer.set_weights([ALPHAS.reshape(1, 1, 8)])
+    layer.set_weights([alphas.reshape(1, 1, 8)])
     return layer
 
 
@@ -52,6 +56,11 @@ def erf(x: Array) -> Array:
 ACTIVATIONS: dict[str, tuple[Callable[[], layers.Layer], Callable[[Array], Array], Sequence[str]]] = {
     "leaky": (lambda: layers.LeakyReLU(negative_slope=0.1), lambda x: np.where(x > 0, x, 0.1 * x), ["LEAKY_RELU"]),
     "prelu": (prelu, lambda x: np.where(x > 0, x, ALPHAS * x), ["PRELU"]),
+    "small prelu": (
+        lambda: prelu(SMALL_ALPHAS),
+        lambda x: np.where(x > 0, x, SMALL_ALPHAS * x),
+        ["MAXIMUM"],
+    ),
     "elu": (layers.ELU, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), ["ELU"]),
     "hard-swish": (
         lambda: layers.Activation("hard_silu"),
@@ -103,7 +112,8 @@ def borders(quantized: QuantizedModel, kinds: Sequence[str], pixels: Pixels) -> 
     engine.run(encode(pixels, SPEC, quantized.io_specs[0])[np.newaxis])
     found = []
     for operator in (operator for kind in kinds for operator in graph.named(kind)):
-        ends = operator.inputs[0], operator.outputs[0]
+        product = graph.producer(operator.inputs[1]) if operator.name == "MAXIMUM" else None
+        ends = (product or operator).inputs[0], operator.outputs[0]
         affines = [graph.quantization(i) for i in ends]
         read, wrote = (dequantize(engine.tensor(i), *affine) for i, affine in zip(ends, affines, strict=True) if affine)
         assert affines[1] is not None
@@ -129,7 +139,7 @@ def test_activations_are_int8_and_compute_what_they_are_defined_as(
     path.write_bytes(quantized.model)
     result = click.testing.CliRunner().invoke(command, [str(path), "--require", "int8"])
     assert result.exit_code == 0, result.output
-    if STAND_INS[kinds[0]].name != kinds[0]:
+    if kinds[0] in STAND_INS and STAND_INS[kinds[0]].name != kinds[0]:
         monkeypatch.setattr(quantizer_adapter, "stand_in", lambda *_: {})
         path.write_bytes(converted(name, folder)[0].model)
         assert click.testing.CliRunner().invoke(command, [str(path), "--require", "int8"]).exit_code == 3
@@ -160,3 +170,15 @@ def test_no_stand_in_is_left_behind(folder: Path) -> None:
     graph = TfliteGraph(converted("elu", folder)[0].model)
     assert not graph.named("RELU")
     assert ("ELU", 1, "") in graph.operator_kinds()
+
+
+def test_a_prelu_that_is_kept_in_float_is_kept_whole(folder: Path) -> None:
+    """Its product must not stay behind in integers."""
+    model = float_model("small prelu")
+    graph = TfliteGraph(model)
+    kept = tuple(graph.tensor_name(operator.outputs[0]) for operator in graph.named("PRELU"))
+    calibration = calibrate(model, SPEC, find_images(folder), None, CalibrationOptions(), Silent())
+    quantized = TfliteGraph(calibration.quantize(Recipe(SCHEMES["mixed"], "float32", kept), SPEC).model)
+    parts = [*quantized.named("MUL"), *quantized.named("MAXIMUM")]
+    assert len(parts) == 4
+    assert {quantized.dtype(part.outputs[0]) for part in parts} == {"float32"}
