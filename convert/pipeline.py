@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import calibration_data
+from convert.audit.islands import FloatIsland, float_islands, timed
 from convert.audit.runtimes import refuse_newer
 from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
@@ -234,6 +235,8 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks
         head=prepared.network.lowered.head,
         classes=len(prepared.network.labels),
         source=prepared.network.lowered.findings(),
+        float_islands=_float_islands(recipe.scheme, quantized),
+        raised=quantized.raised,
     )
     write_report(outcome.to_json(), path)
     return outcome
@@ -250,6 +253,12 @@ def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
     if prepared.job.target_runtime is not None:
         refuse_newer(quantized.model, prepared.job.target_runtime)
     return quantized if calibration is None or recipe.scheme.slow_kernels else calibration.correct_head(quantized, spec)
+
+
+def _float_islands(scheme: Scheme, quantized: QuantizedModel) -> list[FloatIsland]:
+    """Return what is left in float between integers, and how long it takes where the kernels are fast enough."""
+    found = float_islands(quantized.model)
+    return found if scheme.slow_kernels else timed(quantized.model, found)
 
 
 def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:

@@ -229,8 +229,8 @@ REMEDIES = {
     "infinity",
     "scale-count": "quantize again",
     "zero-point-invalid": "quantize again",
-    "bias-saturated": "give these channels a larger scale of weights, under which their bias fits, as irv2-convert does; "
-    "or zero the biases of filters that are dead",
+    "bias-saturated": "give these channels a larger scale of weights, under which their bias fits, as irv2-convert "
+    "and TensorFlow's converter do",
     "operator-custom": "convert with built-in operators alone; Flex operators need TensorFlow on the device",
     "float-island": "quantize them, or replace what has no integer kernel",
     "float-stem": "quantize them, or replace what has no integer kernel",

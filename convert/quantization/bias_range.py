@@ -111,7 +111,7 @@ def _raise_scales(quantized: TfliteGraph, float_graph: TfliteGraph, pairs: list[
 
 
 def _least_scales(graph: TfliteGraph, operator: Operator, bias: Doubles) -> Doubles:
-    """Return the least scale of each channel's weights, (out,), under which its bias fits and is not multiplied by 0."""
+    """Return the least scale of each channel's weights, (out,), under which its bias fits and shows, if it can."""
     assert operator.bias is not None
     fits = np.abs(bias) / LARGEST_BIAS[graph.dtype(operator.bias)]
     output = _scale(graph, operator.outputs[0])

@@ -14,12 +14,14 @@ from convert.quantization.bias_range import RaisedScales, fit_biases
 from convert.quantization.dense_layers import dense_as_convolutions, last_layer
 from convert.quantization.head import store_in_int8
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels
+from convert.quantization.prelu import split_prelus
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import HEAD_OF, ends_in
 from convert.tflite.operators import DENSE
+from convert.tflite.rewriting import GraphEditor
 from edge_runtime import InputSpec
 from edge_runtime.specs import TensorSpec
 
@@ -59,7 +61,7 @@ def quantize(
     Raises:
         QuantizationError: statistics are missing, or this network cannot have an integer input.
     """
-    graph, scheme = TfliteGraph(float_model), recipe.scheme
+    graph, scheme = GraphEditor(float_model), recipe.scheme
     if not scheme.calibrates:
         return QuantizedModel(_without_calibration(float_model, recipe), "normalized")
     if statistics is None:
@@ -69,7 +71,10 @@ def quantize(
         ranges[image] = feed_pixels(graph, spec, recipe.io)
     elif scheme.activation_bits == 8:
         shifted = align_with_pixels(graph, spec)
-    rules = _rules(graph, recipe, (*recipe.float_layers, *shifted))
+    products = split_prelus(graph) if scheme.activation_bits == 8 else {}
+    ranges |= {product: ranges[whole] for product, whole in products.items()}
+    in_float = (product for product, whole in products.items() if whole in recipe.float_layers)
+    rules = _rules(graph, recipe, (*recipe.float_layers, *in_float, *shifted))
     quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted, scheme.activation_bits)
     raised = fit_biases(quantized, graph)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))

@@ -66,7 +66,7 @@ def stand_in(codes: list[Any], bits: int | None) -> Names:
     for index, code in enumerate(codes):
         name = _NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "")
         replacement = STAND_INS.get(name)
-        if replacement is not None and bits in replacement.versions:
+        if bits is not None and replacement is not None and bits in replacement.versions:
             own[index] = name, max(int(code.version), replacement.versions[bits])
             code.builtinCode = getattr(SCHEMA.BuiltinOperator, replacement.name)
     return own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convert.audit.islands import float_islands, island_lines
 from convert.audit.runtimes import oldest_runtime
 from convert.lowering.lower import FloatModel
 from convert.quantization.calibrate import Calibration
@@ -48,7 +49,7 @@ def card_of(
             **lowered.findings(),
             **_given(network),
         },
-        calibration=_calibration(recipe, calibration),
+        calibration=_calibration(recipe, calibration, quantized),
         drift=None,
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
@@ -63,9 +64,12 @@ def _given(network: FloatModel) -> dict[str, Any]:
     return {} if given is None or given == network.spec else {"preprocessing": given.to_json()}
 
 
-def _calibration(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any] | None:
-    """Return a summary of the calibration, with the layers that were kept in float."""
+def _calibration(recipe: Recipe, calibration: Calibration | None, quantized: QuantizedModel) -> dict[str, Any] | None:
+    """Return a summary of the calibration: the layers kept in float, what else is left in float, scales raised."""
     if calibration is None or not recipe.scheme.calibrates:
         return None
     kept = {"float_layers": list(dict.fromkeys(map(layer_name, recipe.float_layers)))} if recipe.float_layers else {}
-    return {**calibration.summary(), **kept}
+    islands, raised = island_lines(float_islands(quantized.model)), quantized.raised
+    left = {"left_in_float": islands} if islands else {}
+    scales = {"raised_scales": {"filters": raised.filters, "of": raised.of}} if raised.filters else {}
+    return {**calibration.summary(), **kept, **left, **scales}

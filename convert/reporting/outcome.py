@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convert.audit.islands import FloatIsland
 from convert.drift import attribution
 from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift
+from convert.quantization.bias_range import RaisedScales
 from convert.quantization.schemes import Scheme
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, worst
 from convert.system.machine import environment
@@ -57,6 +59,8 @@ class Outcome:
         compared: the predictions behind `drift`, for the page.
         head, classes: what the network ends in, see `convert.lowering.lower.LoweredModel`, and its number of labels.
         cached: stages whose result came from the cache; their seconds are those of reading it.
+        float_islands: what is computed in float between integers though nobody asked for it.
+        raised: the filters whose scale was raised for their bias.
         source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
     """
 
@@ -80,6 +84,8 @@ class Outcome:
     head: str = SOFTMAX
     classes: int = 0
     source: dict[str, Any] = field(default_factory=dict)
+    float_islands: Sequence[FloatIsland] = ()
+    raised: RaisedScales = field(default_factory=RaisedScales)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report of one artifact as JSON values."""
@@ -95,6 +101,8 @@ class Outcome:
             "calibration": self.calibration,
             "layers": self.layers,
             "float_layers": list(dict.fromkeys(self.float_layers)),
+            "float_islands": [island.to_json() for island in self.float_islands],
+            "raised_scales": asdict(self.raised),
             "recovery": [asdict(row) for row in self.recovery],
             "timings_s": self.timings_s,
             "cached": list(self.cached),

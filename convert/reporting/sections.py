@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convert.audit.islands import FloatIsland, island_lines
 from convert.drift.comparison import Comparison
+from convert.quantization.bias_range import RaisedScales
 from convert.reporting.formatting import (
     Report,
     calibration_images,
@@ -193,6 +195,8 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
         ("Noisiest layer", "; ".join([noisiest_layer(report) or "", *layer_advice(report)])),
         ("Lowest accumulated", most_accumulated(report) or ""),
         ("Layers in float", ", ".join(report.get("float_layers", ()))),
+        ("Left in float", "; ".join(_islands(report))),
+        ("Scales raised", _raised(report)),
         ("Intervals", "" if drift is None else INTERVALS[drift["interval"]]),
         ("Measured on", ", ".join(machine)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
@@ -262,6 +266,16 @@ def _head(report: Report) -> str:
     drift = report["drift"]
     head = report.get("head", SOFTMAX if drift is None else drift.get("head", SOFTMAX))
     return "" if head == SOFTMAX else head_text(head, 2 if drift is None else drift["classes"])
+
+
+def _islands(report: Report) -> list[str]:
+    """Return a line for each kind of float island of a conversion."""
+    return island_lines(FloatIsland.from_json(value) for value in report.get("float_islands", ()))
+
+
+def _raised(report: Report) -> str:
+    """Return how many filters had their scale raised for their bias."""
+    return str(RaisedScales(**report.get("raised_scales", {})))
 
 
 def _images(drift: Report) -> str:

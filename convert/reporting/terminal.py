@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from convert.audit.islands import island_lines
 from convert.reporting.formatting import (
     WORDS,
     Report,
@@ -143,6 +144,10 @@ def _cells(outcome: Outcome) -> dict[str, str]:
     for row, key in SOURCE_ROWS.items():
         if outcome.source.get(key):
             cells[row] = "\n".join(escape(printable(line)) for line in outcome.source[key])
+    if outcome.float_islands:
+        cells["left in float"] = "\n".join(escape(printable(line)) for line in island_lines(outcome.float_islands))
+    if outcome.raised.filters:
+        cells["scales raised"] = str(outcome.raised)
     cells["time per image"] = speed(report) if outcome.latency_ms is not None else ""
     cells["noisiest layer"] = escape(noisiest_layer(report) or "")
     cells["lowest accumulated"] = escape(most_accumulated(report) or "")

@@ -90,6 +90,12 @@ class GraphEditor(TfliteGraph):
         ]
         self._forget()
 
+    def cut_out(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Keep only what computes some tensors from others, which become the ends; signatures are gone."""
+        self._graph.inputs, self._graph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        self._model.signatureDefs = []
+        self.drop_unused()
+
     def rename(self, index: int, name: str) -> None:
         """Give a tensor another name."""
         self._graph.tensors[index].name = name.encode()

@@ -21,8 +21,6 @@ from edge_runtime.preprocess import Pixels
 from tests.convert.lowering.translation.families import CLASSES, FAMILIES, SIZE, SPEC, family
 
 LEAST_SQNR_DB = {"none": 59, "float16": 40, "dynamic": 20, "int8": 18, "mixed": 18, "int16x8": 30}
-IN_FLOAT = {"others": {"ELU", "LEAKY_RELU", "PRELU", "MINIMUM"}}
-"""Operators that the quantizer leaves in float, of families that have such."""
 
 
 def pictures(count: int, seed: int) -> list[Pixels]:
@@ -69,7 +67,7 @@ def test_everything_before_the_head_is_in_integers(name: str, folder: Path) -> N
     quantized = calibrated(name, folder).quantize(Recipe(SCHEMES["int8"], "float32"), SPEC)
     graph = TfliteGraph(quantized.model)
     floats = {op.name for op in graph.operators[: head_begins(graph)] if graph.dtype(op.outputs[0]) == "float32"}
-    assert floats - {"DEQUANTIZE", "QUANTIZE"} - IN_FLOAT.get(name, set()) <= {"ADD"}  # of the pixels' half step
+    assert floats - {"DEQUANTIZE", "QUANTIZE"} <= {"ADD"}  # of the pixels' half step
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
+from convert.audit.islands import FloatIsland
 from convert.drift import attribution
 from convert.drift.figures import Drift, judge
+from convert.quantization.bias_range import RaisedScales
 from convert.reporting.outcome import Outcome
 from convert.reporting.terminal import print_outcomes, print_report
 from convert.statistics.verdict import Limits
@@ -87,3 +90,13 @@ def test_what_labels_tell_is_shown() -> None:
     assert "0.25 (3 answers lost, 0 gained)" in text.getvalue(), "McNemar: 2 / 2^3"
     assert "10.00% reference, 11.05% candidate" in text.getvalue()
     assert "3 x cat -> dog" in text.getvalue()
+
+
+def test_what_is_left_in_float_and_raised_scales_are_told() -> None:
+    island = FloatIsland(("EXP", "LOG"), "block_1/[mish]", ("a",), ("b",), 0.5)
+    left, raised = RaisedScales(3, 4000, {"conv": 3}), replace(outcome(), float_islands=[island])
+    text = printed(replace(raised, raised=left))
+    assert "EXP, LOG at block_1/[mish]: 0.50 ms an image" in text
+    assert "3 of 4,000 filters have weights too small for their bias: their scales were raised" in text
+    assert "left in float" not in printed(outcome())
+    assert "scales raised" not in printed(outcome())
