@@ -19,7 +19,7 @@ from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
-from convert.reporting import charts, formatting, sections
+from convert.reporting import charts, conversion_figures, formatting, sections
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
@@ -65,8 +65,8 @@ def render(
         attempts=report.get("recovery", ()),
         attribution=report["blame"],
         layers=_layers(report),
-        noisiest=formatting.noisiest_layer(report),
-        halves=None if report.get("calibration") is None else formatting.halves(report["calibration"]),
+        noisiest=conversion_figures.noisiest_layer(report),
+        halves=None if report.get("calibration") is None else conversion_figures.halves(report["calibration"]),
         calibration=_calibration(report),
         **({"measured": None} if comparison is None else _measured(report, comparison, names, thumbnails)),
     )

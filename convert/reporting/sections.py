@@ -13,27 +13,29 @@ from pathlib import Path
 from convert.audit.islands import FloatIsland, island_lines
 from convert.drift.comparison import Comparison
 from convert.quantization.bias_range import RaisedScales
+from convert.reporting.conversion_figures import (
+    calibration_images,
+    halves,
+    layer_advice,
+    most_accumulated,
+    noisiest_layer,
+    speed,
+    speed_notes,
+)
 from convert.reporting.formatting import (
     Report,
-    calibration_images,
     clear_agreement,
     count,
     decibel,
     error,
     flip_kinds,
-    halves,
     head_text,
-    layer_advice,
     megabytes,
-    most_accumulated,
-    noisiest_layer,
     p_value,
     percent,
     percent_interval,
     points,
     points_interval,
-    speed,
-    speed_notes,
     sqnr,
     sqnr_name,
     words,
@@ -140,7 +142,7 @@ def gauges(report: Report) -> list[Gauge]:
 def key_figures(report: Report) -> list[Figure]:
     """Return the key figures that this report has, the most important first."""
     latency = report.get("latency_ms")
-    notes = () if latency is None else (f"time per image: {speed(report)}", *speed_notes(report))
+    notes = () if latency is None else (speed(report), *speed_notes(report))
     size = Figure("Size", megabytes(report["artifact"]["bytes"]), notes)
     drift = report["drift"]
     if drift is None:

@@ -9,28 +9,30 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.audit.islands import island_lines
+from convert.reporting.conversion_figures import (
+    calibration_images,
+    halves,
+    layer_advice,
+    most_accumulated,
+    noisiest_layer,
+    speed,
+    speed_notes,
+)
 from convert.reporting.formatting import (
     WORDS,
     Report,
     attribution_cells,
-    calibration_images,
     clear_agreement,
     count,
     decibel,
     drift_rows,
-    halves,
     head_text,
-    layer_advice,
     megabytes,
     milliseconds,
-    most_accumulated,
-    noisiest_layer,
     percent,
     percent_interval,
     points,
     points_interval,
-    speed,
-    speed_notes,
     sqnr,
     sqnr_name,
 )
@@ -148,7 +150,7 @@ def _cells(outcome: Outcome) -> dict[str, str]:
         cells["left in float"] = "\n".join(escape(printable(line)) for line in island_lines(outcome.float_islands))
     if outcome.raised.filters:
         cells["scales raised"] = str(outcome.raised)
-    cells["time per image"] = speed(report) if outcome.latency_ms is not None else ""
+    cells["time"] = speed(report) if outcome.latency_ms is not None else ""
     cells["noisiest layer"] = escape(noisiest_layer(report) or "")
     cells["lowest accumulated"] = escape(most_accumulated(report) or "")
     cells = {name: text for name, text in cells.items() if text}

@@ -139,6 +139,14 @@ def test_ends_are_checked_for_every_scheme(own: Job) -> None:
         check(replace(own, schemes=schemes, io="uint8"))
 
 
+def test_calibration_images_that_are_not_used_are_said(own: Job) -> None:
+    inputs = check(replace(own, calibration_size=7))
+    assert inputs.calibration is not None
+    assert [note for note in inputs.notes if note.startswith(f"calibration uses 7 of the {inputs.available} images of")]
+    assert f"--calibration-size {inputs.available} uses all" in inputs.notes[-1]
+    assert not [note for note in check(replace(own, calibration_size=inputs.available)).notes if "uses" in note]
+
+
 RECORDED = {
     "classes", "input_size", "io", "calibrator", "calibration_size", "calibration_manifest_sha256", "validation_size",
     "validation_manifest_sha256", "keep_float", "recover", "limits", "machine",

@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from convert.quantization.convergence import FEWEST, convergence, halves_differ, have_converged
+from convert.quantization.convergence import (
+    AIM,
+    FEWEST,
+    MOST,
+    convergence,
+    halves_differ,
+    have_converged,
+    images_for_ranges,
+)
 
 
 def extremes(*images: list[tuple[float, float]]) -> npt.NDArray[Any]:
@@ -25,6 +33,26 @@ def test_ranges_grow_to_all_of_themselves() -> None:
         {"images": 2, "range_ratio": pytest.approx((2 / 4 + 3 / 4) / 2)},
         {"images": 3, "range_ratio": 1.0},
     ]
+
+
+def spikes(images: int) -> npt.NDArray[Any]:
+    """A hundred activations, each of which reaches 2 in one image of ten, and 1 in the others."""
+    high = np.where(np.random.default_rng(0).random((images, 100)) < 0.1, 2.0, 1.0)
+    return np.stack([np.zeros_like(high), high], axis=-1).astype(np.float32)
+
+
+def test_images_are_advised_where_halves_differ_and_the_advice_is_enough() -> None:
+    few, many = spikes(12), spikes(400)
+    differ, enough = halves_differ(few), images_for_ranges(few)
+    assert differ is not None
+    assert differ > AIM
+    assert enough is not None
+    assert 12 < enough <= MOST
+    after = halves_differ(spikes(enough))
+    assert after is not None
+    assert after < AIM
+    assert images_for_ranges(many) is None
+    assert images_for_ranges(THREE[:1]) is None
 
 
 def test_halves_are_every_other_image() -> None:

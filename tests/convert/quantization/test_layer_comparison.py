@@ -70,6 +70,31 @@ def test_what_a_narrow_range_clips_is_counted(
     assert found.sqnr_db < 30
 
 
+@pytest.mark.parametrize("position", [0, 1, 3])
+def test_the_layer_that_is_planted_bad_is_the_noisiest_by_itself(
+    model: bytes, images: list[Pixels], statistics: ActivationStatistics, position: int
+) -> None:
+    """Weights that are wrong by a quarter: later layers inherit the noise, and add none of their own."""
+    graph = TfliteGraph(model)
+    planted = graph.named("CONV_2D")[position]
+    weights = graph.constant(planted.weights)
+    error = np.random.default_rng(1).normal(0, 0.25 * weights.std(), weights.shape).astype(np.float32)
+    graph.set_constant(planted.weights, weights + error)
+    wrong = quantize(graph.to_bytes(), Recipe(SCHEMES["int8"], "uint8"), SPEC, statistics)
+    found = compare_layers(model, wrong, SPEC, images)
+    noisiest = min(
+        (layer for layer in found if layer.own_sqnr_db is not None), key=lambda layer: layer.own_sqnr_db or 0
+    )
+    assert noisiest is found[planted.position]
+    assert (found[-4].sqnr_db or 99) < (found[-4].own_sqnr_db or 99) - 6, "what is inherited is told apart"
+
+
+def test_of_the_first_layer_all_noise_is_its_own(layers: list[LayerError]) -> None:
+    assert layers[0].own_noise == pytest.approx(layers[0].noise, rel=0.05)
+    assert all(layer.own_noise <= layer.noise * 1.5 for layer in layers if layer.dtype == "int8")
+
+
 def test_a_network_beside_itself_has_no_noise(model: bytes, images: list[Pixels]) -> None:
     same = compare_layers(model, QuantizedModel(model, "normalized"), SPEC, images)
     assert all(layer.noise == 0 and layer.to_json()["sqnr_db"] is None for layer in same)
+    assert all(layer.own_noise <= 1e-9 * layer.signal for layer in same)

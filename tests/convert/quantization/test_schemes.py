@@ -33,12 +33,6 @@ def test_a_fallback_is_the_same_scheme_with_layers_in_float() -> None:
         assert unrecovered(fallback) == unrecovered(scheme) == scheme
 
 
-def test_schemes_on_slow_kernels_are_validated_on_few_images() -> None:
-    limits = {name: scheme.validation_limit for name, scheme in SCHEMES.items() if scheme.slow_kernels}
-    assert limits == {"int16x8": 4}
-    assert all(scheme.validation_limit is None for scheme in SCHEMES.values() if not scheme.slow_kernels)
-
-
 def test_lists_keep_their_order_and_name_each_once() -> None:
     assert names("int8") == ["int8"]
     assert names(" none , int8,none,,float16 ") == ["none", "int8", "float16"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,22 @@ AFTER_A_DRIFT_CHECK = ("irv2-drift", "page", "JUnit", "step summary")
         ("at most 2.00 pp", WITH_REASONS),
         ("1,000", EVERYWHERE),
         ("10 near ties, 5 confident", AFTER_A_DRIFT_CHECK),
+        ("99.49% [98.82%, 99.78%] of 990 images", EVERYWHERE),
+        ("SQNR of the logits", EVERYWHERE),
     ],
 )
 def test_one_fact_has_one_text(fact: str, places: tuple[str, ...], tmp_path: Path) -> None:
-    """Of 1,000 answers 15 changed; Wilson's interval of 0.985 and Agresti and Min's of the drop, by hand."""
+    """Of 1,000 answers 15 changed; by hand Wilson's intervals of 0.985 and 985/990, Agresti and Min's of the drop."""
     texts = shown(CHANGED, tmp_path)
     assert [place for place in places if fact not in texts[place]] == []
+
+
+def test_what_an_sqnr_is_of_reads_the_same_everywhere(tmp_path: Path) -> None:
+    """Answers in 256 steps tell little of the logits: their SQNR has another name."""
+    reference, candidate = CHANGED.reference, replace(CHANGED.candidate, step=1 / 256)
+    texts = shown(Comparison(reference, candidate, CHANGED.true_answers), tmp_path)
+    assert [place for place in EVERYWHERE if "SQNR of answers in steps of 0.39%" not in texts[place]] == []
+    assert [place for place in EVERYWHERE if "SQNR of the logits" in texts[place]] == []
 
 
 def test_equal_outputs_read_the_same_everywhere(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.convert.comparisons import HOSTILE, LABELS, answers, comparison, ever
 
 HEADINGS = [
     "Changed answers", "Images with a changed answer", "Results by class", "Confidence and layers",
-    "Layers with the lowest SQNR", "Schemes in this run", "Float fallbacks",
+    "Layers with the lowest accumulated SQNR", "Schemes in this run", "Float fallbacks",
     "Where the drift comes from", "What was compared",
     "Glossary",
 ]  # fmt: skip

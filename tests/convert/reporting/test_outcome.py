@@ -36,7 +36,8 @@ def test_the_report_has_the_contracted_keys() -> None:
     value = outcome(drift=measured()).to_json()
     assert list(value) == [
         "scheme", "artifact", "drift", "blame", "gate", "source", "calibration", "layers", "float_layers",
-        "float_islands", "raised_scales", "recovery", "timings_s", "cached", "latency_ms", "environment",
+        "float_islands", "raised_scales", "recovery", "timings_s", "cached", "latency_ms", "float_latency_ms",
+        "environment",
     ]  # fmt: skip
     assert set(value["artifact"]) == {"path", "bytes", "sha256"}
     assert set(value["gate"]) == {"verdict", "limits", "reasons"}
@@ -48,6 +49,8 @@ def test_the_report_has_the_contracted_keys() -> None:
         "ece_reference", "ece_candidate",
         "agreement_top1", "agreement_ci95", "agreement_top5", "flips_near_tie", "flips_confident",
         "sqnr_db", "cosine_mean", "kl_mean", "max_abs_error", "flips", "per_class", "confusion",
+        "agreement_clear", "agreement_clear_ci95", "clear_images", "clear_margin",
+        "sqnr_of", "sqnr_images", "answer_step", "answers_sqnr_db",
     }  # fmt: skip
     assert value["gate"]["limits"] == {"max_drop_pp": 2.0, "min_agreement": 0.95, "max_top5_drop_pp": 2.0}
 

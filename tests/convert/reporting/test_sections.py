@@ -35,7 +35,12 @@ def test_key_figures_are_those_of_the_report() -> None:
     assert found["Top-1 accuracy"].value == "99.00% → 99.50%"
     assert found["Top-1 accuracy"].notes == ("drop -0.50 pp [-2.43, 1.44]",)
     assert found["Top-1 agreement"] == Figure(
-        "Top-1 agreement", "98.50%", ("[95.68%, 99.49%]", "100.00% within the top 5")
+        "Top-1 agreement",
+        "98.50%",
+        (
+            *("[95.68%, 99.49%]", "100.00% within the top 5"),
+            "agreement, lead of 10 points: 98.50% [95.68%, 99.49%] of 200 images",
+        ),
     )
     assert found["Changed answers"].value == "3 of 200"
     assert found["Changed answers"].notes == ("1 lost, 2 gained, 0 still wrong", "0 near ties, 3 confident")
@@ -59,6 +64,8 @@ def test_figures_of_a_number_of_images_that_was_fixed_are_shown() -> None:
     assert found["Changed answers"].notes[1] == "2 near ties, 1 confident"
     assert found["Expected calibration error"].value == "3.10% → 3.45%"
     assert found["Size"].notes == ("17.1 ms per image",)
+    found = by_title(value | {"latency_ms": 5.7, "float_latency_ms": 9.12})
+    assert found["Size"].notes == ("5.7 ms per image, float 9.1 ms: 1.6 times as fast",)
 
 
 def test_without_labels_no_accuracy_is_shown() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.system.machine import processor, versions
+from convert.system.machine import has_int8_dot_product, processor, versions
 
 X86 = "processor\t: 0\nmodel name\t: A\ncpu MHz\t: {}\nflags\t: sse {}\n\nprocessor\t: 1\nmodel name\t: B\n"
 
@@ -31,6 +31,23 @@ def test_the_first_processor_gives_the_name(tmp_path: Path) -> None:
 
 def test_a_system_without_such_a_file(tmp_path: Path) -> None:
     assert processor(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        (X86.format(2000, "avx2"), False),
+        (X86.format(2000, "avx512f avx512_vnni"), True),
+        (X86.format(2000, "avx_vnni"), True),
+        ("Features\t: asimd asimddp\nCPU part\t: 0xd0c\n", True),
+        ("Features\t: asimd\nCPU part\t: 0xd03\n", False),
+        ("", None),
+    ],
+)
+def test_int8_dot_products_are_told_by_their_names_in_cpuinfo(text: str, has: bool | None, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_int8_dot_product(tmp_path / "cpuinfo") is has
+    assert has_int8_dot_product(tmp_path / "none") is None
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
