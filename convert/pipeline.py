@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import calibration_data
+from convert.audit.promise import audited
 from convert.audit.runtimes import refuse_newer
 from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
@@ -28,7 +29,7 @@ from convert.images.conventions import input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
-from convert.job import Inputs, Job, check, labelled_source
+from convert.job import ASKED, Inputs, Job, check, labelled_source
 from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
 from convert.quantization import layer_comparison
@@ -100,7 +101,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             progress.stage(f"quantizing: {scheme.name}")
             float_layers = prepared.float_layers if scheme.keeps_layers else ()
             outcome = _make_artifact(prepared, Recipe(scheme, prepared.io[scheme.name], float_layers), progress)
-            recovered = _recover(prepared, outcome, progress) if job.recover else []
+            recovered = _recover(prepared, scheme, outcome, progress) if job.recover else []
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         _write_pages(job, outcomes)
         return outcomes
@@ -196,7 +197,12 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress) -> Ou
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with _timed(spent, "quantization"):
         quantized = _quantize(prepared, recipe)
+        asked, (scheme, broken) = recipe.scheme, audited(recipe.scheme, quantized.model)
+        if broken is not None:
+            progress.note(broken)
+        recipe = replace(recipe, scheme=scheme)
         name, build = prepared.job.source.name, prepared.job.recorded(prepared.inputs, recipe.io)
+        build |= {} if scheme is asked else {ASKED: asked.name}
         card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
         package = artifact_writer.package(quantized.model, prepared.network.labels, card)
     with _timed(spent, "layers"):
@@ -293,12 +299,12 @@ def _latency_ms(scheme: Scheme, path: Path) -> float | None:
     return round(speed.p50_ms, 3)
 
 
-def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
+def _recover(prepared: Prepared, asked: Scheme, outcome: Outcome, progress: Progress) -> list[Outcome]:
     """If an artifact did not pass, make the one with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
+    if asked.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
-    progress.note(f"{outcome.scheme.name}: {outcome.gate.verdict}; looking for the layers that cost most")
-    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.io[outcome.scheme.name]
+    progress.note(f"{asked.name}: {outcome.gate.verdict}; looking for the layers that cost most")
+    scheme, io = SCHEMES[asked.fallback], prepared.io[asked.name]
     assert prepared.calibration is not None
     unchanged, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
     rows = [_fallback_row(unchanged, outcome)]
@@ -311,7 +317,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         if rows[-1].verdict == PASS:
             break
     if recovered is outcome:
-        progress.note(f"no run of layers in float does better than {outcome.scheme.name}")
+        progress.note(f"no run of layers in float does better than {asked.name}")
         return []
     recovered = replace(recovered, recovery=rows)
     write_report(recovered.to_json(), recovered.path)
