@@ -23,7 +23,7 @@ from edge_runtime import InputSpec
 from edge_runtime.specs import TensorSpec
 
 POOLS_OF_HEADS = ("MEAN", "AVERAGE_POOL_2D", "SUM")
-BETWEEN_POOL_AND_LAYER = ("CONCATENATION", "RESHAPE", "SQUEEZE")
+BETWEEN_POOL_AND_LAYER = ("CONCATENATION", "DEQUANTIZE", "RESHAPE", "SQUEEZE")
 
 
 @dataclass(frozen=True)

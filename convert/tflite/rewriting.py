@@ -22,7 +22,7 @@ class GraphEditor(TfliteGraph):
     """
 
     def add_constant(self, name: str, values: Array, scales: Array | None = None) -> int:
-        """Add a constant, and return its index; `scales` are those of integers, one for each entry of the first axis."""
+        """Add a constant, and return its index; `scales` are those of integers, along the first axis."""
         index = schema.add_constant(self._model, name, values)
         if scales is not None:
             affine = {"scale": scales, "zeroPoint": np.zeros(len(scales), np.int64)}
