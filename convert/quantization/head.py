@@ -15,12 +15,14 @@ from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import logits_tensor
 from convert.tflite.operators import DENSE, Operator
 from convert.tflite.rewriting import GraphEditor
+from edge_runtime.arrays import Array
 
 
-def store_in_int8(quantized: TfliteGraph) -> bytes:
+def store_in_int8(quantized: TfliteGraph, mean: Array | None = None) -> bytes:
     """Return a model whose head's weights, float32 until now, are int8 in the file, rounded to nearest.
 
-    Models whose logits no dense layer computes in float from constants are returned as they are.
+    The bias takes back what rounding adds on average, if `mean`, (in,), is that of what the layer reads. Models whose
+    logits no dense layer computes in float from constants are returned as they are.
     """
     graph = GraphEditor(quantized.to_bytes())
     layer = head_layer(graph)
@@ -32,6 +34,9 @@ def store_in_int8(quantized: TfliteGraph) -> bytes:
     stored = graph.add_constant(f"{name}/int8", integers, scales)
     unpacked = graph.add_operator("DEQUANTIZE", [stored], weights.shape, f"{name}/unpacked", layer.position)
     graph.set_input_of(layer.position + 1, layer.inputs.index(layer.weights), unpacked)
+    if mean is not None and layer.bias is not None and graph.is_constant(layer.bias):
+        shift = (integers * np.float64(scales[:, np.newaxis]) - weights) @ mean
+        graph.set_constant(layer.bias, (graph.constant(layer.bias) - shift).astype(np.float32))
     graph.drop_unused()
     return graph.to_bytes()
 

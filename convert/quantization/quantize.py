@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
 from convert.quantization.dense_layers import dense_as_convolutions, last_layer
-from convert.quantization.head import store_in_int8
+from convert.quantization.head import head_layer, store_in_int8
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, INTEGERS_ONLY, IO_RULES, Recipe, Rule, keep_float
@@ -66,7 +66,11 @@ def quantize(
     quantized = apply_rules(graph.to_bytes(), rules, ranges | shifted)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
     encoding = "normalized" if recipe.io == "float32" else "pixels"
-    return QuantizedModel(store_in_int8(quantized) if has_float_head(recipe) else quantized.to_bytes(), encoding)
+    if not has_float_head(recipe):
+        return QuantizedModel(quantized.to_bytes(), encoding)
+    layer = head_layer(graph)
+    mean = None if layer is None else statistics.mean[graph.tensor_name(layer.inputs[0])]
+    return QuantizedModel(store_in_int8(quantized, mean), encoding)
 
 
 def _without_calibration(float_model: bytes, recipe: Recipe) -> bytes:
