@@ -38,6 +38,8 @@ from edge_runtime.specs import INDEPENDENT
 
 HELD_OUT, MOST_HELD_OUT = 0.2, 50
 """Fraction of the calibration images that is held out to judge alternatives by, and their largest number."""
+ASKED = "asked_scheme"
+"""Key of the scheme that was asked for, in the record of an artifact that may not have its name."""
 FEWEST_TO_CHOOSE = 10
 """With fewer calibration images, choosing between alternatives would be guessing."""
 
@@ -168,7 +170,7 @@ class Job(Sources):
             for each, option in options_of(cls).items()
             if option.recorded and each.name in build
         }
-        scheme = SCHEMES[card.scheme]
+        scheme = SCHEMES[build.get(ASKED, card.scheme)]
         if not scheme.keeps_layers:  # it was meant for another scheme of the same run
             recorded["keep_float"] = None
         return cls(

@@ -18,6 +18,7 @@ from typing import Any
 
 import calibration_data
 from convert.audit.islands import FloatIsland, float_islands, timed
+from convert.audit.promise import audited
 from convert.audit.runtimes import refuse_newer
 from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
 from convert.cache.store import open_cache
@@ -32,7 +33,7 @@ from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import ImageSet, find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
-from convert.job import Inputs, Job, check, labelled_source
+from convert.job import ASKED, Inputs, Job, check, labelled_source
 from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
 from convert.quantization import layer_comparison
@@ -103,7 +104,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             progress.stage(f"quantizing: {scheme.name}")
             float_layers = prepared.float_layers if scheme.keeps_layers else ()
             outcome = _make_artifact(prepared, Recipe(scheme, prepared.io[scheme.name], float_layers), progress)
-            recovered = _recover(prepared, outcome, progress) if job.recover else []
+            recovered = _recover(prepared, scheme, outcome, progress) if job.recover else []
             outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
         _write_pages(job, outcomes)
         return outcomes
@@ -202,10 +203,13 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with _timed(spent, "quantization"):
         quantized = _quantize(prepared, recipe)
+        asked, (scheme, broken) = recipe.scheme, audited(recipe.scheme, quantized.model)
+        if broken is not None:
+            progress.note(broken)
         name, images = prepared.job.source.name, _to_validate(prepared, recipe, quantized, progress)
-        card = card_of(
-            name, quantized, prepared.network, recipe, prepared.calibration, _recorded(prepared, recipe, images)
-        )
+        recipe = replace(recipe, scheme=scheme)
+        build = _recorded(prepared, recipe, images) | ({} if scheme is asked else {ASKED: asked.name})
+        card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
         package = artifact_writer.package(quantized.model, prepared.network.labels, card)
     with _timed(spent, "layers"):
         layers = _compare_layers(prepared, recipe, quantized)
@@ -334,12 +338,12 @@ def _speed(prepared: Prepared, scheme: Scheme, path: Path) -> Speed | None:
     return compare_speed(path, float_model, prepared.network.spec)
 
 
-def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[Outcome]:
+def _recover(prepared: Prepared, asked: Scheme, outcome: Outcome, progress: Progress) -> list[Outcome]:
     """If an artifact did not pass, make the one with the fewest layers in float that does, or the best there is."""
-    if outcome.scheme.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
+    if asked.fallback is None or outcome.gate is None or outcome.gate.verdict == PASS:
         return []
-    progress.note(f"{outcome.scheme.name}: {outcome.gate.verdict}; looking for the layers that cost most")
-    scheme, io = SCHEMES[outcome.scheme.fallback], prepared.io[outcome.scheme.name]
+    progress.note(f"{asked.name}: {outcome.gate.verdict}; looking for the layers that cost most")
+    scheme, io = SCHEMES[asked.fallback], prepared.io[asked.name]
     assert prepared.calibration is not None
     unchanged, *alternatives = find_fallbacks(prepared.calibration, scheme, io, progress)
     rows, looks = [_fallback_row(unchanged, outcome)], 1 + len(alternatives)
@@ -356,7 +360,7 @@ def _recover(prepared: Prepared, outcome: Outcome, progress: Progress) -> list[O
         if rows[-1].verdict == PASS:
             break
     if recovered is outcome:
-        progress.note(f"no run of layers in float does better than {outcome.scheme.name}")
+        progress.note(f"no run of layers in float does better than {asked.name}")
         return []
     recovered = replace(recovered, recovery=rows)
     write_report(recovered.to_json(), recovered.path)

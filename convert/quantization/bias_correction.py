@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convert.quantization.head import head_layer, scales_behind
+from convert.quantization.head import head_layer
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DEPTHWISE
@@ -73,13 +73,12 @@ def correct_head(
     logits = logits_tensor(graph)
     layer = head_layer(graph)
     bias = None if layer is None else layer.bias
-    if layer is None or bias is None or graph.dtype(bias) != "float32":
+    if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
         return model
     engine = RecordingEngine(model)
     error = np.zeros(float_logits.shape[1])
     outputs = run_over(engine, (encode(pixels, spec, input_tensor) for pixels in images))
     for expected, _ in zip(float_logits, outputs, strict=True):
         error += expected - engine.tensor(logits).reshape(-1)
-    correction = error / len(images) / scales_behind(graph, layer)
-    graph.set_constant(bias, (graph.constant(bias) + correction).astype(np.float32))
+    graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()

@@ -19,6 +19,7 @@ from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
+from convert.quantization.negations import without_negations
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
@@ -122,7 +123,7 @@ def calibrate(
         ImageSetError: more than a tenth of the images cannot be read.
         QuantizationError: an activation is not finite.
     """
-    float_model, evaluator = dense_as_convolutions(float_model), None
+    float_model, evaluator = dense_as_convolutions(without_negations(float_model)), None
     if held_out is not None:
         evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
     measured, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)

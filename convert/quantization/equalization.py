@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from convert.quantization.statistics import ActivationStatistics
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CLASSIFIER_KINDS, DEPTHWISE, POOLS, Operator
+from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DEPTHWISE, POOLS, Operator
 from edge_runtime.arrays import Array
 
 INNER_STRENGTH, STREAM_STRENGTH = 1.0, 0.5
@@ -95,10 +95,16 @@ def _equal_channels(graph: TfliteGraph) -> Iterator[tuple[int, slice, int]]:
 
 
 def _pinned(graph: TfliteGraph) -> Iterator[int]:
-    """Yield inputs and outputs of the graph, and of operators that no factor passes through."""
+    """Yield inputs and outputs of the graph, and of operators that no factor passes through.
+
+    So are the outputs of convolutions of one pixel, as dense layers are: each image gives one value of a channel, from
+    which its largest cannot be told. Equalized, those that no image showed are clipped.
+    """
     yield from graph.inputs
     yield from graph.outputs
     for operator in graph.operators:
+        if operator.name == CONVOLUTION and graph.shape(operator.outputs[0])[1:3] == (1, 1):
+            yield operator.outputs[0]
         if not (_passes_through(graph, operator) or _is_scalable(graph, operator)):
             yield from (i for i in (*operator.inputs, *operator.outputs) if graph.is_activation(i))
 

@@ -12,7 +12,7 @@ from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
 from convert.quantization.bias_range import RaisedScales, fit_biases
 from convert.quantization.dense_layers import dense_as_convolutions, last_layer
-from convert.quantization.head import store_in_int8
+from convert.quantization.head import head_layer, store_in_int8
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels
 from convert.quantization.prelu import split_prelus
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
@@ -26,7 +26,7 @@ from edge_runtime import InputSpec
 from edge_runtime.specs import TensorSpec
 
 POOLS_OF_HEADS = ("MEAN", "AVERAGE_POOL_2D", "SUM")
-BETWEEN_POOL_AND_LAYER = ("CONCATENATION", "RESHAPE", "SQUEEZE")
+BETWEEN_POOL_AND_LAYER = ("CONCATENATION", "DEQUANTIZE", "RESHAPE", "SQUEEZE")
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,11 @@ def quantize(
     raised = fit_biases(quantized, graph)
     correct_weight_rounding(quantized, graph, statistics.mean | dict.fromkeys(shifted, statistics.mean[image]))
     encoding = "normalized" if recipe.io == "float32" else "pixels"
-    model = store_in_int8(quantized) if has_float_head(recipe) else quantized.to_bytes()
-    return QuantizedModel(model, encoding, raised)
+    if not has_float_head(recipe):
+        return QuantizedModel(quantized.to_bytes(), encoding, raised)
+    layer = head_layer(graph)
+    mean = None if layer is None else statistics.mean[graph.tensor_name(layer.inputs[0])]
+    return QuantizedModel(store_in_int8(quantized, mean), encoding, raised)
 
 
 def _without_calibration(float_model: bytes, recipe: Recipe) -> bytes:

@@ -21,11 +21,11 @@ class GraphEditor(TfliteGraph):
     What a change leaves without a reader stays in the file until `drop_unused`.
     """
 
-    def add_constant(self, name: str, values: Array, scale: float | None = None) -> int:
-        """Add a constant, and return its index; `scale` is that of integers whose zero point is 0."""
+    def add_constant(self, name: str, values: Array, scales: Array | None = None) -> int:
+        """Add a constant, and return its index; `scales` are those of integers, along the first axis."""
         index = schema.add_constant(self._model, name, values)
-        if scale is not None:
-            affine = {"scale": np.array([scale], np.float32), "zeroPoint": np.array([0], np.int64)}
+        if scales is not None:
+            affine = {"scale": scales, "zeroPoint": np.zeros(len(scales), np.int64)}
             self._graph.tensors[index].quantization = new("QuantizationParameters", **affine)
         return index
 

@@ -52,8 +52,8 @@ OPTIONS = {
 }
 """Operators that can be made, and the tables of the schema that hold their options."""
 
-VERSIONS = {"DEQUANTIZE": 2, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3}
-"""Versions of operators, where it is not 1: the first that know int8, and half-pixel centres."""
+VERSIONS = {"DEQUANTIZE": 5, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3}
+"""Versions of operators, where it is not 1: the first that know a scale for each channel, and half-pixel centres."""
 
 SUB_BYTE_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 

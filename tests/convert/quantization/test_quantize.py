@@ -107,7 +107,7 @@ def test_only_the_head_computes_in_float(io: str, model: bytes, images: list[Pix
     graph = TfliteGraph(quantized(model, images, io).model)
     floats = [operator.name for operator in graph.operators if graph.dtype(operator.outputs[0]) == "float32"]
     moved = ["ADD"] if io == "float32" else []
-    assert floats == [*moved, "DEQUANTIZE", "MEAN", "FULLY_CONNECTED", "SOFTMAX"]
+    assert floats == [*moved, "DEQUANTIZE", "MEAN", "DEQUANTIZE", "FULLY_CONNECTED", "SOFTMAX"]
     assert graph.dtype(graph.inputs[0]) == io
 
 
@@ -128,13 +128,15 @@ def test_schemes_without_calibration_stay_close_to_float(scheme: str, model: byt
     assert np.mean(run(made.model, tensors).argmax(axis=1) == run(model, tensors).argmax(axis=1)) > 0.9
 
 
-def test_dynamic_keeps_dense_weights_in_float_for_old_runtimes(model: bytes) -> None:
+def test_dynamic_unpacks_the_weights_of_the_head_for_old_runtimes(model: bytes) -> None:
     """Runtimes up to TensorFlow 2.15 read one scale per channel as the first one for all."""
     graph = TfliteGraph(quantize(model, Recipe(SCHEMES["dynamic"], "float32"), SPEC, None).model)
-    assert graph.dtype(graph.named("FULLY_CONNECTED")[0].inputs[1]) == "float32"
-    first = graph.named("CONV_2D")[0].inputs[1]
-    assert graph.dtype(first) == "int8"
-    assert len(graph.scales(first)) == graph.shape(first)[0]  # type: ignore[arg-type]
+    unpacked = graph.producer(graph.named("FULLY_CONNECTED")[0].inputs[1])
+    assert unpacked is not None
+    assert unpacked.name == "DEQUANTIZE"
+    for weights in (unpacked.inputs[0], graph.named("CONV_2D")[0].inputs[1]):
+        assert graph.dtype(weights) == "int8"
+        assert len(graph.scales(weights)) == graph.shape(weights)[0]  # type: ignore[arg-type]
 
 
 def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: list[Pixels]) -> None:
