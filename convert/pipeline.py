@@ -52,6 +52,7 @@ from convert.system.temporary import scratch_folder
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
+from convert.tflite.metadata import stretched_by_others
 from convert.tflite.speed import Speed, compare_speed
 from edge_runtime.labels import count_advice
 
@@ -164,7 +165,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
     lowered = replace(lowered, spec=fitted(lowered.spec, job.fit))  # of any shape, the float network stays the same
     slow = (f"{layer}: through TFLiteConverter" for layer in lowered.slow_layers)
-    for note in filter(None, (lowered.recognized, *lowered.front, *slow)):
+    for note in filter(None, (lowered.recognized, *lowered.front, *slow, stretched_by_others(lowered.spec))):
         stages.progress.note(note)
     stages.progress.note(agreement(job.source, lowered.keras_sqnr_db))
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))

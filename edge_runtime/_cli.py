@@ -62,7 +62,7 @@ def add_foreign_options(parser: argparse.ArgumentParser) -> None:
         metavar="|".join([*CONVENTIONS, "FILE"]),
         help="how its images are prepared: a convention, or a JSON file with mean and std in units of a pixel",
     )
-    group.add_argument("--fit", metavar="|".join(GEOMETRIES), help=FIT_HELP)
+    group.add_argument("--fit", metavar="|".join(GEOMETRIES), help=f"{FIT_HELP[0].lower()}{FIT_HELP[1:-1]}")
     group.add_argument("--labels", metavar="FILE", help="names of its classes: text, CSV, JSON or class_indices")
     group.add_argument("--input-size", type=size, metavar="N|HxW", help="size of the images, if it takes any")
 

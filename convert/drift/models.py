@@ -14,7 +14,7 @@ from typing import Self
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
 from convert.errors import PreprocessingUnknownError, as_source_errors
-from convert.images.conventions import CONVENTIONS, every_key, fitted, input_spec, with_geometry_of
+from convert.images.conventions import CONVENTIONS, every_key, fitted, fitted_alike, input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
@@ -57,7 +57,7 @@ class ModelOptions:
         input_size: height and width of a model that takes any.
         fallback: how images are prepared for a model that does not say it, where `preprocessing` does not either.
         fit: how pictures are fitted to it, as `--fit` takes it.
-        geometry: of which pictures are fitted to a reference that is lowered, where `fit` says nothing.
+        geometry: of the candidate's card, for a reference of which nobody says how pictures are fitted to it.
         by_wordnet: labels by the WordNet numbers by which class folders may be called.
     """
 
@@ -74,9 +74,9 @@ class ModelOptions:
         return images.with_folders(self.by_wordnet)
 
     def placed(self, spec: InputSpec) -> InputSpec:
-        """Return how a reference's images are prepared, fitted to it as said here; a file says it itself."""
-        if self.geometry is not None and self.fit is None and self.preprocessing in (None, *CONVENTIONS):
-            return with_geometry_of(spec, self.geometry)
+        """Return how images are prepared, with the geometry that is said, or else that of `geometry`."""
+        if self.geometry is not None and self.fit is None:
+            return fitted_alike(spec, self.preprocessing, self.geometry)
         return fitted(spec, self.fit)
 
     def with_preprocessing(self, preprocessing: str | None) -> ModelOptions:

@@ -36,7 +36,7 @@ from convert.drift.predictions import (
 )
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, input_spec, with_geometry_of
+from convert.images.conventions import fitted_alike, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
 from convert.images.image_labels import read_image_labels
 from convert.images.reader import note_skipped
@@ -255,9 +255,9 @@ def _check_stored(
 
 
 def _stated(preprocessing: str, stored: InputSpec) -> InputSpec:
-    """Return the preprocessing stated for a reference; a convention says nothing of pictures' shapes and decoding."""
+    """Return the preprocessing stated for a reference; what it leaves open is as stored."""
     spec = input_spec(preprocessing, stored.height, stored.width, stored.channels)
-    return with_geometry_of(spec, stored) if preprocessing in CONVENTIONS else spec
+    return fitted_alike(spec, preprocessing, stored)
 
 
 def save_reference(

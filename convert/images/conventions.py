@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from convert.errors import PreprocessingUnknownError, as_source_errors
@@ -28,9 +29,9 @@ __all__ = [
     "check_preprocessing",
     "every_key",
     "fitted",
+    "fitted_alike",
     "input_spec",
     "unknown_preprocessing",
-    "with_geometry_of",
 ]
 
 
@@ -63,3 +64,15 @@ def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
     """Return a specification with what `--fit` says: `edge_runtime.conventions`, errors as `SourceError`."""
     with as_source_errors():
         return conventions.fitted(spec, fit)
+
+
+def fitted_alike(spec: InputSpec, preprocessing: str | None, other: InputSpec) -> InputSpec:
+    """Return a specification that fits pictures as another does, unless what it was made from says how.
+
+    That is `preprocessing`, a convention or a file, or None for what a network says itself. A file also says how JPEGs
+    are decoded.
+    """
+    if preprocessing is not None and conventions.says_geometry(preprocessing):
+        return spec
+    alike = with_geometry_of(spec, other)
+    return alike if preprocessing in (None, *CONVENTIONS) else replace(alike, decode=spec.decode)

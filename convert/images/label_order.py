@@ -108,9 +108,13 @@ class Labelled:
     folders: tuple[str, ...]
     labels: tuple[str, ...]
 
+    def right(self, answers: Array) -> Array:
+        """Return which of the classes answered, (N,), are the true ones, bool (N,)."""
+        return np.asarray(answers == np.asarray(self.classes))
+
     def accuracy(self, answers: Array) -> float:
         """Return how many of the classes answered, (N,), are the true ones."""
-        return float(np.mean(answers == np.asarray(self.classes)))
+        return float(np.mean(self.right(answers)))
 
     def is_chance(self, accuracy: float) -> bool:
         """Return whether guessing, or always answering the same class, may well be right as often.
@@ -144,9 +148,13 @@ class LabelledSets:
 
     truth: Array
 
+    def right(self, answers: Array) -> Array:
+        """Return which of the sets answered, bool (images, labels), are the true ones, bool (images,)."""
+        return np.asarray(np.all(answers == self.truth, axis=1))
+
     def accuracy(self, answers: Array) -> float:
         """Return how many of the sets answered, bool (images, labels), are the true ones."""
-        return float(np.mean(np.all(answers == self.truth, axis=1)))
+        return float(np.mean(self.right(answers)))
 
     def is_chance(self, accuracy: float) -> bool:
         """Return False: how often guessing is right depends on how rare the labels are."""

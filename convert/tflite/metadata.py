@@ -1,6 +1,7 @@
 """TensorFlow Lite Metadata (`metadata_schema.fbs`, identifier M001), for MediaPipe and the Android Task Library.
 
-Limited to what an image classifier needs: tensor names, the normalization of the input, the label file.
+Limited to what an image classifier needs: tensor names, the normalization of the input, the label file. The schema has
+no word for the shape of pictures, and these readers stretch them: `stretched_by_others`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any, TypeAlias
 import flatbuffers
 import numpy as np
 
-from edge_runtime import Card
+from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import LABELS_NAME
+from edge_runtime.geometry import PAD, STRETCH
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
 METADATA_NAME = "TFLITE_METADATA"
@@ -44,15 +46,27 @@ def classifier_metadata(card: Card) -> bytes:
     return bytes(builder.Output())
 
 
+def stretched_by_others(spec: InputSpec) -> str | None:
+    """Return what to tell of readers that know TFLite Metadata only; None if they fit pictures as the card says."""
+    if spec.fit == STRETCH and spec.crop_fraction == 1:
+        return None
+    how = "pad them" if spec.fit == PAD else "cut them"
+    return (
+        f"the card fits pictures to the network ({spec.geometry}); MediaPipe and the TFLite Task Library read no card "
+        f"and stretch them: {how} first there"
+    )
+
+
 def _image_tensor(card: Card) -> Table:
     spec = card.preprocessing
     order = "grey" if spec.channels == 1 else spec.channel_order
+    fitted_by = f", fitted by {spec.geometry}" if stretched_by_others(spec) else ""
     color = COLORS.get(order, UNKNOWN_COLOR)
     low = tuple((0 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     high = tuple((255 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     return {
         0: card.input.name,
-        1: f"{order} image of {spec.width}x{spec.height} pixels",
+        1: f"{order} image of {spec.width}x{spec.height} pixels{fitted_by}",
         3: {0: IMAGE_PROPERTIES, 1: {0: color, 1: {0: np.uint32(spec.width), 1: np.uint32(spec.height)}}},
         4: [{0: NORMALIZATION_OPTIONS, 1: {0: _shortest(spec.mean), 1: _shortest(spec.std)}}],
         5: {0: _shortest(high), 1: _shortest(low)},

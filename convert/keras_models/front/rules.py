@@ -173,7 +173,8 @@ def _resizing(call: KnownCall) -> ImageMap | None:
         return None
     if call.taken == call.given and layer.interpolation in FILTERS:
         return call.image if call.image.resize is not None else _resized(call.image, layer)
-    return None if layer.pad_to_aspect_ratio else _moved(call)
+    is_open = None in call.taken[1:3]  # of such a model only the size is asked for, see `resized_to`
+    return _moved(call) if is_open or not layer.pad_to_aspect_ratio else None
 
 
 def _resized(image: ImageMap, layer: Any) -> ImageMap | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from convert.tflite.metadata import classifier_metadata
+from convert.tflite.metadata import classifier_metadata, stretched_by_others
 from edge_runtime import Card, InputSpec
 from tests.edge_runtime.tiny_model import tiny_artifact
 
@@ -155,3 +155,13 @@ def test_the_output_names_its_label_file() -> None:
 
 def test_the_same_card_gives_the_same_bytes() -> None:
     assert classifier_metadata(card()) == classifier_metadata(card())
+
+
+def test_a_geometry_that_other_readers_do_not_know_is_in_the_description() -> None:
+    card = replace(tiny_artifact().card, preprocessing=InputSpec(30, 40, (0,) * 3, (1,) * 3, fit="pad", pad_color=(9,)))
+    said = stretched_by_others(card.preprocessing)
+    assert said is not None
+    assert "(pad 9); MediaPipe and the TFLite Task Library read no card and stretch them: pad them first" in said
+    assert b"RGB image of 40x30 pixels, fitted by pad 9" in classifier_metadata(card)
+    assert stretched_by_others(InputSpec(30, 40, (0,) * 3, (1,) * 3)) is None
+    assert stretched_by_others(InputSpec(30, 40, (0,) * 3, (1,) * 3, crop_fraction=0.875)) is not None
