@@ -171,6 +171,39 @@ def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixe
     np.testing.assert_array_equal(after_equalizing.maximum[first], before.maximum[first])
 
 
+def random_blocks(seed: int) -> keras.Model:
+    """A network of six random blocks, all of 6 channels, in an order of their own for each seed."""
+    random = np.random.default_rng(seed)
+    activations = ("relu", "relu6", "hard_swish", "silu", "sigmoid", None)
+    blocks: list[Callable[[Any, str], Any]] = [
+        lambda x, name: convolution(x, 6, name, activation=random.choice(activations)),
+        lambda x, name: layers.DepthwiseConv2D(3, padding="same", activation=random.choice(activations), name=name)(x),
+        lambda x, name: layers.Add()([x, layers.Conv2D(6, 1, name=name)(x)]),
+        lambda x, name: layers.Multiply()([x, layers.Conv2D(6, 1, activation="sigmoid", name=name)(pooled(x))]),
+        lambda x, name: layers.Conv2D(6, 1, name=name)(layers.Concatenate()([layers.LeakyReLU()(x), x])),
+        lambda x, name: layers.Subtract(name=name)([layers.AveragePooling2D(3, 1, "same")(x), x]),
+    ]
+    image = new_image()
+    x = convolution(image, 6, "first", activation=random.choice(activations))
+    for at, block in enumerate(random.permutation(len(blocks))):
+        x = blocks[block](x, f"block{at}")
+    return headed(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+
+
+def pooled(x: Any) -> Any:
+    return layers.GlobalAveragePooling2D(keepdims=True)(x)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks_compute_what_they_did(seed: int, images: list[Pixels]) -> None:
+    model = translate(random_blocks(seed))
+    equalized, statistics = equalize(model, collect_statistics(model, images, SPEC))
+    assert equalized != model
+    np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
+    for name, values in collect_statistics(equalized, images, SPEC).maximum.items():
+        np.testing.assert_allclose(statistics.maximum[name], values, rtol=1e-3, atol=1e-3)
+
+
 def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels]) -> None:
     image = new_image()
     x = convolution(image, 6, "first")
