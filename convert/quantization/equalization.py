@@ -3,7 +3,8 @@
 A tensor has one int8 scale, so a channel whose largest value is a quarter of the tensor's loses two bits. A positive
 factor of a channel passes through ReLU, pooling and concatenation, out of the kernel of one convolution and into that
 of the next, and through a residual sum when both of its inputs have it (Nagel et al. 2019, "Data-Free Quantization
-Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.1).
+Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.1). No factor passes through ReLU6 or
+swish; but a convolution with one takes any factor of its input into its kernel.
 
     largest value of each channel -> channels that must share a factor -> factors -> kernels, biases, statistics
 """
@@ -27,9 +28,13 @@ all the blocks it runs through, which cannot be the best for each of them."""
 MOST_UNEVEN = 2.0**8
 """Channels whose maximum is further than this below their tensor's are not equalized fully: they are almost dead."""
 KEEPING_CHANNELS = (
-    *POOLS, "LEAKY_RELU", "PAD", "PRELU", "RELU", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
+    *POOLS, "ABS", "LEAKY_RELU", "NEG", "PAD", "PRELU", "RELU", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
+    "SLICE",
 )  # fmt: skip
 """Kinds whose first input alone is computed, channel by channel and proportionally, if they keep their number."""
+SUMS = ("ADD", "SUB")
+"""Kinds that both inputs pass with the same factors."""
+REDUCTIONS = ("MEAN", "SUM")
 EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
 
@@ -44,7 +49,7 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
     of_group = group_factors(graph, groups, strengths, statistics)
     factors = {tensor: of_group[own] for tensor, own in groups.items()}
     for operator in graph.operators:
-        if _is_scalable(graph, operator):
+        if _has_own_weights(graph, operator):
             _scale_weights(graph, operator, factors[operator.inputs[0]], factors[operator.outputs[0]])
     return graph.to_bytes(), statistics.scaled({graph.tensor_name(i): factor for i, factor in factors.items()})
 
@@ -88,14 +93,14 @@ def _equal_channels(graph: TfliteGraph) -> Iterator[tuple[int, slice, int]]:
         if not _passes_through(graph, operator):
             continue
         start = 0
-        for tensor in operator.inputs if operator.name in ("CONCATENATION", "ADD") else operator.inputs[:1]:
+        for tensor in _passed(graph, operator):
             stop = start + graph.shape(tensor)[-1]
             yield operator.outputs[0], slice(start, stop), tensor
             start = stop if operator.name == "CONCATENATION" else 0
 
 
 def _pinned(graph: TfliteGraph) -> Iterator[int]:
-    """Yield inputs and outputs of the graph, and of operators that no factor passes through.
+    """Yield inputs and outputs of the graph, and those of operators that no factor passes through or is taken into.
 
     So are the outputs of convolutions of one pixel, as dense layers are: each image gives one value of a channel, from
     which its largest cannot be told. Equalized, those that no image showed are clipped.
@@ -105,29 +110,45 @@ def _pinned(graph: TfliteGraph) -> Iterator[int]:
     for operator in graph.operators:
         if operator.name == CONVOLUTION and graph.shape(operator.outputs[0])[1:3] == (1, 1):
             yield operator.outputs[0]
-        if not (_passes_through(graph, operator) or _is_scalable(graph, operator)):
-            yield from (i for i in (*operator.inputs, *operator.outputs) if graph.is_activation(i))
+        free: tuple[int, ...] = ()
+        if _passes_through(graph, operator):
+            free = *_passed(graph, operator), *operator.outputs
+        elif _has_own_weights(graph, operator):
+            free = operator.inputs[0], *(operator.outputs if operator.fused_activation in EQUIVARIANT else ())
+        ends = (i for i in (*operator.inputs, *operator.outputs) if i >= 0)
+        yield from (i for i in ends if graph.is_activation(i) and i not in free)
+
+
+def _passed(graph: TfliteGraph, operator: Operator) -> tuple[int, ...]:
+    """Return the inputs whose factors an operator passes on, if it passes any: those of a product not its gate."""
+    if operator.name in SUMS or operator.name == "CONCATENATION":
+        return operator.inputs
+    if operator.name == "MUL":
+        return tuple(i for i in operator.inputs if graph.shape(i) == graph.shape(operator.outputs[0]))
+    return operator.inputs[:1]
 
 
 def _passes_through(graph: TfliteGraph, operator: Operator) -> bool:
     """Return whether a factor of an input channel becomes one of an output channel, and nothing else changes."""
-    variable = operator.inputs[:1] if operator.name in ("MEAN", *KEEPING_CHANNELS) else operator.inputs
-    if operator.fused_activation not in EQUIVARIANT or not all(graph.is_activation(i) for i in variable):
+    passed = _passed(graph, operator)
+    if operator.fused_activation not in EQUIVARIANT or not all(graph.is_activation(i) for i in passed):
         return False
     rank = len(graph.shape(operator.inputs[0]))
-    if operator.name == "MEAN":
+    if operator.name in REDUCTIONS:
         return all(axis % rank != rank - 1 for axis in graph.constant(operator.inputs[1]).flat)
     if operator.name == "CONCATENATION":
         return bool(operator.options.axis % rank == rank - 1)
-    if operator.name == "ADD":
+    if operator.name in SUMS:
         return len({graph.shape(i) for i in operator.inputs}) == 1
+    if operator.name == "MUL":
+        return len(passed) == 1
     kept = graph.shape(operator.inputs[0])[-1] == graph.shape(operator.outputs[0])[-1]
     return operator.name in KEEPING_CHANNELS and kept
 
 
-def _is_scalable(graph: TfliteGraph, operator: Operator) -> bool:
-    """Return whether factors of input and output can be absorbed by the operator's own weights."""
-    if operator.name not in CLASSIFIER_KINDS or operator.fused_activation not in EQUIVARIANT:
+def _has_own_weights(graph: TfliteGraph, operator: Operator) -> bool:
+    """Return whether factors of the input, and of what comes before a fused activation, can go into the weights."""
+    if operator.name not in CLASSIFIER_KINDS:
         return False
     constants = [i for i in operator.inputs[1:] if i >= 0]
     own = all(graph.is_constant(i) and len(graph.consumers(i)) == 1 for i in constants)

@@ -119,18 +119,89 @@ def test_channels_that_are_mixed_keep_their_scale(images: list[Pixels]) -> None:
     assert not any(strengths[groups[i]].any() for i in (reshape.inputs[0], reshape.outputs[0]))
 
 
-@pytest.mark.parametrize("after", ["relu6", "sigmoid", "scaled"])
+def squeezed_and_excited(x: Any) -> Any:
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(3, 1, activation="relu", name="squeeze")(gate)
+    return layers.Multiply()([layers.Conv2D(6, 1, activation="sigmoid", name="excite")(gate), x])
+
+
+def beside_relu6(x: Any) -> Any:
+    """Give a linear bottleneck to a convolution with ReLU6, and add what comes of it."""
+    wide = layers.DepthwiseConv2D(3, padding="same", activation="relu6")(convolution(x, 9, "wide", activation="relu6"))
+    return layers.Add()([x, layers.Conv2D(6, 1, name="narrow")(wide)])
+
+
+EXACT: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "squeeze and excite": ("/first_1/Relu", squeezed_and_excited),
+    "linear bottleneck": ("/add", beside_relu6),
+    "product with constants": ("/first_1/Relu", lambda x: x * np.linspace(0.2, 3, 6, dtype=np.float32)),
+    "PReLU": ("/first_1/Relu", layers.PReLU(shared_axes=[1, 2])),
+    "difference": ("/first_1/Relu", lambda x: layers.Subtract()([x, layers.MaxPooling2D(3, 1, "same")(x)])),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_factors_pass_what_is_proportional_in_each_channel(name: str, images: list[Pixels]) -> None:
+    part, between = EXACT[name]
+    image = new_image()
+    activation = None if name == "linear bottleneck" else "relu"
+    x = convolution(between(convolution(image, 6, "first", activation=activation)), 8, "last", activation="relu6")
+    model = lowered(image, layers.GlobalAveragePooling2D()(x))
+    before = collect_statistics(model, images, SPEC)
+    equalized, statistics = equalize(model, before)
+    np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
+    assert np.ptp(np.log2(largest(statistics, part))) < np.ptp(np.log2(largest(before, part))) - 0.25
+    (last,) = (name for name in before.maximum if "/last_1/" in name)
+    np.testing.assert_array_equal(statistics.maximum[last], before.maximum[last])  # ReLU6
+
+
+@pytest.mark.parametrize("after", ["relu6", "sigmoid", "swish", "hard_swish", "gelu", "scaled", "squared"])
 def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixels]) -> None:
     image = new_image()
-    x = convolution(image, 6, "first", activation=after if after in ("relu6", "sigmoid") else "relu")
+    x = convolution(image, 6, "first", activation=after if after not in ("scaled", "squared") else "relu")
     if after == "scaled":
         x = x * 0.3 + 0.1
+    if after == "squared":
+        x = layers.Multiply()([x, x])
     model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
     before = collect_statistics(model, images, SPEC)
     equalized, after_equalizing = equalize(model, before)
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     first = next(name for name in before.maximum if "/first_1/" in name)
     np.testing.assert_array_equal(after_equalizing.maximum[first], before.maximum[first])
+
+
+def random_blocks(seed: int) -> keras.Model:
+    """A network of six random blocks, all of 6 channels, in an order of their own for each seed."""
+    random = np.random.default_rng(seed)
+    activations = ("relu", "relu6", "hard_swish", "silu", "sigmoid", None)
+    blocks: list[Callable[[Any, str], Any]] = [
+        lambda x, name: convolution(x, 6, name, activation=random.choice(activations)),
+        lambda x, name: layers.DepthwiseConv2D(3, padding="same", activation=random.choice(activations), name=name)(x),
+        lambda x, name: layers.Add()([x, layers.Conv2D(6, 1, name=name)(x)]),
+        lambda x, name: layers.Multiply()([x, layers.Conv2D(6, 1, activation="sigmoid", name=name)(pooled(x))]),
+        lambda x, name: layers.Conv2D(6, 1, name=name)(layers.Concatenate()([layers.LeakyReLU()(x), x])),
+        lambda x, name: layers.Subtract(name=name)([layers.AveragePooling2D(3, 1, "same")(x), x]),
+    ]
+    image = new_image()
+    x = convolution(image, 6, "first", activation=random.choice(activations))
+    for at, block in enumerate(random.permutation(len(blocks))):
+        x = blocks[block](x, f"block{at}")
+    return headed(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
+
+
+def pooled(x: Any) -> Any:
+    return layers.GlobalAveragePooling2D(keepdims=True)(x)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks_compute_what_they_did(seed: int, images: list[Pixels]) -> None:
+    model = translate(random_blocks(seed))
+    equalized, statistics = equalize(model, collect_statistics(model, images, SPEC))
+    assert equalized != model
+    np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
+    for name, values in collect_statistics(equalized, images, SPEC).maximum.items():
+        np.testing.assert_allclose(statistics.maximum[name], values, rtol=1e-3, atol=1e-3)
 
 
 def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels]) -> None:
