@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import Operator
 from edge_runtime.arrays import Array
-from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.engines import Engine, choose_engine, import_interpreter
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
 HEAD_OF = {"SOFTMAX": SOFTMAX, "LOGISTIC": INDEPENDENT}
@@ -25,6 +26,13 @@ PASS_THROUGH = ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
 def open_engine(model: Path | bytes) -> Engine:
     """Return an engine that computes a model on one thread per core."""
     return Engine(model, choose_engine("litert"), None)
+
+
+def open_interpreter(model: bytes) -> Any:
+    """Return LiteRT's own interpreter of a model with any number of inputs and outputs, on one thread per core."""
+    interpreter = import_interpreter(choose_engine("litert"))(model_content=model, num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
