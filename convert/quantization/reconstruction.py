@@ -44,6 +44,12 @@ POSITIONS = 64
 """The largest number of random positions that are read in an image."""
 PARTS = 4
 """Into how many sums the images are divided, one a thread; fixed, because a sum shows in which order it was made."""
+FREE = (-np.inf, np.inf)
+ACTIVATION_LIMITS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+"""Fused activation -> what it clips to; others are functions that follow as operators."""
+NEWTON_STEPS = 5
+LEAST_INSIDE, LEAST_SLOPE = 0.02, 0.1
+"""The fraction of unclipped outputs below which a channel is left alone, and the smallest one that is divided by."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def reconstruct(
         tensors = [normalize(pixels, spec) for pixels in images]
         exact, noisy = (Piecewise(each, tensors) for each in (TfliteGraph(float_model), quantized))
         in_quantized = _Counterparts(graph, quantized)
-        waiting = layers
+        waiting = [layer for layer in layers if all(map(in_quantized.has, layer.outputs))]
         threads = len(os.sched_getaffinity(0))
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as cores:
             while waiting:
@@ -95,6 +101,8 @@ def reconstruct(
                 for layer in ready:
                     _fit(graph, in_quantized, layer, exact, noisy, len(images), cores)
                     yield
+                if not ready:  # what is left reads nothing that depends on the image
+                    break
                 waiting = [layer for layer in waiting if layer not in ready]
 
     for _ in progress.track(fitting(), "fitting weights", len(layers)):
@@ -108,6 +116,10 @@ class _Counterparts:
     def __init__(self, graph: TfliteGraph, quantized: TfliteGraph) -> None:
         self._graph, self.quantized = graph, quantized
         self._tensors = {quantized.tensor_name(i): i for i in quantized.tensors}
+
+    def has(self, index: int) -> bool:
+        """Return whether there is one for a tensor."""
+        return self._graph.tensor_name(index) in self._tensors
 
     def tensor(self, index: int) -> int:
         """Return what is computed in place of a tensor."""
@@ -160,13 +172,25 @@ def _fit(
     wanted = weights if is_input else target(weights, yy, ey)
     fitted = np.stack(list(cores.map(_rounded, wanted, yy)))
     shift = e + np.einsum("gok,gk->go", weights - fitted, y)
-    if POST and not is_input:
+    if not is_input:
         outputs = cores.map(lambda part: noisy_rows[part] @ fitted.transpose(0, 2, 1), numbers)
-        z, q = np.concatenate([exact_outputs[part] for part in numbers], axis=1), np.concatenate(list(outputs), axis=1)
-        lows, highs = (np.concatenate([np.full(len(b), limit) for b, limit in zip(biases, side)]).reshape(bias.shape) for side in zip(*(_limits(counterparts, reader) for reader in layer.readers)))
-        f = np.concatenate([np.full(len(b), {"RELU6": 6., "RELU_N1_TO_1": 1.}.get(reader.fused_activation, np.inf)) for b, reader in zip(biases, layer.readers)]).reshape(bias.shape)
-        l = np.concatenate([np.full(len(b), {"RELU6": 0., "RELU": 0., "RELU_N1_TO_1": -1.}.get(reader.fused_activation, -np.inf)) for b, reader in zip(biases, layer.readers)]).reshape(bias.shape)
-        shift = equal_means(z + bias[:, np.newaxis], q + bias[:, np.newaxis], (l[:, np.newaxis], f[:, np.newaxis]), (lows[:, np.newaxis], highs[:, np.newaxis]), shift)
+        q, z = (np.concatenate(list(rows), axis=1) for rows in (outputs, map(exact_outputs.__getitem__, numbers)))
+        columns = [bias[:, np.newaxis] for bias in biases]
+        activations = [ACTIVATION_LIMITS.get(reader.fused_activation, FREE) for reader in layer.readers]
+        ranges = [
+            _int8_range(counterparts.quantized, counterparts.tensor(reader.outputs[0])) for reader in layer.readers
+        ]
+        of_exact, of_noisy = (
+            tuple(
+                np.concatenate(
+                    [np.full_like(column, pair[side]) for column, pair in zip(columns, pairs, strict=True)]
+                ).reshape(bias.shape)[:, np.newaxis]
+                for side in (0, 1)
+            )
+            for pairs in (activations, ranges)
+        )
+        offset = bias[:, np.newaxis]
+        shift = equal_means(z + offset, q + offset, of_exact, of_noisy, shift)
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
     removed = e if is_input else np.zeros_like(e)
     pieces = zip(layer.readers, *(np.split(each, ends, axis=1) for each in (fitted, shift, removed)), strict=True)
@@ -179,49 +203,64 @@ def _rounded(weights: Array, moments: Array) -> Array:
     return rounded(weights[:, np.newaxis, np.newaxis], np.asarray(moments, np.float32))[:, 0, 0]
 
 
-POST = True
-
-
 def _bias(graph: TfliteGraph, reader: Operator) -> Array:
-    if graph.is_constant(reader.bias):
+    """Return the bias of a convolution, (out,); zeros if it has none."""
+    if reader.bias is not None and graph.is_constant(reader.bias):
         return graph.constant(reader.bias)
     return np.zeros(graph.shape(reader.outputs[0])[-1], np.float32)
 
 
-def _limits(counterparts: _Counterparts, reader: Operator) -> tuple[float, float]:
-    tensor = counterparts.tensor(reader.outputs[0])
-    step = counterparts.quantized.quantization(tensor)
-    if step is None:
+def _int8_range(quantized: TfliteGraph, tensor: int) -> tuple[float, float]:
+    """Return the values between which a tensor of the quantized network is clipped."""
+    quantization = quantized.quantization(tensor)
+    if quantization is None or quantized.dtype(tensor) != "int8":
         return -np.inf, np.inf
-    return (-128 - step[1]) * step[0], (127 - step[1]) * step[0]
+    scale, zero_point = quantization
+    return (-128 - zero_point) * scale, (127 - zero_point) * scale
 
 
-def equal_means(z: Array, q: Array, exact_limits, noisy_limits, shift: Array) -> Array:
-    """Return what to add to q, (groups, out), for its mean after clipping to become that of z after clipping."""
-    wanted = np.clip(z, *exact_limits).mean(axis=1)
-    first = shift
-    for _ in range(5):
-        moved = q + shift[:, np.newaxis].astype(np.float32)
+def equal_means(
+    exact: Array, noisy: Array, exact_limits: tuple[Array, ...], noisy_limits: tuple[Array, ...], shift: Array
+) -> Array:
+    """Return what to add to outputs `noisy` for their mean after clipping to be that of `exact` after clipping.
+
+    Noise before a ReLU raises the mean behind it, so equal means before it are not enough: what pooling averages over
+    an image is the error of the mean. By Newton's method; a channel that is almost always clipped keeps `shift`.
+
+    Args:
+        exact, noisy: (groups, n, out), of n positions.
+        exact_limits, noisy_limits: the smallest and the largest value of each output, (groups, 1, out).
+        shift: where to begin, (groups, out).
+    """
+    wanted = np.clip(exact, *exact_limits).mean(axis=1)
+    for _ in range(NEWTON_STEPS):
+        moved = noisy + shift[:, np.newaxis].astype(np.float32)
         inside = ((moved > noisy_limits[0]) & (moved < noisy_limits[1])).mean(axis=1)
         missing = wanted - np.clip(moved, *noisy_limits).mean(axis=1)
-        shift = shift + np.where(inside > 0.02, missing / np.maximum(inside, 0.1), 0)
+        shift = shift + np.where(inside > LEAST_INSIDE, missing / np.maximum(inside, LEAST_SLOPE), 0)
     return shift
 
 
 def _write(
-    graph: TfliteGraph, counterparts: _Counterparts, reader: Operator, fitted: Array, shift: Array, input_shift: Array, depthwise: bool
+    graph: TfliteGraph,
+    counterparts: _Counterparts,
+    reader: Operator,
+    fitted: Array,
+    shift: Array,
+    input_shift: Array,
+    depthwise: bool,
 ) -> None:
     """Put new weights, and what is added to the bias, into both graphs."""
     values = unstacked_weights(fitted, graph.shape(reader.weights), depthwise=depthwise)
     graph.set_constant(reader.weights, values)
     own_bias = reader.bias is not None and graph.is_constant(reader.bias) and len(graph.consumers(reader.bias)) == 1
     if own_bias:
-        graph.set_constant(reader.bias, (graph.constant(reader.bias) + shift - input_shift).astype(np.float32))
+        graph.set_constant(reader.inputs[2], (_bias(graph, reader) + shift - input_shift).astype(np.float32))
     quantized, other = counterparts.quantized, counterparts.operator(reader)
     if quantized.dtype(other.weights) != "int8":
         quantized.set_constant(other.weights, values)
-        if own_bias:
-            quantized.set_constant(other.bias, graph.constant(reader.bias))
+        if other.bias is not None and own_bias:
+            quantized.set_constant(other.bias, _bias(graph, reader))
         return
     axes = tuple(axis for axis in range(values.ndim) if axis != reader.channel_axis)
     scales = np.maximum(np.abs(values).max(axis=axes), np.float32(LEAST_PEAK)) / np.float32(STEPS)
@@ -230,8 +269,11 @@ def _write(
     quantized.set_constant(other.weights, np.rint(values / scales.reshape(shape)).astype(np.int8))
     quantized.set_scales(other.weights, scales)
     if own_bias:
-        step = scales.astype(np.float64) * quantized.quantization(other.inputs[0])[0]
-        bias = graph.constant(reader.bias) + input_shift
+        source = quantized.quantization(other.inputs[0])
+        assert source is not None
+        assert other.bias is not None
+        step = scales.astype(np.float64) * source[0]
+        bias = _bias(graph, reader) + input_shift
         limits = np.iinfo(np.int32)
         quantized.set_constant(other.bias, np.clip(np.rint(bias / step), limits.min, limits.max).astype(np.int32))
         quantized.set_scales(other.bias, step.astype(np.float32))

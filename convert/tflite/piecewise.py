@@ -32,12 +32,12 @@ class Piecewise:
         """Return a tensor that is known, dequantized if it holds integers, float32 without the batch axis."""
         values, quantization = self._values[tensor][image][0], self.graph.quantization(tensor)
         if quantization is None:
-            return values
+            return np.asarray(values)
         scale, zero_point = quantization
         return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
     def advance(self, held: Collection[int]) -> None:
-        """Run every operator whose inputs are known or become so, except those that compute one of the `held` tensors."""
+        """Run every operator whose inputs are known or become so, except those that compute a tensor of `held`."""
         ready, waiting = self._ready(held)
         needed = {i for operator in waiting for i in operator.inputs}
         outputs = [i for operator in ready for i in operator.outputs if i in needed]
