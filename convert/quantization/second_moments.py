@@ -58,7 +58,7 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
 
 
 def depthwise_windows(graph: TfliteGraph) -> list[tuple[Window, Operator]]:
-    """Return the depthwise convolutions of one filter a channel, with float weights of their own, and what they read."""
+    """Return depthwise convolutions of one filter a channel, with float weights of their own, and what they read."""
     found = []
     for operator in graph.named(DEPTHWISE):
         tensor, weights = operator.inputs[0], operator.weights
