@@ -17,8 +17,10 @@ from convert.quantization.second_moments import Window, patches
 from edge_runtime.arrays import Array
 
 SHRINKAGE = 10.0
-"""The mean variance of the inputs, times this, pulls the target towards the exact weights: 1 was overfitted
-(EfficientNet-Lite0 lost 1 dB of what 10 gained, with 0.1 it lost 3), and with infinity a third of the gain is gone."""
+"""The mean variance of the inputs, times this, pulls the target towards the exact weights.
+
+Chosen on 200 photographs of EfficientNet-Lite0: against GPTQ alone 10 gained 1.3 dB, 1 only 0.3 (overfitted); biases
+alone, without a target, 1.1 there, but -0.3 on a MobileNetV2 where 10 gained 1.9."""
 LEAST_VARIANCE = 1e-3
 """The least variance of a group's inputs, as a fraction of the mean over all groups: almost dead channels stay."""
 
