@@ -1,7 +1,7 @@
 """Calibration of a float network: its statistics on images, its equalized and rounded weights, its ranges.
 
-images --collect statistics--> equalize channels --> round weights (GPTQ) --calibrator--> ranges
-   +---- held out ---------------------------------------------- choose the calibrator
+images --collect statistics--> equalize channels --calibrator--> ranges --> fit weights and biases to int8 inputs
+   +---- held out -------------------------- choose the calibrator
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.gptq import round_weights
 from convert.quantization.negations import without_negations
 from convert.quantization.quantize import QuantizedModel, quantize
+from convert.quantization.reconstruction import reconstruct
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
@@ -47,7 +48,7 @@ class Calibration:
 
     Attributes:
         equalized: the network with equalized channels.
-        rounded: the same with its weights on their integer steps.
+        rounded: the same with its weights on their integer steps, and biases that fit them.
         statistics: of its activations; their minimum and maximum are the calibrator's.
         pixels, manifest_sha256: of the calibration images that were used.
         evaluator: of the held-out images; None if none were needed.
@@ -128,19 +129,19 @@ def calibrate(
         evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
     measured, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)
     equalized, statistics = equalize(float_model, measured)
-    rounded = round_weights(equalized, pixels, spec, progress)
+    progress.stage("observing activations")
+    observers = observe(equalized, pixels, spec)
     calibrator, tried = request.calibrator, dict[str, float]()
-    if calibrator != calibrators.DEFAULT:
-        progress.stage("observing activations")
-        observers = observe(equalized, pixels, spec)
-        if calibrator == AUTO:
-            assert evaluator is not None
-            scores = _try_calibrators(rounded, statistics, observers, evaluator, progress)
-            calibrator = choose_calibrator(scores)
-            tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
-            listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
-            progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
-        statistics = _with_ranges_of(calibrator, statistics, observers)
+    if calibrator == AUTO:
+        assert evaluator is not None
+        nearby = round_weights(equalized, pixels, spec, progress)
+        scores = _try_calibrators(nearby, statistics, observers, evaluator, progress)
+        calibrator = choose_calibrator(scores)
+        tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
+        listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
+        progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
+    statistics = _with_ranges_of(calibrator, statistics, observers)
+    rounded = reconstruct(equalized, statistics, pixels, spec, progress)
     return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(read))
 
 

@@ -188,4 +188,4 @@ CALIBRATORS: dict[str, Callable[[ActivationObserver], Range]] = {
     "mse": mean_squared_error,
 }
 AUTO = "auto"
-DEFAULT = "minmax"
+DEFAULT = "mse"

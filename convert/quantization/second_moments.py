@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg.blas import ssyrk
 
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import CONVOLUTION, Operator, padding_before
+from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_before
 from edge_runtime.arrays import Array
 
 POSITIONS = 64
@@ -55,6 +55,18 @@ def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
         if ungrouped and own and graph.dtype(weights) == "float32":
             readers[_window(graph, operator)].append(operator)
     return dict(readers)
+
+
+def depthwise_windows(graph: TfliteGraph) -> list[tuple[Window, Operator]]:
+    """Return depthwise convolutions of one filter a channel, with float weights of their own, and what they read."""
+    found = []
+    for operator in graph.named(DEPTHWISE):
+        tensor, weights = operator.inputs[0], operator.weights
+        single = graph.shape(weights)[3] == graph.shape(tensor)[3]
+        own = graph.is_constant(weights) and len(graph.consumers(weights)) == 1
+        if single and own and graph.dtype(weights) == "float32":
+            found.append((_window(graph, operator), operator))
+    return found
 
 
 def _window(graph: TfliteGraph, operator: Operator) -> Window:

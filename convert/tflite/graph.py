@@ -5,7 +5,9 @@ A thin layer over LiteRT's own flatbuffer schema, for models of one subgraph, as
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -205,6 +207,22 @@ class TfliteGraph:
         quantization = self._graph.tensors[index].quantization
         assert len(quantization.scale) == len(scales)
         quantization.scale = np.asarray(scales, np.float32)
+
+    def piece(self, operators: Sequence[Operator], inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """Return a flatbuffer of some operators alone, in order of execution, with these tensors as its ends.
+
+        Tensors keep their indices; constants that no operator of the piece reads are left empty.
+        """
+        model, graph = copy.copy(self._model), copy.copy(self._graph)
+        used = {i for operator in operators for i in (*operator.inputs, *operator.outputs) if i >= 0}
+        kept = {0, *(self._graph.tensors[i].buffer for i in used)}
+        empty = copy.copy(self._model.buffers[0])
+        empty.data = None
+        model.buffers = [buffer if i in kept else empty for i, buffer in enumerate(self._model.buffers)]
+        graph.operators = [self._graph.operators[operator.position] for operator in operators]
+        graph.inputs, graph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        model.subgraphs, model.signatureDefs, model.metadata, model.metadataBuffer = [graph], None, None, None
+        return schema.to_flatbuffer(model)
 
     def shift_input(self, offset: float, name: str) -> None:
         """Insert an ADD of a constant behind the input; the tensor it writes, `name`, replaces the input everywhere."""

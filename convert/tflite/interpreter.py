@@ -29,6 +29,13 @@ def open_engine(model: Path | bytes) -> Engine:
     return Engine(model, choose_engine("litert"), None)
 
 
+def open_interpreter(model: bytes) -> Any:
+    """Return LiteRT's own interpreter of a model with any number of inputs and outputs, on one thread per core."""
+    interpreter = import_interpreter(choose_engine("litert"))(model_content=model, num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    return interpreter
+
+
 def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
     """Run a model of batch 1 over input tensors and yield their output tensors, all without the batch axis.
 

@@ -114,5 +114,7 @@ def score(*image_sqnr_db: float) -> Score:
 
 def test_another_calibrator_is_chosen_only_where_it_is_better_than_by_chance() -> None:
     usual = score(20, 25, 30)
-    assert choose_calibrator({DEFAULT: usual, "mse": score(20, 35, 22)}) == DEFAULT
-    assert choose_calibrator({DEFAULT: usual, "mse": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "mse"
+    assert choose_calibrator({DEFAULT: usual, "minmax": score(20, 35, 22)}) == DEFAULT
+    assert (
+        choose_calibrator({DEFAULT: usual, "minmax": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "minmax"
+    )

@@ -1,0 +1,68 @@
+"""A network computed piece by piece over all images at once, so that weights further on can still be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import open_interpreter
+from convert.tflite.operators import Operator
+from edge_runtime.arrays import Array
+
+
+class Piecewise:
+    """Runs the operators of `graph`, of batch 1, over several inputs; only what waiting operators read is remembered.
+
+    Each operator is run once. Its constants may be changed in the graph until then.
+    """
+
+    def __init__(self, graph: TfliteGraph, inputs: Sequence[Array]) -> None:
+        """Take in what the graph's only input is for each image, without the batch axis."""
+        self.graph = graph
+        self._waiting = list(graph.operators)
+        self._values: dict[int, list[Array]] = {graph.inputs[0]: [tensor[np.newaxis] for tensor in inputs]}
+
+    def knows(self, tensor: int) -> bool:
+        """Return whether a tensor is computed, and still read by an operator that waits."""
+        return tensor in self._values
+
+    def values(self, tensor: int, image: int) -> Array:
+        """Return a tensor that is known, dequantized if it holds integers, float32 without the batch axis."""
+        values, quantization = self._values[tensor][image][0], self.graph.quantization(tensor)
+        if quantization is None:
+            return np.asarray(values)
+        scale, zero_point = quantization
+        return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
+
+    def advance(self, held: Collection[int]) -> None:
+        """Run every operator whose inputs are known or become so, except those that compute a tensor of `held`."""
+        ready, waiting = self._ready(held)
+        needed = {i for operator in waiting for i in operator.inputs}
+        outputs = [i for operator in ready for i in operator.outputs if i in needed]
+        if outputs:
+            inputs = sorted({i for operator in ready for i in operator.inputs if i in self._values})
+            interpreter = open_interpreter(self.graph.piece(ready, inputs, outputs))
+            computed: list[list[Array]] = []
+            for given in zip(*(self._values[i] for i in inputs), strict=True):
+                for i, tensor in zip(inputs, given, strict=True):
+                    interpreter.set_tensor(i, tensor)
+                interpreter.invoke()
+                computed.append([interpreter.get_tensor(i) for i in outputs])
+            self._values.update(zip(outputs, map(list, zip(*computed, strict=True)), strict=True))
+        self._waiting = waiting
+        self._values = {i: values for i, values in self._values.items() if i in needed}
+
+    def _ready(self, held: Collection[int]) -> tuple[list[Operator], list[Operator]]:
+        """Split the waiting operators into those that can run, one after another, and the others."""
+        known = set(self._values)
+        ready, waiting = [], []
+        for operator in self._waiting:
+            computed = (i for i in operator.inputs if i in self.graph.inputs or self.graph.producer(i) is not None)
+            if not set(operator.outputs) & set(held) and known.issuperset(computed):
+                known.update(operator.outputs)
+                ready.append(operator)
+            else:
+                waiting.append(operator)
+        return ready, waiting

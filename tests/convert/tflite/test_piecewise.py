@@ -1,0 +1,53 @@
+"""A network in pieces computes what it computes whole, and what is changed before its turn has an effect."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from convert.tflite.graph import TfliteGraph
+from convert.tflite.interpreter import RecordingEngine
+from convert.tflite.piecewise import Piecewise
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    """A residual block, so that one tensor is read long after it was computed."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3), batch_size=1)
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(image)
+    y = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="second")(x)
+    x = keras.layers.Conv2D(5, 1, name="third")(keras.layers.Add()([x, y]))
+    network = keras.Model(image, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(x)))
+    return bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+
+
+IMAGES = list(np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32))
+
+
+def test_pieces_compute_what_the_whole_does(model: bytes) -> None:
+    graph, engine = TfliteGraph(model), RecordingEngine(model)
+    pieces, held = Piecewise(graph, IMAGES), [operator.outputs[0] for operator in graph.named("CONV_2D")]
+    for operator in graph.named("CONV_2D"):
+        pieces.advance(held)
+        source = operator.inputs[0]
+        assert pieces.knows(source)
+        for number, image in enumerate(IMAGES):
+            engine.run(image[np.newaxis])
+            assert np.allclose(pieces.values(source, number), engine.tensor(source)[0], atol=1e-5)
+        held.remove(operator.outputs[0])
+    assert not pieces.knows(graph.inputs[0]), "what nothing reads any more is forgotten"
+
+
+def test_weights_may_change_until_their_operator_runs(model: bytes) -> None:
+    graph = TfliteGraph(model)
+    first, second, _ = graph.named("CONV_2D")
+    pieces = Piecewise(graph, IMAGES)
+    pieces.advance([first.outputs[0]])
+    graph.set_constant(first.weights, 2 * graph.constant(first.weights))
+    pieces.advance([second.outputs[0]])
+    engine = RecordingEngine(model)
+    engine.run(IMAGES[0][np.newaxis])
+    assert np.allclose(pieces.values(second.inputs[0], 0), 2 * engine.tensor(first.outputs[0])[0], atol=1e-5)
