@@ -31,7 +31,7 @@ from convert.keras_models.sources import ModelSource
 from convert.pipeline import convert
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme
 from convert.system.progress import Silent
-from convert.tflite.graph import TfliteGraph
+from convert.tflite.graph import TfliteGraph, layer_name
 from edge_runtime import EdgeError
 from edge_runtime.artifact import open_artifact
 from edge_runtime.preprocess import normalize
@@ -127,7 +127,7 @@ def first_layer(float_network: Path) -> str:
     """The name of the first layer with weights, which scheme mixed keeps in float here."""
     graph = TfliteGraph(float_network.read_bytes())
     operator = next(operator for operator in graph.operators if operator.has_weights)
-    return graph.tensor_name(operator.outputs[0])
+    return layer_name(graph.tensor_name(operator.outputs[0]))
 
 
 def cell(job: Job) -> Cell:
@@ -161,9 +161,19 @@ def random_job(name: str, place: Path) -> Job:
         preprocessing=convention,
         calibration=calibration_data.CALIBRATION,
         calibration_size=zoo.IMAGES,
-        validation=calibration_data.VALIDATION,
+        validation=without_classes(calibration_data.VALIDATION, place / "validation"),
         output_dir=place,
     )
+
+
+def without_classes(images: Path, folder: Path) -> Path:
+    """Link some images into a flat folder: they show nothing that the network has a class for."""
+    folder.mkdir(exist_ok=True)
+    for path in find_images(images).shuffled()[:RANDOM_IMAGES].paths:
+        link = folder / path.name
+        if not link.is_symlink():
+            link.symlink_to(path)
+    return folder
 
 
 def trained_job(name: str, pretrained: Path, place: Path) -> Job:
