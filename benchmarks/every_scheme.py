@@ -119,7 +119,7 @@ def tried(name: str, pretrained: Path | None, folder: Path) -> Iterator[Cell]:
     first = first_layer(float_network)
     for scheme in SCHEMES.values():
         for io in (None, *IO_CHOICES):
-            keep = re.escape(first) if scheme.keeps_layers else None
+            keep = f"^{re.escape(first)}$" if scheme.keeps_layers else None
             yield cell(with_(job, scheme, io, SLOW_IMAGES if scheme.slow_kernels else images, keep))
 
 
