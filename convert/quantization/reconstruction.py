@@ -44,6 +44,7 @@ POSITIONS = 64
 """The largest number of random positions that are read in an image."""
 PARTS = 4
 """Into how many sums the images are divided, one a thread; fixed, because a sum shows in which order it was made."""
+Limits = tuple[Array, Array]
 FREE = (-np.inf, np.inf)
 ACTIVATION_LIMITS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 """Fused activation -> what it clips to; others are functions that follow as operators."""
@@ -64,6 +65,39 @@ class Layer:
     def outputs(self) -> list[int]:
         """Return the tensors that they compute."""
         return [reader.outputs[0] for reader in self.readers]
+
+    @property
+    def positions(self) -> int:
+        """Return how often the window is read in an image."""
+        return self.window.output[0] * self.window.output[1]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a layer reads at random positions of some images.
+
+    Attributes:
+        moments: of what it reads in both networks.
+        noisy: what it reads in the quantized network, (groups, n, K).
+        exact_outputs: what it computes in the float network, without bias and activation, (groups, n, out).
+    """
+
+    moments: JointMoments
+    noisy: Array
+    exact_outputs: Array
+
+
+@dataclass(frozen=True)
+class Fit:
+    """New weights of a layer, (groups, out, K), and what is added to its bias, (groups, out).
+
+    `removed` is the part of `shift` that stands for the rounding of the network's input. The quantized network here
+    needs it; the one that is shipped has its input rounded otherwise (`convert.quantization.io_tensors`).
+    """
+
+    weights: Array
+    shift: Array
+    removed: Array
 
 
 def reconstruct(
@@ -88,119 +122,155 @@ def reconstruct(
         recipe = schemes.Recipe(schemes.DEFAULT, "float32")
         quantized = TfliteGraph(quantize(float_model, recipe, spec, statistics).model)
         tensors = [normalize(pixels, spec) for pixels in images]
-        exact, noisy = (Piecewise(each, tensors) for each in (TfliteGraph(float_model), quantized))
-        in_quantized = _Counterparts(graph, quantized)
-        waiting = [layer for layer in layers if all(map(in_quantized.has, layer.outputs))]
         threads = len(os.sched_getaffinity(0))
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as cores:
-            while waiting:
-                held = [tensor for layer in waiting for tensor in layer.outputs]
-                exact.advance(held)
-                noisy.advance([in_quantized.tensor(i) for i in held])
-                ready = [layer for layer in waiting if exact.knows(layer.window.tensor)]
-                for layer in ready:
-                    _fit(graph, in_quantized, layer, exact, noisy, len(images), cores)
-                    yield
-                if not ready:  # what is left reads nothing that depends on the image
-                    break
-                waiting = [layer for layer in waiting if layer not in ready]
+            yield from _Networks(graph, quantized, tensors, cores).fit(layers)
 
     for _ in progress.track(fitting(), "fitting weights", len(layers)):
         pass
     return graph.to_bytes()
 
 
-class _Counterparts:
-    """The operators and tensors of a quantized graph that belong to those of a float one, by name."""
+class _Networks:
+    """A float network and its quantized one, both computed over all images as far as their layers are fitted.
 
-    def __init__(self, graph: TfliteGraph, quantized: TfliteGraph) -> None:
-        self._graph, self.quantized = graph, quantized
+    Operators and tensors of the quantized one are found by the names of the float one's.
+    """
+
+    def __init__(self, graph: TfliteGraph, quantized: TfliteGraph, images: Sequence[Array], cores: Executor) -> None:
+        self.graph, self.quantized, self._cores, self._images = graph, quantized, cores, len(images)
+        self._exact = Piecewise(TfliteGraph(graph.to_bytes()), images)
+        self._noisy = Piecewise(quantized, images)
         self._tensors = {quantized.tensor_name(i): i for i in quantized.tensors}
 
-    def has(self, index: int) -> bool:
-        """Return whether there is one for a tensor."""
-        return self._graph.tensor_name(index) in self._tensors
+    def fit(self, layers: Sequence[Layer]) -> Iterator[None]:
+        """Fit each layer as soon as what it reads is known; yield after each."""
+        waiting = [layer for layer in layers if all(map(self._has_counterpart, layer.outputs))]
+        while waiting:
+            held = [tensor for layer in waiting for tensor in layer.outputs]
+            self._exact.advance(held)
+            self._noisy.advance([self._counterpart(i) for i in held])
+            ready = [layer for layer in waiting if self._exact.knows(layer.window.tensor)]
+            for layer in ready:
+                self._fit(layer)
+                yield
+            if not ready:  # what is left reads nothing that depends on the image
+                break
+            waiting = [layer for layer in waiting if layer not in ready]
 
-    def tensor(self, index: int) -> int:
-        """Return what is computed in place of a tensor."""
-        return self._tensors[self._graph.tensor_name(index)]
+    def _has_counterpart(self, index: int) -> bool:
+        return self.graph.tensor_name(index) in self._tensors
 
-    def operator(self, operator: Operator) -> Operator:
-        """Return what computes its output."""
-        found = self.quantized.producer(self.tensor(operator.outputs[0]))
+    def _counterpart(self, index: int) -> int:
+        """Return what the quantized network computes in place of a tensor."""
+        return self._tensors[self.graph.tensor_name(index)]
+
+    def _counterpart_of(self, operator: Operator) -> Operator:
+        """Return what computes the output of an operator in the quantized network."""
+        found = self.quantized.producer(self._counterpart(operator.outputs[0]))
         assert found is not None
         return found
 
+    def _fit(self, layer: Layer) -> None:
+        """Fit the convolutions of a layer, in the float graph and in the quantized one."""
+        parts = [self._stacked(reader, layer.depthwise) for reader in layer.readers]
+        weights = np.concatenate(parts, axis=1)
+        numbers = range(min(PARTS, self._images))
+        samples = list(self._cores.map(lambda part: self._sample(layer, weights, part), numbers))
+        found = self._fitted_input(weights, samples) if self._is_first(layer) else self._fitted(layer, weights, samples)
+        ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+        split = (np.split(each, ends, axis=1) for each in (found.weights, found.shift, found.removed))
+        for reader, *own in zip(layer.readers, *split, strict=True):
+            self._write(reader, Fit(*own), layer.depthwise)
 
-def _fit(
-    graph: TfliteGraph,
-    counterparts: _Counterparts,
-    layer: Layer,
-    exact: Piecewise,
-    noisy: Piecewise,
-    images: int,
-    cores: Executor,
-) -> None:
-    """Fit the convolutions of a layer, in the float graph and in the quantized one."""
-    tensors = [reader.weights for reader in layer.readers]
-    parts = [stacked_weights(graph.constant(i), depthwise=layer.depthwise) for i in tensors]
-    weights = np.concatenate(parts, axis=1)
-    source = counterparts.operator(layer.readers[0]).inputs[0]
-    is_input = layer.window.tensor in graph.inputs
-    places = layer.window.output[0] * layer.window.output[1]
+    def _is_first(self, layer: Layer) -> bool:
+        """Return whether a layer reads the image itself."""
+        return layer.window.tensor in self.graph.inputs
 
-    biases = [_bias(graph, reader) for reader in layer.readers]
-    bias = np.concatenate(biases).reshape(weights.shape[:2])
-    noisy_rows: dict[int, Array] = {}
-    exact_outputs: dict[int, Array] = {}
+    def _stacked(self, reader: Operator, depthwise: bool) -> Array:
+        return stacked_weights(self.graph.constant(reader.weights), depthwise=depthwise)
 
-    def moments(part: int) -> JointMoments:
-        rows: tuple[list[Array], list[Array]] = ([], [])
-        for image in range(part, images, PARTS):
-            positions = np.random.default_rng((layer.readers[0].position, image)).permutation(places)[:POSITIONS]
-            x = exact.values(layer.window.tensor, image)
-            y = noisy.values(source, image)
-            for values, kept in zip((x, y), rows, strict=True):
-                kept.append(stacked_rows(values, layer.window, positions, depthwise=layer.depthwise))
-        x, y = (np.concatenate(kept, axis=1) for kept in rows)
-        noisy_rows[part], exact_outputs[part] = y, x @ weights.transpose(0, 2, 1)
-        return JointMoments.of_rows(weights, x, y)
+    def _sample(self, layer: Layer, weights: Array, part: int) -> Sample:
+        """Read what a layer reads in every image of a part."""
+        source = self._counterpart_of(layer.readers[0]).inputs[0]
+        exact: list[Array] = []
+        noisy: list[Array] = []
+        for image in range(part, self._images, PARTS):
+            random = np.random.default_rng((layer.readers[0].position, image))
+            positions = random.permutation(layer.positions)[:POSITIONS]
+            for values, rows in (
+                (self._exact.values(layer.window.tensor, image), exact),
+                (self._noisy.values(source, image), noisy),
+            ):
+                rows.append(stacked_rows(values, layer.window, positions, depthwise=layer.depthwise))
+        x, y = np.concatenate(exact, axis=1), np.concatenate(noisy, axis=1)
+        return Sample(JointMoments.of_rows(weights, x, y), y, x @ weights.transpose(0, 2, 1))
 
-    numbers = range(min(PARTS, images))
-    found = functools.reduce(operators.add, cores.map(moments, numbers))
-    y, e, yy, ey = found.central()
-    wanted = weights if is_input else target(weights, yy, ey)
-    fitted = np.stack(list(cores.map(_rounded, wanted, yy)))
-    shift = e + np.einsum("gok,gk->go", weights - fitted, y)
-    if not is_input:
-        outputs = cores.map(lambda part: noisy_rows[part] @ fitted.transpose(0, 2, 1), numbers)
-        q, z = (np.concatenate(list(rows), axis=1) for rows in (outputs, map(exact_outputs.__getitem__, numbers)))
-        columns = [bias[:, np.newaxis] for bias in biases]
-        activations = [ACTIVATION_LIMITS.get(reader.fused_activation, FREE) for reader in layer.readers]
-        ranges = [
-            _int8_range(counterparts.quantized, counterparts.tensor(reader.outputs[0])) for reader in layer.readers
-        ]
-        of_exact, of_noisy = (
-            tuple(
-                np.concatenate(
-                    [np.full_like(column, pair[side]) for column, pair in zip(columns, pairs, strict=True)]
-                ).reshape(bias.shape)[:, np.newaxis]
-                for side in (0, 1)
-            )
-            for pairs in (activations, ranges)
-        )
-        offset = bias[:, np.newaxis]
-        shift = equal_means(z + offset, q + offset, of_exact, of_noisy, shift)
-    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
-    removed = e if is_input else np.zeros_like(e)
-    pieces = zip(layer.readers, *(np.split(each, ends, axis=1) for each in (fitted, shift, removed)), strict=True)
-    for reader, own, own_shift, own_removed in pieces:
-        _write(graph, counterparts, reader, own, own_shift.reshape(-1), own_removed.reshape(-1), layer.depthwise)
+    def _fitted_input(self, weights: Array, samples: Sequence[Sample]) -> Fit:
+        """Round the weights of a layer that reads the image, whose noise is none of the network's own."""
+        y, e, yy, _ = functools.reduce(operators.add, (sample.moments for sample in samples)).central()
+        fitted = self._rounded(weights, yy)
+        return Fit(fitted, e + np.einsum("gok,gk->go", weights - fitted, y), e)
 
+    def _fitted(self, layer: Layer, weights: Array, samples: Sequence[Sample]) -> Fit:
+        """Fit weights to what a layer reads in the quantized network, and its biases to equal means of its outputs."""
+        y, e, yy, ey = functools.reduce(operators.add, (sample.moments for sample in samples)).central()
+        fitted = self._rounded(target(weights, yy, ey), yy)
+        outputs = self._cores.map(lambda sample: sample.noisy @ fitted.transpose(0, 2, 1), samples)
+        noisy = np.concatenate(list(outputs), axis=1)
+        exact = np.concatenate([sample.exact_outputs for sample in samples], axis=1)
+        biases = [_bias(self.graph, reader) for reader in layer.readers]
+        offset = np.concatenate(biases).reshape(weights.shape[:2])[:, np.newaxis]
+        of_float = [ACTIVATION_LIMITS.get(reader.fused_activation, FREE) for reader in layer.readers]
+        of_int8 = [_int8_range(self.quantized, self._counterpart(i)) for i in layer.outputs]
+        clipped, saturated = (_per_channel(each, biases, offset.shape) for each in (of_float, of_int8))
+        shift = e + np.einsum("gok,gk->go", weights - fitted, y)
+        shift = equal_means(exact + offset, noisy + offset, clipped, saturated, shift)
+        return Fit(fitted, shift, np.zeros_like(e))
 
-def _rounded(weights: Array, moments: Array) -> Array:
-    """Round the weights (out, K) of one group."""
-    return rounded(weights[:, np.newaxis, np.newaxis], np.asarray(moments, np.float32))[:, 0, 0]
+    def _rounded(self, weights: Array, moments: Array) -> Array:
+        """Round weights (groups, out, K) with the moments of each group, a group a thread."""
+
+        def rounded_group(own: Array, own_moments: Array) -> Array:
+            kernels = own[:, np.newaxis, np.newaxis]
+            return rounded(kernels, np.asarray(own_moments, np.float32))[:, 0, 0]
+
+        return np.stack(list(self._cores.map(rounded_group, weights, moments)))
+
+    def _write(self, reader: Operator, fit: Fit, depthwise: bool) -> None:
+        """Put new weights, and what is added to the bias, into both graphs."""
+        graph, removed = self.graph, fit.removed.reshape(-1)
+        values = unstacked_weights(fit.weights, graph.shape(reader.weights), depthwise=depthwise)
+        graph.set_constant(reader.weights, values)
+        bias = None
+        if reader.bias is not None and graph.is_constant(reader.bias) and len(graph.consumers(reader.bias)) == 1:
+            bias = (_bias(graph, reader) + fit.shift.reshape(-1) - removed).astype(np.float32)
+            graph.set_constant(reader.bias, bias)
+        other = self._counterpart_of(reader)
+        if self.quantized.dtype(other.weights) == "int8":
+            self._write_integers(reader, values, None if bias is None else bias + removed)
+            return
+        self.quantized.set_constant(other.weights, values)
+        if bias is not None and other.bias is not None:
+            self.quantized.set_constant(other.bias, bias)
+
+    def _write_integers(self, reader: Operator, weights: Array, bias: Array | None) -> None:
+        """Quantize the weights and the bias of an operator as the quantizer does, into the quantized graph."""
+        quantized, other = self.quantized, self._counterpart_of(reader)
+        axes = tuple(axis for axis in range(weights.ndim) if axis != reader.channel_axis)
+        scales = np.maximum(np.abs(weights).max(axis=axes), np.float32(LEAST_PEAK)) / np.float32(STEPS)
+        shape = [1] * weights.ndim
+        shape[reader.channel_axis] = -1
+        quantized.set_constant(other.weights, np.rint(weights / scales.reshape(shape)).astype(np.int8))
+        quantized.set_scales(other.weights, scales)
+        if bias is None:
+            return
+        source, limits = quantized.quantization(other.inputs[0]), np.iinfo(np.int32)
+        assert source is not None
+        assert other.bias is not None
+        step = scales.astype(np.float64) * source[0]
+        quantized.set_constant(other.bias, np.clip(np.rint(bias / step), limits.min, limits.max).astype(np.int32))
+        quantized.set_scales(other.bias, step.astype(np.float32))
 
 
 def _bias(graph: TfliteGraph, reader: Operator) -> Array:
@@ -208,6 +278,15 @@ def _bias(graph: TfliteGraph, reader: Operator) -> Array:
     if reader.bias is not None and graph.is_constant(reader.bias):
         return graph.constant(reader.bias)
     return np.zeros(graph.shape(reader.outputs[0])[-1], np.float32)
+
+
+def _per_channel(limits: Sequence[tuple[float, float]], biases: Sequence[Array], shape: tuple[int, ...]) -> Limits:
+    """Return the smallest and the largest value of every output of a layer, given those of each reader."""
+    low, high = (
+        np.concatenate([np.full_like(bias, pair[side]) for bias, pair in zip(biases, limits, strict=True)])
+        for side in (0, 1)
+    )
+    return low.reshape(shape), high.reshape(shape)
 
 
 def _int8_range(quantized: TfliteGraph, tensor: int) -> tuple[float, float]:
@@ -219,9 +298,7 @@ def _int8_range(quantized: TfliteGraph, tensor: int) -> tuple[float, float]:
     return (-128 - zero_point) * scale, (127 - zero_point) * scale
 
 
-def equal_means(
-    exact: Array, noisy: Array, exact_limits: tuple[Array, ...], noisy_limits: tuple[Array, ...], shift: Array
-) -> Array:
+def equal_means(exact: Array, noisy: Array, exact_limits: Limits, noisy_limits: Limits, shift: Array) -> Array:
     """Return what to add to outputs `noisy` for their mean after clipping to be that of `exact` after clipping.
 
     Noise before a ReLU raises the mean behind it, so equal means before it are not enough: what pooling averages over
@@ -239,41 +316,3 @@ def equal_means(
         missing = wanted - np.clip(moved, *noisy_limits).mean(axis=1)
         shift = shift + np.where(inside > LEAST_INSIDE, missing / np.maximum(inside, LEAST_SLOPE), 0)
     return shift
-
-
-def _write(
-    graph: TfliteGraph,
-    counterparts: _Counterparts,
-    reader: Operator,
-    fitted: Array,
-    shift: Array,
-    input_shift: Array,
-    depthwise: bool,
-) -> None:
-    """Put new weights, and what is added to the bias, into both graphs."""
-    values = unstacked_weights(fitted, graph.shape(reader.weights), depthwise=depthwise)
-    graph.set_constant(reader.weights, values)
-    own_bias = reader.bias is not None and graph.is_constant(reader.bias) and len(graph.consumers(reader.bias)) == 1
-    if own_bias:
-        graph.set_constant(reader.inputs[2], (_bias(graph, reader) + shift - input_shift).astype(np.float32))
-    quantized, other = counterparts.quantized, counterparts.operator(reader)
-    if quantized.dtype(other.weights) != "int8":
-        quantized.set_constant(other.weights, values)
-        if other.bias is not None and own_bias:
-            quantized.set_constant(other.bias, _bias(graph, reader))
-        return
-    axes = tuple(axis for axis in range(values.ndim) if axis != reader.channel_axis)
-    scales = np.maximum(np.abs(values).max(axis=axes), np.float32(LEAST_PEAK)) / np.float32(STEPS)
-    shape = [1] * values.ndim
-    shape[reader.channel_axis] = -1
-    quantized.set_constant(other.weights, np.rint(values / scales.reshape(shape)).astype(np.int8))
-    quantized.set_scales(other.weights, scales)
-    if own_bias:
-        source = quantized.quantization(other.inputs[0])
-        assert source is not None
-        assert other.bias is not None
-        step = scales.astype(np.float64) * source[0]
-        bias = _bias(graph, reader) + input_shift
-        limits = np.iinfo(np.int32)
-        quantized.set_constant(other.bias, np.clip(np.rint(bias / step), limits.min, limits.max).astype(np.int32))
-        quantized.set_scales(other.bias, step.astype(np.float32))
