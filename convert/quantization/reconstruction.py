@@ -46,8 +46,10 @@ PARTS = 4
 """Into how many sums the images are divided, one a thread; fixed, because a sum shows in which order it was made."""
 Limits = tuple[Array, Array]
 FREE = (-np.inf, np.inf)
-ACTIVATION_LIMITS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
-"""Fused activation -> what it clips to; others are functions that follow as operators."""
+ACTIVATION_LIMITS = {
+    "RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0),
+}  # fmt: skip
+"""Activation, fused or an operator of its own -> what it clips to."""
 NEWTON_STEPS = 5
 LEAST_INSIDE, LEAST_SLOPE = 0.02, 0.1
 """The fraction of unclipped outputs below which a channel is left alone, and the smallest one that is divided by."""
@@ -221,7 +223,7 @@ class _Networks:
         exact = np.concatenate([sample.exact_outputs for sample in samples], axis=1)
         biases = [_bias(self.graph, reader) for reader in layer.readers]
         offset = np.concatenate(biases).reshape(weights.shape[:2])[:, np.newaxis]
-        of_float = [ACTIVATION_LIMITS.get(reader.fused_activation, FREE) for reader in layer.readers]
+        of_float = [_clipped_to(self.graph, reader) for reader in layer.readers]
         of_int8 = [_int8_range(self.quantized, self._counterpart(i)) for i in layer.outputs]
         clipped, saturated = (_per_channel(each, biases, offset.shape) for each in (of_float, of_int8))
         shift = e + np.einsum("gok,gk->go", weights - fitted, y)
@@ -278,6 +280,25 @@ def _bias(graph: TfliteGraph, reader: Operator) -> Array:
     if reader.bias is not None and graph.is_constant(reader.bias):
         return graph.constant(reader.bias)
     return np.zeros(graph.shape(reader.outputs[0])[-1], np.float32)
+
+
+def _clipped_to(graph: TfliteGraph, operator: Operator) -> tuple[float, float]:
+    """Return between which values the output of an operator is clipped, by itself and by what alone reads it.
+
+    A cap that follows shares its scale in int8, so the output is clipped there before it comes to the cap.
+    """
+    low, high = ACTIVATION_LIMITS.get(operator.fused_activation, FREE)
+    readers = graph.consumers(operator.outputs[0])
+    if len(readers) != 1:
+        return low, high
+    (reader,) = readers
+    constants = [graph.constant(i) for i in reader.inputs if i >= 0 and graph.is_constant(i)]
+    least, most = ACTIVATION_LIMITS.get(reader.name, FREE)
+    if reader.name == "MINIMUM" and constants:
+        most = float(constants[0].max())
+    if reader.name == "MAXIMUM" and constants:
+        least = float(constants[0].min())
+    return max(low, least), min(high, most)
 
 
 def _per_channel(limits: Sequence[tuple[float, float]], biases: Sequence[Array], shape: tuple[int, ...]) -> Limits:

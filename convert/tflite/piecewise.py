@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -15,13 +15,16 @@ from edge_runtime.arrays import Array
 class Piecewise:
     """Runs the operators of `graph`, of batch 1, over several inputs; only what waiting operators read is remembered.
 
-    Each operator is run once. Its constants may be changed in the graph until then.
+    Each operator is run once, but for those that unpack constants: they are run in every piece that reads what they
+    unpack, because LiteRT 2.3 computes the other operators of a piece wrongly where that is an output. Constants may be
+    changed in the graph until the operators that read them are run.
     """
 
     def __init__(self, graph: TfliteGraph, inputs: Sequence[Array]) -> None:
         """Take in what the graph's only input is for each image, without the batch axis."""
         self.graph = graph
-        self._waiting = list(graph.operators)
+        self._unpacking = [operator for operator in graph.operators if not set(self._computed(operator))]
+        self._waiting = [operator for operator in graph.operators if operator not in self._unpacking]
         self._values: dict[int, list[Array]] = {graph.inputs[0]: [tensor[np.newaxis] for tensor in inputs]}
 
     def knows(self, tensor: int) -> bool:
@@ -43,7 +46,7 @@ class Piecewise:
         outputs = [i for operator in ready for i in operator.outputs if i in needed]
         if outputs:
             inputs = sorted({i for operator in ready for i in operator.inputs if i in self._values})
-            interpreter = open_interpreter(self.graph.piece(ready, inputs, outputs))
+            interpreter = open_interpreter(self.graph.piece(self._with_unpacking(ready), inputs, outputs))
             computed: list[list[Array]] = []
             for given in zip(*(self._values[i] for i in inputs), strict=True):
                 for i, tensor in zip(inputs, given, strict=True):
@@ -56,13 +59,21 @@ class Piecewise:
 
     def _ready(self, held: Collection[int]) -> tuple[list[Operator], list[Operator]]:
         """Split the waiting operators into those that can run, one after another, and the others."""
-        known = set(self._values)
+        known = set(self._values).union(*(operator.outputs for operator in self._unpacking))
         ready, waiting = [], []
         for operator in self._waiting:
-            computed = (i for i in operator.inputs if i in self.graph.inputs or self.graph.producer(i) is not None)
-            if not set(operator.outputs) & set(held) and known.issuperset(computed):
+            if not set(operator.outputs) & set(held) and known.issuperset(self._computed(operator)):
                 known.update(operator.outputs)
                 ready.append(operator)
             else:
                 waiting.append(operator)
         return ready, waiting
+
+    def _computed(self, operator: Operator) -> Iterator[int]:
+        """Yield the inputs of an operator that are no constants."""
+        yield from (i for i in operator.inputs if i in self.graph.inputs or self.graph.producer(i) is not None)
+
+    def _with_unpacking(self, operators: Sequence[Operator]) -> list[Operator]:
+        """Return operators behind those that unpack constants for them."""
+        read = {i for operator in operators for i in operator.inputs}
+        return [*(each for each in self._unpacking if read.intersection(each.outputs)), *operators]
