@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from convert.lowering.translate import translate
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
 from convert.tflite.piecewise import Piecewise
-from edge_runtime import InputSpec
 from edge_runtime.preprocess import normalize
+from tests.convert.lowering.translation.families import SIZE as SIDE
+from tests.convert.lowering.translation.families import SPEC, family
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +60,16 @@ def test_weights_may_change_until_their_operator_runs(model: bytes) -> None:
     assert np.allclose(pieces.values(second.inputs[0], 0), 2 * engine.tensor(first.outputs[0])[0], atol=1e-5)
 
 
-def test_a_head_that_unpacks_its_weights_leaves_the_image_as_it_is(model: bytes) -> None:
+def test_a_head_that_unpacks_its_weights_leaves_the_image_as_it_is() -> None:
     """LiteRT 2.3 computes a piece wrongly where weights that it unpacks are an output beside others."""
-    spec = InputSpec(8, 8, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
-    pixels = list(np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8))
-    statistics = collect_statistics(model, pixels, spec)
-    graph = TfliteGraph(quantize(model, Recipe(SCHEMES["int8"], "float32"), spec, statistics).model)
+    model, pixels = (
+        translate(family("inception")),
+        list(np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)),
+    )
+    recipe = Recipe(SCHEMES["int8"], "float32")
+    graph = TfliteGraph(quantize(model, recipe, SPEC, collect_statistics(model, pixels, SPEC)).model)
     assert {"ADD", "QUANTIZE", "DEQUANTIZE"} <= {operator.name for operator in graph.operators}
-    pieces, first = Piecewise(graph, [normalize(each, spec) for each in pixels]), graph.named("CONV_2D")[0]
+    pieces, first = Piecewise(graph, [normalize(each, SPEC) for each in pixels]), graph.named("CONV_2D")[0]
     pieces.advance([operator.outputs[0] for operator in graph.named("CONV_2D")])
     for number, each in enumerate(pixels):
         assert np.allclose(pieces.values(first.inputs[0], number), (each - 128.0) / 127.5, atol=1e-5)
