@@ -203,7 +203,7 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks
     spent = dict(prepared.timings_s)
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with _timed(spent, "quantization"):
-        quantized = _quantize(prepared, recipe)
+        quantized = _quantize(prepared, recipe, progress)
         asked, (scheme, broken) = recipe.scheme, audited(recipe.scheme, quantized.model)
         if broken is not None:
             progress.note(broken)
@@ -247,14 +247,14 @@ def _make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks
     return outcome
 
 
-def _quantize(prepared: Prepared, recipe: Recipe) -> QuantizedModel:
+def _quantize(prepared: Prepared, recipe: Recipe, progress: Progress) -> QuantizedModel:
     """Quantize as a recipe says, and correct the head where the kernels are fast enough to run all images."""
     network, spec = prepared.network, prepared.network.spec
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     if calibration is None:
         quantized = quantize(network.model, recipe, spec, None)
     else:
-        quantized = calibration.quantize(recipe, spec)
+        quantized = calibration.quantize(recipe, spec, progress)
     if prepared.job.target_runtime is not None:
         refuse_newer(quantized.model, prepared.job.target_runtime)
     return quantized if calibration is None or recipe.scheme.slow_kernels else calibration.correct_head(quantized, spec)

@@ -20,8 +20,8 @@ from tests.convert.article import article_model, randomise
 pytestmark = pytest.mark.slow
 
 LARGEST_ARTIFACT_BYTES = 62e6
-HEAD = ["DEQUANTIZE", "MEAN", "FULLY_CONNECTED", "SOFTMAX"]
-"""What computes in float after the last convolution."""
+HEAD = ["DEQUANTIZE", "MEAN", "DEQUANTIZE", "FULLY_CONNECTED", "SOFTMAX"]
+"""What computes in float after the last convolution; the second DEQUANTIZE unpacks the dense layer's weights."""
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ images --collect statistics--> equalize channels --calibrator--> ranges --> fit 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +23,7 @@ from convert.quantization.negations import without_negations
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.reconstruction import reconstruct
 from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
-from convert.system.progress import Progress
-from convert.tflite.graph import TfliteGraph
+from convert.system.progress import Progress, Silent
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
 
@@ -65,24 +64,16 @@ class Calibration:
     tried: dict[str, float]
     manifest_sha256: str
 
-    def network(self, float_layers: Collection[str] = ()) -> bytes:
-        """Return the float `.tflite` to quantize: with rounded weights, but exact ones in operators that stay in float.
+    def quantize(self, recipe: schemes.Recipe, spec: InputSpec, progress: Progress | None = None) -> QuantizedModel:
+        """Quantize the network as a recipe of a scheme that calibrates says.
 
-        These are given by the names of the tensors that they compute.
+        With layers in float the others are fitted anew, since they read less noise: that takes as long as calibrating.
         """
-        if not float_layers:
-            return self.rounded
-        graph, exact = TfliteGraph(self.rounded), TfliteGraph(self.equalized)
-        for operator, source in zip(graph.operators, exact.operators, strict=True):
-            if graph.tensor_name(operator.outputs[0]) in float_layers:
-                for tensor, original in zip(operator.inputs[1:], source.inputs[1:], strict=True):
-                    if graph.is_constant(tensor):
-                        graph.set_constant(tensor, exact.constant(original))
-        return graph.to_bytes()
-
-    def quantize(self, recipe: schemes.Recipe, spec: InputSpec) -> QuantizedModel:
-        """Quantize the network as a recipe of a scheme that calibrates says."""
-        return quantize(self.network(recipe.float_layers), recipe, spec, self.statistics)
+        network = self.rounded
+        if recipe.float_layers:
+            progress = progress or Silent()
+            network = reconstruct(self.equalized, self.statistics, self.pixels, spec, progress, recipe.float_layers)
+        return quantize(network, recipe, spec, self.statistics)
 
     def correct_head(self, quantized: QuantizedModel, spec: InputSpec) -> QuantizedModel:
         """Correct the bias of the head on the calibration images."""

@@ -10,13 +10,14 @@ far apart: first the longest runs allowed, everywhere; then ever shorter ones in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from convert.errors import QuantizationError
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Score
-from convert.quantization.quantize import head_begins
+from convert.quantization.gptq import round_weights
+from convert.quantization.quantize import head_begins, quantize
 from convert.quantization.schemes import Recipe, Scheme
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph, layer_name
@@ -63,19 +64,35 @@ def find_fallbacks(calibration: Calibration, scheme: Scheme, io: str, progress: 
     """Search for layers whose quantization costs most, on the held-out images of a calibration.
 
     `scheme` is the `Scheme.fallback` of what did not pass. The first alternative is the network with no layer in float;
-    each of the others has more layers in float than the one before, and a better score.
+    each of the others has more layers in float than the one before, and a better score. Here weights are rounded by
+    GPTQ alone: they are not fitted to the noise that layers in float would take away, so all are compared alike.
     """
-    evaluator, graph = calibration.evaluator, TfliteGraph(calibration.rounded)
+    evaluator, exact = calibration.evaluator, calibration.equalized
     assert evaluator is not None
+    spec = evaluator.spec
+    rounded = round_weights(exact, calibration.pixels, spec, progress)
+    graph = TfliteGraph(rounded)
 
     def evaluate(float_layers: tuple[str, ...]) -> Score:
-        return evaluator.score(calibration.quantize(Recipe(scheme, io, float_layers), evaluator.spec))
+        network = with_exact_layers(rounded, exact, float_layers)
+        return evaluator.score(quantize(network, Recipe(scheme, io, float_layers), spec, calibration.statistics))
 
     improving = [FloatFallback((), 0, evaluate(()))]
     for fallback in search(segments(graph, head_begins(graph)), evaluate, progress):
         if fallback.score.sqnr_db > improving[-1].score.sqnr_db:
             improving.append(fallback)
     return improving
+
+
+def with_exact_layers(rounded: bytes, exact: bytes, float_layers: Collection[str]) -> bytes:
+    """Return a network with rounded weights, but exact ones in operators that compute a tensor of `float_layers`."""
+    graph, source = TfliteGraph(rounded), TfliteGraph(exact)
+    for operator in graph.operators:
+        if graph.tensor_name(operator.outputs[0]) in float_layers:
+            for tensor in operator.inputs[1:]:
+                if tensor >= 0 and graph.is_constant(tensor):
+                    graph.set_constant(tensor, source.constant(tensor))
+    return graph.to_bytes()
 
 
 def segments(graph: TfliteGraph, until: int) -> list[Segment]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import operator as operators
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -103,12 +103,18 @@ class Fit:
 
 
 def reconstruct(
-    float_model: bytes, statistics: ActivationStatistics, images: Sequence[Pixels], spec: InputSpec, progress: Progress
+    float_model: bytes,
+    statistics: ActivationStatistics,
+    images: Sequence[Pixels],
+    spec: InputSpec,
+    progress: Progress,
+    float_layers: Collection[str] = (),
 ) -> bytes:
     """Fit weights and biases of all ungrouped and depthwise convolutions to what they read in int8.
 
-    The weights come to lie on their integer steps, and stay float32; everything else remains as it is. `statistics`
-    hold the ranges that the network is going to be quantized with. The same result on any number of cores.
+    The weights come to lie on their integer steps, and stay float32; everything else remains as it is, operators that
+    compute a tensor of `float_layers` too, which are going to stay in float. `statistics` hold the ranges that the
+    network is going to be quantized with. The same result on any number of cores.
 
     Raises:
         QuantizationError: there is no image, or an activation is not finite.
@@ -117,11 +123,10 @@ def reconstruct(
     if not images:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     graph = TfliteGraph(float_model)
-    layers = [Layer(window, readers, False) for window, readers in windows(graph).items()]
-    layers += [Layer(window, [reader], True) for window, reader in depthwise_windows(graph)]
+    layers = list(_layers(graph, float_layers))
 
     def fitting() -> Iterator[None]:
-        recipe = schemes.Recipe(schemes.DEFAULT, "float32")
+        recipe = schemes.Recipe(schemes.DEFAULT, "float32", tuple(float_layers))
         quantized = TfliteGraph(quantize(float_model, recipe, spec, statistics).model)
         tensors = [normalize(pixels, spec) for pixels in images]
         threads = len(os.sched_getaffinity(0))
@@ -131,6 +136,16 @@ def reconstruct(
     for _ in progress.track(fitting(), "fitting weights", len(layers)):
         pass
     return graph.to_bytes()
+
+
+def _layers(graph: TfliteGraph, float_layers: Collection[str]) -> Iterator[Layer]:
+    """Yield the layers to fit: ungrouped and depthwise convolutions that do not stay in float."""
+    for window, readers in windows(graph).items():
+        if own := [reader for reader in readers if graph.tensor_name(reader.outputs[0]) not in float_layers]:
+            yield Layer(window, own, False)
+    for window, reader in depthwise_windows(graph):
+        if graph.tensor_name(reader.outputs[0]) not in float_layers:
+            yield Layer(window, [reader], True)
 
 
 class _Networks:

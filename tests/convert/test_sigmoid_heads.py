@@ -99,7 +99,7 @@ def labels(workplace: Workplace) -> Finished:
         "labels", "--quantize", ",".join(SCHEMES), "--keep-float", r"conv2d\w*$",
         "--output-dir", workplace.folder / "build",
         "--labels", workplace.folder / "labels.txt", "--validation", workplace.folder / "validation",
-        "--image-labels", workplace.folder / "validation.csv",
+        "--image-labels", workplace.folder / "validation.csv", "--min-agreement", 90, "--max-drop", 5,  # few images
     )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> N
         calibration_key(network, order),
         calibration_key(network, images[:3]),
         calibration_key(network, images, held_out=images),
-        calibration_key(network, images, options=CalibrationOptions("mse")),
+        calibration_key(network, images, options=CalibrationOptions("minmax")),
         calibration_key(network, images, options=CalibrationOptions(until_enough=True)),
         calibration_key(with_spec(network, replace(SPEC, resize="lanczos")), images),
     ]

@@ -213,7 +213,7 @@ def test_a_dry_run_says_what_was_recognized(calibration_folder: Path, validation
         "--validation", validation_folder,
     )  # fmt: skip
     assert finished.code == 0, finished.err
-    assert "images:      40x48 RGB, mean 127.5 127.5 127.5, std 127.5 127.5 127.5, bilinear" in finished.out
+    assert "images:      40x48 RGB, mean 127.5 127.5 127.5, std 127.5 127.5 127.5, stretch, bilinear" in finished.out
     assert "in front:    folded: Rescaling(1/127.5, -1) into the card's mean and std" in finished.out
 
 

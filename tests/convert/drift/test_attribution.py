@@ -56,7 +56,7 @@ def test_the_conversion_has_two_steps(network: Path, candidate: Path, images: Pa
     assert found["Keras", "float TFLite"]["images"] is None
     quantized = found["float TFLite", "candidate"]
     assert (quantized["agreement"], quantized["images"]) == (1, 30)
-    assert 20 < quantized["sqnr_db"] < 60
+    assert quantized["sqnr_db"] > 100, "the logits, read before the end is rounded, are the same"
 
 
 def test_stored_answers_remember_keras(network: Path, candidate: Path, images: Path, tmp_path: Path) -> None:
