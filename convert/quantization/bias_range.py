@@ -94,7 +94,7 @@ def _raise_scales(quantized: TfliteGraph, float_graph: TfliteGraph, pairs: list[
     operator, source = pairs[0]
     scales = quantized.scales(operator.weights)
     assert scales is not None
-    least = np.maximum.reduce([_least_scales(quantized, op, _bias(float_graph, origin)) for op, origin in pairs])
+    least = np.maximum.reduce([least_scales(quantized, op, _bias(float_graph, origin)) for op, origin in pairs])
     if len(scales) == 1:
         least = least.max(keepdims=True)
     raised = least > scales
@@ -110,7 +110,7 @@ def _raise_scales(quantized: TfliteGraph, float_graph: TfliteGraph, pairs: list[
     return int(raised.sum())
 
 
-def _least_scales(graph: TfliteGraph, operator: Operator, bias: Doubles) -> Doubles:
+def least_scales(graph: TfliteGraph, operator: Operator, bias: Doubles) -> Doubles:
     """Return the least scale of each channel's weights, (out,), under which its bias fits and shows, if it can."""
     assert operator.bias is not None
     fits = np.abs(bias) / LARGEST_BIAS[graph.dtype(operator.bias)]

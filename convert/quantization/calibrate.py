@@ -14,7 +14,7 @@ from convert.images.dataset import ImageSet, manifest_sha256
 from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.bias_correction import correct_head
-from convert.quantization.calibrators import AUTO, CALIBRATORS, ActivationObserver
+from convert.quantization.calibrators import AUTO, CALIBRATORS, ActivationObserver, min_max
 from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
@@ -193,5 +193,12 @@ def _try_calibrators(
 def _with_ranges_of(
     calibrator: str, statistics: ActivationStatistics, observers: dict[str, ActivationObserver]
 ) -> ActivationStatistics:
-    """Return the statistics, clipped to the ranges that a calibrator chooses."""
-    return statistics.clipped({name: CALIBRATORS[calibrator](observer) for name, observer in observers.items()})
+    """Return the statistics, clipped to the ranges that a calibrator chooses.
+
+    Where each image gives one value of a channel, as behind the last pool, too few were seen to clip any of them.
+    """
+    chosen = {
+        name: (CALIBRATORS[calibrator] if observer.has_pixels else min_max)(observer)
+        for name, observer in observers.items()
+    }
+    return statistics.clipped(chosen)

@@ -78,12 +78,14 @@ class ActivationObserver:
     Attributes:
         minimum, maximum: extremes of all values and of 0, which every range must contain.
         moving: moving averages of the smallest and the largest value of an image; None before the first image.
+        has_pixels: whether an image gives several values of a channel.
     """
 
     minimum: float = 0.0
     maximum: float = 0.0
     moving: Range | None = None
     histogram: Histogram = field(default_factory=Histogram)
+    has_pixels: bool = True
 
     def add(self, values: Array) -> None:
         """Take in the activation of one more image: finite float32 of any shape."""

@@ -57,7 +57,7 @@ def round_weights(float_model: bytes, images: Sequence[Pixels], spec: InputSpec,
     if not images:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     graph = TfliteGraph(float_model)
-    readers = {window: found for window, found in windows(graph).items() if not _is_dense(window)}
+    readers = {window: found for window, found in windows(graph).items() if not window.is_of_dense_layer}
     passes = list(_passes(readers))
 
     def rounding() -> Iterator[None]:
@@ -72,14 +72,6 @@ def round_weights(float_model: bytes, images: Sequence[Pixels], spec: InputSpec,
     for _ in progress.track(rounding(), "rounding weights", len(images) * len(passes) + len(readers)):
         pass
     return graph.to_bytes()
-
-
-def _is_dense(window: Window) -> bool:
-    """Return whether a window is that of a dense layer, of which an image shows one position: too few for its moments.
-
-    Rounded to nearest such layers did better, by 0.2 dB on a MobileNetV2 with two of them.
-    """
-    return window.output == (1, 1) and window.width > MOST_IMAGES
 
 
 def _passes(found: Iterable[Window]) -> Iterator[list[Window]]:

@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from convert.errors import QuantizationError
 from convert.quantization import schemes
+from convert.quantization.bias_range import least_scales
 from convert.quantization.gptq import LEAST_PEAK, STEPS, rounded
 from convert.quantization.joint_moments import JointMoments, stacked_rows, stacked_weights, target, unstacked_weights
 from convert.quantization.quantize import quantize
@@ -139,12 +140,13 @@ def reconstruct(
 
 
 def _layers(graph: TfliteGraph, float_layers: Collection[str]) -> Iterator[Layer]:
-    """Yield the layers to fit: ungrouped and depthwise convolutions that do not stay in float."""
+    """Yield the layers to fit: ungrouped and depthwise convolutions of images that do not stay in float."""
     for window, readers in windows(graph).items():
-        if own := [reader for reader in readers if graph.tensor_name(reader.outputs[0]) not in float_layers]:
+        own = [reader for reader in readers if graph.tensor_name(reader.outputs[0]) not in float_layers]
+        if own and not window.is_of_dense_layer:
             yield Layer(window, own, False)
     for window, reader in depthwise_windows(graph):
-        if graph.tensor_name(reader.outputs[0]) not in float_layers:
+        if graph.tensor_name(reader.outputs[0]) not in float_layers and not window.is_of_dense_layer:
             yield Layer(window, [reader], True)
 
 
@@ -272,22 +274,23 @@ class _Networks:
             self.quantized.set_constant(other.bias, bias)
 
     def _write_integers(self, reader: Operator, weights: Array, bias: Array | None) -> None:
-        """Quantize the weights and the bias of an operator as the quantizer does, into the quantized graph."""
+        """Quantize the weights and the bias of an operator as `quantize` does, into the quantized graph."""
         quantized, other = self.quantized, self._counterpart_of(reader)
         axes = tuple(axis for axis in range(weights.ndim) if axis != reader.channel_axis)
         scales = np.maximum(np.abs(weights).max(axis=axes), np.float32(LEAST_PEAK)) / np.float32(STEPS)
+        if bias is not None:
+            scales = np.maximum(scales, least_scales(quantized, other, bias.astype(np.float64))).astype(np.float32)
         shape = [1] * weights.ndim
         shape[reader.channel_axis] = -1
         quantized.set_constant(other.weights, np.rint(weights / scales.reshape(shape)).astype(np.int8))
         quantized.set_scales(other.weights, scales)
-        if bias is None:
-            return
-        source, limits = quantized.quantization(other.inputs[0]), np.iinfo(np.int32)
-        assert source is not None
-        assert other.bias is not None
-        step = scales.astype(np.float64) * source[0]
-        quantized.set_constant(other.bias, np.clip(np.rint(bias / step), limits.min, limits.max).astype(np.int32))
-        quantized.set_scales(other.bias, step.astype(np.float32))
+        if bias is not None:
+            source = quantized.quantization(other.inputs[0])
+            assert source is not None
+            assert other.bias is not None
+            step = scales.astype(np.float64) * source[0]
+            quantized.set_constant(other.bias, np.rint(bias / step).astype(np.int32))
+            quantized.set_scales(other.bias, step.astype(np.float32))
 
 
 def _bias(graph: TfliteGraph, reader: Operator) -> Array:

@@ -44,6 +44,15 @@ class Window:
         """Return the number of values read at one position, K."""
         return self.kernel[0] * self.kernel[1] * self.channels
 
+    @property
+    def is_of_dense_layer(self) -> bool:
+        """Return whether it is read once in an image, as by dense layers: too few rows to fit weights or biases to.
+
+        On a MobileNetV2 with two such layers rounding them to nearest did 0.2 dB better than GPTQ, and 8 dB better than
+        fitting them to 50 images.
+        """
+        return self.output == (1, 1)
+
 
 def windows(graph: TfliteGraph) -> dict[Window, list[Operator]]:
     """Return the ungrouped convolutions with float weights of their own, grouped by what they read."""

@@ -120,7 +120,9 @@ def collect_statistics(
 def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> dict[str, ActivationObserver]:
     """Run a float network of batch 1 over images; return what calibrators need of each activation, by tensor name."""
     graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    observers = {i: ActivationObserver() for i in graph.activations}
+    observers = {
+        i: ActivationObserver(has_pixels=any(side > 1 for side in graph.shape(i)[1:-1])) for i in graph.activations
+    }
     for _ in run_over(engine, (normalize(pixels, spec) for pixels in images)):
         for i, observer in observers.items():
             observer.add(engine.tensor(i))

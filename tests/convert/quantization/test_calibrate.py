@@ -15,6 +15,7 @@ from convert.quantization.calibrators import AUTO, CALIBRATORS, DEFAULT
 from convert.quantization.evaluation import Evaluator, Score
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES, Recipe
+from convert.system.progress import Silent
 from convert.tflite.graph import TfliteGraph
 from edge_runtime.engines import Engine, choose_engine
 from tests.convert.listeners import Listener
@@ -118,3 +119,17 @@ def test_another_calibrator_is_chosen_only_where_it_is_better_than_by_chance() -
     assert (
         choose_calibrator({DEFAULT: usual, "minmax": score(22, 27, 32.1), "entropy": score(21, 26, 31.1)}) == "minmax"
     )
+
+
+def test_what_each_image_shows_once_is_not_clipped(tmp_path: Path) -> None:
+    images, model = pictures(tmp_path / "images", 12, noise), residual_network()
+    calibrated = calibrate(model, SPEC, images, None, CalibrationOptions("percentile"), Silent())
+    everything = calibrate(model, SPEC, images, None, CalibrationOptions("minmax"), Silent()).statistics
+    graph = TfliteGraph(calibrated.equalized)
+    pooled = {graph.tensor_name(i) for i in graph.activations if all(side == 1 for side in graph.shape(i)[1:-1])}
+    clipped = {
+        name for name, high in everything.maximum.items() if calibrated.statistics.maximum[name].max() < high.max()
+    }
+    assert pooled
+    assert clipped
+    assert not pooled & clipped

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from convert.errors import QuantizationError
+from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.gptq import DAMPING
 from convert.quantization.joint_moments import JointMoments, stacked_weights, target, unstacked_weights
 from convert.quantization.quantize import quantize
@@ -158,3 +159,33 @@ def test_a_thread_does_what_four_do(
 def test_no_image(model: bytes, statistics: ActivationStatistics) -> None:
     with pytest.raises(QuantizationError, match="no calibration image"):
         reconstruct(model, statistics, [], SPEC, Silent())
+
+
+def test_a_bias_beyond_32_bits_is_fitted_as_it_is_shipped(model: bytes, images: list[Pixels]) -> None:
+    """A saturated bias would stand for almost nothing here, and what reads it would be fitted to that."""
+    graph = TfliteGraph(model)
+    dying = graph.named("CONV_2D")[2]
+    weights, bias = graph.constant(dying.weights).copy(), graph.constant(dying.bias).copy()
+    weights[:4] *= 1e-9
+    bias[:4] = 3.0
+    graph.set_constant(dying.weights, weights)
+    graph.set_constant(dying.bias, bias)
+    pruned = graph.to_bytes()
+    statistics = collect_statistics(pruned, images, SPEC)
+    fitted = reconstruct(pruned, statistics, images, SPEC, Silent())
+    before, after = (last_features_db(pruned, each, statistics, images) for each in (pruned, fitted))
+    assert after > before
+
+
+def test_dense_layers_are_not_fitted_to_the_few_rows_there_are(images: list[Pixels]) -> None:
+    keras.utils.set_random_seed(4)
+    image = keras.Input((16, 16, 3), batch_size=1)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(12, 3, activation="relu")(image))
+    x = keras.layers.Dense(8, activation="relu", name="hidden")(x)
+    network = keras.Model(image, keras.layers.Dense(5, activation="softmax")(x))
+    model = dense_as_convolutions(bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert()))
+    fitted = TfliteGraph(reconstruct(model, collect_statistics(model, images, SPEC), images, SPEC, Silent()))
+    image_layer, hidden = fitted.named("CONV_2D")
+    assert not np.array_equal(fitted.constant(image_layer.weights), TfliteGraph(model).constant(image_layer.weights))
+    assert np.array_equal(fitted.constant(hidden.weights), TfliteGraph(model).constant(hidden.weights))
+    assert np.array_equal(fitted.constant(hidden.bias), TfliteGraph(model).constant(hidden.bias))
