@@ -106,9 +106,18 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             float_layers = prepared.float_layers if scheme.keeps_layers else ()
             outcome = _make_artifact(prepared, Recipe(scheme, prepared.io[scheme.name], float_layers), progress)
             recovered = _recover(prepared, scheme, outcome, progress) if job.recover else []
-            outcomes += [replace(outcome, superseded=bool(recovered)), *recovered]
+            made = [replace(outcome, superseded=bool(recovered)), *recovered]
+            outcomes = [*_not_replaced(outcomes, made, progress), *made]
         _write_pages(job, outcomes)
         return outcomes
+
+
+def _not_replaced(outcomes: Sequence[Outcome], made: Sequence[Outcome], progress: Progress) -> list[Outcome]:
+    """Return the outcomes whose files are still theirs: one that may not be called int8 can take the name of another."""
+    taken = {outcome.path for outcome in made}
+    for path in {outcome.path for outcome in outcomes} & taken:
+        progress.note(f"{path.name} is made twice, and the last one stays: give each scheme its own --output-dir")
+    return [outcome for outcome in outcomes if outcome.path not in taken]
 
 
 @contextmanager
