@@ -100,7 +100,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
                 f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}"
             ) from error
         prepared = _prepare(job, inputs, scratch, progress)
-        outcomes = []
+        outcomes: list[Outcome] = []
         for scheme in job.schemes:
             progress.stage(f"quantizing: {scheme.name}")
             float_layers = prepared.float_layers if scheme.keeps_layers else ()
@@ -113,7 +113,7 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
 
 
 def _not_replaced(outcomes: Sequence[Outcome], made: Sequence[Outcome], progress: Progress) -> list[Outcome]:
-    """Return the outcomes whose files are still theirs: one that may not be called int8 can take the name of another."""
+    """Return the outcomes whose files are still theirs: what may not be called int8 can take the name of another."""
     taken = {outcome.path for outcome in made}
     for path in {outcome.path for outcome in outcomes} & taken:
         progress.note(f"{path.name} is made twice, and the last one stays: give each scheme its own --output-dir")
