@@ -50,12 +50,17 @@ from edge_runtime.specs import InputSpec, TensorSpec
 from edge_runtime.tensors import encode, to_probabilities
 
 QUANTIZATION_ZERO_POINT, TENSOR_SIGNATURE = 3, 7
+TYPES = {1: "float16", 2: "int32", 4: "int64", 5: "text", 6: "booleans", 10: "float64"}
+"""Types of tensors in the schema that no classifier's ends have here."""
 SOFTMAX, LOGISTIC = 25, 14
 PASSED_OVER = {6, 22, 43, 70, 114}
 """DEQUANTIZE, RESHAPE, SQUEEZE, EXPAND_DIMS and QUANTIZE, which change no score."""
 
 PROBABILITIES, INDEPENDENT, LOGITS, UNKNOWN = "probabilities", "independent", "logits", "unknown"
 """What a model answers: it ends in a softmax, in sigmoids, in neither, or that is still to be seen from its answers."""
+
+ANY = -1
+"""In the place of a side that the file leaves open."""
 
 MOST_PIXELS_A_SIDE = 1024
 """Of a size that metadata give to a model that takes any; whoever wants more can say so."""
@@ -72,8 +77,9 @@ class ForeignFile:
     """What the bytes of a model without a card say.
 
     Attributes:
-        shape: of the input, (1, height, width, 3) if it is one image; None if there are several inputs.
-        open_axes: whether height and width may be any; `shape` then has no meaning there.
+        shape: of the input, (1, height, width, channels), with `ANY` for a side that may be any; None if there are
+            several inputs.
+        is_resized: whether an engine's input has another shape until it is given this one.
         takes_pixels: whether the input is 8-bit integers without a scale.
         scale, zero_point: of an integer input.
         answers: `PROBABILITIES`, `INDEPENDENT`, `LOGITS` or `UNKNOWN`.
@@ -83,7 +89,7 @@ class ForeignFile:
 
     path: Path
     shape: tuple[int, ...] | None
-    open_axes: bool
+    is_resized: bool
     takes_pixels: bool
     scale: float | None
     zero_point: int
@@ -101,6 +107,11 @@ class ForeignFile:
     def is_settled(self) -> bool:
         """Return whether it is known what the model answers."""
         return self.answers != UNKNOWN
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return height and width of its images; None if it takes any."""
+        return None if self.shape is None or ANY in self.shape[1:3] else (self.shape[1], self.shape[2])
 
     @property
     def describes_itself(self) -> bool:
@@ -125,12 +136,14 @@ class ForeignFile:
 
     def _scaled(self, preprocessing: str | None, size: tuple[int, int] | None) -> InputSpec:
         height, width = self._size(size)
+        if preprocessing in CONVENTIONS and (height is None or width is None):
+            raise ArtifactError(self._size_unknown())
         if preprocessing is not None:
             return input_spec(preprocessing, height, width, self._channels)
         if not self.describes_itself:
             raise ArtifactError(f"{self.path} has no card, and does not say how its images are prepared: {ASK}")
         if height is None or width is None:
-            raise ArtifactError(f"{self.path} takes images of any size: pass --input-size N or HEIGHTxWIDTH")
+            raise ArtifactError(self._size_unknown())
         mean, std = self._normalization()
         try:
             channels = self._channels
@@ -160,15 +173,26 @@ class ForeignFile:
             raise ArtifactError(self._no_labels(name, reason)) from error
 
     def input_shape(self, spec: InputSpec) -> tuple[int, int, int, int] | None:
-        """Return the shape to give to the input before it is used; None if it has it."""
-        return (1, spec.height, spec.width, spec.channels) if self.open_axes else None
+        """Return the shape to give to the input before it is used; None if it has it.
+
+        Raises:
+            ArtifactError: the images are of another size than the model takes.
+        """
+        made = (1, spec.height, spec.width, spec.channels)
+        if not self.is_resized or self.shape is None:
+            return None
+        if any(side not in (ANY, other) for side, other in zip(self.shape, made, strict=True)):
+            raise ArtifactError(
+                f"{self.path} takes {_shown(self.shape)}, the preprocessing makes {made}: they do not belong together"
+            )
+        return made
 
     def settled(self, engine: AnyEngine, spec: InputSpec) -> ForeignFile:
         """Return this with `answers` known: from the graph, or else from the engine's answer to the probe."""
         if self.is_settled:
             return self
         tested = ForeignEngine(engine, replace(self, answers=PROBABILITIES), spec)
-        tensor = encode(probe_pixels(spec.height, spec.width), spec, tested.input)
+        tensor = encode(probe_pixels(spec.height, spec.width, spec.channels), spec, tested.input)
         answer = to_probabilities(tested.scores(tensor[np.newaxis]), tested.output)
         is_distribution = bool(answer.min() >= -SUM_TOLERANCE and abs(float(answer.sum()) - 1) <= SUM_TOLERANCE)
         return replace(self, answers=PROBABILITIES if is_distribution else LOGITS)
@@ -184,19 +208,25 @@ class ForeignFile:
         """Return height and width: the model's, those given, or those of the metadata; None if only a file may say."""
         if self.shape is None:
             raise ArtifactError(f"{self.path} has several inputs: an image classifier has one")
-        if self.open_axes:
-            said = None if self.metadata is None else self.metadata.size
-            if given is None and said is not None and max(said) > MOST_PIXELS_A_SIDE:
-                raise ArtifactError(
-                    f"{self.path}: its metadata ask for {said[0]}x{said[1]} images: pass --input-size if they mean it"
-                )
-            return given or said or (None, None)
-        height, width = self.shape[1:3]
-        if given is not None and given != (height, width):
+        own = self.shape[1:3]
+        if given is not None and not _fits(own, given):
             raise ArtifactError(
-                f"--input-size {given[0]}x{given[1]} does not fit {self.path}: it takes {height}x{width} alone"
+                f"--input-size {given[0]}x{given[1]} does not fit {self.path}: it takes {_sides(own)} alone"
             )
-        return height, width
+        if self.size is not None:
+            return self.size
+        said = None if self.metadata is None else self.metadata.size
+        if given is None and said is not None and (max(said) > MOST_PIXELS_A_SIDE or not _fits(own, said)):
+            raise ArtifactError(
+                f"{self.path}: its metadata ask for {said[0]}x{said[1]} images: pass --input-size if they mean it"
+            )
+        sides = (None if side == ANY else side for side in own)
+        return given or said or (next(sides), next(sides))
+
+    def _size_unknown(self) -> str:
+        sides = (ANY, ANY) if self.shape is None else self.shape[1:3]
+        size = "any size" if sides == (ANY, ANY) else f"{_sides(sides)} pixels"
+        return f"{self.path} takes images of {size}: pass --input-size N or HEIGHTxWIDTH"
 
     def _normalization(self) -> tuple[Sequence[float], Sequence[float]]:
         if self.takes_pixels:
@@ -232,14 +262,13 @@ def read_foreign(path: str | os.PathLike[str], with_metadata: bool = True) -> Fo
 def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None) -> ForeignFile:
     tensors, inputs = reader.tables(graph, GRAPH_TENSORS), reader.numbers(graph, GRAPH_INPUTS, "i")
     answers, scores = _answers(reader, graph), _score_count(reader, graph)
+    _refuse_types(path, reader, graph)
     if len(inputs) != 1:
         return ForeignFile(path, None, False, False, None, 0, False, answers, scores, metadata)
     tensor = tensors[_checked(inputs[0], len(tensors))]
     shape, signature = reader.numbers(tensor, TENSOR_SHAPE, "i"), reader.numbers(tensor, TENSOR_SIGNATURE, "i")
-    open_axes = len(shape) == 4 and (-1 in signature[1:3] or -1 in shape[1:3] or shape[1:3] == (1, 1))
-    if len(signature) == len(shape) and -1 in signature[:1] and len(shape) == 4:
-        open_axes, shape = open_axes or shape[0] != 1, (1, *shape[1:])
-    _refuse_layout(path, shape)
+    taken = _taken(shape, signature)
+    _refuse_layout(path, taken)
     quantization = reader.table(tensor, TENSOR_QUANTIZATION)
     scales = () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f")
     zeros = () if quantization is None else reader.numbers(quantization, QUANTIZATION_ZERO_POINT, "q")
@@ -248,7 +277,32 @@ def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None
     is_narrow = kind in (UINT8, INT8)
     lowest = zero + (128 if kind == INT8 else 0)
     takes_pixels = is_narrow and scale is None
-    return ForeignFile(path, shape, open_axes, takes_pixels, scale, lowest, is_narrow, answers, scores, metadata)
+    return ForeignFile(path, taken, taken != shape, takes_pixels, scale, lowest, is_narrow, answers, scores, metadata)
+
+
+def _taken(shape: tuple[int, ...], signature: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an image that an input takes, with `ANY` where it says so; an open batch is one image.
+
+    What stands in place of an open side is a placeholder, 1; a file of 1x1 pixels without a signature has them, too.
+    """
+    if len(shape) != 4:
+        return shape
+    batch, *sides, channels = signature if len(signature) == 4 else shape
+    if sides == [1, 1]:
+        sides = [ANY, ANY]
+    return 1 if batch < 0 else batch, *(max(side, ANY) for side in sides), channels
+
+
+def _fits(own: Sequence[int], size: Sequence[int]) -> bool:
+    return all(side in (ANY, other) for side, other in zip(own, size, strict=True))
+
+
+def _sides(sides: Sequence[int]) -> str:
+    return "x".join("any" if side == ANY else str(side) for side in sides)
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return f"({', '.join('any' if side == ANY else str(side) for side in shape)})"
 
 
 def _score_count(reader: Reader, graph: int) -> int:
@@ -257,6 +311,19 @@ def _score_count(reader: Reader, graph: int) -> int:
     if not outputs:
         return 0
     return prod(max(side, 1) for side in reader.numbers(tensors[_checked(outputs[0], len(tensors))], TENSOR_SHAPE, "i"))
+
+
+def _refuse_types(path: Path, reader: Reader, graph: int) -> None:
+    """Raise `ArtifactError` if an end holds neither float32 nor integers that stand for such."""
+    tensors = reader.tables(graph, GRAPH_TENSORS)
+    for ends, does, advice in (
+        (GRAPH_INPUTS, "takes", "export it with an input of float32, uint8 or int8"),
+        (GRAPH_OUTPUTS, "answers", "export it with a score for each class, not with the number of the best"),
+    ):
+        for index in reader.numbers(graph, ends, "i"):
+            kind = TYPES.get(reader.number(tensors[_checked(index, len(tensors))], TENSOR_TYPE, "<b"))
+            if kind is not None:
+                raise ArtifactError(f"{path} {does} {kind}: {advice}")
 
 
 def _checked(index: int, count: int) -> int:
@@ -277,9 +344,11 @@ def _refuse_layout(path: Path, shape: tuple[int, ...]) -> None:
         reason = f"it takes {shape[0]} images at once: export it with a batch of 1"
     elif shape[1] in (1, 3) and shape[3] not in (1, 3):
         reason = "it takes channels first (NCHW): export it with channels last, as onnx2tf does"
+    elif shape[3] == ANY:
+        reason = f"it does not say how many channels it takes, and {wants}"
     else:
         reason = f"it takes {shape[3]} channels, and {wants}"
-    raise ArtifactError(f"{path} takes {shape}: {reason}")
+    raise ArtifactError(f"{path} takes {_shown(shape)}: {reason}")
 
 
 def _answers(reader: Reader, graph: int) -> str:

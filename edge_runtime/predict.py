@@ -25,7 +25,7 @@ from edge_runtime.classifier import TOP_K, Classifier, Prediction, TopK
 from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
-from edge_runtime.preprocess import SUFFIXES, load_pixels
+from edge_runtime.preprocess import SUFFIXES, SUPPORTED, load_pixels, looks_black, to_install
 from edge_runtime.recorder import Recorder
 from edge_runtime.specs import SOFTMAX, THRESHOLD
 
@@ -42,7 +42,8 @@ LONG_LIST = 20
 class Answer:
     """The result for one image: its best classes and two times in milliseconds, or an error.
 
-    `nearest` is the most probable class, whether or not it reaches the threshold.
+    `nearest` is the most probable class, whether or not it reaches the threshold; `note` is what may be wrong with the
+    picture.
     """
 
     image: str
@@ -51,6 +52,7 @@ class Answer:
     inference_ms: float | None = None
     error: EdgeError | None = None
     nearest: Prediction | None = None
+    note: str | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,31 +62,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(NAME, lambda: _predict(arguments), arguments.debug)
 
 
-def find_images(arguments: Sequence[str]) -> list[str]:
-    """Expand folders and patterns to the images in them; files, "-" and what matches nothing stay as they are."""
-    return [image for argument in arguments for image in _expand(argument) or [argument]]
+def find_images(arguments: Sequence[str], note: Callable[[str], object] = lambda _: None) -> list[str]:
+    """Expand folders and patterns to the images in them; files, "-" and what matches nothing stay as they are.
+
+    `note` is told of files in folders that are not looked at.
+    """
+    return [image for argument in arguments for image in _expand(argument, note) or [argument]]
 
 
-def _expand(argument: str) -> list[str]:
+def _expand(argument: str, note: Callable[[str], object]) -> list[str]:
     exists = argument == STDIN or os.path.lexists(argument)
     matches = [argument] if exists else sorted(glob.glob(argument, recursive=True))
-    return [image for match in matches for image in (_images_below(match) if os.path.isdir(match) else [match])]
+    return [image for match in matches for image in (_images_below(match, note) if os.path.isdir(match) else [match])]
 
 
-def _images_below(folder: str) -> list[str]:
+def _images_below(folder: str, note: Callable[[str], object]) -> list[str]:
     """List the images in a folder and below, sorted, and the folders that cannot be read: their turn is an error."""
     unreadable: list[str] = []
-    images = [
+    files = [
         os.path.join(parent, name)
         for parent, _, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename))
         for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        if not name.startswith(".")
     ]
+    images = [file for file in files if file.lower().endswith(SUFFIXES)]
+    others = [file for file in files if not file.lower().endswith(SUFFIXES)]
+    if others:
+        kinds = sorted({os.path.splitext(file)[1] or os.path.basename(file) for file in others})
+        shown = ", ".join(kinds[:5]) + (", ..." if len(kinds) > 5 else "")
+        note(f"{folder}: files not looked at: {len(others)} ({shown}); {SUPPORTED}{to_install(others)}")
     return sorted(images + unreadable)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    images = find_images(arguments.image)
+    images = find_images(arguments.image, lambda note: complain(NAME, f"note: {note}"))
     with Classifier.open(
         arguments.model,
         engine=arguments.engine,
@@ -103,6 +114,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         for answer in _with_progress_line(answers, len(images)):
             failed += answer.error is not None
             show(answer)
+            if answer.note is not None:
+                complain(NAME, f"note: {answer.note}")
         if recorder is not None:
             recorder.write()
         if not arguments.json:
@@ -125,7 +138,7 @@ def _classify(classifier: Classifier, image: str, selection: TopK, recorder: Rec
     except EdgeError as error:
         return Answer(image, [], error=error)
     times = (round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
-    return Answer(image, best, *times, nearest=nearest)
+    return Answer(image, best, *times, nearest=nearest, note=None if image == STDIN else looks_black(image))
 
 
 def _source(image: str) -> str | BinaryIO:
