@@ -161,7 +161,7 @@ def _white(image: Image.Image) -> int:
     tags = getattr(image, "tag_v2", {})
     (bits, *_), most = tags.get(TIFF_BITS, (16,)), tags.get(TIFF_WHITE, 0)
     (white, *_) = most if isinstance(most, tuple) else (most,)
-    return int(white) if white > 0 else 2 ** max(bits, 8) - 1
+    return int(white) if white > 0 else 2**bits - 1 if 8 < bits < 16 else WHITE_OF_16_BITS
 
 
 def looks_black(path: str | os.PathLike[str]) -> str | None:

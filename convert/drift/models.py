@@ -32,9 +32,13 @@ MOST_WORKERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPredictor(Predictor):
-    """A model that the shipped `Classifier` computes."""
+    """A model that the shipped `Classifier` computes.
+
+    `is_told`: an option, not its file, says how its images are prepared.
+    """
 
     classifier: Classifier
+    is_told: bool = False
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Predict as many images at once as there are workers, while the next ones are decoded."""
@@ -117,8 +121,10 @@ def open_tflite(path: Path, options: ModelOptions, progress: Progress) -> ModelP
         return open_model(path)
     check_tflite(path)
     with as_source_errors():
-        spec = options.placed(_foreign_spec(read_foreign(path), options, progress))
-    return open_model(path, spec, options.labels)
+        file = read_foreign(path)
+        spec = options.placed(_foreign_spec(file, options, progress))
+    is_told = options.preprocessing is not None and not file.takes_pixels
+    return replace(open_model(path, spec, options.labels), is_told=is_told)
 
 
 def _foreign_spec(file: ForeignFile, options: ModelOptions, progress: Progress) -> InputSpec:
@@ -248,7 +254,8 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
         with open_model(written, options.placed(lowered.spec), options.labels) as model:
-            yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)
+            is_told = options.preprocessing is not None and not lowered.front
+            yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db, is_told=is_told)
 
 
 def _lower_as_said(request: LoweringRequest, path: Path, options: ModelOptions, progress: Progress) -> LoweredModel:

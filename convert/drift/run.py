@@ -113,7 +113,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         for model in (reference, candidate):
             for remark in model.remarks:
                 progress.note(f"{model.path}: {remark}")
-        for note in (*images.notes, *dark_notes(images), *label_notes(expected, images)):
+        for note in (*images.notes, *dark_notes(images), *label_notes(reference, expected, images)):
             progress.note(note)
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):

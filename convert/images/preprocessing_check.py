@@ -5,8 +5,9 @@ Neither mistake raises an error: the network answers, and is wrong. Where images
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from convert.statistics.metrics import mcnemar_p_value
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.engines import Engine
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.specs import SOFTMAX, THRESHOLD
 
@@ -30,6 +32,10 @@ FITS = ("stretch", "crop", "torchvision", "pad")
 SIGNIFICANT = 0.05
 GOOD_ENOUGH = 0.8
 """Accuracy with the given preprocessing and labels from which on nothing else is tried, unless it is chance."""
+
+
+Scores = Callable[[InputSpec, Sequence[Pixels]], Array]
+"""What a network answers, (images, classes), for pixels that are scaled as a specification says."""
 
 
 def refuse_wrong_preprocessing(
@@ -51,6 +57,76 @@ def refuse_wrong_preprocessing(
         What to tell if another preprocessing is better for sure though not by far, or if the network guesses and
         nothing helps; else None.
     """
+
+    @cache
+    def engine() -> Engine:
+        return open_engine(float_model)
+
+    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
+        return np.stack(list(run_over(engine(), (normalize(each, tried) for each in pixels))))
+
+    reading = other_reading(scores, spec, labels, images, head, said)
+    if reading is None:
+        return None
+    if reading.is_far_better:
+        raise SourceError(reading.words("the float network"))
+    if reading.is_better:
+        return reading.words("the float network")
+    if not reading.is_chance:
+        return None
+    chance = reading.labelled.at_chance(reading.given)
+    return f"the float network is {chance}: check --preprocessing and the order of --labels"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A network that is not often right, `given` of 1, and the best of other ways to read it.
+
+    `is_better`: for sure, not by luck.
+    """
+
+    labelled: Labelled | LabelledSets
+    images: int
+    given: float
+    accuracy: float
+    options: tuple[str, ...]
+    is_better: bool
+
+    @property
+    def is_far_better(self) -> bool:
+        """Return whether so much more is right that the network must be meant to be read so."""
+        return is_far_better(self.accuracy, self.given)
+
+    @property
+    def is_chance(self) -> bool:
+        """Return whether the network guesses, as it is read now."""
+        return self.labelled.is_chance(self.given)
+
+    @property
+    def is_order_alone(self) -> bool:
+        """Return whether the labels alone would be read in another way."""
+        return all(option.startswith("--labels") for option in self.options)
+
+    def words(self, network: str) -> str:
+        """Say how much better the other way is, and which option to look at."""
+        return (
+            f"{network} is right on {self.given:.0%} of {self.images} labelled images as they are prepared and named "
+            f"now, and on {self.accuracy:.0%} with {' and '.join(self.options)}: {_check(self.options)}"
+        )
+
+
+def other_reading(
+    scores: Scores,
+    spec: InputSpec,
+    labels: Sequence[str],
+    images: ImageSet | None,
+    head: str = SOFTMAX,
+    said: InputSpec | None = None,
+) -> Reading | None:
+    """Return the best other way to read a network; None if it is often right, or nothing tells how often.
+
+    For the arguments see `refuse_wrong_preprocessing`.
+    """
     if images is None or not images.are_labelled or not _fit(images, labels):
         return None
     few, reader = images[:IMAGES], PixelReader(spec)
@@ -59,24 +135,15 @@ def refuse_wrong_preprocessing(
     if not read:
         return None
     labelled = _labelled(few, [i for i, _ in read], tuple(labels), head)
-    network = _Network(float_model, spec, head, few, [pixels for _, pixels in read])
+    network = _Network(scores, spec, head, few, [pixels for _, pixels in read])
     right = labelled.right(network.answers(spec))
     given = float(right.mean())
     if given >= GOOD_ENOUGH and not labelled.is_chance(given):
         return None
     trials = list(_tried(network, said or spec, labelled))
     best = max(trials, key=lambda trial: trial.accuracy)
-    words = (
-        f"the float network is right on {given:.0%} of {len(read)} labelled images as they are prepared and named "
-        f"now, and on {best.accuracy:.0%} with {' and '.join(best.options)}: {_check(best.options)}"
-    )
-    if is_far_better(best.accuracy, given):
-        raise SourceError(words)
-    if best.is_better(right, len(trials)):
-        return words
-    if not labelled.is_chance(given):
-        return None
-    return f"the float network is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
+    is_better = best.is_better(right, len(trials))
+    return Reading(labelled, len(read), given, best.accuracy, tuple(best.options), is_better)
 
 
 def _fit(images: ImageSet, labels: Sequence[str]) -> bool:
@@ -121,8 +188,8 @@ def _trial(option: str, right: Array) -> _Trial:
 class _Network:
     """A float network and the images to try it on; `answers` are remembered by nobody, since each is asked once."""
 
-    def __init__(self, model: bytes, spec: InputSpec, head: str, images: ImageSet, pixels: Sequence[Pixels]) -> None:
-        self.spec, self._head, self._engine = spec, head, open_engine(model)
+    def __init__(self, scores: Scores, spec: InputSpec, head: str, images: ImageSet, pixels: Sequence[Pixels]) -> None:
+        self.spec, self._head, self._scores = spec, head, scores
         self._images, self._pixels = images, pixels
 
     def fitted(self, fit: str) -> Array | None:
@@ -139,7 +206,7 @@ class _Network:
         return self._answers(tried, [pixels[..., ::step] for pixels in self._pixels])
 
     def _answers(self, spec: InputSpec, pixels: Sequence[Pixels]) -> Array:
-        outputs = np.stack(list(run_over(self._engine, (normalize(each, spec) for each in pixels))))
+        outputs = self._scores(spec, pixels)
         return np.asarray(outputs.argmax(axis=1) if self._head == SOFTMAX else outputs >= THRESHOLD)
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from edge_runtime import Receipt
 from edge_runtime.console import printable
 from edge_runtime.predict import find_images
+from edge_runtime.preprocess import SUPPORTED
 from tests.edge_runtime.commands import command_line, environment, predict
 from tests.edge_runtime.conftest import COLOURS
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities, tiny_artifact
@@ -132,6 +133,24 @@ def test_folders_are_searched_to_the_bottom(pictures: Path) -> None:
     assert found == ["a/b/x.JPG", "blue.png", "green.png", "red.png"]
 
 
+def test_files_of_a_folder_that_are_not_looked_at_are_said(artifact_path: Path, pictures: Path) -> None:
+    for name in ("a/1.jxl", "a/2.JXL", "notes.txt", "Makefile", ".hidden"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).touch()
+    done = predict(artifact_path, pictures)
+    assert done.returncode == 0
+    expected = f"irv2-predict: note: {pictures}: files not looked at: 4 (.JXL, .jxl, .txt, Makefile); pass JPEG"
+    assert done.stderr.startswith(expected)
+    assert "not looked at" not in predict(artifact_path, pictures / "red.png").stderr
+
+
+def test_a_picture_that_comes_out_nearly_black_is_said(artifact_path: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "camera.png")
+    done = predict(artifact_path, tmp_path / "camera.png", "--json")
+    assert json_lines(done.stdout)[0]["error"] is None
+    assert "camera.png holds 16-bit values that end at a sixteenth of white, nearly black; if 4095 is" in done.stderr
+
+
 def test_patterns_are_expanded(pictures: Path) -> None:
     assert find_images([str(pictures / "[gr]*.png")]) == [str(pictures / "green.png"), str(pictures / "red.png")]
     assert find_images([str(pictures.parent / "**" / "blue.*")]) == [str(pictures / "blue.png")]
@@ -155,7 +174,7 @@ def test_a_bad_picture_does_not_stop_the_others(artifact_path: Path, pictures: P
     done = predict(artifact_path, pictures)
     assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == ["blue", "green", "red"]
     assert done.stderr.splitlines() == [
-        f"irv2-predict: {bad_picture} is not a readable image: pass JPEG, PNG, WebP, BMP, GIF or TIFF",
+        f"irv2-predict: {bad_picture} is not a readable image: {SUPPORTED}",
         "irv2-predict: error: 1 of 4 images could not be classified",
     ]
     assert done.returncode == 1
