@@ -129,6 +129,8 @@ def decode(data: bytes) -> str:
 
 def parse_labels(text: str, suffix: str = ".txt") -> Labels:
     """Return the labels in the text of a file with this suffix; raise `LabelError` if it holds none."""
+    if "\0" in text or text.startswith("PK\3\4"):
+        raise LabelError("is no text, such as a spreadsheet: save it as CSV or as text in UTF-8")
     if not text.strip():
         raise LabelError("is empty: write one label a line")
     found = _from_map(text, suffix) or _from_value(text, suffix) or _from_table(text, suffix) or _from_lines(text)

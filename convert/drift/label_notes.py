@@ -58,7 +58,7 @@ def guess_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
         reference.probabilities.argmax(axis=1),
     )
     given, better = labelled.accuracy(answers), labelled.best_order(answers)
-    if better is not None and is_far_better(better[0], given):
+    if better is not None and labelled.says_something and is_far_better(better[0], given):
         yield (
             f"warning: the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
             f"with {better[1].option}"

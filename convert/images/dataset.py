@@ -142,6 +142,9 @@ class ImageSet:
         missing = [label for i, label in enumerate(labels) if i not in there]
         without = f", of which {shortened(missing, 3)} have no folder" if 0 < len(missing) < len(labels) else ""
         advice = "name the folders after the labels, pass --labels FILE, or put the images into one flat folder"
+        below = self.root / strangers[0]
+        if any(matches([path.name for path in below.iterdir() if path.is_dir()], labels).values()):
+            advice = f"the folders in it do: pass {below}"
         if all(map(WORDNET.fullmatch, strangers)):
             advice = "they are WordNet numbers: pass --labels FILE with such numbers, as imagenet_class_index.json"
         return (

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, fitted, input_spec
+from convert.images.conventions import CONVENTIONS, PIXELS, fitted, input_spec
 from convert.images.dataset import ImageSet, matches
 from convert.images.feeding import Scaling
 from convert.images.label_order import Labelled, LabelledSets, is_far_better
@@ -82,7 +82,7 @@ def refuse_wrong_preprocessing(
 class Reading:
     """A network that is not often right, `given` of 1, and the best of other ways to read it.
 
-    `is_better`: for sure, not by luck.
+    `is_better`: for sure, not by the luck of the best of many.
     """
 
     labelled: Labelled | LabelledSets
@@ -94,8 +94,8 @@ class Reading:
 
     @property
     def is_far_better(self) -> bool:
-        """Return whether so much more is right that the network must be meant to be read so."""
-        return is_far_better(self.accuracy, self.given)
+        """Return whether so much more is right, and for sure, that the network must be meant to be read so."""
+        return self.is_better and is_far_better(self.accuracy, self.given)
 
     @property
     def is_chance(self) -> bool:
@@ -135,6 +135,8 @@ def other_reading(
     if not read:
         return None
     labelled = _labelled(few, [i for i, _ in read], tuple(labels), head)
+    if not labelled.says_something:
+        return None
     network = _Network(scores, spec, head, few, [pixels for _, pixels in read])
     right = labelled.right(network.answers(spec))
     given = float(right.mean())
@@ -143,7 +145,7 @@ def other_reading(
     trials = list(_tried(network, said or spec, labelled))
     best = max(trials, key=lambda trial: trial.accuracy)
     is_better = best.is_better(right, len(trials))
-    return Reading(labelled, len(read), given, best.accuracy, tuple(best.options), is_better)
+    return Reading(labelled, len(read), given, best.accuracy, best.options, is_better)
 
 
 def _fit(images: ImageSet, labels: Sequence[str]) -> bool:
@@ -164,25 +166,20 @@ def _labelled(images: ImageSet, read: Sequence[int], labels: tuple[str, ...], he
 
 @dataclass(frozen=True)
 class _Trial:
-    """Another way to read a network: how often it is right, the options or words that name it, and on which images.
+    """Another way to read a network: the options or words that name it, and on which images it is right, bool (N,)."""
 
-    The last, bool (N,), is None for another order of labels.
-    """
+    options: tuple[str, ...]
+    right: Array
 
-    accuracy: float
-    options: list[str]
-    right: Array | None = None
+    @property
+    def accuracy(self) -> float:
+        """Return how often it is right."""
+        return float(self.right.mean())
 
     def is_better(self, given: Array, trials: int) -> bool:
         """Return whether it is right more often than the given way is, beyond the luck of the best of many trials."""
-        if self.right is None:
-            return False
         gained, lost = int(np.sum(self.right & ~given)), int(np.sum(given & ~self.right))
         return gained > lost and mcnemar_p_value(lost, gained) * trials < SIGNIFICANT
-
-
-def _trial(option: str, right: Array) -> _Trial:
-    return _Trial(float(right.mean()), [option], right)
 
 
 class _Network:
@@ -216,22 +213,30 @@ def _tried(network: _Network, given: InputSpec, labelled: Labelled | LabelledSet
     for name, spec in [("", network.spec), *_alternatives(network.spec, given)]:
         answers = network.answers(spec)
         if name:
-            yield _trial(name, labelled.right(answers))
+            yield _Trial((name,), labelled.right(answers))
         better = labelled.best_order(answers)
-        if better is not None and not name:
-            yield _Trial(better[0], [better[1].option])
-        elif better is not None:
-            both.append(_Trial(better[0], [name, better[1].option]))
+        if better is not None:
+            order = better[1]
+            trial = _Trial((*([name] if name else []), order.option), labelled.right_in(order, answers))
+            if name:
+                both.append(trial)
+            else:
+                yield trial
     for fit in FITS:
         refitted = network.fitted(fit)
         if refitted is not None:
-            yield _trial(f"--fit {fit}", labelled.right(refitted))
+            yield _Trial((f"--fit {fit}",), labelled.right(refitted))
     yield from both
 
 
 def _alternatives(spec: InputSpec, given: InputSpec) -> Iterator[tuple[str, InputSpec]]:
-    """Yield other preprocessings in place of `given`, each with the option or words that name it."""
+    """Yield other preprocessings in place of `given`, each with the option or words that name it.
+
+    There are none for a network that scales pixels itself: it refuses an option that says something else.
+    """
     front = Scaling.between(given, spec)
+    if not front.is_silent and front.takes == PIXELS:
+        return
     for name, convention in CONVENTIONS.items():
         if spec.channels == 3 or convention.serves_grey:
             other = input_spec(name, spec.height, spec.width, spec.channels)

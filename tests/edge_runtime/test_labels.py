@@ -191,6 +191,8 @@ def test_names_that_occur_twice_are_told_apart_and_said(
         ("a.txt", b"", "is empty: write one label a line"),
         ("a.txt", b" \n\n", "is empty"),
         ("a.txt", b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
+        ("a.xlsx", b"PK\3\4\x14\0\6\0", "is no text, such as a spreadsheet: save it as CSV or as text"),
+        ("a.txt", "cat\ndog\n".encode("utf-16-le"), "is no text"),
         ("a.txt", b"caf\xe9", "cannot be read as UTF-8 text, save it as such"),
         ("a.json", b'[{"id": 1, "name": "cat"}, {"id": 5, "name": "dog"}]', "has numbers 1 to 5, and 2 labels"),
         ("a.json", b'[{"id": 1}, {"id": 2}]', "is neither a list of names"),

@@ -110,6 +110,14 @@ def test_what_reads_heic_is_named(tmp_path: Path) -> None:
     assert note.endswith("1 in cat, or pip install pillow-heif")
 
 
+def test_a_folder_above_the_class_folders_is_told_from_them(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "train/dog/1.png", "val/cat/1.png"):
+        save_picture(tmp_path / name)
+    with pytest.raises(ImageSetError, match=r"'train' and 1 more .* none of .*: the folders in it do: pass .*train"):
+        find_images(tmp_path).class_indices(["cat", "dog"])
+    assert find_images(tmp_path / "train").class_indices(["cat", "dog"]) == [0, 1]
+
+
 def test_a_folder_of_other_files_alone_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "1.heic").touch()
     with pytest.raises(ImageSetError, match=r"no images in .*, not in \.heic"):

@@ -59,6 +59,33 @@ def test_the_wrong_convention_is_refused_and_the_better_one_named(network: bytes
         refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), LABELS, pictures)
 
 
+def test_images_of_one_class_tell_nothing(network: bytes, pictures: ImageSet) -> None:
+    """Whatever makes a network answer the same for every picture is right about all of them."""
+    red = [path for path, folder in zip(pictures.paths, pictures.folders or (), strict=True) if folder == "red"]
+    alone = replace(pictures, paths=tuple(red), folders=("red",) * len(red))
+    assert refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), LABELS, alone) is None
+
+
+def test_a_few_images_are_no_proof(network: bytes, pictures: ImageSet) -> None:
+    """All six would be right: that is said, and no more."""
+    few = replace(pictures, paths=pictures.paths[:6], folders=(pictures.folders or ())[:6])
+    turned = replace(TF, channel_order="BGR")
+    assert len(set(few.folders or ())) > 1
+    assert refuse_wrong_preprocessing(network, turned, LABELS, few) is None
+
+
+def test_a_network_that_scales_pixels_itself_is_not_told_to_be_fed_otherwise(
+    network: bytes, pictures: ImageSet
+) -> None:
+    """The option would be refused, as one that contradicts its front."""
+    front = input_spec("none", SIZE, SIZE)
+    turned = replace(TF, channel_order="BGR")
+    with pytest.raises(SourceError, match="with --preprocessing tf: check --preprocessing"):
+        refuse_wrong_preprocessing(network, turned, LABELS, pictures)
+    with pytest.raises(SourceError, match=r"with --labels FILE with the folders sorted as text: .*: check --labels$"):
+        refuse_wrong_preprocessing(network, turned, LABELS, pictures, said=front)
+
+
 def test_swapped_channels_are_refused(network: bytes, pictures: ImageSet) -> None:
     """Blue and red are taken for each other, green stays: a third is right."""
     with pytest.raises(SourceError, match="check --preprocessing"):
