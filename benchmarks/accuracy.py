@@ -13,7 +13,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -35,7 +35,6 @@ from convert.quantization.calibrators import CALIBRATORS
 from convert.quantization.float_fallback import find_fallbacks
 from convert.quantization.io_tensors import choose_io
 from convert.quantization.schemes import SCHEMES, Recipe
-from convert.quantization.statistics import observe
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime.preprocess import Pixels, normalize
@@ -104,14 +103,14 @@ def recipes(task: Task, progress: TerminalProgress) -> Iterator[tuple[str, Calla
     yield "ai-edge-quantizer, default", lambda: trial.ask_peer("ai_edge_quantizer_default.py", AI_EDGE)
     yield "OpenVINO + NNCF, default", lambda: trial.ask_peer("nncf_default.py", OPENVINO)
     network, everything = task.network, task.calibration
+    given = network.model, network.spec
     io, _ = choose_io(network.model, SCHEMES["int8"].io, False, network.spec)  # as `irv2-convert` does by default
-    whole = calibrate(network.model, network.spec, everything, None, CalibrationOptions(), progress)
+    whole = calibrate(*given, everything, None, CalibrationOptions(), progress)
     chosen, held_out = everything[:-HELD_OUT], everything[-HELD_OUT:]
-    fitted = calibrate(network.model, network.spec, chosen, held_out, CalibrationOptions(), progress)
-    observed = observe(whole.equalized, whole.pixels, task.network.spec)
-    for name, calibrator in CALIBRATORS.items():
-        ranges = {tensor: calibrator(seen) for tensor, seen in observed.items()}
-        changed = replace(whole, statistics=whole.statistics.clipped(ranges))
+    fitted = calibrate(*given, chosen, held_out, CalibrationOptions(), progress)
+    for name in CALIBRATORS:
+        options = CalibrationOptions(name)
+        changed = whole if options == CalibrationOptions() else calibrate(*given, everything, None, options, progress)
         yield f"ours, int8, {name}", lambda changed=changed: ours(task, Recipe(SCHEMES["int8"], io), changed)
     for fallback in find_fallbacks(fitted, SCHEMES["mixed"], io, progress)[1:]:
         recipe = Recipe(SCHEMES["mixed"], io, fallback.outputs)

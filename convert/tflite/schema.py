@@ -140,9 +140,28 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
     model.metadata = [*others, entry]
 
 
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+    """A builder that writes equal vectors of int64 once: zero points, 8 bytes for each channel of each layer.
+
+    In EfficientNet-Lite0 they take 345 kB of 5.2 MB, and are all zero.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[bytes, int] = {}
+
+    def CreateNumpyVector(self, values: Array) -> int:
+        if values.dtype != np.int64:
+            return int(super().CreateNumpyVector(values))
+        content = values.tobytes()
+        if content not in self._written:
+            self._written[content] = int(super().CreateNumpyVector(values))
+        return self._written[content]
+
+
 def to_flatbuffer(model: Any) -> bytes:
     """Serialize a model; the builder gets its final size at once, because one that grows copies all it holds."""
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + size // 64 + 2**20)
+    builder = _Builder(size + size // 64 + 2**20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(memoryview(builder.Bytes)[builder.Head() :])

@@ -116,6 +116,23 @@ def test_writing_changes_no_answer(model: bytes, graph: TfliteGraph) -> None:
     assert TfliteGraph(again).minimum_runtime() == graph.minimum_runtime()
 
 
+def test_equal_zero_points_are_written_once_and_read_by_each(network: keras.Model) -> None:
+    """TensorFlow's converter writes 8 bytes a channel for weights, and again for biases."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: iter([[IMAGE]] * 3)
+    theirs = bytes(converter.convert())
+    ours = TfliteGraph(theirs).to_bytes()
+    assert len(ours) < len(theirs) - 8 * (4 + 5)  # the weights' or the biases' of both convolutions
+    before, after = (Interpreter(model_content=content) for content in (theirs, ours))
+    for expected, read in zip(before.get_tensor_details(), after.get_tensor_details(), strict=True):
+        for key in ("scales", "zero_points"):
+            np.testing.assert_array_equal(
+                read["quantization_parameters"][key], expected["quantization_parameters"][key]
+            )
+    np.testing.assert_array_equal(run(ours, IMAGE), run(theirs, IMAGE))
+
+
 def test_a_changed_bias_changes_the_answer(model: bytes, graph: TfliteGraph) -> None:
     bias = graph.named("FULLY_CONNECTED")[-1].inputs[2]
     graph.set_constant(bias, graph.constant(bias) + np.float32([0, 1, 0]))
