@@ -50,8 +50,6 @@ from edge_runtime.specs import InputSpec, TensorSpec
 from edge_runtime.tensors import encode, to_probabilities
 
 QUANTIZATION_ZERO_POINT, TENSOR_SIGNATURE = 3, 7
-TYPES = {1: "float16", 2: "int32", 4: "int64", 5: "text", 6: "booleans", 10: "float64"}
-"""Types of tensors in the schema that no classifier's ends have here."""
 SOFTMAX, LOGISTIC = 25, 14
 PASSED_OVER = {6, 22, 43, 70, 114}
 """DEQUANTIZE, RESHAPE, SQUEEZE, EXPAND_DIMS and QUANTIZE, which change no score."""
@@ -77,9 +75,8 @@ class ForeignFile:
     """What the bytes of a model without a card say.
 
     Attributes:
-        shape: of the input, (1, height, width, channels), with `ANY` for a side that may be any; None if there are
-            several inputs.
-        is_resized: whether an engine's input has another shape until it is given this one.
+        shape: of the input, (1, height, width, channels), with `ANY` for an open side; None for several inputs.
+        is_resized: whether the input of an engine has another shape at first.
         takes_pixels: whether the input is 8-bit integers without a scale.
         scale, zero_point: of an integer input.
         answers: `PROBABILITIES`, `INDEPENDENT`, `LOGITS` or `UNKNOWN`.
@@ -173,15 +170,11 @@ class ForeignFile:
             raise ArtifactError(self._no_labels(name, reason)) from error
 
     def input_shape(self, spec: InputSpec) -> tuple[int, int, int, int] | None:
-        """Return the shape to give to the input before it is used; None if it has it.
-
-        Raises:
-            ArtifactError: the images are of another size than the model takes.
-        """
-        made = (1, spec.height, spec.width, spec.channels)
+        """Return the shape to give to the input before it is used, None if it has it; `ArtifactError` if none fits."""
         if not self.is_resized or self.shape is None:
             return None
-        if any(side not in (ANY, other) for side, other in zip(self.shape, made, strict=True)):
+        made = (1, spec.height, spec.width, spec.channels)
+        if not _fits(self.shape, made):
             raise ArtifactError(
                 f"{self.path} takes {_shown(self.shape)}, the preprocessing makes {made}: they do not belong together"
             )
@@ -224,8 +217,8 @@ class ForeignFile:
         return given or said or (next(sides), next(sides))
 
     def _size_unknown(self) -> str:
-        sides = (ANY, ANY) if self.shape is None else self.shape[1:3]
-        size = "any size" if sides == (ANY, ANY) else f"{_sides(sides)} pixels"
+        sides = _sides(() if self.shape is None else self.shape[1:3])
+        size = "any size" if sides == "anyxany" else f"{sides} pixels"
         return f"{self.path} takes images of {size}: pass --input-size N or HEIGHTxWIDTH"
 
     def _normalization(self) -> tuple[Sequence[float], Sequence[float]]:
@@ -262,7 +255,6 @@ def read_foreign(path: str | os.PathLike[str], with_metadata: bool = True) -> Fo
 def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None) -> ForeignFile:
     tensors, inputs = reader.tables(graph, GRAPH_TENSORS), reader.numbers(graph, GRAPH_INPUTS, "i")
     answers, scores = _answers(reader, graph), _score_count(reader, graph)
-    _refuse_types(path, reader, graph)
     if len(inputs) != 1:
         return ForeignFile(path, None, False, False, None, 0, False, answers, scores, metadata)
     tensor = tensors[_checked(inputs[0], len(tensors))]
@@ -281,9 +273,9 @@ def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None
 
 
 def _taken(shape: tuple[int, ...], signature: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of an image that an input takes, with `ANY` where it says so; an open batch is one image.
+    """Return the shape of an image that an input takes, with `ANY` for open sides; an open batch is one image.
 
-    What stands in place of an open side is a placeholder, 1; a file of 1x1 pixels without a signature has them, too.
+    Converters write 1 for what is open, some of them without a signature.
     """
     if len(shape) != 4:
         return shape
@@ -302,7 +294,7 @@ def _sides(sides: Sequence[int]) -> str:
 
 
 def _shown(shape: Sequence[int]) -> str:
-    return f"({', '.join('any' if side == ANY else str(side) for side in shape)})"
+    return f"({_sides(shape).replace('x', ', ')})"
 
 
 def _score_count(reader: Reader, graph: int) -> int:
@@ -311,19 +303,6 @@ def _score_count(reader: Reader, graph: int) -> int:
     if not outputs:
         return 0
     return prod(max(side, 1) for side in reader.numbers(tensors[_checked(outputs[0], len(tensors))], TENSOR_SHAPE, "i"))
-
-
-def _refuse_types(path: Path, reader: Reader, graph: int) -> None:
-    """Raise `ArtifactError` if an end holds neither float32 nor integers that stand for such."""
-    tensors = reader.tables(graph, GRAPH_TENSORS)
-    for ends, does, advice in (
-        (GRAPH_INPUTS, "takes", "export it with an input of float32, uint8 or int8"),
-        (GRAPH_OUTPUTS, "answers", "export it with a score for each class, not with the number of the best"),
-    ):
-        for index in reader.numbers(graph, ends, "i"):
-            kind = TYPES.get(reader.number(tensors[_checked(index, len(tensors))], TENSOR_TYPE, "<b"))
-            if kind is not None:
-                raise ArtifactError(f"{path} {does} {kind}: {advice}")
 
 
 def _checked(index: int, count: int) -> int:
@@ -344,10 +323,8 @@ def _refuse_layout(path: Path, shape: tuple[int, ...]) -> None:
         reason = f"it takes {shape[0]} images at once: export it with a batch of 1"
     elif shape[1] in (1, 3) and shape[3] not in (1, 3):
         reason = "it takes channels first (NCHW): export it with channels last, as onnx2tf does"
-    elif shape[3] == ANY:
-        reason = f"it does not say how many channels it takes, and {wants}"
     else:
-        reason = f"it takes {shape[3]} channels, and {wants}"
+        reason = f"it takes {_sides(shape[3:])} channels, and {wants}"
     raise ArtifactError(f"{path} takes {_shown(shape)}: {reason}")
 
 

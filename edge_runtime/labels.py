@@ -47,10 +47,7 @@ NEIGHBOURS = re.compile(r"(?<=['\"])\s+(?=['\"])")
 ASSIGNED = re.compile(r"[A-Za-z_]\w*\s*=\s*(?=[\[{(])")
 """What stands before a list that was copied from a program: "class_names = "."""
 
-WRAPPERS = (
-    *("class_indices", "class_names", "id2label", "class_to_idx", "idx_to_class", "label_map", "categories"),
-    *("labels", "names", "classes"),
-)
+WRAPPERS = ("class_indices", "class_names", "id2label", "class_to_idx", "idx_to_class", "labels", "names", "classes")
 """Keys under which other tools' files (config.json, say) hold their labels."""
 
 COLUMN_KINDS: tuple[Callable[[str], object], ...] = (str.isdecimal, WORDNET.fullmatch)
@@ -113,10 +110,8 @@ def read_labels(path: str | os.PathLike[str], option: str = "--labels") -> Label
         if len(data) > MAX_BYTES:
             raise ArtifactError(f"{option} {path} has more than {MAX_BYTES:,} bytes: pass a file of labels")
         return parse_labels(decode(data), Path(path).suffix.lower())
-    except OSError as error:
-        raise ArtifactError(f"{option} {path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{option} {path} cannot be read as UTF-8 text, save it as such: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{option} {path} cannot be read as UTF-8 text: {error}") from error
     except LabelError as error:
         raise ArtifactError(f"{option} {path} {error}") from error
 
@@ -130,7 +125,7 @@ def decode(data: bytes) -> str:
 def parse_labels(text: str, suffix: str = ".txt") -> Labels:
     """Return the labels in the text of a file with this suffix; raise `LabelError` if it holds none."""
     if "\0" in text or text.startswith("PK\3\4"):
-        raise LabelError("is no text, such as a spreadsheet: save it as CSV or as text in UTF-8")
+        raise LabelError("is no text: save it as CSV or as text in UTF-8")
     if not text.strip():
         raise LabelError("is empty: write one label a line")
     found = _from_map(text, suffix) or _from_value(text, suffix) or _from_table(text, suffix) or _from_lines(text)
@@ -392,23 +387,10 @@ def _class_indices(value: Any) -> list[LabelEntry] | None:
     return _with_wordnet(entries) or entries
 
 
-def _objects(value: Any) -> list[LabelEntry] | None:
-    """Read [{"id": 1, "name": "cat"}], the ids in any order, and the same without ids."""
-    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-        return None
-    name = next((key for key in NAME_COLUMNS if all(isinstance(item.get(key), str) for item in value)), None)
-    if name is None:
-        return None
-    if not all("id" in item for item in value):
-        return [LabelEntry(item[name]) for item in value]
-    return _index({str(item["id"]): item[name] for item in value})
-
-
 VALUE_FORMS: tuple[tuple[str, Callable[[Any], list[LabelEntry] | None]], ...] = (
     ("list", _list),
     ("index", _index),
     ("class_indices dictionary", _class_indices),
-    ("list of objects", _objects),
 )
 """What a value may be, and what reads it; it returns None if it is not that."""
 

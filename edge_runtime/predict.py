@@ -25,7 +25,7 @@ from edge_runtime.classifier import TOP_K, Classifier, Prediction, TopK
 from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
-from edge_runtime.preprocess import SUFFIXES, SUPPORTED, load_pixels, looks_black, to_install
+from edge_runtime.preprocess import SUFFIXES, SUPPORTED, load_pixels, looks_black
 from edge_runtime.recorder import Recorder
 from edge_runtime.specs import SOFTMAX, THRESHOLD
 
@@ -42,8 +42,7 @@ LONG_LIST = 20
 class Answer:
     """The result for one image: its best classes and two times in milliseconds, or an error.
 
-    `nearest` is the most probable class, whether or not it reaches the threshold; `note` is what may be wrong with the
-    picture.
+    `nearest` is the most probable class, whether or not it reaches the threshold.
     """
 
     image: str
@@ -52,7 +51,6 @@ class Answer:
     inference_ms: float | None = None
     error: EdgeError | None = None
     nearest: Prediction | None = None
-    note: str | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find_images(arguments: Sequence[str], note: Callable[[str], object] = lambda _: None) -> list[str]:
     """Expand folders and patterns to the images in them; files, "-" and what matches nothing stay as they are.
 
-    `note` is told of files in folders that are not looked at.
+    `note` is told of the files that are left out.
     """
     return [image for argument in arguments for image in _expand(argument, note) or [argument]]
 
@@ -86,11 +84,9 @@ def _images_below(folder: str, note: Callable[[str], object]) -> list[str]:
         if not name.startswith(".")
     ]
     images = [file for file in files if file.lower().endswith(SUFFIXES)]
-    others = [file for file in files if not file.lower().endswith(SUFFIXES)]
-    if others:
+    if others := set(files).difference(images):
         kinds = sorted({os.path.splitext(file)[1] or os.path.basename(file) for file in others})
-        shown = ", ".join(kinds[:5]) + (", ..." if len(kinds) > 5 else "")
-        note(f"{folder}: files not looked at: {len(others)} ({shown}); {SUPPORTED}{to_install(others)}")
+        note(f"{folder}: files not looked at: {len(others)} ({', '.join(kinds[:9])}); {SUPPORTED}")
     return sorted(images + unreadable)
 
 
@@ -114,8 +110,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         for answer in _with_progress_line(answers, len(images)):
             failed += answer.error is not None
             show(answer)
-            if answer.note is not None:
-                complain(NAME, f"note: {answer.note}")
+            note = None if answer.error or answer.image == STDIN else looks_black(answer.image)
+            if note is not None:
+                complain(NAME, f"note: {note}")
         if recorder is not None:
             recorder.write()
         if not arguments.json:
@@ -138,7 +135,7 @@ def _classify(classifier: Classifier, image: str, selection: TopK, recorder: Rec
     except EdgeError as error:
         return Answer(image, [], error=error)
     times = (round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
-    return Answer(image, best, *times, nearest=nearest, note=None if image == STDIN else looks_black(image))
+    return Answer(image, best, *times, nearest=nearest)
 
 
 def _source(image: str) -> str | BinaryIO:

@@ -14,7 +14,7 @@ import importlib
 import importlib.util
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import BinaryIO
 
@@ -41,7 +41,7 @@ BAND_PIXELS = 2**20
 """How many pixels are converted to RGB at a time, if the conversion needs wide intermediate values."""
 
 DECODERS = {"AVIF": ("PIL._avif", (".avif",)), "HEIF": ("pillow_heif", (".heic", ".heif"))}
-"""Formats that not every installation reads, the module that does, and the endings of their files."""
+"""Formats that some installations read, the module that does, and the endings of their files."""
 
 READABLE = {name: endings for name, (module, endings) in DECODERS.items() if importlib.util.find_spec(module)}
 
@@ -63,13 +63,12 @@ UPRIGHT = {
 """EXIF orientation -> what makes such an image upright; any other value is upright already."""
 
 SUPPORTED = f"pass {', '.join(('JPEG', 'PNG', 'WebP', 'BMP', *READABLE, 'GIF'))} or TIFF"
+if "HEIF" not in READABLE:
+    SUPPORTED += " (HEIC: pip install pillow-heif)"
 
 WHITE_OF_16_BITS = 65535
 CAMERA_WHITE = 4095
-"""White of the 12 bits that cameras and scanners give, which many programs store in 16 without scaling them."""
-
-TIFF_BITS, TIFF_WHITE = 258, 281
-"""Tags of TIFF: BitsPerSample, and MaxSampleValue, if it is less than all of these bits hold."""
+"""White of a camera's 12 bits, which many programs store in 16 without scaling them."""
 
 
 def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
@@ -134,7 +133,7 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a readable image: {SUPPORTED}{to_install([name])}") from error
+        raise ImageError(f"{name} is not a readable image: {SUPPORTED}") from error
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist: check the path") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -143,48 +142,34 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
         raise ImageError(f"{name} cannot be decoded: {first_line(error)}; save it again, or leave it out") from error
 
 
-def to_install(names: Iterable[str]) -> str:
-    """Return ", or pip install pillow-heif" if one of these files needs that and it is not there; else nothing."""
-    is_heif = any(name.lower().endswith(DECODERS["HEIF"][1]) for name in names)
-    return ", or pip install pillow-heif" if is_heif and "HEIF" not in READABLE else ""
-
-
 @cache
 def _add_plugins() -> None:
-    """Let Pillow read what a plugin decodes that is installed."""
+    """Let Pillow read what an installed plugin decodes."""
     if "HEIF" in READABLE:
-        importlib.import_module(DECODERS["HEIF"][0]).register_heif_opener()
+        importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _white(image: Image.Image) -> int:
-    """Return the value that is white in a picture of integers wider than 8 bits, as its file says."""
+    """Return what is white in grey of more than 8 bits, by the TIFF tags BitsPerSample and MaxSampleValue."""
     tags = getattr(image, "tag_v2", {})
-    (bits, *_), most = tags.get(TIFF_BITS, (16,)), tags.get(TIFF_WHITE, 0)
-    (white, *_) = most if isinstance(most, tuple) else (most,)
-    return int(white) if white > 0 else 2**bits - 1 if 8 < bits < 16 else WHITE_OF_16_BITS
+    (bits, *_), most = tags.get(258, (16,)), np.ravel(tags.get(281, 0))[0]
+    return int(most) if most > 0 else 2**bits - 1 if 8 < bits < 16 else WHITE_OF_16_BITS
 
 
 def looks_black(path: str | os.PathLike[str]) -> str | None:
-    """Return a note on a file of 16-bit values of which none is more than a camera's white; None for all others.
-
-    They are scaled by their own white, as the formats say, and nothing in the file tells that another was meant. (PNG's
-    sBIT does not: its values fill 16 bits all the same.)
-    """
+    """Return a note on a file of 16-bit values of which none is over `CAMERA_WHITE`; None for others."""
     try:
         _add_plugins()
         with Image.open(path) as image:
+            _refuse_too_large(image, "")
             if ";16" not in str(image.tile) or _white(image) != WHITE_OF_16_BITS:
                 return None
             colours = image.convert("RGB") if image.mode in ("RGBA", "LA") else image
-            most = max(np.ravel(colours.getextrema()))
+            most = max(np.ravel(colours.getextrema())) * (1 if image.mode.startswith("I") else 256)
     except Exception:  # whoever reads its pixels says why not
         return None
-    if most > (CAMERA_WHITE if image.mode.startswith("I") else CAMERA_WHITE // 256):
-        return None
-    return (
-        f"{os.fspath(path)} holds 16-bit values that end at a sixteenth of white, nearly black; if {CAMERA_WHITE} is "
-        "its white, save it scaled to 16 or to 8 bits"
-    )
+    advice = f"16-bit values, none over {CAMERA_WHITE}, nearly black; if that is white, scale them to 8 or 16 bits"
+    return None if most > CAMERA_WHITE else f"{os.fspath(path)}: {advice}"
 
 
 def _refuse_too_large(image: Image.Image, name: str) -> None:
@@ -201,9 +186,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, name: str = "image", white: int = WHITE_OF_16_BITS) -> Image.Image:
-    """Convert to RGB: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits; RGB is not copied.
-
-    `white` is the value of white in grey of more than 8 bits.
+    """Convert to RGB: palettes resolved, transparency on white, grey scaled by its `white`; RGB is not copied.
 
     Raises:
         ImageError: the mode does not define which value is white.

@@ -18,7 +18,7 @@ from convert.images.image_labels import ImageLabels, comparable
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
 from edge_runtime.labels import WORDNET
-from edge_runtime.preprocess import SUFFIXES, to_install
+from edge_runtime.preprocess import SUFFIXES, SUPPORTED
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
 LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
@@ -194,7 +194,7 @@ def _left_out(root: Path, others: Sequence[Path], folders: Sequence[str] | None)
         where = shortened([f"{count} in {folder}" for folder, count in inside.items()], 5)
         yield (
             f"{root}: {len(others)} file{'s' * (len(others) > 1)} not looked at, since only images can be read "
-            f"({_suffixes(others)}): {where}{to_install(path.name for path in others)}"
+            f"({_suffixes(others)}): {where}; {SUPPORTED}"
         )
     if folders is not None:
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")

@@ -148,7 +148,7 @@ def test_a_picture_that_comes_out_nearly_black_is_said(artifact_path: Path, tmp_
     Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "camera.png")
     done = predict(artifact_path, tmp_path / "camera.png", "--json")
     assert json_lines(done.stdout)[0]["error"] is None
-    assert "camera.png holds 16-bit values that end at a sixteenth of white, nearly black; if 4095 is" in done.stderr
+    assert "camera.png: 16-bit values, none over 4095, nearly black; if that is white, scale" in done.stderr
 
 
 def test_patterns_are_expanded(pictures: Path) -> None:

@@ -107,7 +107,7 @@ def test_what_reads_heic_is_named(tmp_path: Path) -> None:
     save_picture(tmp_path / "cat" / "1.png")
     (tmp_path / "cat" / "2.HEIC").touch()
     (note,) = find_images(tmp_path).notes
-    assert note.endswith("1 in cat, or pip install pillow-heif")
+    assert note.endswith("1 in cat; pass JPEG, PNG, WebP, BMP, AVIF, GIF or TIFF (HEIC: pip install pillow-heif)")
 
 
 def test_a_folder_above_the_class_folders_is_told_from_them(tmp_path: Path) -> None:
