@@ -75,13 +75,16 @@ def _expand(argument: str, note: Callable[[str], object]) -> list[str]:
 
 
 def _images_below(folder: str, note: Callable[[str], object]) -> list[str]:
-    """List the images in a folder and below, sorted, and the folders that cannot be read: their turn is an error."""
+    """List the images in a folder and below, sorted, and the folders that cannot be read: their turn is an error.
+
+    What is hidden is left out, such as thumbnails.
+    """
     unreadable: list[str] = []
     files = [
-        os.path.join(parent, name)
+        path
         for parent, _, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename))
         for name in names
-        if not name.startswith(".")
+        if f"{os.sep}." not in os.sep + (path := os.path.join(parent, name))[len(folder) :]
     ]
     images = [file for file in files if file.lower().endswith(SUFFIXES)]
     if others := set(files).difference(images):

@@ -127,10 +127,13 @@ def test_stdin(artifact_path: Path, pictures: Path) -> None:
 def test_folders_are_searched_to_the_bottom(pictures: Path) -> None:
     deep = pictures / "a" / "b"
     deep.mkdir(parents=True)
-    for name in ("x.JPG", "notes.txt", ".hidden.png"):
+    (deep / ".thumbnails").mkdir()
+    for name in ("x.JPG", "notes.txt", ".hidden.png", ".thumbnails/x.jpg"):
         (deep / name).touch()
     found = [Path(name).relative_to(pictures).as_posix() for name in find_images([str(pictures)])]
     assert found == ["a/b/x.JPG", "blue.png", "green.png", "red.png"]
+    assert find_images([f"{pictures}/a/"]) == [str(deep / "x.JPG")]
+    assert find_images([str(deep / ".thumbnails")]) == [str(deep / ".thumbnails" / "x.jpg")], "it was asked for"
 
 
 def test_files_of_a_folder_that_are_not_looked_at_are_said(artifact_path: Path, pictures: Path) -> None:
