@@ -20,6 +20,10 @@ class PreprocessingUnknownError(SourceError):
     """Neither the network nor the user says how its images were prepared."""
 
 
+class SizeUnknownError(SourceError):
+    """A network takes images of any size, and nobody says which."""
+
+
 class ImageSetError(ConvertError):
     """A folder of images is empty, unreadable or overlaps another."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import calibration_data
 from convert.audit.runtimes import check_target
 from convert.errors import ImageSetError, QuantizationError
+from convert.images.bit_depth import dark_notes
 from convert.images.conventions import (
     CONVENTIONS,
     FIT_HELP,
@@ -259,7 +260,7 @@ def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, valida
     if labels is not None and job.labels is not None:
         yield from labels.notes(job.labels.name)
     for images in (calibration, validation):
-        yield from () if images is None else images.notes
+        yield from () if images is None else (*images.notes, *dark_notes(images))
     if calibration is not None and job.calibration_size is not None and len(calibration) > job.calibration_size:
         yield (
             f"calibration uses {job.calibration_size} of the {len(calibration)} images of {calibration.root}: "

@@ -57,6 +57,9 @@ PASSED_OVER = {6, 22, 43, 70, 114}
 PROBABILITIES, INDEPENDENT, LOGITS, UNKNOWN = "probabilities", "independent", "logits", "unknown"
 """What a model answers: it ends in a softmax, in sigmoids, in neither, or that is still to be seen from its answers."""
 
+ANY = -1
+"""In the place of a side that the file leaves open."""
+
 MOST_PIXELS_A_SIDE = 1024
 """Of a size that metadata give to a model that takes any; whoever wants more can say so."""
 
@@ -72,8 +75,8 @@ class ForeignFile:
     """What the bytes of a model without a card say.
 
     Attributes:
-        shape: of the input, (1, height, width, 3) if it is one image; None if there are several inputs.
-        open_axes: whether height and width may be any; `shape` then has no meaning there.
+        shape: of the input, (1, height, width, channels), with `ANY` for an open side; None for several inputs.
+        is_resized: whether the input of an engine has another shape at first.
         takes_pixels: whether the input is 8-bit integers without a scale.
         scale, zero_point: of an integer input.
         answers: `PROBABILITIES`, `INDEPENDENT`, `LOGITS` or `UNKNOWN`.
@@ -83,7 +86,7 @@ class ForeignFile:
 
     path: Path
     shape: tuple[int, ...] | None
-    open_axes: bool
+    is_resized: bool
     takes_pixels: bool
     scale: float | None
     zero_point: int
@@ -101,6 +104,11 @@ class ForeignFile:
     def is_settled(self) -> bool:
         """Return whether it is known what the model answers."""
         return self.answers != UNKNOWN
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return height and width of its images; None if it takes any."""
+        return None if self.shape is None or ANY in self.shape[1:3] else (self.shape[1], self.shape[2])
 
     @property
     def describes_itself(self) -> bool:
@@ -125,12 +133,14 @@ class ForeignFile:
 
     def _scaled(self, preprocessing: str | None, size: tuple[int, int] | None) -> InputSpec:
         height, width = self._size(size)
+        if preprocessing in CONVENTIONS and (height is None or width is None):
+            raise ArtifactError(self._size_unknown())
         if preprocessing is not None:
             return input_spec(preprocessing, height, width, self._channels)
         if not self.describes_itself:
             raise ArtifactError(f"{self.path} has no card, and does not say how its images are prepared: {ASK}")
         if height is None or width is None:
-            raise ArtifactError(f"{self.path} takes images of any size: pass --input-size N or HEIGHTxWIDTH")
+            raise ArtifactError(self._size_unknown())
         mean, std = self._normalization()
         try:
             channels = self._channels
@@ -160,15 +170,22 @@ class ForeignFile:
             raise ArtifactError(self._no_labels(name, reason)) from error
 
     def input_shape(self, spec: InputSpec) -> tuple[int, int, int, int] | None:
-        """Return the shape to give to the input before it is used; None if it has it."""
-        return (1, spec.height, spec.width, spec.channels) if self.open_axes else None
+        """Return the shape to give to the input before it is used, None if it has it; `ArtifactError` if none fits."""
+        if not self.is_resized or self.shape is None:
+            return None
+        made = (1, spec.height, spec.width, spec.channels)
+        if not _fits(self.shape, made):
+            raise ArtifactError(
+                f"{self.path} takes {_shown(self.shape)}, the preprocessing makes {made}: they do not belong together"
+            )
+        return made
 
     def settled(self, engine: AnyEngine, spec: InputSpec) -> ForeignFile:
         """Return this with `answers` known: from the graph, or else from the engine's answer to the probe."""
         if self.is_settled:
             return self
         tested = ForeignEngine(engine, replace(self, answers=PROBABILITIES), spec)
-        tensor = encode(probe_pixels(spec.height, spec.width), spec, tested.input)
+        tensor = encode(probe_pixels(spec.height, spec.width, spec.channels), spec, tested.input)
         answer = to_probabilities(tested.scores(tensor[np.newaxis]), tested.output)
         is_distribution = bool(answer.min() >= -SUM_TOLERANCE and abs(float(answer.sum()) - 1) <= SUM_TOLERANCE)
         return replace(self, answers=PROBABILITIES if is_distribution else LOGITS)
@@ -184,19 +201,25 @@ class ForeignFile:
         """Return height and width: the model's, those given, or those of the metadata; None if only a file may say."""
         if self.shape is None:
             raise ArtifactError(f"{self.path} has several inputs: an image classifier has one")
-        if self.open_axes:
-            said = None if self.metadata is None else self.metadata.size
-            if given is None and said is not None and max(said) > MOST_PIXELS_A_SIDE:
-                raise ArtifactError(
-                    f"{self.path}: its metadata ask for {said[0]}x{said[1]} images: pass --input-size if they mean it"
-                )
-            return given or said or (None, None)
-        height, width = self.shape[1:3]
-        if given is not None and given != (height, width):
+        own = self.shape[1:3]
+        if given is not None and not _fits(own, given):
             raise ArtifactError(
-                f"--input-size {given[0]}x{given[1]} does not fit {self.path}: it takes {height}x{width} alone"
+                f"--input-size {given[0]}x{given[1]} does not fit {self.path}: it takes {_sides(own)} alone"
             )
-        return height, width
+        if self.size is not None:
+            return self.size
+        said = None if self.metadata is None else self.metadata.size
+        if given is None and said is not None and (max(said) > MOST_PIXELS_A_SIDE or not _fits(own, said)):
+            raise ArtifactError(
+                f"{self.path}: its metadata ask for {said[0]}x{said[1]} images: pass --input-size if they mean it"
+            )
+        sides = (None if side == ANY else side for side in own)
+        return given or said or (next(sides), next(sides))
+
+    def _size_unknown(self) -> str:
+        sides = _sides(() if self.shape is None else self.shape[1:3])
+        size = "any size" if sides == "anyxany" else f"{sides} pixels"
+        return f"{self.path} takes images of {size}: pass --input-size N or HEIGHTxWIDTH"
 
     def _normalization(self) -> tuple[Sequence[float], Sequence[float]]:
         if self.takes_pixels:
@@ -236,10 +259,8 @@ def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None
         return ForeignFile(path, None, False, False, None, 0, False, answers, scores, metadata)
     tensor = tensors[_checked(inputs[0], len(tensors))]
     shape, signature = reader.numbers(tensor, TENSOR_SHAPE, "i"), reader.numbers(tensor, TENSOR_SIGNATURE, "i")
-    open_axes = len(shape) == 4 and (-1 in signature[1:3] or -1 in shape[1:3] or shape[1:3] == (1, 1))
-    if len(signature) == len(shape) and -1 in signature[:1] and len(shape) == 4:
-        open_axes, shape = open_axes or shape[0] != 1, (1, *shape[1:])
-    _refuse_layout(path, shape)
+    taken = _taken(shape, signature)
+    _refuse_layout(path, taken)
     quantization = reader.table(tensor, TENSOR_QUANTIZATION)
     scales = () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f")
     zeros = () if quantization is None else reader.numbers(quantization, QUANTIZATION_ZERO_POINT, "q")
@@ -248,7 +269,32 @@ def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None
     is_narrow = kind in (UINT8, INT8)
     lowest = zero + (128 if kind == INT8 else 0)
     takes_pixels = is_narrow and scale is None
-    return ForeignFile(path, shape, open_axes, takes_pixels, scale, lowest, is_narrow, answers, scores, metadata)
+    return ForeignFile(path, taken, taken != shape, takes_pixels, scale, lowest, is_narrow, answers, scores, metadata)
+
+
+def _taken(shape: tuple[int, ...], signature: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an image that an input takes, with `ANY` for open sides; an open batch is one image.
+
+    Converters write 1 for what is open, some of them without a signature.
+    """
+    if len(shape) != 4:
+        return shape
+    batch, *sides, channels = signature if len(signature) == 4 else shape
+    if sides == [1, 1]:
+        sides = [ANY, ANY]
+    return 1 if batch < 0 else batch, *(max(side, ANY) for side in sides), channels
+
+
+def _fits(own: Sequence[int], size: Sequence[int]) -> bool:
+    return all(side in (ANY, other) for side, other in zip(own, size, strict=True))
+
+
+def _sides(sides: Sequence[int]) -> str:
+    return "x".join("any" if side == ANY else str(side) for side in sides)
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return f"({_sides(shape).replace('x', ', ')})"
 
 
 def _score_count(reader: Reader, graph: int) -> int:
@@ -278,8 +324,8 @@ def _refuse_layout(path: Path, shape: tuple[int, ...]) -> None:
     elif shape[1] in (1, 3) and shape[3] not in (1, 3):
         reason = "it takes channels first (NCHW): export it with channels last, as onnx2tf does"
     else:
-        reason = f"it takes {shape[3]} channels, and {wants}"
-    raise ArtifactError(f"{path} takes {shape}: {reason}")
+        reason = f"it takes {_sides(shape[3:])} channels, and {wants}"
+    raise ArtifactError(f"{path} takes {_shown(shape)}: {reason}")
 
 
 def _answers(reader: Reader, graph: int) -> str:

@@ -36,13 +36,18 @@ BYTE_ORDER_MARKS = {
 """What a file may begin with, and the encoding that it announces; one mark of UTF-32 begins as that of UTF-16 does."""
 
 WORDNET = re.compile(r"n\d{8}")
-NUMBER_FIRST = re.compile(r"(?P<number>\d+)(?:(?P<clear>\s*[:,;=)\t|]\s*|\.\s+)|\s+)(?P<name>\S.*)")
+NUMBER_FIRST = re.compile(
+    r"[\[(#]?(?P<number>\d+)(?:(?P<clear>\s*(?:[=-]>|[:,;=)\]\t|])\s*|\.\s+|\s+[-–]\s+)|\s+)(?P<name>\S.*)"
+)
 NUMBER_LAST = re.compile(r"(?P<name>.*\S.*)(?P<clear>[:,;=\t])\s*(?P<number>\d+)")
 WORDNET_FIRST = re.compile(r"(?P<wordnet>n\d{8})(?:\s*[:,;\t]\s*|\s+)(?P<name>\S.*)")
+QUOTED = re.compile(r"(?P<quote>['\"])(?P<name>.*)(?P=quote)\s*,?")
+NEIGHBOURS = re.compile(r"(?<=['\"])\s+(?=['\"])")
+"""Where NumPy prints no comma: ['cat' 'dog']."""
 ASSIGNED = re.compile(r"[A-Za-z_]\w*\s*=\s*(?=[\[{(])")
 """What stands before a list that was copied from a program: "class_names = "."""
 
-WRAPPERS = ("class_indices", "class_names", "id2label", "labels", "names", "classes")
+WRAPPERS = ("class_indices", "class_names", "id2label", "class_to_idx", "idx_to_class", "labels", "names", "classes")
 """Keys under which other tools' files (config.json, say) hold their labels."""
 
 COLUMN_KINDS: tuple[Callable[[str], object], ...] = (str.isdecimal, WORDNET.fullmatch)
@@ -119,6 +124,8 @@ def decode(data: bytes) -> str:
 
 def parse_labels(text: str, suffix: str = ".txt") -> Labels:
     """Return the labels in the text of a file with this suffix; raise `LabelError` if it holds none."""
+    if "\0" in text or text.startswith("PK\3\4"):
+        raise LabelError("is no text: save it as CSV or as text in UTF-8")
     if not text.strip():
         raise LabelError("is empty: write one label a line")
     found = _from_map(text, suffix) or _from_value(text, suffix) or _from_table(text, suffix) or _from_lines(text)
@@ -173,7 +180,7 @@ def count_advice(labels: int, classes: int) -> str:
 
 def _clean(name: str) -> str:
     """Return a name in one line, with accents composed, as all systems but macOS write them."""
-    stripped = unicodedata.normalize("NFC", name).strip()
+    stripped = unicodedata.normalize("NFC", name).strip().strip("\u200b\u2060\ufeff").strip()
     return stripped if len(stripped.splitlines()) < 2 else " ".join(stripped.split())
 
 
@@ -219,7 +226,13 @@ def _with_wordnet(entries: list[LabelEntry]) -> list[LabelEntry] | None:
     return [LabelEntry(match["name"], match["wordnet"]) for match in found] if len(found) == len(entries) else None
 
 
+def _unquoted(entries: list[LabelEntry]) -> list[LabelEntry] | None:
+    found = [match for entry in entries if (match := QUOTED.fullmatch(entry.name))]
+    return [LabelEntry(match["name"]) for match in found] if len(found) == len(entries) else None
+
+
 LINE_FORMS: tuple[tuple[str, Callable[[list[LabelEntry]], list[LabelEntry] | None]], ...] = (
+    ("in quotes", _unquoted),
     ("with numbers in front", lambda entries: _numbered(NUMBER_FIRST, entries)),
     ("with WordNet numbers", _with_wordnet),
     ("with numbers behind", lambda entries: _numbered(NUMBER_LAST, entries)),
@@ -242,7 +255,8 @@ def _from_table(text: str, suffix: str) -> tuple[list[LabelEntry], str] | None:
     """Read CSV: a column of names, and perhaps one of the classes' indices and one of WordNet numbers."""
     if suffix not in DELIMITERS:
         return None
-    first = next(line for line in text.splitlines() if line.strip())
+    text = re.sub(r"\Asep=.\s*\n", "", text)  # for Excel
+    first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(DELIMITERS[suffix], key=first.count)
     try:
         rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(map(str.strip, row))]
@@ -324,7 +338,7 @@ def _evaluated(body: str, suffix: str) -> tuple[Any, str | None]:
     except (ValueError, RecursionError) as error:
         reason = error
     try:
-        return ast.literal_eval(body), "Python"
+        return ast.literal_eval(NEIGHBOURS.sub(", ", body)), "Python"
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         if suffix == ".json":
             raise LabelError(f"is not JSON: {reason}") from reason

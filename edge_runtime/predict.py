@@ -25,7 +25,7 @@ from edge_runtime.classifier import TOP_K, Classifier, Prediction, TopK
 from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
 from edge_runtime.errors import EdgeError, ImageError
-from edge_runtime.preprocess import SUFFIXES, load_pixels
+from edge_runtime.preprocess import SUFFIXES, SUPPORTED, load_pixels, looks_black
 from edge_runtime.recorder import Recorder
 from edge_runtime.specs import SOFTMAX, THRESHOLD
 
@@ -60,31 +60,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(NAME, lambda: _predict(arguments), arguments.debug)
 
 
-def find_images(arguments: Sequence[str]) -> list[str]:
-    """Expand folders and patterns to the images in them; files, "-" and what matches nothing stay as they are."""
-    return [image for argument in arguments for image in _expand(argument) or [argument]]
+def find_images(arguments: Sequence[str], note: Callable[[str], object] = lambda _: None) -> list[str]:
+    """Expand folders and patterns to the images in them; files, "-" and what matches nothing stay as they are.
+
+    `note` is told of the files that are left out.
+    """
+    return [image for argument in arguments for image in _expand(argument, note) or [argument]]
 
 
-def _expand(argument: str) -> list[str]:
+def _expand(argument: str, note: Callable[[str], object]) -> list[str]:
     exists = argument == STDIN or os.path.lexists(argument)
     matches = [argument] if exists else sorted(glob.glob(argument, recursive=True))
-    return [image for match in matches for image in (_images_below(match) if os.path.isdir(match) else [match])]
+    return [image for match in matches for image in (_images_below(match, note) if os.path.isdir(match) else [match])]
 
 
-def _images_below(folder: str) -> list[str]:
-    """List the images in a folder and below, sorted, and the folders that cannot be read: their turn is an error."""
+def _images_below(folder: str, note: Callable[[str], object]) -> list[str]:
+    """List the images in a folder and below, sorted, and the folders that cannot be read: their turn is an error.
+
+    What is hidden is left out, such as thumbnails.
+    """
     unreadable: list[str] = []
-    images = [
-        os.path.join(parent, name)
+    files = [
+        path
         for parent, _, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename))
         for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        if f"{os.sep}." not in os.sep + (path := os.path.join(parent, name))[len(folder) :]
     ]
+    images = [file for file in files if file.lower().endswith(SUFFIXES)]
+    if others := set(files).difference(images):
+        kinds = sorted({os.path.splitext(file)[1] or os.path.basename(file) for file in others})
+        note(f"{folder}: files not looked at: {len(others)} ({', '.join(kinds[:9])}); {SUPPORTED}")
     return sorted(images + unreadable)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    images = find_images(arguments.image)
+    images = find_images(arguments.image, lambda note: complain(NAME, f"note: {note}"))
     with Classifier.open(
         arguments.model,
         engine=arguments.engine,
@@ -103,6 +113,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         for answer in _with_progress_line(answers, len(images)):
             failed += answer.error is not None
             show(answer)
+            note = None if answer.error or answer.image == STDIN else looks_black(answer.image)
+            if note is not None:
+                complain(NAME, f"note: {note}")
         if recorder is not None:
             recorder.write()
         if not arguments.json:

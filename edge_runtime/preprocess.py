@@ -10,9 +10,12 @@ defaults.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import io
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import BinaryIO
 
 import numpy as np
@@ -31,16 +34,21 @@ Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 90_000_000
 """Images with more pixels are refused before they are decoded; Pillow stores RGB in four bytes a pixel, 360 MB."""
 
-MAX_PIXELS_OF = {"WEBP": 45_000_000}
+MAX_PIXELS_OF = dict.fromkeys(("WEBP", "AVIF", "HEIF"), 45_000_000)
 """The same for formats whose decoder holds an image several times; none may take more than a gigabyte."""
 
 BAND_PIXELS = 2**20
 """How many pixels are converted to RGB at a time, if the conversion needs wide intermediate values."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+DECODERS = {"AVIF": ("PIL._avif", (".avif",)), "HEIF": ("pillow_heif", (".heic", ".heif"))}
+"""Formats that some installations read, the module that does, and the endings of their files."""
+
+READABLE = {name: endings for name, (module, endings) in DECODERS.items() if importlib.util.find_spec(module)}
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", *READABLE)
 """Files of other formats are refused: Pillow knows dozens, and starts Ghostscript to read one of them."""
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", *sum(READABLE.values(), ()))
 """The endings by which a search of a folder recognizes images."""
 
 UPRIGHT = {
@@ -54,7 +62,13 @@ UPRIGHT = {
 }
 """EXIF orientation -> what makes such an image upright; any other value is upright already."""
 
-SUPPORTED = "pass JPEG, PNG, WebP, BMP, GIF or TIFF"
+SUPPORTED = f"pass {', '.join(('JPEG', 'PNG', 'WebP', 'BMP', *READABLE, 'GIF'))} or TIFF"
+if "HEIF" not in READABLE:
+    SUPPORTED += " (HEIC: pip install pillow-heif)"
+
+WHITE_OF_16_BITS = 65535
+CAMERA_WHITE = 4095
+"""White of a camera's 12 bits, which many programs store in 16 without scaling them."""
 
 
 def load_pixels(source: ImageSource, spec: InputSpec) -> Pixels:
@@ -106,15 +120,16 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
             _refuse_too_large(source, name)
             return to_rgb(_upright(source), name), None
         file = io.BytesIO(source) if isinstance(source, bytes) else source
+        _add_plugins()
         with Image.open(file) as image:
             if image.format not in FORMATS:
                 raise ImageError(f"{name} is a {image.format} file: {SUPPORTED}")
             _refuse_too_large(image, name)
-            extent = draft(image, name, spec.placement, DECODINGS[spec.decode])
+            extent, white = draft(image, name, spec.placement, DECODINGS[spec.decode]), _white(image)
             upright = _upright(image)
             if upright is not image:
                 image.close()  # two of the largest images fit into a gigabyte, three do not
-            return to_rgb(upright, name), extent
+            return to_rgb(upright, name, white), extent
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -125,6 +140,36 @@ def _upright_rgb(source: ImageSource, spec: InputSpec) -> tuple[Image.Image, Ext
         raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: scale it down first") from error
     except Exception as error:  # for damaged files Pillow raises anything, struct.error among others
         raise ImageError(f"{name} cannot be decoded: {first_line(error)}; save it again, or leave it out") from error
+
+
+@cache
+def _add_plugins() -> None:
+    """Let Pillow read what an installed plugin decodes."""
+    if "HEIF" in READABLE:
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def _white(image: Image.Image) -> int:
+    """Return what is white in grey of more than 8 bits, by the TIFF tags BitsPerSample and MaxSampleValue."""
+    tags = getattr(image, "tag_v2", {})
+    (bits, *_), most = tags.get(258, (16,)), np.ravel(tags.get(281, 0))[0]
+    return int(most) if most > 0 else 2**bits - 1 if 8 < bits < 16 else WHITE_OF_16_BITS
+
+
+def looks_black(path: str | os.PathLike[str]) -> str | None:
+    """Return a note on a file of 16-bit values of which none is over `CAMERA_WHITE`; None for others."""
+    try:
+        _add_plugins()
+        with Image.open(path) as image:
+            _refuse_too_large(image, "")
+            if ";16" not in str(image.tile) or _white(image) != WHITE_OF_16_BITS:
+                return None
+            colours = image.convert("RGB") if image.mode in ("RGBA", "LA") else image
+            most = max(np.ravel(colours.getextrema())) * (1 if image.mode.startswith("I") else 256)
+    except Exception:  # whoever reads its pixels says why not
+        return None
+    advice = f"16-bit values, none over {CAMERA_WHITE}, nearly black; if that is white, scale them to 8 or 16 bits"
+    return None if most > CAMERA_WHITE else f"{os.fspath(path)}: {advice}"
 
 
 def _refuse_too_large(image: Image.Image, name: str) -> None:
@@ -140,8 +185,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
-    """Convert to RGB: palettes resolved, transparency on white, 16-bit grey scaled to 8 bits; RGB is not copied.
+def to_rgb(image: Image.Image, name: str = "image", white: int = WHITE_OF_16_BITS) -> Image.Image:
+    """Convert to RGB: palettes resolved, transparency on white, grey scaled by its `white`; RGB is not copied.
 
     Raises:
         ImageError: the mode does not define which value is white.
@@ -149,7 +194,7 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     if image.mode in ("F", "LAB"):
         raise ImageError(f"{name} has pixels of mode {image.mode}, whose white is not defined: save it as 8-bit RGB")
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
-        return _by_bands(image, _from_16_bits)
+        return _by_bands(image, lambda band: _from_wide(band, white))
     if image.has_transparency_data:
         return _by_bands(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -166,9 +211,9 @@ def _by_bands(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) 
     return rgb
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    wide = np.clip(np.asarray(image, np.int64), 0, 65535)
-    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+def _from_wide(image: Image.Image, white: int) -> Image.Image:
+    wide = np.clip(np.asarray(image, np.int64), 0, white)
+    return Image.fromarray(((wide * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

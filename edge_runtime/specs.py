@@ -175,7 +175,7 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         if self.dtype not in ("uint8", "int8", "int16", "float32"):
-            raise ArtifactError(f"tensor {self.name} has dtype {self.dtype!r}, which this runtime does not support")
+            raise ArtifactError(f"tensor {self.name} has dtype {self.dtype!r}: export it as float32 or 8-bit integers")
         if self.encoding not in ENCODINGS:
             raise ArtifactError(f"tensor {self.name} has encoding {self.encoding!r}, none of {ENCODINGS}")
         if self.encoding == "pixels" and self.dtype not in ("uint8", "int8"):

@@ -112,7 +112,7 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
 
     def compute(progress: Progress) -> None:
         note = refuse_wrong_preprocessing(
-            network.model, network.spec, network.labels, images, network.head, network.given
+            network.model, network.spec, network.labels, images, network.head, network.taken
         )
         if note is not None:
             progress.note(note)

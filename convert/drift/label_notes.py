@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from convert.drift.predictions import Predictions, true_answers
+import numpy as np
+
+from convert.drift.models import ModelPredictor
+from convert.drift.predictions import Predictions, Predictor, true_answers
 from convert.images.dataset import ImageSet, shortened
 from convert.images.label_order import MOST_SHOWN, Labelled, is_far_better
+from convert.images.preprocessing_check import Reading, other_reading
+from edge_runtime import Classifier, InputSpec
+from edge_runtime.arrays import Array
+from edge_runtime.preprocess import Pixels
 from edge_runtime.specs import SOFTMAX
 
 
-def label_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
-    """Say of labelled images which labels have none, and whether the reference guesses, or has another order."""
+def label_notes(network: Predictor, reference: Predictions, images: ImageSet) -> Iterator[str]:
+    """Say of labelled images which labels have none, and whether the reference guesses, or is read in a wrong way.
+
+    `reference` has what the `network` answers.
+    """
     missing = images.without_folder(reference.labels) if reference.head == SOFTMAX else []
     if missing:
         yield f"no folder for {len(missing)} of {len(reference.labels)} labels: {shortened(missing, MOST_SHOWN)}"
-    yield from guess_notes(reference, images)
+    other = _other_reading(network, images)
+    if other is None or not other.is_far_better or other.is_order_alone:
+        yield from guess_notes(reference, images)
+    else:
+        yield f"warning: {other.words('the reference')}"
+
+
+def _other_reading(network: Predictor, images: ImageSet) -> Reading | None:
+    """Return a better way to read a reference of which the user said how its images were prepared, and not its file."""
+    if not isinstance(network, ModelPredictor) or not network.is_told or network.classifier.input_tensor.scale:
+        return None
+
+    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
+        model = network.classifier.model.path
+        with Classifier.open(model, engine="litert", delegate="cpu", spec=tried, labels=network.labels) as classifier:
+            return np.stack([classifier.run(each) for each in pixels])
+
+    return other_reading(scores, network.spec, network.labels, images, network.head)
 
 
 def guess_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
@@ -31,7 +58,7 @@ def guess_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
         reference.probabilities.argmax(axis=1),
     )
     given, better = labelled.accuracy(answers), labelled.best_order(answers)
-    if better is not None and is_far_better(better[0], given):
+    if better is not None and labelled.says_something and is_far_better(better[0], given):
         yield (
             f"warning: the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
             f"with {better[1].option}"

@@ -6,24 +6,24 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import PreprocessingUnknownError, as_source_errors
+from convert.errors import PreprocessingUnknownError, SizeUnknownError, as_source_errors
 from convert.images.conventions import CONVENTIONS, every_key, fitted, fitted_alike, input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
-from convert.lowering.lower import images_to_compare
+from convert.lowering.lower import LoweredModel, LoweringRequest, images_to_compare, lower
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from edge_runtime import Classifier, InputSpec
-from edge_runtime.artifact import check_tflite, has_card
-from edge_runtime.foreign import read_foreign
+from edge_runtime import ArtifactError, Classifier, EdgeError, InputSpec
+from edge_runtime.artifact import check_tflite, has_card, open_artifact
+from edge_runtime.foreign import ForeignFile, read_foreign
 
 STORED_SUFFIX, TFLITE_SUFFIX = ".npz", ".tflite"
 MOST_WORKERS = 4
@@ -32,9 +32,13 @@ MOST_WORKERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPredictor(Predictor):
-    """A model that the shipped `Classifier` computes."""
+    """A model that the shipped `Classifier` computes.
+
+    `is_told`: an option, not its file, says how its images are prepared.
+    """
 
     classifier: Classifier
+    is_told: bool = False
 
     def rows(self, images: ImageSet, skipped: list[str]) -> Rows:
         """Predict as many images at once as there are workers, while the next ones are decoded."""
@@ -58,6 +62,7 @@ class ModelOptions:
         fallback: how images are prepared for a model that does not say it, where `preprocessing` does not either.
         fit: how pictures are fitted to it, as `--fit` takes it.
         geometry: of the candidate's card, for a reference of which nobody says how pictures are fitted to it.
+        other_size: of the model that it is compared with, for one that takes any size of which nobody says which.
         by_wordnet: labels by the WordNet numbers by which class folders may be called.
     """
 
@@ -68,6 +73,7 @@ class ModelOptions:
     fallback: InputSpec | None = None
     fit: str | None = None
     geometry: InputSpec | None = None
+    other_size: tuple[int, int] | None = None
 
     def named(self, images: ImageSet) -> ImageSet:
         """Return a set whose class folders have names of labels in place of WordNet numbers."""
@@ -78,6 +84,10 @@ class ModelOptions:
         if self.geometry is not None and self.fit is None:
             return fitted_alike(spec, self.preprocessing, self.geometry)
         return fitted(spec, self.fit)
+
+    def size_of(self, own: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Return the size that was said of a model, which may have its `own`: then what is the other's is not its."""
+        return None if own is not None and self.input_size == self.other_size else self.input_size
 
     def with_preprocessing(self, preprocessing: str | None) -> ModelOptions:
         """Return the same options with another preprocessing, if it is given."""
@@ -105,24 +115,59 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
     )
 
 
-def open_tflite(path: Path, options: ModelOptions) -> ModelPredictor:
+def open_tflite(path: Path, options: ModelOptions, progress: Progress) -> ModelPredictor:
     """Open an artifact, or a `.tflite` without a card as `options` describe it; `SourceError` if they do not."""
     if has_card(path) or not path.is_file():
         return open_model(path)
     check_tflite(path)
     with as_source_errors():
-        spec = options.placed(read_foreign(path).spec(options.preprocessing, options.input_size))
-    return open_model(path, spec, options.labels)
+        file = read_foreign(path)
+        spec = options.placed(_foreign_spec(file, options, progress))
+    is_told = options.preprocessing is not None and not file.takes_pixels
+    return replace(open_model(path, spec, options.labels), is_told=is_told)
+
+
+def _foreign_spec(file: ForeignFile, options: ModelOptions, progress: Progress) -> InputSpec:
+    """Return how images are prepared; of a size that nobody says, as for the model which it is compared with."""
+    size = options.size_of(file.size)
+    try:
+        return file.spec(options.preprocessing, size)
+    except ArtifactError as unknown:
+        if file.size is not None or size is not None or options.other_size is None:
+            raise
+        try:
+            spec = file.spec(options.preprocessing, options.other_size)
+        except ArtifactError:
+            raise unknown from None
+    _note_size(file.path, options.other_size, progress)
+    return spec
+
+
+def size_said_by(path: Path) -> tuple[int, int] | None:
+    """Return height and width that a `.tflite` or stored predictions say themselves; None if they do not."""
+    with suppress(EdgeError):
+        if path.suffix.lower() == STORED_SUFFIX:
+            stored = stored_predictions.load(path).spec
+            return stored.height, stored.width
+        if has_card(path):
+            spec = open_artifact(path).card.preprocessing
+            return spec.height, spec.width
+        return read_foreign(path).size if path.suffix.lower() == TFLITE_SUFFIX else None
+    return None
+
+
+def _note_size(path: Path, size: tuple[int, int], progress: Progress) -> None:
+    progress.note(f"{path} leaves the size of images open: {size[0]}x{size[1]}, as its counterpart; else --input-size")
 
 
 def _open_reference_tflite(path: Path, options: ModelOptions, progress: Progress) -> ModelPredictor:
     """Open a `.tflite` as a reference; one that says nothing of its images gets the fallback."""
     is_silent = options.preprocessing is None and options.fallback is not None and path.is_file() and not has_card(path)
     if not is_silent or read_foreign(path).describes_itself:
-        return open_tflite(path, options)
+        return open_tflite(path, options, progress)
     assert options.fallback is not None
     with as_option(options.fallback) as preprocessing:
-        model = open_tflite(path, options.with_preprocessing(preprocessing))
+        model = open_tflite(path, options.with_preprocessing(preprocessing), progress)
     _note_fallback(path, model.spec, progress)
     return model
 
@@ -200,21 +245,37 @@ def needs_lowering(path: Path) -> bool:
 @contextmanager
 def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Progress) -> Iterator[ModelPredictor]:
     """Lower a Keras model and open the result, which needs the [convert] extra."""
-    from convert.lowering.lower import LoweringRequest, lower
-
-    source = ModelSource(str(path), labels=None if options.labels is None else len(options.labels))
+    labels = None if options.labels is None else len(options.labels)
+    source = ModelSource(str(path), labels=labels)
     source.check()
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         request = LoweringRequest(source, options.preprocessing, images_to_compare(images), scratch)
-        try:
-            lowered = lower(request, progress)
-        except PreprocessingUnknownError:
-            if options.fallback is None:
-                raise
-            with as_option(options.fallback) as preprocessing:
-                lowered = lower(replace(request, preprocessing=preprocessing), progress)
-            _note_fallback(path, lowered.spec, progress)
+        lowered = _lower_as_said(request, path, options, progress)
         written = scratch / "reference.tflite"
         written.write_bytes(lowered.model)
         with open_model(written, options.placed(lowered.spec), options.labels) as model:
-            yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db)
+            is_told = options.preprocessing is not None and not lowered.front
+            yield replace(model, path=path, keras_sqnr_db=lowered.keras_sqnr_db, is_told=is_told)
+
+
+def _lower_as_said(request: LoweringRequest, path: Path, options: ModelOptions, progress: Progress) -> LoweredModel:
+    """Lower a reference; what neither its file nor an option says is as for the candidate."""
+    with ExitStack() as said:
+        while True:
+            try:
+                lowered = lower(request, progress)
+                break
+            except SizeUnknownError:
+                size = options.input_size or options.other_size
+                if size is None or request.source.input_size is not None:
+                    raise
+                request = replace(request, source=replace(request.source, input_size=size))
+                if options.input_size is None:
+                    _note_size(path, size, progress)
+            except PreprocessingUnknownError:
+                if options.fallback is None or request.preprocessing is not None:
+                    raise
+                request = replace(request, preprocessing=said.enter_context(as_option(options.fallback)))
+    if request.preprocessing != options.preprocessing:
+        _note_fallback(path, lowered.spec, progress)
+    return lowered

@@ -24,6 +24,7 @@ from convert.drift.models import (
     open_reference,
     open_tflite,
     said_at_conversion,
+    size_said_by,
     with_labels_of,
 )
 from convert.drift.predictions import (
@@ -36,6 +37,7 @@ from convert.drift.predictions import (
 )
 from convert.drift.stored_predictions import StoredPredictions
 from convert.errors import SourceError
+from convert.images.bit_depth import dark_notes
 from convert.images.conventions import fitted_alike, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
 from convert.images.image_labels import read_image_labels
@@ -111,7 +113,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         for model in (reference, candidate):
             for remark in model.remarks:
                 progress.note(f"{model.path}: {remark}")
-        for note in (*images.notes, *label_notes(expected, images)):
+        for note in (*images.notes, *dark_notes(images), *label_notes(reference, expected, images)):
             progress.note(note)
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
@@ -226,7 +228,9 @@ def open_models(
     """Open reference and candidate; an `EdgeError` says if they do not fit each other or the images to compare."""
     reference_options = request.options.with_preprocessing(request.reference_preprocessing)
     with ExitStack() as opened:
-        candidate = opened.enter_context(open_tflite(request.candidate, request.options))
+        options = replace(request.options, other_size=size_said_by(request.reference))
+        candidate = opened.enter_context(open_tflite(request.candidate, options, progress))
+        reference_options = replace(reference_options, other_size=(candidate.spec.height, candidate.spec.width))
         if candidate.classifier.artifact is not None:
             reference_options = replace(reference_options, geometry=candidate.spec)
         if reference_options.preprocessing is None:

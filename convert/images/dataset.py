@@ -18,11 +18,11 @@ from convert.images.image_labels import ImageLabels, comparable
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
 from edge_runtime.labels import WORDNET
-from edge_runtime.preprocess import SUFFIXES
+from edge_runtime.preprocess import SUFFIXES, SUPPORTED
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
-LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
-"""Files that systems leave in folders of images."""
+LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
+"""Files and folders that systems leave in folders of images; the folders hold no more than thumbnails."""
 
 SHUFFLE_SEED = 2016
 UNREADABLE = "unreadable"
@@ -142,6 +142,9 @@ class ImageSet:
         missing = [label for i, label in enumerate(labels) if i not in there]
         without = f", of which {shortened(missing, 3)} have no folder" if 0 < len(missing) < len(labels) else ""
         advice = "name the folders after the labels, pass --labels FILE, or put the images into one flat folder"
+        below = self.root / strangers[0]
+        if any(matches([path.name for path in below.iterdir() if path.is_dir()], labels).values()):
+            advice = f"the folders in it do: pass {below}"
         if all(map(WORDNET.fullmatch, strangers)):
             advice = "they are WordNet numbers: pass --labels FILE with such numbers, as imagenet_class_index.json"
         return (
@@ -191,11 +194,11 @@ def _left_out(root: Path, others: Sequence[Path], folders: Sequence[str] | None)
         where = shortened([f"{count} in {folder}" for folder, count in inside.items()], 5)
         yield (
             f"{root}: {len(others)} file{'s' * (len(others) > 1)} not looked at, since only images can be read "
-            f"({_suffixes(others)}): {where}"
+            f"({_suffixes(others)}): {where}; {SUPPORTED}"
         )
     if folders is not None:
-        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        empty = [name for name in names if name not in set(folders)]
+        names = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+        empty = [name for name in names if name not in (*set(folders), *LEFT_BY_SYSTEMS)]
         if empty:
             yield f"{root}: no image that can be read in {shortened(empty)}: nothing is measured of such a class"
 
@@ -261,7 +264,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 def _visible_files(root: Path) -> Iterator[Path]:
     """Yield the files below `root`, except hidden ones and those in hidden folders, such as thumbnails."""
     for folder, folders, names in os.walk(root, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in LEFT_BY_SYSTEMS]
         yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 

@@ -116,6 +116,15 @@ class Labelled:
         """Return how many of the classes answered, (N,), are the true ones."""
         return float(np.mean(self.right(answers)))
 
+    @property
+    def says_something(self) -> bool:
+        """Return whether there are images of several classes: a network that always answers one is right on its own."""
+        return len(set(self.classes)) > 1
+
+    def right_in(self, order: Order, answers: Array) -> Array:
+        """Return which of the classes answered, (N,), are the true ones where labels have another order, bool (N,)."""
+        return np.asarray(answers == np.asarray(order.classes)[np.asarray(self.classes)])
+
     def is_chance(self, accuracy: float) -> bool:
         """Return whether guessing, or always answering the same class, may well be right as often.
 
@@ -129,9 +138,8 @@ class Labelled:
 
     def best_order(self, answers: Array) -> tuple[float, Order] | None:
         """Return the order of labels, other than theirs, in which most answers are right, and how many are."""
-        truth = np.asarray(self.classes)
         tried = orders(self.folders, self.labels)
-        found = [(float(np.mean(answers == np.asarray(order.classes)[truth])), order) for order in tried]
+        found = [(float(np.mean(self.right_in(order, answers))), order) for order in tried]
         return max(found, key=lambda pair: pair[0], default=None)
 
     def at_chance(self, accuracy: float) -> str:
@@ -147,6 +155,11 @@ class LabelledSets:
     """Images of which the independent labels are known, bool (images, labels): their order is not in question."""
 
     truth: Array
+    says_something = True
+
+    def right_in(self, order: Order, answers: Array) -> Array:
+        """Return which of the sets answered are the true ones, whatever the order, bool (images,)."""
+        return self.right(answers)
 
     def right(self, answers: Array) -> Array:
         """Return which of the sets answered, bool (images, labels), are the true ones, bool (images,)."""

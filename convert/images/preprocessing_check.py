@@ -5,13 +5,14 @@ Neither mistake raises an error: the network answers, and is wrong. Where images
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, fitted, input_spec
+from convert.images.conventions import CONVENTIONS, PIXELS, fitted, input_spec
 from convert.images.dataset import ImageSet, matches
 from convert.images.feeding import Scaling
 from convert.images.label_order import Labelled, LabelledSets, is_far_better
@@ -20,6 +21,7 @@ from convert.statistics.metrics import mcnemar_p_value
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
+from edge_runtime.engines import Engine
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.specs import SOFTMAX, THRESHOLD
 
@@ -30,6 +32,10 @@ FITS = ("stretch", "crop", "torchvision", "pad")
 SIGNIFICANT = 0.05
 GOOD_ENOUGH = 0.8
 """Accuracy with the given preprocessing and labels from which on nothing else is tried, unless it is chance."""
+
+
+Scores = Callable[[InputSpec, Sequence[Pixels]], Array]
+"""What a network answers, (images, classes), for pixels that are scaled as a specification says."""
 
 
 def refuse_wrong_preprocessing(
@@ -51,6 +57,76 @@ def refuse_wrong_preprocessing(
         What to tell if another preprocessing is better for sure though not by far, or if the network guesses and
         nothing helps; else None.
     """
+
+    @cache
+    def engine() -> Engine:
+        return open_engine(float_model)
+
+    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
+        return np.stack(list(run_over(engine(), (normalize(each, tried) for each in pixels))))
+
+    reading = other_reading(scores, spec, labels, images, head, said)
+    if reading is None:
+        return None
+    if reading.is_far_better:
+        raise SourceError(reading.words("the float network"))
+    if reading.is_better:
+        return reading.words("the float network")
+    if not reading.is_chance:
+        return None
+    chance = reading.labelled.at_chance(reading.given)
+    return f"the float network is {chance}: check --preprocessing and the order of --labels"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A network that is not often right, `given` of 1, and the best of other ways to read it.
+
+    `is_better`: for sure, not by the luck of the best of many.
+    """
+
+    labelled: Labelled | LabelledSets
+    images: int
+    given: float
+    accuracy: float
+    options: tuple[str, ...]
+    is_better: bool
+
+    @property
+    def is_far_better(self) -> bool:
+        """Return whether so much more is right, and for sure, that the network must be meant to be read so."""
+        return self.is_better and is_far_better(self.accuracy, self.given)
+
+    @property
+    def is_chance(self) -> bool:
+        """Return whether the network guesses, as it is read now."""
+        return self.labelled.is_chance(self.given)
+
+    @property
+    def is_order_alone(self) -> bool:
+        """Return whether the labels alone would be read in another way."""
+        return all(option.startswith("--labels") for option in self.options)
+
+    def words(self, network: str) -> str:
+        """Say how much better the other way is, and which option to look at."""
+        return (
+            f"{network} is right on {self.given:.0%} of {self.images} labelled images as they are prepared and named "
+            f"now, and on {self.accuracy:.0%} with {' and '.join(self.options)}: {_check(self.options)}"
+        )
+
+
+def other_reading(
+    scores: Scores,
+    spec: InputSpec,
+    labels: Sequence[str],
+    images: ImageSet | None,
+    head: str = SOFTMAX,
+    said: InputSpec | None = None,
+) -> Reading | None:
+    """Return the best other way to read a network; None if it is often right, or nothing tells how often.
+
+    For the arguments see `refuse_wrong_preprocessing`.
+    """
     if images is None or not images.are_labelled or not _fit(images, labels):
         return None
     few, reader = images[:IMAGES], PixelReader(spec)
@@ -59,24 +135,17 @@ def refuse_wrong_preprocessing(
     if not read:
         return None
     labelled = _labelled(few, [i for i, _ in read], tuple(labels), head)
-    network = _Network(float_model, spec, head, few, [pixels for _, pixels in read])
+    if not labelled.says_something:
+        return None
+    network = _Network(scores, spec, head, few, [pixels for _, pixels in read])
     right = labelled.right(network.answers(spec))
     given = float(right.mean())
     if given >= GOOD_ENOUGH and not labelled.is_chance(given):
         return None
     trials = list(_tried(network, said or spec, labelled))
     best = max(trials, key=lambda trial: trial.accuracy)
-    words = (
-        f"the float network is right on {given:.0%} of {len(read)} labelled images as they are prepared and named "
-        f"now, and on {best.accuracy:.0%} with {' and '.join(best.options)}: {_check(best.options)}"
-    )
-    if is_far_better(best.accuracy, given):
-        raise SourceError(words)
-    if best.is_better(right, len(trials)):
-        return words
-    if not labelled.is_chance(given):
-        return None
-    return f"the float network is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
+    is_better = best.is_better(right, len(trials))
+    return Reading(labelled, len(read), given, best.accuracy, best.options, is_better)
 
 
 def _fit(images: ImageSet, labels: Sequence[str]) -> bool:
@@ -97,32 +166,27 @@ def _labelled(images: ImageSet, read: Sequence[int], labels: tuple[str, ...], he
 
 @dataclass(frozen=True)
 class _Trial:
-    """Another way to read a network: how often it is right, the options or words that name it, and on which images.
+    """Another way to read a network: the options or words that name it, and on which images it is right, bool (N,)."""
 
-    The last, bool (N,), is None for another order of labels.
-    """
+    options: tuple[str, ...]
+    right: Array
 
-    accuracy: float
-    options: list[str]
-    right: Array | None = None
+    @property
+    def accuracy(self) -> float:
+        """Return how often it is right."""
+        return float(self.right.mean())
 
     def is_better(self, given: Array, trials: int) -> bool:
         """Return whether it is right more often than the given way is, beyond the luck of the best of many trials."""
-        if self.right is None:
-            return False
         gained, lost = int(np.sum(self.right & ~given)), int(np.sum(given & ~self.right))
         return gained > lost and mcnemar_p_value(lost, gained) * trials < SIGNIFICANT
-
-
-def _trial(option: str, right: Array) -> _Trial:
-    return _Trial(float(right.mean()), [option], right)
 
 
 class _Network:
     """A float network and the images to try it on; `answers` are remembered by nobody, since each is asked once."""
 
-    def __init__(self, model: bytes, spec: InputSpec, head: str, images: ImageSet, pixels: Sequence[Pixels]) -> None:
-        self.spec, self._head, self._engine = spec, head, open_engine(model)
+    def __init__(self, scores: Scores, spec: InputSpec, head: str, images: ImageSet, pixels: Sequence[Pixels]) -> None:
+        self.spec, self._head, self._scores = spec, head, scores
         self._images, self._pixels = images, pixels
 
     def fitted(self, fit: str) -> Array | None:
@@ -139,7 +203,7 @@ class _Network:
         return self._answers(tried, [pixels[..., ::step] for pixels in self._pixels])
 
     def _answers(self, spec: InputSpec, pixels: Sequence[Pixels]) -> Array:
-        outputs = np.stack(list(run_over(self._engine, (normalize(each, spec) for each in pixels))))
+        outputs = self._scores(spec, pixels)
         return np.asarray(outputs.argmax(axis=1) if self._head == SOFTMAX else outputs >= THRESHOLD)
 
 
@@ -149,22 +213,30 @@ def _tried(network: _Network, given: InputSpec, labelled: Labelled | LabelledSet
     for name, spec in [("", network.spec), *_alternatives(network.spec, given)]:
         answers = network.answers(spec)
         if name:
-            yield _trial(name, labelled.right(answers))
+            yield _Trial((name,), labelled.right(answers))
         better = labelled.best_order(answers)
-        if better is not None and not name:
-            yield _Trial(better[0], [better[1].option])
-        elif better is not None:
-            both.append(_Trial(better[0], [name, better[1].option]))
+        if better is not None:
+            order = better[1]
+            trial = _Trial((*([name] if name else []), order.option), labelled.right_in(order, answers))
+            if name:
+                both.append(trial)
+            else:
+                yield trial
     for fit in FITS:
         refitted = network.fitted(fit)
         if refitted is not None:
-            yield _trial(f"--fit {fit}", labelled.right(refitted))
+            yield _Trial((f"--fit {fit}",), labelled.right(refitted))
     yield from both
 
 
 def _alternatives(spec: InputSpec, given: InputSpec) -> Iterator[tuple[str, InputSpec]]:
-    """Yield other preprocessings in place of `given`, each with the option or words that name it."""
+    """Yield other preprocessings in place of `given`, each with the option or words that name it.
+
+    There are none for a network that scales pixels itself: it refuses an option that says something else.
+    """
     front = Scaling.between(given, spec)
+    if not front.is_silent and front.takes == PIXELS:
+        return
     for name, convention in CONVENTIONS.items():
         if spec.channels == 3 or convention.serves_grey:
             other = input_spec(name, spec.height, spec.width, spec.channels)

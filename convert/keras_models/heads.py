@@ -21,10 +21,13 @@ import keras
 import numpy as np
 
 from convert.errors import SourceError
-from convert.keras_models.walk import call_of
+from convert.keras_models.walk import call_of, operation_names, unused_name
 from edge_runtime.specs import BINARY, INDEPENDENT, SOFTMAX
 
-PASS_THROUGH = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "ExpandDims", "Ravel"}
+PASS_THROUGH = {
+    *("Flatten", "Identity", "Reshape", "Squeeze", "ExpandDims", "Ravel"),
+    *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
+}
 """Classes of Keras' layers and operations that change no value on the way to the answer."""
 POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 """They make class scores out of maps of class scores, and an embedding out of features."""
@@ -181,8 +184,11 @@ def _halves(tensor: Any) -> Any:
     if type(operation) in (keras.layers.Dense, keras.layers.Conv2D):
         weights = [np.concatenate([-weight / 2, weight / 2], axis=-1) for weight in operation.get_weights()]
         return _copy(operation, weights, **{_units(operation): 2})(inputs[0])
-    halves = keras.layers.Dense(2, use_bias=False, dtype="float32", name="two_classes")
-    found = halves(_flat(tensor, 1))
+    row = _flat(tensor, 1)
+    halves = keras.layers.Dense(
+        2, use_bias=False, dtype="float32", name=unused_name("two_classes", operation_names(row))
+    )
+    found = halves(row)
     halves.set_weights([np.array([[-0.5, 0.5]], np.float32)])
     return found
 
@@ -204,11 +210,14 @@ def _copy(layer: Any, weights: list[Any], **changes: Any) -> Callable[[Any], Any
 
 
 def _probabilities(logits: Any, classes: int) -> Any:
-    return keras.layers.Softmax(dtype="float32", name="probabilities")(_flat(logits, classes))
+    row = _flat(logits, classes)
+    return keras.layers.Softmax(dtype="float32", name=unused_name("probabilities", operation_names(row)))(row)
 
 
 def _flat(tensor: Any, classes: int) -> Any:
-    return tensor if len(tensor.shape) == 2 else keras.layers.Reshape((classes,), name="flat")(tensor)
+    if len(tensor.shape) == 2:
+        return tensor
+    return keras.layers.Reshape((classes,), name=unused_name("flat", operation_names(tensor)))(tensor)
 
 
 def _passes_on(operation: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from convert.errors import SourceError
+from convert.errors import SizeUnknownError, SourceError
 from convert.keras_models.configurations import (
     Configuration,
     application_layers,
@@ -27,9 +27,12 @@ from convert.keras_models.legacy.configuration import translate_configuration
 from convert.keras_models.legacy.values import LegacyError
 from convert.keras_models.legacy.weights import finish, set_named_weights, set_numbered_weights
 from convert.keras_models.operation_names import with_operation_modules
-from convert.keras_models.sources import Size, height_and_width, size_text
+from convert.keras_models.sources import Size, height_and_width, sides_text, size_text
+from convert.keras_models.walk import operation_names, unused_name
 from edge_runtime.specs import CHANNELS
 
+LOW_RANK = ("lora_rank", "lora_alpha")
+"""Options of a layer that was adapted by LoRA: two matrices whose product is added to its kernel."""
 FULL = "Full object config"
 """What Keras writes before a configuration at the end of a message."""
 
@@ -119,6 +122,12 @@ def _check_classifier(model: keras.Model, path: Path) -> None:
         raise SourceError(f"{path} was saved before it had an input shape: call the model on an image, then save it")
     if len(model.inputs) != 1:
         raise SourceError(f"{path} has {len(model.inputs)} inputs: a classifier has one, an image")
+    quantized = next((each for each in model._flatten_layers() if getattr(each, "quantization_mode", None)), None)
+    if quantized is not None:
+        raise SourceError(
+            f"{path} was quantized by Keras itself (layer {quantized.name}, {quantized.quantization_mode}): pass the "
+            "model as it was saved before model.quantize(), the float values are needed here"
+        )
     taken = tuple(model.inputs[0].shape[1:])
     if len(taken) != 3:
         raise SourceError(f"{path} takes inputs of shape {taken}: a classifier of images takes (height, width, 3)")
@@ -129,38 +138,55 @@ def _check_classifier(model: keras.Model, path: Path) -> None:
         )
 
 
+def _pass_size(sides: list[int | None]) -> str:
+    """Return how to say the sides that are open: the fixed one stays."""
+    height, width = ("N" if side is None else str(side) for side in sides)
+    return f"pass --input-size {'N or HxW' if height == width else f'{height}x{width}'}"
+
+
 def _on_images_of_one_size(model: keras.Model, input_size: Size | None, path: Path) -> keras.Model:
-    """Return the same model on float32 images of a fixed size, in single precision throughout."""
+    """Return the same model on float32 images of a fixed size, in single precision throughout, adaptations merged."""
     batch, *size, channels = model.inputs[0].shape
     fixed = [side for side in size if side is not None]
     wanted = height_and_width(input_size) if input_size is not None or len(fixed) == 2 else resized_to(model)
     if input_size is not None and any(
         side not in (None, other) for side, other in zip(size, wanted or (), strict=True)
     ):
-        shown = "x".join("any" if side is None else str(side) for side in size)
         raise SourceError(
-            f"--input-size {size_text(input_size)} differs from {shown}, the input size of {path}: leave it out"
+            f"--input-size {size_text(input_size)} differs from {sides_text(size)}, the input size of {path}: "
+            f"{'leave it out' if len(fixed) == 2 else _pass_size(size)}"
         )
     if wanted is None and len(fixed) < 2:
-        raise SourceError(f"{path} takes images of any size: pass --input-size N or HxW, the size it was trained at")
+        shown = f"{sides_text(size)} pixels" if fixed else "any size"
+        raise SizeUnknownError(f"{path} takes images of {shown}: {_pass_size(size)}, the size it was trained at")
     is_float32 = model.inputs[0].dtype == model.outputs[0].dtype == "float32" and all(
         getattr(layer, "compute_dtype", "float32") == "float32" for layer in model.layers
     )
-    if batch is None and len(fixed) == 2 and is_float32:
+    adapted = any(getattr(layer, "lora_enabled", False) for layer in model._flatten_layers())
+    if batch is None and len(fixed) == 2 and is_float32 and not adapted:
         return model
 
-    def in_float32(layer: Any) -> Any:
-        configuration = layer.get_config()
+    def plain(layer: Any) -> Any:
+        configuration = {key: value for key, value in layer.get_config().items() if key not in LOW_RANK}
         return type(layer).from_config(configuration | ({"dtype": "float32"} if "dtype" in configuration else {}))
 
     height, width = (side or other for side, other in zip(size, wanted or size, strict=True))
     try:
-        image = keras.Input((height, width, channels), dtype="float32", name="image")
-        fixed_model = keras.models.clone_model(model, image, clone_function=in_float32, recursive=True)
-        fixed_model.set_weights(model.get_weights())
+        name = unused_name("image", operation_names(*model.outputs))
+        image = keras.Input((height, width, channels), dtype="float32", name=name)
+        fixed_model = keras.models.clone_model(model, image, clone_function=plain, recursive=True)
+        _copy_weights(model, fixed_model)
         for layer in fixed_model._flatten_layers():
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # recompute the constants that it derives from its weights
     except Exception as error:  # the layers raise whatever the size leads to
         raise SourceError(f"{path} cannot take {height}x{width} images ({one_line(error)})") from error
     return fixed_model
+
+
+def _copy_weights(model: keras.Model, copied: keras.Model) -> None:
+    """Give a copy of a model its weights as Keras would save them: kernels with what LoRA adds to them."""
+    for layer, copy in zip(model._flatten_layers(), copied._flatten_layers(), strict=True):
+        stored: dict[str, Any] = {}
+        layer.save_own_variables(stored)
+        copy.load_own_variables(stored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -161,6 +162,11 @@ def height_and_width(size: Size | None) -> tuple[int, int] | None:
 def as_size(value: Any) -> Size | None:
     """Return a size as JSON holds it, which has no tuples."""
     return value if value is None or isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def sides_text(sides: Sequence[int | None]) -> str:
+    """Return height and width, of which None may be any, as `--input-size` takes them: "anyx80"."""
+    return "x".join("any" if side is None else str(side) for side in sides)
 
 
 def size_text(size: Size | None) -> str:

@@ -6,7 +6,7 @@ the number of the call, since layers can be shared, and the number of the output
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -31,6 +31,17 @@ def calls(output: Any) -> Iterator[Any]:
         else:
             pending.append((tensor, True))
             pending += [(source, False) for source in reversed(node.input_tensors)]
+
+
+def operation_names(*outputs: Any) -> set[str]:
+    """Return the names of all operations that tensors are computed by; what is inside a nested model is its own."""
+    return {node.operation.name for output in outputs for node in calls(output)}
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """Return `name`, with a number behind it if it is taken: a Keras model may have each name but once."""
+    numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
+    return next(each for each in (name, *numbered) if each not in taken)
 
 
 def flat_layers(model: keras.Model) -> list[Any]:

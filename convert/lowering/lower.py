@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.errors import LoweringError
+from convert.images.conventions import PIXELS, input_spec
 from convert.images.dataset import ImageSet
 from convert.keras_models.sources import ModelSource
 from convert.system.progress import Progress
@@ -137,6 +138,13 @@ class FloatModel:
     lowered: LoweredModel
     labels: tuple[str, ...]
     given: InputSpec | None = None
+
+    @property
+    def taken(self) -> InputSpec | None:
+        """Return what the network's front is given: what the user says, or pixels; None if it has no front."""
+        if self.given is not None or not self.lowered.front:
+            return self.given
+        return input_spec(PIXELS, self.spec.height, self.spec.width, self.spec.channels)
 
     @property
     def model(self) -> bytes:

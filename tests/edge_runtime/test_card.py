@@ -141,7 +141,7 @@ def test_values_of_the_wrong_kind_are_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("image", "float64"), "dtype 'float64'"),
+        (("image", "float64"), "dtype 'float64': export it as float32 or 8-bit integers"),
         (("image", "uint8", 1.0, 0, "raw"), "encoding 'raw'"),
         (("image", "float32", None, None, "pixels"), "cannot hold pixels as float32"),
         (("image", "int8", 0.0, 0), "scale 0.0"),

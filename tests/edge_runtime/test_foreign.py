@@ -190,7 +190,7 @@ OPEN = ForeignModel(shape=(1, 1, 1, 3), signature=(1, -1, -1, 3))
 def test_a_placeholder_is_no_size(save: Callable[[ForeignModel], Path], noise: Pixels) -> None:
     path = save(OPEN)
     assert answer(path, noise, SPEC) == pytest.approx(expected_probabilities(noise), abs=1e-6)
-    with pytest.raises(ArtifactError, match=r"the model takes any: pass --input-size"):
+    with pytest.raises(ArtifactError, match=r"takes images of any size: pass --input-size"):
         read_foreign(path).spec("tf")
     assert read_foreign(path).spec("tf", (20, 30)).height == 20
 
@@ -204,6 +204,55 @@ def test_metadata_may_say_the_size(model: ForeignModel, save: Callable[[ForeignM
         Classifier.open(silent)
 
 
+HALF_OPEN = ForeignModel(shape=(1, SIZE, 1, 3), signature=(1, SIZE, -1, 3))
+
+
+def test_a_side_that_is_fixed_stays(save: Callable[[ForeignModel], Path], noise: Pixels) -> None:
+    path = save(HALF_OPEN)
+    file = read_foreign(path)
+    assert file.size is None
+    with pytest.raises(ArtifactError, match="takes images of 8xany pixels: pass --input-size N or HEIGHTxWIDTH"):
+        file.spec("tf")
+    with pytest.raises(ArtifactError, match=r"--input-size 9x20 does not fit .*: it takes 8xany alone"):
+        file.spec("tf", (9, 20))
+    assert file.spec("tf", (SIZE, 20)).width == 20
+    with pytest.raises(ArtifactError, match=r"takes \(1, 8, any, 3\), the preprocessing makes \(1, 9, 20, 3\)"):
+        Classifier.open(path, spec=replace(SPEC, height=9, width=20))
+    wide = np.concatenate([noise, noise], axis=1)
+    found = answer(path, wide, replace(SPEC, width=2 * SIZE))
+    assert found == pytest.approx(expected_probabilities(noise), abs=1e-6)
+
+
+def test_metadata_that_contradict_a_fixed_side_do_not_count(save: Callable[[ForeignModel], Path]) -> None:
+    path = save(replace(HALF_OPEN, metadata=metadata(size=(20, 20)), files=LABEL_FILE))
+    with pytest.raises(ArtifactError, match="its metadata ask for 20x20 images: pass --input-size if they mean it"):
+        Classifier.open(path)
+
+
+@pytest.mark.parametrize("signature", [(), (1, -1, -1, 3), (-1, -1, -1, 3)])
+def test_images_of_other_channels_do_not_fit_an_open_size(
+    signature: tuple[int, ...], save: Callable[[ForeignModel], Path]
+) -> None:
+    grey = InputSpec(SIZE, SIZE, (127.5,), (127.5,), channels=1)
+    with pytest.raises(ArtifactError, match=r"takes \(1, any, any, 3\), the preprocessing makes \(1, 8, 8, 1\)"):
+        Classifier.open(save(replace(OPEN, signature=signature)), spec=grey)
+
+
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        ((1, 3, -1, -1), r"takes \(1, 3, any, any\): it takes channels first \(NCHW\)"),
+        ((1, -1, -1, -1), r"takes \(1, any, any, any\): it takes any channels, and an image classifier takes"),
+    ],
+)
+def test_a_placeholder_is_no_number_of_channels(
+    signature: tuple[int, ...], said: str, save: Callable[[ForeignModel], Path]
+) -> None:
+    shape = tuple(max(side, 1) for side in signature)
+    with pytest.raises(ArtifactError, match=said):
+        Classifier.open(save(ForeignModel(shape=shape, signature=signature)), spec=SPEC)
+
+
 def test_metadata_cannot_ask_for_any_amount_of_work(save: Callable[[ForeignModel], Path]) -> None:
     path = save(replace(OPEN, metadata=metadata(size=(4096, 4096)), files=LABEL_FILE))
     with pytest.raises(ArtifactError, match="its metadata ask for 4096x4096 images: pass --input-size"):
@@ -213,6 +262,19 @@ def test_metadata_cannot_ask_for_any_amount_of_work(save: Callable[[ForeignModel
 def test_an_open_batch_is_a_batch_of_one(save: Callable[[ForeignModel], Path], noise: Pixels) -> None:
     path = save(ForeignModel(shape=(4, SIZE, SIZE, 3), signature=(-1, SIZE, SIZE, 3)))
     assert answer(path, noise, SPEC) == pytest.approx(expected_probabilities(noise), abs=1e-6)
+    assert read_foreign(path).spec("tf").height == SIZE, "its size is not open"
+    with pytest.raises(ArtifactError, match=r"--input-size 9x9 does not fit .*: it takes 8x8 alone"):
+        read_foreign(path).spec("tf", (9, 9))
+
+
+def test_a_grey_model_may_end_in_logits(save: Callable[[ForeignModel], Path], noise: Pixels) -> None:
+    weights = np.array([[1], [0], [-1]], np.float32)
+    path = save(ForeignModel("logits", shape=(1, SIZE, SIZE, 1), weights=weights))
+    grey = noise[..., :1]
+    mean = float(((grey.astype(np.float64) - 127.5) / 127.5).mean())
+    powers = np.exp(np.array([mean, 0, -mean]))
+    found = answer(path, grey, InputSpec(SIZE, SIZE, (127.5,), (127.5,), channels=1))
+    assert found == pytest.approx(powers / powers.sum(), abs=1e-6)
 
 
 def test_a_size_that_the_model_does_not_take_is_refused(save: Callable[[ForeignModel], Path]) -> None:
@@ -349,7 +411,7 @@ def test_the_command_takes_what_the_file_does_not_say(
     [
         ([], "carries no card"),
         (["--preprocessing", "imagenet"], "is neither tf, caffe, torch, unit, none nor a JSON file that exists"),
-        (["--preprocessing", "tf"], "the model takes any: pass --input-size"),
+        (["--preprocessing", "tf"], "takes images of any size: pass --input-size"),
         (["--input-size", "8"], "does not say how its images are prepared: pass --preprocessing tf|caffe"),
         (["--input-size", "8", "--preprocessing", "tf", "--labels", "nowhere.txt"], "--labels nowhere.txt cannot be"),
     ],

@@ -15,7 +15,7 @@ from PIL import Image
 
 from edge_runtime import ImageError, preprocess
 from edge_runtime.jpeg_scaling import DECODINGS
-from edge_runtime.preprocess import MAX_PIXELS, load_pixels
+from edge_runtime.preprocess import FORMATS, MAX_PIXELS, load_pixels, looks_black
 from tests.edge_runtime.pictures import encoded, one_pixel, random_pixels, spec, with_orientation
 
 # Modes
@@ -38,6 +38,57 @@ def test_16_bit_grey_is_scaled_not_clipped(mode: str) -> None:
 def test_16_bit_grey_png() -> None:
     wide = np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)
     assert load_pixels(encoded(Image.fromarray(wide)), spec(2, 2))[..., 0].tolist() == [[0, 100], [200, 255]]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_tiff_says_which_value_is_white(orientation: int) -> None:
+    """MaxSampleValue, tag 281, as programs write it that keep the 12 bits of a camera."""
+    wide = Image.fromarray(np.array([[0, 4095 * 100 // 255], [2056, 4095]], np.uint16))
+    read = load_pixels(encoded(wide, "TIFF", tiffinfo={281: 4095, 274: orientation}), spec(2, 2))[..., 0]
+    assert np.rot90(read, 0 if orientation == 1 else 1).tolist() == [[0, 100], [128, 255]]
+
+
+def test_a_tiff_of_12_bits() -> None:
+    """Three tags' worth of a file that Pillow reads and does not write: two values of 12 bits in three bytes."""
+    values = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 134, 277: 1, 278: 1, 279: 3, 284: 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    file = b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + bytes([0xFF, 0xF8, 0x08])
+    assert load_pixels(file, spec(1, 2))[0, :, 0].tolist() == [255, 128]
+
+
+@pytest.mark.parametrize(("top", "said"), [(4095, True), (4096, False), (65535, False)])
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_16_bits_that_hold_no_more_than_12_are_said(top: int, said: bool, image_format: str, tmp_path: Path) -> None:
+    """They are what the file says they are, and nearly black."""
+    path = tmp_path / "camera"
+    Image.fromarray(np.array([[0, 7, top]], np.uint16)).save(path, image_format)
+    assert load_pixels(path, spec(1, 3)).max() == np.rint(top / 257)
+    assert (looks_black(path) is not None) == said
+
+
+def test_dark_pictures_of_8_bits_are_dark(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (3, 2, 1)).save(tmp_path / "night.png")
+    assert looks_black(tmp_path / "night.png") is None
+    assert looks_black(tmp_path / "gone.png") is None
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow does not read AVIF")
+def test_avif_is_read_and_turned_upright(tmp_path: Path) -> None:
+    stored = Image.new("RGB", (64, 32), (250, 10, 10))
+    stored.paste((10, 10, 250), (0, 0, 32, 32))
+    exif = Image.Exif()
+    exif[0x112] = 6  # to be turned clockwise
+    top, *_, bottom = load_pixels(encoded(stored, "AVIF", exif=exif.tobytes(), quality=95), spec(8, 1))[:, 0].astype(
+        int
+    )
+    assert np.abs([top - (10, 10, 250), bottom - (250, 10, 10)]).max() <= 8
+
+
+@pytest.mark.skipif("HEIF" in FORMATS, reason="a plugin reads it here")
+def test_heic_is_refused_with_what_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ImageError, match=r"photo\.HEIC is not a readable image: pass .*HEIC: pip install pillow-heif"):
+        load_pixels(tmp_path / "photo.HEIC", spec(2, 2))
 
 
 def test_palette_is_looked_up() -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from edge_runtime import Receipt
 from edge_runtime.console import printable
 from edge_runtime.predict import find_images
+from edge_runtime.preprocess import SUPPORTED
 from tests.edge_runtime.commands import command_line, environment, predict
 from tests.edge_runtime.conftest import COLOURS
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities, tiny_artifact
@@ -126,10 +127,31 @@ def test_stdin(artifact_path: Path, pictures: Path) -> None:
 def test_folders_are_searched_to_the_bottom(pictures: Path) -> None:
     deep = pictures / "a" / "b"
     deep.mkdir(parents=True)
-    for name in ("x.JPG", "notes.txt", ".hidden.png"):
+    (deep / ".thumbnails").mkdir()
+    for name in ("x.JPG", "notes.txt", ".hidden.png", ".thumbnails/x.jpg"):
         (deep / name).touch()
     found = [Path(name).relative_to(pictures).as_posix() for name in find_images([str(pictures)])]
     assert found == ["a/b/x.JPG", "blue.png", "green.png", "red.png"]
+    assert find_images([f"{pictures}/a/"]) == [str(deep / "x.JPG")]
+    assert find_images([str(deep / ".thumbnails")]) == [str(deep / ".thumbnails" / "x.jpg")], "it was asked for"
+
+
+def test_files_of_a_folder_that_are_not_looked_at_are_said(artifact_path: Path, pictures: Path) -> None:
+    for name in ("a/1.jxl", "a/2.JXL", "notes.txt", "Makefile", ".hidden"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).touch()
+    done = predict(artifact_path, pictures)
+    assert done.returncode == 0
+    expected = f"irv2-predict: note: {pictures}: files not looked at: 4 (.JXL, .jxl, .txt, Makefile); pass JPEG"
+    assert done.stderr.startswith(expected)
+    assert "not looked at" not in predict(artifact_path, pictures / "red.png").stderr
+
+
+def test_a_picture_that_comes_out_nearly_black_is_said(artifact_path: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "camera.png")
+    done = predict(artifact_path, tmp_path / "camera.png", "--json")
+    assert json_lines(done.stdout)[0]["error"] is None
+    assert "camera.png: 16-bit values, none over 4095, nearly black; if that is white, scale" in done.stderr
 
 
 def test_patterns_are_expanded(pictures: Path) -> None:
@@ -155,7 +177,7 @@ def test_a_bad_picture_does_not_stop_the_others(artifact_path: Path, pictures: P
     done = predict(artifact_path, pictures)
     assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == ["blue", "green", "red"]
     assert done.stderr.splitlines() == [
-        f"irv2-predict: {bad_picture} is not a readable image: pass JPEG, PNG, WebP, BMP, GIF or TIFF",
+        f"irv2-predict: {bad_picture} is not a readable image: {SUPPORTED}",
         "irv2-predict: error: 1 of 4 images could not be classified",
     ]
     assert done.returncode == 1

@@ -12,7 +12,7 @@ from convert.images.feeding import Scaling
 from convert.keras_models.front.image_map import ImageMap
 from convert.keras_models.front.rules import RULES, KnownCall
 from convert.keras_models.front.wording import described
-from convert.keras_models.walk import calls
+from convert.keras_models.walk import calls, operation_names, unused_name
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,13 @@ def _rebuilt(model: Any, path: list[Any], moves: Sequence[Any], repeats: int) ->
     if not moves and repeats == 1:
         return core
     size = model.inputs[0].shape[1:3]
-    image = keras.Input((*size, core.inputs[0].shape[-1] if repeats == 1 else 1), name="image")
+    taken = {core.name, *(move.name for move in moves)}
+    image = keras.Input((*size, core.inputs[0].shape[-1] if repeats == 1 else 1), name=unused_name("image", taken))
     tensor = image
     for move in moves:
         tensor = type(move).from_config(move.get_config())(tensor)
     if repeats > 1:
-        tensor = keras.layers.Concatenate(name="repeated")([tensor] * repeats)
+        tensor = keras.layers.Concatenate(name=unused_name("repeated", taken))([tensor] * repeats)
     return keras.Model(image, core(tensor), name=model.name)
 
 
@@ -171,11 +172,11 @@ def _behind(model: Any, path: list[Any]) -> Any:
     """Return the part of a model behind a cut; its layers are shared with the whole."""
     if len(path) == 1:
         core = keras.Model(path[0], model.outputs[0], name=model.name)
-        core.inputs[0]._keras_history.operation.name = "image"
+        core.inputs[0]._keras_history.operation.name = unused_name("image", operation_names(core.outputs[0]))
         return core
     node, *deeper = path
     inner = _behind(node.operation, deeper)
-    image = keras.Input(inner.inputs[0].shape[1:], name="image")
+    image = keras.Input(inner.inputs[0].shape[1:], name=unused_name("image", operation_names(model.outputs[0])))
     now = {id(node.outputs[0]): inner(image)}
     for later in calls(model.outputs[0]):
         read = [now.get(id(tensor)) for tensor in later.input_tensors]

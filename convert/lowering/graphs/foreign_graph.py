@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convert.errors import DamagedModelError, LoweringError, SourceError
-from convert.keras_models.sources import size_text
+from convert.errors import DamagedModelError, LoweringError, SizeUnknownError, SourceError
+from convert.keras_models.sources import sides_text, size_text
 from convert.lowering.graphs.graph_ends import GraphEnd, find_end, rewrite_end
 from convert.lowering.graphs.graph_front import GraphFront, fold_front, no_front
 from convert.tflite.float_writer import INPUT_NAME, OUTPUT_NAME
@@ -99,11 +99,18 @@ def image_input(shape: tuple[int, ...], dtype: str, size: tuple[int, int] | None
             f"{name} takes inputs of shape {_shown(shape)}: a classifier of images takes (1, height, width, 3)"
         )
     own = shape[2:] if first else shape[1:3]
+    if own == (1, 1):  # what converters write for a size that is open, some of them without a signature
+        own = -1, -1
+    sides = sides_text([None if side < 0 else side for side in own])
     if size is None and -1 in own:
-        raise SourceError(f"{name} takes images of any size: pass --input-size N, the size it was trained at")
+        any_size = "any size" if own == (-1, -1) else f"{sides} pixels"
+        raise SizeUnknownError(
+            f"{name} takes images of {any_size}: pass --input-size N or HxW, the size it was trained at"
+        )
     if size is not None and any(there not in (-1, wanted) for there, wanted in zip(own, size, strict=True)):
         given = size_text(size if size[0] != size[1] else size[0])
-        raise SourceError(f"--input-size {given} differs from {_shown(own)}, the input size of {name}: leave it out")
+        advice = "pass another for the open side alone" if -1 in own else "leave it out"
+        raise SourceError(f"--input-size {given} differs from {sides}, the input size of {name}: {advice}")
     height, width = size or own
     return ImageInput(dtype, height, width, shape[1 if first else 3], first)
 

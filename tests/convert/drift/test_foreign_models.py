@@ -38,11 +38,78 @@ def test_a_size_left_open_is_that_which_is_given(network: Path, images: Path, tm
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({"red": 0, "green": 1, "blue": 2}))
     arguments = (candidate, "--reference", network, "--images", images, "--preprocessing", "tf", "--labels", labels)
-    assert "the model takes any: pass --input-size" in refused(*arguments)
     done = gate(*arguments, "--input-size", SIZE, "--json", "--no-stop-early")
     assert done.exit_code == 0, done.stderr
     assert "labels.json: 3 labels, class_indices dictionary" in done.stderr
     assert report_of(done)["drift"]["max_abs_error"] < 1e-5
+
+
+@pytest.mark.parametrize("is_reference", [True, False])
+def test_a_size_that_nobody_says_is_that_of_the_other_model(
+    is_reference: bool, network: Path, images: Path, labels: Path, tmp_path: Path
+) -> None:
+    """Of a card, of stored answers, and of a file of a fixed size."""
+    unsized = ForeignModel(**OPEN).write(tmp_path / "open.tflite")
+    fixed = ForeignModel().write(tmp_path / "fixed.tflite")
+    said = ("--images", images, "--preprocessing", "tf", "--labels", labels, "--json")
+    stored = tmp_path / "stored.npz"
+    assert gate("--save-reference", stored, "--reference", fixed, *said).exit_code == 0
+    for other in (network, fixed, *([] if is_reference else [stored])):
+        pair = (other, "--reference", unsized) if is_reference else (unsized, "--reference", other)
+        done = gate(*pair, *said)
+        assert f"{unsized} leaves the size of images open: 8x8, as its counterpart; else --input-size" in done.stderr
+        assert report_of(done)["drift"]["top1_reference"] == report_of(done)["drift"]["top1_candidate"] == 1.0
+
+
+def test_a_size_that_neither_says_is_asked_for(images: Path, labels: Path, tmp_path: Path) -> None:
+    """Two networks that disagree agree at the placeholder of 1x1."""
+    unsized = ForeignModel(**OPEN).write(tmp_path / "open.tflite")
+    arguments = (unsized, "--reference", unsized, "--images", images, "--preprocessing", "tf", "--labels", labels)
+    assert "open.tflite takes images of any size: pass --input-size N or HEIGHTxWIDTH" in refused(*arguments)
+    done = gate(*arguments, "--input-size", "9x20", "--json")
+    assert report_of(done)["drift"]["top1_reference"] == 1.0
+    assert "leaves the size" not in done.stderr
+
+
+def test_each_model_may_have_a_size_of_its_own(images: Path, labels: Path, tmp_path: Path) -> None:
+    """A size that is said is that of the model which takes it."""
+    unsized = ForeignModel(**OPEN).write(tmp_path / "open.tflite")
+    fixed = ForeignModel(shape=(1, 20, 20, 3)).write(tmp_path / "fixed.tflite")
+    said = ("--images", images, "--preprocessing", "tf", "--labels", labels, "--input-size", 8, "--json")
+    assert report_of(gate(unsized, "--reference", fixed, *said))["drift"]["top1_candidate"] == 1.0
+    assert "--input-size 8x8 does not fit" in refused(fixed, "--reference", fixed, *said)
+
+
+@pytest.mark.parametrize("said", [[], ["--input-size", "8"]])
+def test_a_keras_file_of_any_size_is_lowered_at_that_of_the_candidate(
+    said: list[str], network: Path, images: Path, labels: Path, tmp_path: Path
+) -> None:
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling2D()(image)))
+    model.set_weights([np.eye(3), np.zeros(3)])
+    model.save(tmp_path / "any.keras")
+    done = gate(
+        *(network, "--reference", tmp_path / "any.keras", "--images", images, "--preprocessing", "tf"),
+        *("--labels", labels, "--json", "--no-stop-early", *said),
+    )
+    assert ("any.keras leaves the size of images open: 8x8" in done.stderr) == (not said)
+    assert report_of(done)["drift"]["max_abs_error"] < 1e-5
+
+
+def test_a_reference_that_is_prepared_in_another_way_is_said(images: Path, tmp_path: Path) -> None:
+    """Its channels are exchanged, so red is blue; the labels in another order would not help."""
+    bare = ForeignModel().write(tmp_path / "bare.tflite")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nc\nb\n")
+    folder = copied(images, tmp_path / "all")
+    for colour, name in (("red", "a"), ("green", "c"), ("blue", "b")):
+        (folder / colour).rename(folder / name)
+    arguments = ("--images", folder, "--labels", labels, "--no-stop-early")
+    done = gate(bare, "--reference", bare, "--preprocessing", "caffe", *arguments)
+    said = "warning: the reference is right on"
+    assert said in done.stderr
+    assert "and on 100% with --preprocessing tf: check --preprocessing" in done.stderr.replace("\n", " ")
+    assert said not in gate(bare, "--reference", bare, "--preprocessing", "tf", *arguments).stderr
 
 
 def test_a_size_that_is_none_is_wrong_usage(network: Path, images: Path) -> None:

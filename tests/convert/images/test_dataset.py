@@ -22,7 +22,7 @@ from convert.images.dataset import (
     refuse_overlap,
 )
 from convert.images.reader import PixelReader
-from edge_runtime.preprocess import SUFFIXES
+from edge_runtime.preprocess import READABLE, SUFFIXES
 from tests.convert.images.pictures import SPEC, greys, save_picture
 
 
@@ -83,15 +83,39 @@ def test_both_sides_of_a_disagreement_are_named(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_looked_at_and_classes_without_images_are_said(tmp_path: Path) -> None:
-    for name in ("cat/1.png", "cat/2.jfif", "dog/1.HEIC", "dog/2.HEIC", "owl/1.avif", "Thumbs.db", ".DS_Store"):
+    for name in ("cat/1.png", "cat/2.jfif", "dog/1.jxl", "dog/2.jxl", "owl/1.RAW", "Thumbs.db", ".DS_Store"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "fox").mkdir()
     images = find_images(tmp_path)
     assert images.names == ["cat/1.png", "cat/2.jfif"]
     files, classes = images[:1].shuffled().notes
-    assert "3 files not looked at, since only images can be read (.HEIC, .avif): 2 in dog, 1 in owl" in files
+    assert "3 files not looked at, since only images can be read (.RAW, .jxl): 2 in dog, 1 in owl" in files
     assert "no image that can be read in dog, fox, owl: nothing is measured of such a class" in classes
+
+
+def test_folders_of_a_system_are_no_classes(tmp_path: Path) -> None:
+    """What macOS puts into a zip, and the thumbnails of a Synology."""
+    for name in ("cat/1.png", "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/cat/._1.png", "@eaDir/x.jpg"):
+        save_picture(tmp_path / name)
+    images = find_images(tmp_path)
+    assert (images.names, images.notes) == (["cat/1.png"], ())
+
+
+@pytest.mark.skipif("HEIF" in READABLE, reason="a plugin reads them here")
+def test_what_reads_heic_is_named(tmp_path: Path) -> None:
+    save_picture(tmp_path / "cat" / "1.png")
+    (tmp_path / "cat" / "2.HEIC").touch()
+    (note,) = find_images(tmp_path).notes
+    assert note.endswith("1 in cat; pass JPEG, PNG, WebP, BMP, AVIF, GIF or TIFF (HEIC: pip install pillow-heif)")
+
+
+def test_a_folder_above_the_class_folders_is_told_from_them(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "train/dog/1.png", "val/cat/1.png"):
+        save_picture(tmp_path / name)
+    with pytest.raises(ImageSetError, match=r"'train' and 1 more .* none of .*: the folders in it do: pass .*train"):
+        find_images(tmp_path).class_indices(["cat", "dog"])
+    assert find_images(tmp_path / "train").class_indices(["cat", "dog"]) == [0, 1]
 
 
 def test_a_folder_of_other_files_alone_says_what_is_there(tmp_path: Path) -> None:

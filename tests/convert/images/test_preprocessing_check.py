@@ -59,23 +59,54 @@ def test_the_wrong_convention_is_refused_and_the_better_one_named(network: bytes
         refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), LABELS, pictures)
 
 
+def test_images_of_one_class_tell_nothing(network: bytes, pictures: ImageSet) -> None:
+    """Whatever makes a network answer the same for every picture is right about all of them."""
+    red = [path for path, folder in zip(pictures.paths, pictures.folders or (), strict=True) if folder == "red"]
+    alone = replace(pictures, paths=tuple(red), folders=("red",) * len(red))
+    assert refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), LABELS, alone) is None
+
+
+def test_a_few_images_are_no_proof(network: bytes, pictures: ImageSet) -> None:
+    """All six would be right: that is said, and no more."""
+    few = replace(pictures, paths=pictures.paths[:6], folders=(pictures.folders or ())[:6])
+    turned = replace(TF, channel_order="BGR")
+    assert len(set(few.folders or ())) > 1
+    assert refuse_wrong_preprocessing(network, turned, LABELS, few) is None
+
+
 def test_swapped_channels_are_refused(network: bytes, pictures: ImageSet) -> None:
     """Blue and red are taken for each other, green stays: a third is right."""
     with pytest.raises(SourceError, match="check --preprocessing"):
         refuse_wrong_preprocessing(network, replace(TF, channel_order="BGR"), LABELS, pictures)
 
 
+def grey_pictures(folder: Path) -> ImageSet:
+    for name, grey in GREYS.items():
+        (folder / name).mkdir()
+        for i in range(8):
+            Image.new("RGB", (SIZE, SIZE), (grey[0] + i,) * 3).save(folder / name / f"{i}.png")
+    return find_images(folder)
+
+
 def test_pixels_of_0_to_1_are_tried(tmp_path: Path) -> None:
     """Trained on pixels / 255, as `Rescaling(1 / 255)` makes them, and converted as if they went up to 255."""
     unit = input_spec("unit", SIZE, SIZE)
-    for name, grey in GREYS.items():
-        (tmp_path / name).mkdir()
-        for i in range(8):
-            Image.new("RGB", (SIZE, SIZE), (grey[0] + i,) * 3).save(tmp_path / name / f"{i}.png")
-    pictures = find_images(tmp_path)
+    pictures = grey_pictures(tmp_path)
     with pytest.raises(SourceError, match="on 100% with --preprocessing unit: check --preprocessing"):
         refuse_wrong_preprocessing(colour_network(unit, GREYS), input_spec("none", SIZE, SIZE), tuple(GREYS), pictures)
     assert refuse_wrong_preprocessing(colour_network(unit, GREYS), unit, tuple(GREYS), pictures) is None
+
+
+def test_a_network_that_scales_pixels_itself_is_not_told_to_be_fed_otherwise(tmp_path: Path) -> None:
+    """Its front, Rescaling(1 / 8), would contradict the option."""
+    network, pictures = colour_network(input_spec("unit", SIZE, SIZE), GREYS), grey_pictures(tmp_path)
+    eighth = replace(TF, mean=(0.0,) * 3, std=(8.0,) * 3)
+    with pytest.raises(SourceError, match="on 100% with --preprocessing unit"):
+        refuse_wrong_preprocessing(network, eighth, tuple(GREYS), pictures)
+    pixels = input_spec("none", SIZE, SIZE)
+    said = refuse_wrong_preprocessing(network, eighth, tuple(GREYS), pictures, said=pixels)
+    assert said is not None
+    assert said.startswith("the float network is right on 33% of 24 labelled images, which is chance")
 
 
 @pytest.mark.parametrize("labels", [("green", "red", "blue"), ("red", "blue", "green")])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
+from scipy.special import expit
 
 from convert.keras_models.heads import with_head
 from convert.keras_models.loader import load
@@ -132,6 +133,36 @@ def test_the_softmax_equals_the_sigmoid_for_all_weights_and_images(
     found = predict(with_head(theirs, "mine.keras").model, images).astype(np.float64)
     assert np.all(np.abs(found[:, 1] - expected) <= slack * expected * (1 - expected) + 3e-7 * expected + 1e-37)
     assert np.all(np.abs(found[:, 1] - predict(theirs, images)[:, 0]) <= slack * expected + 1e-37)
+
+
+NAMES = ("image", "probabilities", "flat", "two_classes")
+
+
+@pytest.mark.parametrize(
+    ("activation", "units"), [("softmax", 3), ("linear", 3), ("sigmoid", 3), ("linear", 1), ("sigmoid", 1)]
+)
+@pytest.mark.parametrize("turn", range(len(NAMES)))
+def test_layers_may_have_any_names(activation: str, units: int, turn: int) -> None:
+    """Also those that are given to what is added: Keras takes each name once."""
+    first, second, third, fourth = NAMES[turn:] + NAMES[:turn]
+    image = keras.Input((8, 8, 3), name=first)
+    x = layers.Conv2D(units, 8, name=second)(image)
+    x = layers.Activation(activation, name=third)(layers.BatchNormalization(name=fourth)(x))
+    theirs = randomise(keras.Model(image, x, name="probabilities"))
+    answers = predict(theirs, IMAGES).reshape(len(IMAGES), -1)
+    if activation == "linear":
+        answers = np.exp(answers) / np.exp(answers).sum(axis=1, keepdims=True) if units == 3 else expit(answers)
+    expected = answers if units == 3 else np.hstack([1 - answers, answers])
+    found = with_head(theirs, "mine.keras", labels=2)
+    np.testing.assert_allclose(predict(found.model, IMAGES), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("last", [layers.GaussianNoise(0.3), layers.ActivityRegularization(0.1)])
+def test_what_acts_in_training_only_may_come_last(last: Any) -> None:
+    image = keras.Input((8, 8, 3))
+    theirs = randomise(keras.Model(image, last(layers.Dense(3, activation="softmax")(pooled(image)))))
+    found = with_head(theirs, "mine.keras")
+    np.testing.assert_array_equal(predict(found.model, IMAGES), predict(theirs, IMAGES))
 
 
 def test_weights_of_the_user_s_model_stay_as_they_are() -> None:

@@ -29,6 +29,21 @@ def test_load_a_model(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_lora_added_is_a_part_of_the_weights(suffix: str, tmp_path: Path) -> None:
+    """A low-rank adaptation, as people fine-tune, of a convolution and of the head."""
+    theirs = classifier()
+    noise = np.random.default_rng(7)
+    for layer in theirs.layers:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(2)
+            layer.lora_kernel_b.assign(noise.normal(size=layer.lora_kernel_b.shape))
+    expected = predict(theirs, TINY_IMAGES)
+    loaded = load_path(save(theirs, tmp_path / f"tuned{suffix}"))
+    np.testing.assert_allclose(predict(loaded.model, TINY_IMAGES), expected, atol=1e-5)
+    assert [len(layer.get_weights()) for layer in loaded.model.layers if hasattr(layer, "kernel")] == [2, 2]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_layers_of_keras_applications_are_known(suffix: str, tmp_path: Path) -> None:
     from keras.src.applications.convnext import LayerScale
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer

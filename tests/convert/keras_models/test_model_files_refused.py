@@ -13,7 +13,9 @@ import keras
 import pytest
 from keras import layers
 
+from convert.keras_models import loader
 from convert.keras_models.model_files import reason
+from convert.keras_models.sources import ModelSource
 from tests.convert.keras_models.loading import article_network, classifier, error_of, load_path, save
 
 
@@ -181,6 +183,29 @@ def test_any_size_needs_a_size(tmp_path: Path) -> None:
     path = save(classifier(size=None), tmp_path / "any.keras")
     message = error_of(lambda: load_path(path))
     assert message == f"{path} takes images of any size: pass --input-size N or HxW, the size it was trained at"
+
+
+def test_the_side_that_is_open_is_asked_for_and_no_other(tmp_path: Path) -> None:
+    image = keras.Input((None, 8, 3))
+    path = save(keras.Model(image, layers.Dense(5)(layers.GlobalAveragePooling2D()(image))), tmp_path / "tall.keras")
+    asked = error_of(lambda: load_path(path))
+    assert asked == f"{path} takes images of anyx8 pixels: pass --input-size Nx8, the size it was trained at"
+    square = error_of(lambda: load_path(path, input_size=9))
+    assert square == f"--input-size 9 differs from anyx8, the input size of {path}: pass --input-size Nx8"
+    loaded = loader.load(ModelSource(model=str(path), input_size=(12, 8)))
+    assert loaded.model.input_shape == (None, 12, 8, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_a_model_that_keras_itself_quantized(mode: str, tmp_path: Path) -> None:
+    theirs = classifier()
+    theirs.quantize(mode)
+    path = save(theirs, tmp_path / "mine.keras")
+    assert error_of(lambda: load_path(path)) == (
+        f"{path} was quantized by Keras itself (layer head, {mode}): pass the model as it was saved before "
+        "model.quantize(), the float values are needed here"
+    )
 
 
 def test_too_small_a_size_for_a_model_of_any_size(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from convert.lowering.networks import open_network
 from convert.statistics.verdict import PASS
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
+from convert.tflite.rewriting import GraphEditor
 from edge_runtime import Classifier
 from tests.convert.lowering.graphs.foreign import (
     CLASSES,
@@ -111,6 +112,27 @@ def test_an_open_size_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers(model, x), foreign.probabilities(x), atol=1e-6)
     with pytest.raises(SourceError, match=r"takes images of any size: pass --input-size N"):
         opened(foreign.tflite(), tmp_path)
+
+
+def test_a_file_of_1x1_pixels_without_a_signature_leaves_its_size_open(tmp_path: Path) -> None:
+    """Its answers for one pixel would be those of no network that anyone trained."""
+    foreign = Foreign(lambda x: tf.nn.softmax(logits(x)), (1, None, None, 3))
+    editor = GraphEditor(foreign.tflite())
+    editor.set_shapes({editor.inputs[0]: (1, 1, 1, 3)})
+    content = editor.to_bytes()
+    with pytest.raises(SourceError, match=r"takes images of any size: pass --input-size N"):
+        opened(content, tmp_path)
+    x = np.random.default_rng(1).normal(size=(3, 14, 14, 3)).astype(np.float32)
+    model = opened(content, tmp_path, input_size=14).to_tflite(tmp_path, print)
+    np.testing.assert_allclose(answers(model, x), foreign.probabilities(x), atol=1e-6)
+
+
+def test_a_side_that_is_fixed_stays(tmp_path: Path) -> None:
+    content = Foreign(lambda x: tf.nn.softmax(logits(x)), (1, 14, None, 3)).tflite()
+    with pytest.raises(SourceError, match=r"takes images of 14xany pixels: pass --input-size"):
+        opened(content, tmp_path)
+    with pytest.raises(SourceError, match=r"--input-size 16 differs from 14xany, .*: pass another for the open side"):
+        opened(content, tmp_path, input_size=16)
 
 
 def test_constants_of_float16_become_float32(tmp_path: Path) -> None:
@@ -255,7 +277,7 @@ def test_several_outputs_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_size_that_is_fixed_is_not_changed(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"--input-size 20 differs from \(12, 10\), the input size of .*leave it out"):
+    with pytest.raises(SourceError, match=r"--input-size 20 differs from 12x10, the input size of .*leave it out"):
         opened(FOREIGN["logits"].tflite(), tmp_path, input_size=20)
 
 
