@@ -25,15 +25,19 @@ def receipt_line(receipt: Receipt) -> str:
         text += f", {receipt.delegated} of {receipt.operations} operations in {partitions}"
     if receipt.probe_difference is not None:
         text += f", within {receipt.probe_difference:.2g} of the CPU"
+    elif receipt.unverified is not None:
+        text += ", unverified"
     return printable(text)
 
 
 def warn_about(name: str, receipt: Receipt) -> None:
-    """Print the warning, the fallback and the remarks of a receipt on stderr, one line each."""
+    """Print what a receipt warns of, and its remarks, on stderr, one line each."""
     if receipt.warning is not None:
         complain(name, f"warning: {receipt.warning}")
     if receipt.fallback is not None:
         complain(name, f"warning: {receipt.fallback}; the CPU is used instead")
+    if receipt.unverified is not None:
+        complain(name, f"warning: answers of {receipt.requested} are not verified: {receipt.unverified}")
     for remark in receipt.remarks:
         complain(name, f"note: {remark}")
 

@@ -11,11 +11,13 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from edge_runtime._archive import DAMAGED_ZIP, member
 from edge_runtime._mmap import content_of
 from edge_runtime.card import Card
+from edge_runtime.custom_operators import compiled_operator
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
 from edge_runtime.foreign import ForeignEngine, ForeignFile, read_foreign
@@ -66,6 +68,11 @@ class Model:
     def input_shape(self) -> tuple[int, ...] | None:
         """Return the shape to give to the input of an engine before it is used; None if it has it."""
         return None if self.foreign is None else self.foreign.input_shape(self.spec)
+
+    @cached_property
+    def compiled_operator(self) -> str | None:
+        """Return the custom operator that a vendor's compiler put into the model; None if there is none."""
+        return compiled_operator(self.path)
 
     def settled(self, open_engine: Callable[[], AnyEngine]) -> Model:
         """Return the same model with what its file does not say of its answers found out from one of them."""

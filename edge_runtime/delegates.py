@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from edge_runtime.artifact import Model
 from edge_runtime.console import native_stderr_silenced
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
@@ -136,6 +138,21 @@ def _is_path(name: str) -> bool:
     return bool(os.path.dirname(name)) or re.search(r"\.(so(\.\d+)*|dylib|dll)$", name) is not None
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Engines, one for each worker, and how they came to be trusted.
+
+    Attributes:
+        library: the delegate's plugin library; None without one.
+        difference, unverified: see `Receipt`.
+    """
+
+    engines: list[AnyEngine]
+    library: Path | None = None
+    difference: float | None = None
+    unverified: str | None = None
+
+
 def open_engines(
     model: Model, request: DelegateRequest, choice: EngineChoice, threads: int, workers: int, strict: bool = False
 ) -> tuple[list[AnyEngine], Receipt]:
@@ -144,7 +161,7 @@ def open_engines(
     Each engine has `threads` threads.
 
     Raises:
-        DelegateError: the delegate cannot be used, and `strict` forbids the CPU.
+        DelegateError: the delegate cannot be used, and `strict` or the model forbids the CPU.
         EngineError: the CPU cannot compute the model either.
     """
 
@@ -152,49 +169,51 @@ def open_engines(
         return Engine(model.path, choice, threads, None, model.input_shape)
 
     opened, fallback = None, None
-    model = model.settled(on_cpu)
     if request.name != CPU:
         try:
-            opened = _open_delegate(model, request, choice, threads, workers)
+            opened = _open_delegate(model, request, choice, threads, workers, on_cpu)
         except EngineError as error:
             fallback = f"delegate {request.text} cannot be used: {error}"
-        if fallback is not None and strict:
-            raise DelegateError(fallback)
-    engines, library, difference = opened or ([model.adapted(on_cpu()) for _ in range(workers)], None, None)
-    active, engine = CPU if opened is None else request.name, engines[0]
-    return engines, Receipt(
+            if strict or model.compiled_operator is not None:
+                raise DelegateError(fallback) from error
+    active = CPU if opened is None else request.name
+    if opened is None:
+        settled = model.settled(on_cpu)
+        opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
+    engine = opened.engines[0]
+    return opened.engines, Receipt(
         requested=request.text,
         active=active,
         engine=engine.choice.name,
         version=engine.choice.version,
         device=engine.device or active,
-        library=None if library is None else os.fspath(library),
+        library=None if opened.library is None else os.fspath(opened.library),
         threads=threads,
         workers=workers,
         **engine.placement._asdict(),
-        probe_difference=difference,
+        probe_difference=opened.difference,
         fallback=fallback,
         warning=None if request.kind is None else request.kind.warning,
         remarks=engine.remarks if isinstance(engine, ForeignEngine) else (),
+        unverified=opened.unverified,
     )
 
 
 def _open_delegate(
-    model: Model, request: DelegateRequest, choice: EngineChoice, threads: int, workers: int
-) -> tuple[list[AnyEngine], Path | None, float | None]:
-    """Open an engine for each worker on the delegate, and compare its answer to the probe with the CPU's.
-
-    Returns:
-        The engines, the plugin library, and the largest difference in a probability.
+    model: Model,
+    request: DelegateRequest,
+    choice: EngineChoice,
+    threads: int,
+    workers: int,
+    on_cpu: Callable[[], AnyEngine],
+) -> Opened:
+    """Open an engine for each worker on the delegate, and compare its answer to the probe with what is expected.
 
     Raises:
         EngineError: the delegate cannot be used; the message says why.
     """
     make, library = _engine_factory(model, request, choice, threads)
-    probe = None if model.artifact is None else model.artifact.card.probe
-    if probe is None:
-        on_cpu = model.adapted(Engine(model.path, choice, threads, None, model.input_shape))
-        probe = Probe(tuple(_answer_probe(model, on_cpu).tolist()))
+    model, probe, unverified = _expectation(model, on_cpu, make)
     engines, differences = [], []
     for _ in range(workers):
         with native_stderr_silenced():
@@ -202,18 +221,44 @@ def _open_delegate(
             if engine.placement.delegated == 0:
                 raise DelegateError(f"it takes none of the model's {engine.placement.operations} operations")
             answer = _answer_probe(model, engine)
-        difference, allowed = probe.difference(answer), probe.tolerance(engine.input.dtype, model.head)
-        if not difference <= allowed:  # also if it is NaN
-            raise DelegateError(
-                f"its probabilities differ from the CPU's by {difference:.4g} on the probe, more than {allowed:.4g}"
-            )
-        error = probe.logit_error(answer, engine.output.scale or 0.0, model.head)
-        most = LOGIT_TOLERANCES[engine.input.dtype]
-        if not error <= most:
-            raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
         engines.append(engine)
-        differences.append(difference)
-    return engines, library, max(differences)
+        if probe is not None:
+            differences.append(_difference(probe, answer, engine, model.head))
+        elif not np.isfinite(answer).all():
+            raise DelegateError("its probabilities are not finite on the probe")
+    return Opened(engines, library, max(differences, default=None), unverified)
+
+
+def _expectation(
+    model: Model, on_cpu: Callable[[], AnyEngine], on_delegate: Callable[[], AnyEngine]
+) -> tuple[Model, Probe | None, str | None]:
+    """Return the model, settled, and the probe's answer: of the card, or else of the CPU.
+
+    If there is none, because the CPU cannot compute the model, the reason comes instead of it.
+    """
+    if model.artifact is not None and model.artifact.card.probe is not None:
+        return model, model.artifact.card.probe, None
+    try:
+        settled = model.settled(on_cpu)
+        return settled, Probe(tuple(_answer_probe(settled, settled.adapted(on_cpu())).tolist())), None
+    except EngineError as error:
+        reason = error if model.compiled_operator is None else "the CPU cannot compute what is compiled"
+        with native_stderr_silenced():
+            return model.settled(on_delegate), None, f"no answer is known to compare with: {reason}"
+
+
+def _difference(probe: Probe, answer: Probabilities, engine: AnyEngine, head: str) -> float:
+    """Return the largest difference in a probability; raise `DelegateError` if it or the logits' is too large."""
+    difference, allowed = probe.difference(answer), probe.tolerance(engine.input.dtype, head)
+    if not difference <= allowed:  # also if it is NaN
+        raise DelegateError(
+            f"its probabilities differ from the CPU's by {difference:.4g} on the probe, more than {allowed:.4g}"
+        )
+    error = probe.logit_error(answer, engine.output.scale or 0.0, head)
+    most = LOGIT_TOLERANCES[engine.input.dtype]
+    if not error <= most:
+        raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
+    return difference
 
 
 def _answer_probe(model: Model, engine: AnyEngine) -> Probabilities:

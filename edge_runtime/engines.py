@@ -22,6 +22,7 @@ from edge_runtime._graph_check import check_dataflow
 from edge_runtime._mmap import ModelFile, release_pages, utf8_path
 from edge_runtime.arrays import Array
 from edge_runtime.console import native_stderr_silenced
+from edge_runtime.custom_operators import compiled_operator, needs_hardware
 from edge_runtime.errors import EngineError, first_line
 from edge_runtime.specs import TensorSpec
 
@@ -109,10 +110,12 @@ class Receipt:
         operations: of the network; None if the engine does not tell.
         delegated: how many of them the active delegate took; 0 on the CPU, None if the engine does not tell.
         partitions: into how many parts those were divided.
-        probe_difference: largest difference between its probabilities and the CPU's on the probe; None on the CPU.
+        probe_difference: largest difference between its probabilities and the CPU's on the probe; None on the CPU, and
+            where nothing is known to compare with.
         fallback: why the requested delegate is not active; None if it is.
         warning: what to know about the requested delegate; None for most.
         remarks: what this runtime adds to a foreign model, such as a softmax behind its logits.
+        unverified: why nothing is known that the active delegate's answers could be compared with; None if they were.
     """
 
     requested: str
@@ -130,6 +133,7 @@ class Receipt:
     fallback: str | None
     warning: str | None
     remarks: tuple[str, ...] = ()
+    unverified: str | None = None
 
 
 class AnyEngine(Protocol):
@@ -186,6 +190,9 @@ class Engine:
         self.choice = choice
         interpreter = import_interpreter(choice)
         check_dataflow(model)
+        if not options and (compiled := compiled_operator(model)) is not None:
+            name = "the model" if isinstance(model, bytes) else os.fspath(model)
+            raise EngineError(f"{name} {needs_hardware(compiled)}")
         with native_stderr_silenced(), refusals_reworded(choice), model_argument(model) as where:
             self._interpreter = interpreter(**where, **(options or {}), num_threads=threads or os.cpu_count())
             self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is allocated

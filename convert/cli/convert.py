@@ -1,6 +1,6 @@
 """`irv2-convert`: parse the options into a `Job`, run the pipeline, show the result, and exit with its verdict.
 
-Its other commands are `cache`, `describe` and `verify`.
+Its other commands are `attach`, `cache`, `describe` and `verify`.
 """
 
 from __future__ import annotations
@@ -137,6 +137,20 @@ def describe(input_size: int, classes: int, output: Path) -> None:
     picture = network_svg(model)
     write_atomically(output, lambda partial: partial.write_text(picture, "utf-8"))
     console.print(f"picture: {output}", highlight=False, markup=False, soft_wrap=True)
+
+
+@convert.command()
+@click.argument("artifact", type=FILE)
+@click.argument("compiled", type=FILE)
+@click.option("--output", type=FILE, metavar="FILE", help="Where to write.  [default: ARTIFACT.compiled.tflite]")
+@one_line_errors
+def attach(artifact: Path, compiled: Path, output: Path | None) -> None:
+    """Give COMPILED, which a vendor's compiler (Edge TPU, Ethos-U, ...) made of ARTIFACT, its card and labels."""
+    from convert.tflite import artifact_writer, compiled_model
+
+    path = output or artifact.with_suffix(f".compiled{artifact.suffix}")
+    artifact_writer.write(compiled_model.attach(artifact, compiled), path)
+    click.echo(path)
 
 
 @convert.command()

@@ -17,6 +17,7 @@
 enum { kOk = 0, kError = 1 };
 enum { kFloat32 = 1, kUInt8 = 3, kInt8 = 9 };
 enum { kSoftmax = 25 };
+enum { kAllowDynamicTensors = 1 };
 
 typedef struct Context Context;
 typedef struct Delegate Delegate;
@@ -199,6 +200,7 @@ static int delegate_prepare(Context *context, Delegate *delegate) {
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
   Plugin *plugin = calloc(1, sizeof(Plugin));
   plugin->delegate.Prepare = delegate_prepare;
+  plugin->delegate.flags = kAllowDynamicTensors; /* or the runtime prepares custom operators first, which nothing has */
   plugin->invocations_left = 3;
   strcpy(plugin->behaviour, "claims-all");
   for (size_t i = 0; i < count; ++i) {

@@ -1,0 +1,94 @@
+"""Files that only a delegate computes, because a vendor's compiler made them: no vendor's is here, a stand-in is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_runtime import Classifier, DelegateError, EngineError
+from edge_runtime.custom_operators import COMPILED
+from edge_runtime.preprocess import Pixels
+from tests.edge_runtime.commands import predict
+from tests.edge_runtime.compiled_models import compiled_artifact, compiled_file
+from tests.edge_runtime.refusals import every_engine
+from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities
+
+
+@every_engine
+def test_the_delegate_answers_as_the_card_recorded_before_compiling(
+    tmp_path: Path, plugin: Path, noise: Pixels, engine: str
+) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    with Classifier.open(path, engine=engine, delegate=f"{plugin}:behaviour=claims-all") as classifier:
+        receipt, answer = classifier.receipt, classifier.probabilities(noise)[0]
+    assert answer == pytest.approx(expected_probabilities(noise), abs=1e-6)
+    assert receipt.active == str(plugin)
+    assert receipt.unverified is None
+    assert receipt.probe_difference == pytest.approx(0, abs=1e-6)
+
+
+@every_engine
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [("answers-wrongly", "differ from the CPU's by"), ("fails-in-invoke", "the accelerator was unplugged")],
+)
+def test_one_that_answers_wrongly_is_an_error_as_there_is_no_cpu_to_go_on(
+    tmp_path: Path, plugin: Path, engine: str, behaviour: str, reason: str, strict: bool
+) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    with pytest.raises(DelegateError, match=reason):
+        Classifier.open(path, engine=engine, delegate=f"{plugin}:behaviour={behaviour}", strict=strict)
+
+
+@pytest.mark.parametrize("operator", COMPILED)
+def test_without_a_delegate_it_is_said_what_computes_it(tmp_path: Path, operator: str) -> None:
+    path = compiled_artifact(operator).write(tmp_path / "tiny.tflite")
+    hardware = COMPILED[operator]
+    with pytest.raises(EngineError) as refused:
+        Classifier.open(path)
+    assert str(refused.value) == (
+        f"{path} is compiled for {hardware.name} ({operator}), the CPU cannot compute it: {hardware.advice}"
+    )
+
+
+def test_a_missing_library_is_said_without_strict_too(tmp_path: Path, no_library: None) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    with pytest.raises(DelegateError, match=r"delegate edgetpu cannot be used: no libedgetpu.so.1 .* install Coral's"):
+        Classifier.open(path, delegate="edgetpu")
+
+
+@every_engine
+@pytest.mark.parametrize("operator", ["edgetpu-custom-op", "a-vendor-nobody-knows"])
+def test_without_a_recorded_answer_it_runs_and_the_receipt_says_unverified(
+    tmp_path: Path, plugin: Path, noise: Pixels, engine: str, operator: str
+) -> None:
+    path = compiled_file(tmp_path / "foreign.tflite", operator)
+    request = f"{plugin}:behaviour=claims-all"
+    with Classifier.open(path, engine=engine, delegate=request, spec=SPEC, labels=LABELS) as classifier:
+        receipt, answer = classifier.receipt, classifier.probabilities(noise)[0]
+    assert answer == pytest.approx(expected_probabilities(noise), abs=1e-6)
+    assert receipt.probe_difference is None
+    assert (receipt.unverified or "").startswith("no answer is known to compare with: ")
+
+
+def test_one_that_answers_nan_is_refused_even_so(tmp_path: Path, plugin: Path) -> None:
+    path = compiled_artifact(probe=False).write(tmp_path / "tiny.tflite")
+    with pytest.raises(DelegateError, match="its probabilities are not finite on the probe"):
+        Classifier.open(path, delegate=f"{plugin}:behaviour=answers-nan")
+
+
+def test_the_command_says_unverified_on_both_streams(tmp_path: Path, plugin: Path, pictures: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{label}\n" for label in LABELS))
+    more = ["--preprocessing", "tf", "--labels", str(labels), "--delegate", f"{plugin}:behaviour=claims-all"]
+    path = compiled_file(tmp_path / "foreign.tflite")
+    said = predict(path, pictures / "red.png", *more)
+    assert said.returncode == 0, said.stderr
+    assert "unverified" in said.stdout
+    assert "are not verified: no answer is known to compare with" in said.stderr
+    answered = json.loads(predict(path, pictures / "red.png", *more, "--json").stdout)
+    assert answered["predictions"][0]["label"] == "red"
+    assert answered["receipt"]["unverified"].startswith("no answer is known")
