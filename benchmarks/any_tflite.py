@@ -34,8 +34,6 @@ import sys
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 model = Interpreter(sys.argv[1], num_threads=1)
-for key in model.get_signature_list() or [None]:
-    runner = model.get_signature_runner(key) if key else None
 model.allocate_tensors()
 for end in model.get_input_details():
     if end["dtype"] is not np.bytes_ and end["dtype"] is not np.object_:

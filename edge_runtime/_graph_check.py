@@ -31,10 +31,13 @@ NO_TENSOR = -1
 """The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
-ADD, SUB, CAST = 0, 41, 53
-SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
-FINEST_SUM = 2.0**-14
+ADD, SUB, CAST, SQUARED_DIFFERENCE = 0, 41, 53, 99
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**60
+"""The smallest normal float32, below which XNNPACK's QUANTIZE aborts; sums abort from 2**108 on."""
+FINEST_SUM = {UINT8: 2.0**-19, INT8: 2.0**-19, INT16: 2.0**-14}
 """How much finer a sum's scale may be than its terms': int16 kernels shift terms by 15 bits, int8 kernels by 20."""
+FINEST_SQUARE = 2.0**-12
+"""The same of squared differences, and the square of their terms' scale."""
 
 
 def check_dataflow(model: ModelFile) -> None:
@@ -70,8 +73,12 @@ class _Tensor:
 
     is_constant: bool
     given: bool
-    is_narrow: bool
+    type: int
     scales: tuple[float, ...]
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.type in FINEST_SUM
 
 
 @dataclass(frozen=True)
@@ -109,9 +116,9 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
     """Raise `ValueError` if an operator's 8-bit or 16-bit integers have scales that its kernel cannot use."""
     read = [tensors[i] for i in operator.inputs if i != NO_TENSOR]
     written = [tensors[i] for i in operator.outputs]
-    is_sum = operator.code in (ADD, SUB)
+    is_sum, is_square = operator.code in (ADD, SUB), operator.code == SQUARED_DIFFERENCE
     for tensor in (*read, *written):
-        if tensor.is_narrow and (is_sum or not tensor.is_constant):
+        if tensor.is_narrow and (is_sum or is_square or not tensor.is_constant):
             for scale in tensor.scales:
                 if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also if it is NaN
                     raise ValueError(f"operator {number} has a scale of {scale:g}")
@@ -120,8 +127,11 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
     before, after = read[0].scales, written[0].scales
     if bool(before) != bool(after) and operator.code != CAST:
         raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
-    if is_sum and after and after[0] < FINEST_SUM * max(scale for tensor in read for scale in tensor.scales):
+    coarsest = max((scale for tensor in read for scale in tensor.scales), default=0.0)
+    if is_sum and after and after[0] <= FINEST_SUM[written[0].type] * coarsest:
         raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
+    if is_square and after and after[0] <= FINEST_SQUARE * coarsest**2:
+        raise ValueError(f"operator {number} has squares of scale {after[0]:g}, too fine for its terms")
 
 
 def _read_operator(reader: Reader, table: int, codes: list[int]) -> _Operator:
@@ -137,7 +147,7 @@ def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
     return _Tensor(
         is_constant,
         is_constant or is_variable or is_empty,
-        reader.number(table, TENSOR_TYPE, "<b") in (UINT8, INT16, INT8),
+        reader.number(table, TENSOR_TYPE, "<b"),
         () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f"),
     )
 

@@ -256,7 +256,8 @@ def _scaled(graph: ClassifiedGraph) -> Iterator[tuple[str, Array]]:
 
 def _range_use(graph: ClassifiedGraph, weights: StoredWeights) -> Array:
     """Return the largest magnitude of each output channel's weights, as a fraction of the largest integer."""
-    if weights.granularity is None or weights.dtype not in ("int8", "int4"):
+    shape = graph.tflite.shape(weights.tensor)
+    if weights.granularity is None or weights.dtype not in ("int8", "int4") or weights.axis >= len(shape):
         return np.empty(0)
     values = graph.tflite.constant(weights.tensor)
     others = tuple(i for i in range(values.ndim) if i != weights.axis)

@@ -8,9 +8,9 @@ from functools import cached_property
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CHANNEL_AXIS, Operator
 
-UNPACKING = ("DENSIFY", "DEQUANTIZE")
-"""Kinds that make a constant what an operator can read, in this order where both do."""
-CONVERSIONS = ("QUANTIZE", *UNPACKING)
+UNPACKING = ("DENSIFY", "DEQUANTIZE", "TRANSPOSE")
+"""Kinds that make of a constant what an operator can read."""
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "DENSIFY")
 SHAPE_READERS = ("SHAPE", "RANK")
 """Kinds that read the shape of their input and none of its values."""
 FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -30,7 +30,7 @@ RECURRENT = (
 INTEGERS = ("int8", "uint8", "int16")
 """Types of quantized activations."""
 INTEGER_COMPUTE = ("int8", "uint8", "int16x8")
-DYNAMIC, CONVERSION = "dynamic", "conversion"
+DYNAMIC, CONVERSION, LOOKUP, RAW = "dynamic", "conversion", "lookup", "raw"
 COMPUTE_OF_WEIGHTED = {
     ("int8", "int8"): "int8",
     ("int8", "int4"): "int8",
@@ -67,7 +67,8 @@ class ClassifiedOperator(Operator):
     Attributes:
         output: name of its first output, which identifies it to users.
         compute: "int8", "int16x8", "uint8", "float32", ...; "dynamic" where integer weights meet float activations;
-            "conversion" for QUANTIZE, DEQUANTIZE and DENSIFY.
+            "conversion" for QUANTIZE, DEQUANTIZE and DENSIFY, "lookup" for what takes entries of a quantized constant,
+            "raw" for integers without a scale, such as pixels.
         stored_weights: of a convolution or dense operator with constant weights, else None.
     """
 
@@ -125,9 +126,9 @@ class ClassifiedGraph:
     def source(self, tensor: int) -> int:
         """Return the constant that the `UNPACKING` kinds make a tensor from; the tensor itself when there is none."""
         found = tensor
-        for kind in reversed(UNPACKING):
+        for _ in UNPACKING:
             producer = self.tflite.producer(found)
-            if producer is not None and producer.name == kind and producer.inputs:
+            if producer is not None and producer.name in UNPACKING and producer.inputs:
                 found = producer.inputs[0]
         return found if self.tflite.is_constant(found) else tensor
 
@@ -181,7 +182,7 @@ class ClassifiedGraph:
         if axis is None or len(operator.inputs) < 2 or not self.is_constant(operator.inputs[1]):
             return None
         tensor = self.source(operator.inputs[1])
-        scales, shape = self.tflite.scales(tensor), self.tflite.shape(tensor)
+        scales, shape = self.tflite.scales(tensor), self.tflite.shape(operator.inputs[1])
         if axis >= len(shape):
             return None
         granularity = None if scales is None else "per-channel" if len(scales) == shape[axis] else "per-tensor"
@@ -194,18 +195,21 @@ class ClassifiedGraph:
         inputs = [self.tflite.dtype(i) for i in self.activations(operator)]
         if weights is not None and inputs and outputs:
             return COMPUTE_OF_WEIGHTED.get((inputs[0], self.tflite.dtype(operator.inputs[1])), outputs[0])
-        if self._unpacks_weights(operator, inputs, outputs):
-            return DYNAMIC
+        if self._reads_quantized_constants_alone(operator, inputs):
+            return DYNAMIC if any(dtype in FLOATS for dtype in outputs) else LOOKUP
         if operator.name in RECURRENT and outputs and outputs[0] == "int16":
             return "int16x8"
         read = [] if operator.name in SHAPE_READERS else inputs
-        return next((dtype for dtype in (*outputs, *read) if dtype in FLOATS), outputs[0] if outputs else "none")
+        floats = [dtype for dtype in (*outputs, *read) if dtype in FLOATS]
+        if floats or not outputs:
+            return floats[0] if floats else "none"
+        return RAW if outputs[0] in INTEGERS and self.tflite.scales(operator.outputs[0]) is None else outputs[0]
 
-    def _unpacks_weights(self, operator: Operator, inputs: list[str], outputs: list[str]) -> bool:
-        """Return whether an operator makes floats, of floats or of indices, from quantized constants: LSTM, lookup."""
+    def _reads_quantized_constants_alone(self, operator: Operator, inputs: list[str]) -> bool:
+        """Return whether an operator reads quantized constants, and no quantized activation: of an LSTM, a lookup."""
         constants = [i for i in operator.inputs if self.tflite.is_constant(i) and self.tflite.dtype(i) in PACKED]
-        is_float = any(dtype in FLOATS for dtype in outputs) and not any(dtype in INTEGERS for dtype in inputs)
-        return is_float and any(self.tflite.scales(i) is not None for i in constants)
+        is_quantized = any(self.tflite.scales(i) is not None for i in constants)
+        return is_quantized and not any(dtype in INTEGERS for dtype in inputs)
 
     def _connected(self, first: int) -> set[int]:
         """Return the positions of the float operators connected with the one at a position, itself included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convert.audit.checks import plural
-from convert.audit.operators import DYNAMIC, FLOATS, RECURRENT, ClassifiedGraph, ClassifiedOperator
+from convert.audit.operators import DYNAMIC, FLOATS, LOOKUP, RECURRENT, ClassifiedGraph, ClassifiedOperator
 from convert.tflite.operators import DENSE
 
 INT8, UINT8, INT16X8, MIXED = "int8", "uint8", "int16x8", "mixed"
@@ -56,6 +56,7 @@ def _kind(graph: ClassifiedGraph) -> str:
         return widths.pop() if len(widths) == 1 and _floats_are_at_the_ends(graph) else MIXED
     stored = {weights.dtype for _, weights in graph.weighted}
     stored |= {graph.tflite.dtype(i) for op in graph.operators if op.is_float for i in graph.unpacked(op)}
+    stored |= {graph.tflite.dtype(op.outputs[0]) for op in graph.operators if op.compute == LOOKUP and op.outputs}
     if any(operator.compute == DYNAMIC for operator in graph.operators):
         return DYNAMIC_RANGE
     if any(dtype.startswith(("int", "uint")) for dtype in stored):

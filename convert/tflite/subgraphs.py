@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from convert.errors import DamagedModelError
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.schema import SCHEMA
 from edge_runtime.arrays import Array
 
 
@@ -26,7 +29,8 @@ class JoinedGraph(TfliteGraph):
     """All subgraphs of a model, side by side as one graph, to be read and not to be run.
 
     Tensors are numbered through. Those of the second and later subgraphs have its name before theirs. Inputs and
-    outputs are those of all subgraphs, as is what `signatures` names.
+    outputs are those of all subgraphs, as is what `signatures` names. A constant that a call hands over is read as the
+    constant it is.
 
     Attributes:
         subgraphs: in the order of the file; the first is what an interpreter runs unless told otherwise.
@@ -61,7 +65,47 @@ class JoinedGraph(TfliteGraph):
         joined.inputs = np.array([i for graph in found for i in graph.inputs], np.int32)
         joined.outputs = np.array([i for graph in found for i in graph.outputs], np.int32)
         self.subgraphs = tuple(found)
+        self._hand_over_constants(joined)
         return joined
+
+    def _hand_over_constants(self, joined: Any) -> None:
+        """Let the operators of called subgraphs read the constants that all their calls give to an input."""
+        constants = dict[int, int]()
+        for _ in self.subgraphs:  # calls nest: each round hands constants one call further in
+            before, given = constants, defaultdict[int, set[int]](set)
+            for operator in joined.operators:
+                for inside, outside in _arguments(operator, self.subgraphs):
+                    given[inside].add(constants.get(outside, outside))
+            constants = {
+                inside: next(iter(sources))
+                for inside, sources in given.items()
+                if len(sources) == 1 and self._is_stored(joined, next(iter(sources)))
+            }
+            if constants == before:
+                break
+        for operator in joined.operators if constants else ():
+            inputs = [constants.get(i, i) for i in _moved(operator.inputs, 0).tolist()]
+            operator.inputs = np.array(inputs, np.int64)
+
+    def _is_stored(self, joined: Any, index: int) -> bool:
+        data = self._model.buffers[joined.tensors[index].buffer].data if index >= 0 else None
+        return data is not None and len(data) > 0
+
+
+def _arguments(operator: Any, subgraphs: Sequence[Subgraph]) -> list[tuple[int, int]]:
+    """Return, for each input of the subgraphs that an IF or WHILE calls, that input and the tensor it is given.
+
+    Of a loop only what every turn is given, and hands on unchanged.
+    """
+    options, given = operator.builtinOptions, _moved(operator.inputs, 0).tolist()
+    if isinstance(options, SCHEMA.IfOptionsT):
+        called = [subgraphs[i] for i in (options.thenSubgraphIndex, options.elseSubgraphIndex)]
+        return [pair for graph in called for pair in zip(graph.inputs, given[1:], strict=False)]
+    if not isinstance(options, SCHEMA.WhileOptionsT):
+        return []
+    body = subgraphs[options.bodySubgraphIndex]
+    turns = zip(body.inputs, given, body.outputs, strict=False)
+    return [(inside, outside) for inside, outside, handed_on in turns if inside == handed_on]
 
 
 def _described(graph: Any, name: str, offset: int) -> Subgraph:
