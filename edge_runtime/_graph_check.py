@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_runtime._mmap import ModelFile, content_of
+from edge_runtime._sparsity_check import check_sparsity
 from edge_runtime.errors import ArtifactError
 
 MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
 CODE_DEPRECATED, CODE = 0, 3
 GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_QUANTIZATION, TENSOR_IS_VARIABLE = 0, 1, 2, 4, 5
+TENSOR_SPARSITY = 6
 QUANTIZATION_SCALE = 2
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS = 0, 1, 2
-BUFFER_DATA, BUFFER_OFFSET = 0, 1
+BUFFER_DATA, BUFFER_OFFSET, BUFFER_SIZE = 0, 1, 2
 OUTSIDE = 2
 """From this offset on, a buffer's bytes lie behind the flatbuffer; 0 and 1 mean that they do not."""
 
@@ -50,7 +52,7 @@ def check_dataflow(model: ModelFile) -> None:
     try:
         with content_of(model) as content:
             reader = Reader(content)
-            buffers = [_holds_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
+            buffers = [_stored_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
             codes = [operator_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
             for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
                 tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
@@ -139,15 +141,19 @@ def _read_operator(reader: Reader, table: int, codes: list[int]) -> _Operator:
     return _Operator(code, reader.numbers(table, OPERATOR_INPUTS, "i"), reader.numbers(table, OPERATOR_OUTPUTS, "i"))
 
 
-def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
-    is_constant = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+def _read_tensor(reader: Reader, table: int, buffers: list[int]) -> _Tensor:
+    stored_bytes = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+    is_constant = stored_bytes > 0
     is_variable = bool(reader.number(table, TENSOR_IS_VARIABLE, "<B"))
-    is_empty = 0 in reader.numbers(table, TENSOR_SHAPE, "i")
-    quantization = reader.table(table, TENSOR_QUANTIZATION)
+    shape, kind = reader.numbers(table, TENSOR_SHAPE, "i"), reader.number(table, TENSOR_TYPE, "<b")
+    is_empty = 0 in shape
+    quantization, sparsity = reader.table(table, TENSOR_QUANTIZATION), reader.table(table, TENSOR_SPARSITY)
+    if sparsity is not None:
+        check_sparsity(reader, sparsity, shape, kind, stored_bytes)
     return _Tensor(
         is_constant,
         is_constant or is_variable or is_empty,
-        reader.number(table, TENSOR_TYPE, "<b"),
+        kind,
         () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f"),
     )
 
@@ -157,8 +163,11 @@ def operator_code(reader: Reader, table: int) -> int:
     return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
 
 
-def _holds_bytes(reader: Reader, buffer: int) -> bool:
-    return reader.vector(buffer, BUFFER_DATA)[1] > 0 or reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE
+def _stored_bytes(reader: Reader, buffer: int) -> int:
+    """Return how many bytes a buffer has; at least one if they are outside the flatbuffer."""
+    inside = reader.vector(buffer, BUFFER_DATA)[1]
+    is_outside = reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE
+    return max(inside, reader.number(buffer, BUFFER_SIZE, "<Q"), 1) if is_outside else inside
 
 
 class Reader:

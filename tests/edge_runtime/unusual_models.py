@@ -11,12 +11,15 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
-WEIGHTS, BIAS, DENSE = 3, 5, 1
+WEIGHTS, BIAS, SOFTMAX, DENSE = 3, 5, 6, 1
 """Tensors, and an operator, of the tiny network."""
 
 
-def branching() -> bytes:
-    """IF over a constant: both branches are the tiny network; one is given its weights by the call."""
+def branching(answers: int = SOFTMAX) -> bytes:
+    """IF over a constant: both branches are the tiny network; one is given its weights by the call.
+
+    `answers` is the tensor of the first branch that it answers with, whatever the model says of its output.
+    """
     model = _tiny()
     main = model.subgraphs[0]
     branches = [copy.deepcopy(main) for _ in range(2)]
@@ -24,6 +27,7 @@ def branching() -> bytes:
         branch.name = name
         branch.inputs = [0, WEIGHTS]
     branches[0].tensors[WEIGHTS].buffer = 0  # what the call gives
+    branches[0].outputs = [answers]
     for branch in branches[1:]:
         branch.inputs = [0, len(branch.tensors)]
         branch.tensors.append(_tensor(b"unused", [3, 3], schema.TensorType.FLOAT32, 0))
