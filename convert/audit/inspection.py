@@ -9,6 +9,7 @@ from typing import Any
 
 from convert.audit import runtimes, verdict
 from convert.audit.checks import CHECKS, ERROR, SEVERITIES, WARNING, Finding, plural
+from convert.audit.input_range import INPUT_RANGE, input_ranges
 from convert.audit.operators import FLOATS, ClassifiedGraph, ClassifiedOperator, StoredWeights
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
@@ -97,7 +98,8 @@ def inspect_file(path: Path) -> InspectedFile:
         raise LoweringError(f"{path}: {error}") from error
     except Exception as error:  # indices and offsets of a flatbuffer that parses may still be anything
         raise _unread(path, flatbuffer, error) from error
-    return InspectedFile(replace(inspection, bytes=len(content)), flatbuffer, artifact)
+    findings = [each for each in inspection.findings if artifact is None or each.check != INPUT_RANGE]
+    return InspectedFile(replace(inspection, bytes=len(content), findings=findings), flatbuffer, artifact)
 
 
 def _unread(path: Path, flatbuffer: bytes, error: Exception) -> LoweringError:
@@ -120,6 +122,7 @@ def inspect_model(model: bytes) -> Inspection:
     subgraphs = [_subgraph(tensors, subgraph) for subgraph in tensors.subgraphs]
     outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
     findings = _overpromised(needs, tensors.minimum_runtime())
+    findings += input_ranges(graph)
     findings += (finding for check in CHECKS for finding in check(graph))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     weights = (" ".join(filter(None, (op.label, stored.dtype, stored.granularity))) for op, stored in graph.weighted)

@@ -207,6 +207,29 @@ def test_a_scale_that_works_is_no_error_however_small(int8: TfliteGraph, tmp_pat
     assert "scale-invalid" not in found(audit(model, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("pixels", "is_found"),
+    [
+        (lambda noise: noise / 127.5 - 1, False),
+        (lambda noise: noise / 255, False),
+        (lambda noise: noise - [103.939, 116.779, 123.68], False),
+        (lambda noise: 0 * noise, True),
+        (lambda noise: 100 * noise, True),
+    ],
+    ids=["tf", "unit", "caffe", "black", "far too large"],
+)
+def test_an_input_that_no_pixels_fill_is_found(pixels: Callable[[Any], Any], is_found: bool, tmp_path: Path) -> None:
+    network = keras.Sequential([keras.Input(batch_shape=(1, 8, 8, 3)), layers.Conv2D(4, 3)])
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    noise = RANDOM.integers(0, 256, (4, 1, 8, 8, 3))
+    noise[0, :, 0], noise[0, :, 1] = 0, 255
+    converter.representative_dataset = lambda: ([pixels(image).astype(np.float32)] for image in noise)
+    converter.inference_input_type = tf.int8
+    findings = audit(bytes(converter.convert()), tmp_path)["findings"]
+    assert ("input-range" in {finding["check"] for finding in findings}) == is_found
+
+
 def test_what_the_audit_does_not_know_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: object) -> None:
         raise KeyError("HOLOGRAM")
