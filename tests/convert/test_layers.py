@@ -23,6 +23,8 @@ LAYERS = (
     ("cache",),
     ("reporting",),
     ("job",),
+    ("preparation",),
+    ("artifacts",),
     ("pipeline",),
     ("verify",),
     ("cli",),

@@ -8,7 +8,7 @@ from pathlib import Path
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import LoweredModel
-from convert.pipeline import agreement, lowering_request, wrong_labels
+from convert.preparation import agreement, lowering_request, wrong_labels
 from convert.quantization.schemes import SCHEMES
 from edge_runtime import InputSpec
 

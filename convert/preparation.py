@@ -1,0 +1,145 @@
+"""The first half of a conversion, which all its schemes share: the float network, its calibration, its predictions.
+
+Each stage is cached; what it takes is in the key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import calibration_data
+from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
+from convert.cache.store import open_cache
+from convert.drift.label_notes import guess_notes
+from convert.drift.predictions import Predictions
+from convert.errors import SourceError
+from convert.images.conventions import fitted, input_spec
+from convert.images.dataset import find_images
+from convert.images.label_order import folder_notes
+from convert.images.preprocessing_check import IMAGES
+from convert.job import Inputs, Job, labelled_source
+from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
+from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
+from convert.quantization.calibrate import Calibration, CalibrationOptions
+from convert.quantization.float_fallback import matching_layers
+from convert.quantization.io_tensors import choose_io
+from convert.statistics.metrics import MAXIMUM_SQNR_DB
+from convert.system.progress import Progress
+from convert.tflite.metadata import stretched_by_others
+from edge_runtime.labels import count_advice
+
+
+@contextmanager
+def stopwatch(timings: dict[str, float], name: str) -> Iterator[None]:
+    """Put the seconds of a block into `timings`."""
+    start = time.perf_counter()
+    yield
+    timings[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all schemes of a job share.
+
+    Attributes:
+        float_layers: tensors whose operators `--keep-float` keeps in float.
+        calibration: None if no scheme calibrates.
+        reference: predictions of the float network; None if drift is not measured.
+        scratch: a temporary folder.
+        cached: the stages whose results came from the cache.
+        io: scheme name -> data type of the artifact's input and output.
+    """
+
+    job: Job
+    inputs: Inputs
+    network: FloatModel
+    float_layers: tuple[str, ...]
+    calibration: Calibration | None
+    reference: Predictions | None
+    timings_s: dict[str, float]
+    scratch: Path
+    cached: tuple[str, ...]
+    io: dict[str, str]
+
+
+def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prepared:
+    """Lower, calibrate and run the float network, or recall what these stages gave before."""
+    stages = StageCache(open_cache(progress.note) if job.use_cache else None, progress)
+    timings: dict[str, float] = {}
+    with stopwatch(timings, "lowering"):
+        network = _lower(job, inputs, scratch, stages)
+    name = job.source.name
+    io = _choose_io(job, inputs, network, progress)
+    float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
+    images = inputs.validation or inputs.calibration
+    if images is not None and not job.source.is_ours:
+        stages.run(preprocessing_check(name, network, images[:IMAGES]))
+    calibration = reference = None
+    with stopwatch(timings, "calibration"):
+        if inputs.calibration is not None:
+            options = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
+            calibration = stages.run(calibrating(name, network, inputs.calibration, inputs.held_out, options))
+    with stopwatch(timings, "reference"):
+        if inputs.validation is not None:
+            reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
+            for note in guess_notes(reference, inputs.validation):
+                progress.note(note)
+    recalled = tuple(stages.recalled)
+    return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled, io)
+
+
+def _choose_io(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> dict[str, str]:
+    """Return the data type of each artifact's ends: the scheme's own where that is exact, unless one was asked for."""
+    chosen = {}
+    for scheme, wanted in inputs.io.items():
+        chosen[scheme], reason = choose_io(network.model, wanted, job.io is not None, network.spec)
+        if reason:
+            progress.note(f"{scheme}: the input is {chosen[scheme]}, because {reason}")
+    return chosen
+
+
+def lowering_request(job: Job, inputs: Inputs, scratch: Path) -> LoweringRequest:
+    """Return what to lower, and a few images to compare the result with Keras on, the same for every scheme."""
+    images = find_images(job.validation or job.calibration or calibration_data.VALIDATION)
+    return LoweringRequest(labelled_source(job, inputs), inputs.preprocessing, images_to_compare(images), scratch)
+
+
+def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> FloatModel:
+    lowered = stages.run(lowering(lowering_request(job, inputs, scratch)))
+    lowered = replace(lowered, spec=fitted(lowered.spec, job.fit))  # of any shape, the float network stays the same
+    slow = (f"{layer}: through TFLiteConverter" for layer in lowered.slow_layers)
+    for note in filter(None, (lowered.recognized, *lowered.front, *slow, stretched_by_others(lowered.spec))):
+        stages.progress.note(note)
+    stages.progress.note(agreement(job.source, lowered.keras_sqnr_db))
+    labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
+    if len(labels) != lowered.classes:
+        raise SourceError(wrong_labels(job, len(labels), lowered))
+    if inputs.validation is not None:
+        inputs.validation.truth(labels, lowered.runtime_head)
+        for note in folder_notes(inputs.validation, labels, given=inputs.labels is not None or bool(lowered.labels)):
+            stages.progress.note(note)
+    spec, said = lowered.spec, inputs.preprocessing
+    given = None if said is None else fitted(input_spec(said, spec.height, spec.width, spec.channels), job.fit)
+    return FloatModel(lowered, labels, given)
+
+
+def agreement(source: ModelSource, sqnr_db: float) -> str:
+    """Word how near the float TFLite model is to what it was made from, which is Keras unless it is a graph."""
+    if source.origin not in (SAVED_MODEL, TFLITE):
+        return f"float TFLite agrees with Keras to {sqnr_db:.0f} dB"
+    name = Path(source.model).name
+    if sqnr_db >= MAXIMUM_SQNR_DB:
+        return f"float TFLite equals {name}"
+    return f"float TFLite agrees with {name} to {sqnr_db:.0f} dB"
+
+
+def wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
+    """Word that there are more or fewer labels than classes."""
+    message = f"--labels {job.labels} has {count} labels, the network has {lowered.classes} classes"
+    if lowered.labels and lowered.labels[0] == BACKGROUND and count == lowered.classes - 1:
+        return f"{message}: its class 0 is the {BACKGROUND}; put a line {BACKGROUND!r} before the others"
+    return f"{message}: {count_advice(count, lowered.classes)}"
