@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,8 +38,8 @@ from ai_edge_litert.interpreter import Interpreter
 model = Interpreter(sys.argv[1], num_threads=1)
 model.allocate_tensors()
 for end in model.get_input_details():
-    if end["dtype"] is not np.bytes_ and end["dtype"] is not np.object_:
-        model.set_tensor(end["index"], np.zeros(end["shape"], end["dtype"]))
+    is_text = end["dtype"] in (np.bytes_, np.object_)
+    model.set_tensor(end["index"], np.full(end["shape"], b"a") if is_text else np.zeros(end["shape"], end["dtype"]))
 model.invoke()
 print("runs")
 """
@@ -127,7 +129,7 @@ def tried(package: str, name: str, path: Path) -> Row:
         faults.append("LiteRT runs it")
     faults += ["called damaged, and LiteRT runs it" for word in WORDS_OF_DAMAGE if runs and word in opened + inspected]
     verdict = f"{WRONG}: {faults[0]}" if faults else READ if inspection.code == 0 else REFUSED
-    said = "runs" if runs else f"refuses: {_one_line(litert, path)}"
+    said = "runs" if runs else f"refuses: {_reason(litert)}"
     return Row(package, name, path.stat().st_size, said, inspected.replace(str(path), "it"), opened, verdict)
 
 
@@ -149,6 +151,8 @@ def _run(path: Path, *command: object) -> _Done:
     ended = subprocess.run(
         [program, *options, str(path)], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
     )
+    if ended.returncode < 0:
+        return _Done(ended.returncode, "", f"killed by {signal.Signals(-ended.returncode).name}")
     return _Done(ended.returncode, ended.stdout, ended.stderr if ended.returncode else "")
 
 
@@ -165,6 +169,12 @@ def _one_line(done: _Done, path: Path) -> str:
     return done.lines[-1].replace(str(path), "it")
 
 
+def _reason(done: _Done) -> str:
+    """Return the first sentence of the exception that ended a process."""
+    errors = [line for line in done.lines if re.match(r"\w+Error: ", line)] or done.lines[-1:]
+    return errors[0].partition(": ")[2].partition(". ")[0] or errors[0]
+
+
 def table(rows: list[Row]) -> str:
     """Return the page."""
     counts = Counter(row.verdict.split(":")[0] for row in rows)
@@ -175,7 +185,7 @@ def table(rows: list[Row]) -> str:
         "",
         "Written by `benchmarks/any_tflite.py`, which says how. No file is part of the project.",
         "",
-        f"{len(rows)} files from {len({row.package for row in rows})} packages: {counts[READ]} read, "
+        f"{len(rows)} files (packages: {len({row.package for row in rows})}): {counts[READ]} read, "
         f"{counts[REFUSED]} refused with the reason, {counts[WRONG]} wrong. LiteRT "
         f"{metadata.version('ai-edge-litert')} runs {runs} of them; `Classifier.open` opens {opened} and gives the "
         "reason for each of the others.",

@@ -96,6 +96,10 @@ def inspect_file(path: Path) -> InspectedFile:
         inspection = inspect_model(flatbuffer)
     except LoweringError as error:
         raise LoweringError(f"{path}: {error}") from error
+    except MemoryError as error:  # a small file may claim a huge constant
+        raise LoweringError(
+            f"{path} needs more memory than such a file should: get it again, from its maker"
+        ) from error
     except Exception as error:  # indices and offsets of a flatbuffer that parses may still be anything
         raise _unread(path, flatbuffer, error) from error
     findings = [each for each in inspection.findings if artifact is None or each.check != INPUT_RANGE]

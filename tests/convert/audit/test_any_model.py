@@ -59,8 +59,16 @@ def either(image: Any) -> Any:
     return tf.cond(tf.reduce_sum(image) > 0, lambda: tf.nn.conv2d(image, KERNEL, 1, "SAME"), lambda: image)
 
 
+def turned(image: Any) -> Any:
+    return tf.while_loop(lambda count, _: count < 3, lambda count, x: (count + 1, either(x)), [tf.constant(0), image])[
+        1
+    ]
+
+
 @pytest.mark.parametrize(
-    ("function", "operator", "subgraphs"), [(repeated, "WHILE", 3), (either, "IF", 3)], ids=["while", "if"]
+    ("function", "operator", "subgraphs"),
+    [(repeated, "WHILE", 3), (either, "IF", 3), (turned, "WHILE", 5)],
+    ids=["while", "if", "if in while"],
 )
 def test_convolutions_in_loops_and_branches_are_counted_with_their_weights(
     function: Callable[..., Any], operator: str, subgraphs: int, tmp_path: Path
@@ -242,6 +250,20 @@ def test_what_the_audit_does_not_know_is_not_called_damaged(tmp_path: Path, monk
     assert "damaged" not in str(caught.value)
     assert str(caught.value).startswith(f"{path} holds something that irv2-inspect does not know (KeyError 'HOLOGRAM')")
     assert "\n" not in str(caught.value)
+
+
+def test_a_small_file_that_claims_a_huge_constant_is_one_line(tmp_path: Path) -> None:
+    graph = TfliteGraph(unusual_models.sparse())
+    weights, quantization = graph._graph.tensors[unusual_models.WEIGHTS], schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = [0.1], [0]
+    weights.type, weights.quantization, weights.shape = schema.TensorType.INT8, quantization, [3, 2**31 - 1]
+    graph._graph.tensors[-1].shape = weights.shape
+    graph._buffer(unusual_models.WEIGHTS).data = np.ones(3, np.uint8)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(graph.to_bytes())
+    finished = run_command("irv2-inspect", path)
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert "needs more memory than such a file should" in finished.err
 
 
 def test_types_and_operators_of_a_later_schema_are_shown_by_number() -> None:
