@@ -181,12 +181,20 @@ class TfliteGraph:
         return self.dtype(index) == "float32" and not self.is_constant(index) and len(self.shape(index)) > 0
 
     def constant(self, index: int) -> Array:
-        """Return the values of a constant tensor; those of less than a byte as int8."""
+        """Return the values of a constant tensor; those of less than a byte as int8.
+
+        Raises:
+            DamagedModelError: they are not as many as its shape asks for.
+        """
         data, sparsity = np.asarray(self._buffer(index).data, np.uint8), self._graph.tensors[index].sparsity
-        if sparsity is None:
-            return schema.from_bytes(data, self.dtype(index), self.shape(index))
-        stored = schema.from_bytes(data, self.dtype(index), (-1,))
-        return sparse.densified(stored, sparse.Layout.read(sparsity), self.shape(index))
+        dtype, shape = self.dtype(index), self.shape(index)
+        if sparsity is not None:
+            return sparse.densified(schema.from_bytes(data, dtype, (-1,)), sparse.Layout.read(sparsity), shape)
+        try:
+            return schema.from_bytes(data, dtype, shape)
+        except ValueError as error:
+            what = f"{self.tensor_name(index)!r} has {len(data)} bytes for {dtype} of shape {shape}"
+            raise DamagedModelError(f"it is damaged, its constant {what}: copy it again") from error
 
     def dequantized(self, index: int) -> npt.NDArray[np.float64]:
         """Return scale * (q - zero_point) of a quantized constant, with one scale or one per channel."""

@@ -266,6 +266,16 @@ def test_a_small_file_that_claims_a_huge_constant_is_one_line(tmp_path: Path) ->
     assert "needs more memory than such a file should" in finished.err
 
 
+def test_a_constant_of_fewer_bytes_than_its_shape_is_damage(int8: TfliteGraph, tmp_path: Path) -> None:
+    weights = int8.named("CONV_2D")[1].weights
+    int8._buffer(weights).data = int8._buffer(weights).data[:-1]
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8.to_bytes())
+    finished = run_command("irv2-inspect", path)
+    assert (finished.code, finished.err.count("\n")) == (1, 1)
+    assert f"{path}: it is damaged, its constant {int8.tensor_name(weights)!r} has " in finished.err
+
+
 def test_types_and_operators_of_a_later_schema_are_shown_by_number() -> None:
     graph = TfliteGraph(unusual_models.with_ends(1, 1))
     graph._graph.tensors[0].type = 99
