@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_runtime._mmap import ModelFile, content_of
+from edge_runtime._sparsity_check import check_sparsity
 from edge_runtime.errors import ArtifactError
 
 MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
 CODE_DEPRECATED, CODE = 0, 3
 GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_QUANTIZATION, TENSOR_IS_VARIABLE = 0, 1, 2, 4, 5
+TENSOR_SPARSITY = 6
 QUANTIZATION_SCALE = 2
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS = 0, 1, 2
-BUFFER_DATA, BUFFER_OFFSET = 0, 1
+BUFFER_DATA, BUFFER_OFFSET, BUFFER_SIZE = 0, 1, 2
 OUTSIDE = 2
 """From this offset on, a buffer's bytes lie behind the flatbuffer; 0 and 1 mean that they do not."""
 
@@ -31,10 +33,13 @@ NO_TENSOR = -1
 """The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
-ADD, SUB, CAST = 0, 41, 53
-SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
-FINEST_SUM = 2.0**-14
+ADD, SUB, CAST, SQUARED_DIFFERENCE = 0, 41, 53, 99
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**60
+"""The smallest normal float32, below which XNNPACK's QUANTIZE aborts; sums abort from 2**108 on."""
+FINEST_SUM = {UINT8: 2.0**-19, INT8: 2.0**-19, INT16: 2.0**-14}
 """How much finer a sum's scale may be than its terms': int16 kernels shift terms by 15 bits, int8 kernels by 20."""
+FINEST_SQUARE = 2.0**-12
+"""The same of squared differences, and the square of their terms' scale."""
 
 
 def check_dataflow(model: ModelFile) -> None:
@@ -47,7 +52,7 @@ def check_dataflow(model: ModelFile) -> None:
     try:
         with content_of(model) as content:
             reader = Reader(content)
-            buffers = [_holds_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
+            buffers = [_stored_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
             codes = [operator_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
             for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
                 tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
@@ -70,8 +75,12 @@ class _Tensor:
 
     is_constant: bool
     given: bool
-    is_narrow: bool
+    type: int
     scales: tuple[float, ...]
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.type in FINEST_SUM
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,9 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
     """Raise `ValueError` if an operator's 8-bit or 16-bit integers have scales that its kernel cannot use."""
     read = [tensors[i] for i in operator.inputs if i != NO_TENSOR]
     written = [tensors[i] for i in operator.outputs]
-    is_sum = operator.code in (ADD, SUB)
+    is_sum, is_square = operator.code in (ADD, SUB), operator.code == SQUARED_DIFFERENCE
     for tensor in (*read, *written):
-        if tensor.is_narrow and (is_sum or not tensor.is_constant):
+        if tensor.is_narrow and (is_sum or is_square or not tensor.is_constant):
             for scale in tensor.scales:
                 if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also if it is NaN
                     raise ValueError(f"operator {number} has a scale of {scale:g}")
@@ -120,8 +129,11 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
     before, after = read[0].scales, written[0].scales
     if bool(before) != bool(after) and operator.code != CAST:
         raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
-    if is_sum and after and after[0] < FINEST_SUM * max(scale for tensor in read for scale in tensor.scales):
+    coarsest = max((scale for tensor in read for scale in tensor.scales), default=0.0)
+    if is_sum and after and after[0] <= FINEST_SUM[written[0].type] * coarsest:
         raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
+    if is_square and after and after[0] <= FINEST_SQUARE * coarsest**2:
+        raise ValueError(f"operator {number} has squares of scale {after[0]:g}, too fine for its terms")
 
 
 def _read_operator(reader: Reader, table: int, codes: list[int]) -> _Operator:
@@ -129,15 +141,19 @@ def _read_operator(reader: Reader, table: int, codes: list[int]) -> _Operator:
     return _Operator(code, reader.numbers(table, OPERATOR_INPUTS, "i"), reader.numbers(table, OPERATOR_OUTPUTS, "i"))
 
 
-def _read_tensor(reader: Reader, table: int, buffers: list[bool]) -> _Tensor:
-    is_constant = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+def _read_tensor(reader: Reader, table: int, buffers: list[int]) -> _Tensor:
+    stored_bytes = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+    is_constant = stored_bytes > 0
     is_variable = bool(reader.number(table, TENSOR_IS_VARIABLE, "<B"))
-    is_empty = 0 in reader.numbers(table, TENSOR_SHAPE, "i")
-    quantization = reader.table(table, TENSOR_QUANTIZATION)
+    shape, kind = reader.numbers(table, TENSOR_SHAPE, "i"), reader.number(table, TENSOR_TYPE, "<b")
+    is_empty = 0 in shape
+    quantization, sparsity = reader.table(table, TENSOR_QUANTIZATION), reader.table(table, TENSOR_SPARSITY)
+    if sparsity is not None:
+        check_sparsity(reader, sparsity, shape, kind, stored_bytes)
     return _Tensor(
         is_constant,
         is_constant or is_variable or is_empty,
-        reader.number(table, TENSOR_TYPE, "<b") in (UINT8, INT16, INT8),
+        kind,
         () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f"),
     )
 
@@ -147,8 +163,11 @@ def operator_code(reader: Reader, table: int) -> int:
     return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
 
 
-def _holds_bytes(reader: Reader, buffer: int) -> bool:
-    return reader.vector(buffer, BUFFER_DATA)[1] > 0 or reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE
+def _stored_bytes(reader: Reader, buffer: int) -> int:
+    """Return how many bytes a buffer has; at least one if they are outside the flatbuffer."""
+    inside = reader.vector(buffer, BUFFER_DATA)[1]
+    is_outside = reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE
+    return max(inside, reader.number(buffer, BUFFER_SIZE, "<Q"), 1) if is_outside else inside
 
 
 class Reader:

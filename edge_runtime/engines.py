@@ -212,7 +212,7 @@ class Engine:
             self._interpreter.set_tensor(self._input_index, tensor)
             self._interpreter.invoke()
             return np.asarray(self._interpreter.get_tensor(self._output_index))
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, IndexError) as error:
             raise EngineError(f"{self.choice} failed: {first_line(error)}") from error
 
 
@@ -224,9 +224,11 @@ def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
     """Return a model's input and output as its interpreter describes them; raise `EngineError` if it has several."""
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise EngineError(
-            f"the model has {len(inputs)} inputs and {len(outputs)} outputs: an image classifier has one of each"
+        counts = " and ".join(
+            f"{len(ends)} {noun}{'' if len(ends) == 1 else 's'}"
+            for ends, noun in ((inputs, "input"), (outputs, "output"))
         )
+        raise EngineError(f"the model has {counts}: an image classifier has one of each")
     return _io_tensor("image", inputs[0]), _io_tensor("probabilities", outputs[0])
 
 
@@ -247,7 +249,7 @@ def refusals_reworded(choice: EngineChoice) -> Iterator[None]:
         raise EngineError(
             f"{choice} does not work with NumPy {np.__version__}: pip install 'numpy<2', or pass another engine"
         ) from error
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, TypeError, IndexError) as error:
         raise EngineError(f"{choice} refuses the model: {first_line(error)}") from error
 
 

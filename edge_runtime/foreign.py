@@ -399,7 +399,13 @@ class ForeignEngine:
 
     def scores(self, tensor: Array) -> Array:
         """Return what the model itself answers, as (1, scores)."""
-        return self._engine.run(tensor).reshape(1, self._scores)
+        answer = self._engine.run(tensor)
+        if answer.size != self._scores:
+            raise EngineError(
+                f"the model answers {answer.size} numbers where its output has {self._scores}: pass a model that "
+                "classifies images"
+            )
+        return answer.reshape(1, self._scores)
 
 
 def _scores(shape: tuple[int, ...]) -> int:

@@ -111,7 +111,7 @@ def weights_hardly_used(graph: ClassifiedGraph) -> Iterator[Finding]:
     """Find channels of quantized weights whose largest magnitude leaves half of the integers unused."""
     where = {}
     for operator, weights in graph.weighted:
-        used = _range_use(graph, operator, weights)
+        used = _range_use(graph, weights)
         wasted = (used > 0) & (used < HARDLY_USED)
         low = int(np.sum(wasted & ~_bias_is_large(graph, operator))) if np.any(wasted) else 0
         where[f"{operator}: {low} of {len(used)} channels, {used[used > 0].min(initial=1):.0%} at least"] = low
@@ -120,7 +120,7 @@ def weights_hardly_used(graph: ClassifiedGraph) -> Iterator[Finding]:
 
 def weights_zero(graph: ClassifiedGraph) -> Iterator[Finding]:
     """Find channels whose weights are all zero."""
-    zeros = [(op, int(np.sum(_range_use(graph, op, weights) == 0))) for op, weights in graph.weighted]
+    zeros = [(op, int(np.sum(_range_use(graph, weights) == 0))) for op, weights in graph.weighted]
     where = {f"{operator}: {plural(count, 'channel')}": count for operator, count in zeros}
     yield from _of_channels("weights-zero", NOTE, "with no weight but zero", where)
 
@@ -140,7 +140,7 @@ def biases_saturated(graph: ClassifiedGraph) -> Iterator[Finding]:
     """
     tensors, where = graph.tflite, dict[str, int]()
     for operator, _ in graph.weighted:
-        bias = operator.bias
+        bias = operator.bias if operator.has_weights else None
         if bias is not None and tensors.is_constant(bias) and tensors.dtype(bias) in BIAS_DTYPES:
             cut = int(np.sum(np.isin(tensors.constant(bias), LIMITS["int32"])))
             where[f"{operator}: {plural(cut, 'channel')}"] = cut
@@ -254,19 +254,20 @@ def _scaled(graph: ClassifiedGraph) -> Iterator[tuple[str, Array]]:
             yield graph.tflite.tensor_name(index), scales
 
 
-def _range_use(graph: ClassifiedGraph, operator: ClassifiedOperator, weights: StoredWeights) -> Array:
+def _range_use(graph: ClassifiedGraph, weights: StoredWeights) -> Array:
     """Return the largest magnitude of each output channel's weights, as a fraction of the largest integer."""
-    if weights.granularity is None or weights.dtype not in ("int8", "int4"):
+    shape = graph.tflite.shape(weights.tensor)
+    if weights.granularity is None or weights.dtype not in ("int8", "int4") or weights.axis >= len(shape):
         return np.empty(0)
     values = graph.tflite.constant(weights.tensor)
-    others = tuple(i for i in range(values.ndim) if i != operator.channel_axis)
+    others = tuple(i for i in range(values.ndim) if i != weights.axis)
     peaks = np.maximum(values.max(axis=others).astype(np.int16), -values.min(axis=others).astype(np.int16))
     return np.asarray(np.minimum(peaks / LIMITS[weights.dtype][1], 1.0))
 
 
 def _bias_is_large(graph: ClassifiedGraph, operator: ClassifiedOperator) -> Array:
     """Return, for each channel or for all, whether its scale is that large because of its bias, not of its weights."""
-    bias = operator.bias
+    bias = operator.bias if operator.has_weights else None
     if bias is None or not graph.tflite.is_constant(bias) or graph.tflite.dtype(bias) not in BIAS_DTYPES:
         return np.array(False)
     return np.asarray(np.abs(graph.tflite.constant(bias).astype(np.float64)) >= LARGE_BIAS)
@@ -306,4 +307,4 @@ def _folds_forward(graph: ClassifiedGraph, operator: ClassifiedOperator, sums: b
 
 
 def _pads(operator: ClassifiedOperator) -> bool:
-    return operator.name != DENSE and not operator.is_unpadded
+    return operator.name != DENSE and (operator.options is None or not operator.is_unpadded)

@@ -9,10 +9,14 @@ from typing import Any
 
 from convert.audit import runtimes, verdict
 from convert.audit.checks import CHECKS, ERROR, SEVERITIES, WARNING, Finding, plural
+from convert.audit.input_range import INPUT_RANGE, input_ranges
 from convert.audit.operators import FLOATS, ClassifiedGraph, ClassifiedOperator, StoredWeights
 from convert.errors import LoweringError
 from convert.tflite.graph import TfliteGraph
+from convert.tflite.subgraphs import JoinedGraph, Subgraph
+from edge_runtime._graph_check import check_dataflow
 from edge_runtime.artifact import Artifact, check_tflite, has_card, open_artifact
+from edge_runtime.errors import ArtifactError
 
 FORMAT = 1
 REQUIREMENTS = ("int8", "all-int8")
@@ -39,7 +43,10 @@ class Inspection:
             names of the tensors that it `reads` and `writes`.
         float_operators: kind and output of each operator with a float output.
         float_activations: whether anything computed at run time, input and output included, is float.
-        ends: name, dtype, shape, scale and zero point of `input` and `output`.
+        ends: name, dtype, shape, scale and zero point of the first `input` and `output`, and `shape_signature`, which
+            has -1 for the sides that are open.
+        subgraphs: `name`, number of `operators`, `inputs` and `outputs`, each as in `ends`. What counts operators,
+            tensors or layers counts those of all subgraphs.
         signatures: key -> names of its `inputs` and `outputs`.
         needs: what a runtime must have, in words.
         oldest_runtime: the oldest measured runtime that has it all; null when none has.
@@ -58,6 +65,7 @@ class Inspection:
     float_operators: list[str]
     float_activations: bool
     ends: dict[str, dict[str, Any]]
+    subgraphs: list[dict[str, Any]]
     signatures: dict[str, dict[str, list[str]]]
     needs: list[str]
     oldest_runtime: str | None
@@ -78,7 +86,7 @@ def inspect_file(path: Path) -> InspectedFile:
 
     Raises:
         ArtifactError: missing, not a TFLite model, or an artifact that is damaged.
-        LoweringError: the flatbuffer cannot be parsed.
+        LoweringError: the flatbuffer cannot be parsed, or holds something that this audit does not know.
     """
     check_tflite(path)
     artifact = open_artifact(path) if has_card(path) else None
@@ -88,20 +96,37 @@ def inspect_file(path: Path) -> InspectedFile:
         inspection = inspect_model(flatbuffer)
     except LoweringError as error:
         raise LoweringError(f"{path}: {error}") from error
-    except Exception as error:  # indices and offsets of a flatbuffer that parses may still be anything
+    except MemoryError as error:  # a small file may claim a huge constant
         raise LoweringError(
-            f"{path} is damaged, its graph does not hold together ({type(error).__name__} {error}): copy it again"
+            f"{path} needs more memory than such a file should: get it again, from its maker"
         ) from error
-    return InspectedFile(replace(inspection, bytes=len(content)), flatbuffer, artifact)
+    except Exception as error:  # indices and offsets of a flatbuffer that parses may still be anything
+        raise _unread(path, flatbuffer, error) from error
+    findings = [each for each in inspection.findings if artifact is None or each.check != INPUT_RANGE]
+    return InspectedFile(replace(inspection, bytes=len(content), findings=findings), flatbuffer, artifact)
+
+
+def _unread(path: Path, flatbuffer: bytes, error: Exception) -> LoweringError:
+    """Return what to say of a model that the audit failed on: that it is damaged only if it is."""
+    failure = f"{type(error).__name__} {error}"
+    try:
+        check_dataflow(flatbuffer)
+    except ArtifactError:
+        return LoweringError(f"{path} is damaged, its graph does not hold together ({failure}): copy it again")
+    return LoweringError(
+        f"{path} holds something that irv2-inspect does not know ({failure}), which says nothing against it: please "
+        "report what made the file"
+    )
 
 
 def inspect_model(model: bytes) -> Inspection:
     """Inspect a flatbuffer; raise `LoweringError` if it is no TFLite model."""
-    tensors = TfliteGraph(model)
+    tensors = JoinedGraph(model)
     graph, needs = ClassifiedGraph(tensors), runtimes.needs(tensors)
-    ends = {"input": tensors.inputs, "output": tensors.outputs}
+    subgraphs = [_subgraph(tensors, subgraph) for subgraph in tensors.subgraphs]
     outputs = [(operator, tensors.dtype(operator.outputs[0])) for operator in graph.operators if operator.outputs]
     findings = _overpromised(needs, tensors.minimum_runtime())
+    findings += input_ranges(graph)
     findings += (finding for check in CHECKS for finding in check(graph))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     weights = (" ".join(filter(None, (op.label, stored.dtype, stored.granularity))) for op, stored in graph.weighted)
@@ -117,7 +142,8 @@ def inspect_model(model: bytes) -> Inspection:
         float_runs=[{**vars(run), "operators": list(map(str, run.operators))} for run in graph.float_runs],
         float_operators=[f"{operator.name} {operator.output}" for operator, dtype in outputs if dtype in FLOATS],
         float_activations=verdict.has_float_activations(graph),
-        ends={name: _tensor(tensors, indices[0]) for name, indices in ends.items() if indices},
+        ends={end: subgraphs[0][f"{end}s"][0] for end in ("input", "output") if subgraphs[0][f"{end}s"]},
+        subgraphs=subgraphs,
         signatures={
             key: {"inputs": list(inputs), "outputs": list(results)}
             for key, (inputs, results) in tensors.signatures().items()
@@ -152,7 +178,7 @@ def to_json(file: InspectedFile, target: str | None) -> dict[str, Any]:
         described["card"] = {**asdict(card), "preprocessing": card.preprocessing.to_json()}
         described |= {"labels": list(labels), "checksum": "holds"}
     if target is not None:
-        missing = runtimes.unmet(runtimes.needs(TfliteGraph(file.flatbuffer)), target)
+        missing = runtimes.unmet(runtimes.needs(JoinedGraph(file.flatbuffer)), target)
         lacks = [{"need": need.text, "since": runtimes.oldest_with([need])} for need in missing]
         described["target"] = {"name": target, "lacks": lacks}
     return {**asdict(file.inspection), **described}
@@ -182,12 +208,22 @@ def _layer(operator: ClassifiedOperator, weights: StoredWeights) -> dict[str, An
     }
 
 
+def _subgraph(graph: TfliteGraph, subgraph: Subgraph) -> dict[str, Any]:
+    return {
+        "name": subgraph.name,
+        "operators": subgraph.operators,
+        "inputs": [_tensor(graph, index) for index in subgraph.inputs],
+        "outputs": [_tensor(graph, index) for index in subgraph.outputs],
+    }
+
+
 def _tensor(graph: TfliteGraph, index: int) -> dict[str, Any]:
     scale, zero_point = graph.quantization(index) or (None, None)
     return {
         "name": graph.tensor_name(index),
         "dtype": graph.dtype(index),
         "shape": list(graph.shape(index)),
+        "shape_signature": list(graph.shape_signature(index)),
         "scale": scale,
         "zero_point": zero_point,
     }

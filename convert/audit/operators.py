@@ -6,14 +6,31 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.operators import Operator
+from convert.tflite.operators import CHANNEL_AXIS, Operator
 
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+UNPACKING = ("DENSIFY", "DEQUANTIZE", "TRANSPOSE")
+"""Kinds that make of a constant what an operator can read."""
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "DENSIFY")
 SHAPE_READERS = ("SHAPE", "RANK")
 """Kinds that read the shape of their input and none of its values."""
 FLOATS = ("float32", "float16", "bfloat16", "float64")
+PACKED = ("int8", "uint8", "int4", "int2")
+"""Types of constants that a kernel may read beside float activations, and unpack itself."""
+CHANNEL_AXIS_READ = {**CHANNEL_AXIS, "CONV_3D": 4, "CONV_3D_TRANSPOSE": 3}
+"""Kinds whose weights are looked at; those of three dimensions, (depth, height, width, in, out), are not quantized."""
+RECURRENT = (
+    "LSTM",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+    "RNN",
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "BIDIRECTIONAL_SEQUENCE_RNN",
+    "SVDF",
+)
+INTEGERS = ("int8", "uint8", "int16")
+"""Types of quantized activations."""
 INTEGER_COMPUTE = ("int8", "uint8", "int16x8")
-DYNAMIC, CONVERSION = "dynamic", "conversion"
+DYNAMIC, CONVERSION, LOOKUP, RAW = "dynamic", "conversion", "lookup", "raw"
 COMPUTE_OF_WEIGHTED = {
     ("int8", "int8"): "int8",
     ("int8", "int4"): "int8",
@@ -31,11 +48,13 @@ class StoredWeights:
     """The weights of a convolution or dense operator, as they are in the file.
 
     Attributes:
-        tensor: the constant, which a DEQUANTIZE may separate from the operator.
+        tensor: the constant, which the `UNPACKING` kinds may separate from the operator.
+        axis: along which the output channels lie.
         granularity: "per-channel", "per-tensor", or None when the weights are not quantized.
     """
 
     tensor: int
+    axis: int
     dtype: str
     granularity: str | None
     channels: int
@@ -47,8 +66,9 @@ class ClassifiedOperator(Operator):
 
     Attributes:
         output: name of its first output, which identifies it to users.
-        compute: "int8", "int16x8", "uint8", "float32", ...; "dynamic" where int8 weights meet float activations;
-            "conversion" for QUANTIZE and DEQUANTIZE.
+        compute: "int8", "int16x8", "uint8", "float32", ...; "dynamic" where integer weights meet float activations;
+            "conversion" for QUANTIZE, DEQUANTIZE and DENSIFY, "lookup" for what takes entries of a quantized constant,
+            "raw" for integers without a scale, such as pixels.
         stored_weights: of a convolution or dense operator with constant weights, else None.
     """
 
@@ -104,14 +124,16 @@ class ClassifiedGraph:
         self.operators = [self._classified(operator) for operator in graph.operators]
 
     def source(self, tensor: int) -> int:
-        """Return the constant that a DEQUANTIZE makes a tensor from; the tensor itself when there is none."""
-        producer = self.tflite.producer(tensor)
-        if producer is not None and producer.name == "DEQUANTIZE" and self.tflite.is_constant(producer.inputs[0]):
-            return producer.inputs[0]
-        return tensor
+        """Return the constant that the `UNPACKING` kinds make a tensor from; the tensor itself when there is none."""
+        found = tensor
+        for _ in UNPACKING:
+            producer = self.tflite.producer(found)
+            if producer is not None and producer.name in UNPACKING and producer.inputs:
+                found = producer.inputs[0]
+        return found if self.tflite.is_constant(found) else tensor
 
     def is_constant(self, tensor: int) -> bool:
-        """Return whether a tensor is a constant of the file, or dequantized from one."""
+        """Return whether a tensor is a constant of the file, or unpacked from one."""
         return self.tflite.is_constant(self.source(tensor))
 
     def activations(self, operator: Operator) -> list[int]:
@@ -131,6 +153,10 @@ class ClassifiedGraph:
     def weighted(self) -> list[tuple[ClassifiedOperator, StoredWeights]]:
         """Return the convolutions and dense operators with constant weights, and those weights."""
         return [(op, op.stored_weights) for op in self.operators if op.stored_weights is not None]
+
+    def unpacked(self, operator: Operator) -> list[int]:
+        """Return the constants that an operator reads and does not unpack itself."""
+        return [self.source(i) for i in operator.inputs if i >= 0 and self.source(i) != i]
 
     @cached_property
     def float_runs(self) -> list[FloatRun]:
@@ -152,22 +178,38 @@ class ClassifiedGraph:
         return ClassifiedOperator(**vars(operator), output=output, compute=compute, stored_weights=weights)
 
     def _stored_weights(self, operator: Operator) -> StoredWeights | None:
-        if not operator.has_weights or not self.is_constant(operator.weights):
+        axis = CHANNEL_AXIS_READ.get(operator.name)
+        if axis is None or len(operator.inputs) < 2 or not self.is_constant(operator.inputs[1]):
             return None
-        tensor = self.source(operator.weights)
-        scales, channels = self.tflite.scales(tensor), self.tflite.shape(tensor)[operator.channel_axis]
-        granularity = None if scales is None else "per-channel" if len(scales) == channels else "per-tensor"
-        return StoredWeights(tensor, self.tflite.dtype(tensor), granularity, channels)
+        tensor = self.source(operator.inputs[1])
+        scales, shape = self.tflite.scales(tensor), self.tflite.shape(operator.inputs[1])
+        if axis >= len(shape):
+            return None
+        granularity = None if scales is None else "per-channel" if len(scales) == shape[axis] else "per-tensor"
+        return StoredWeights(tensor, axis, self.tflite.dtype(tensor), granularity, shape[axis])
 
     def _compute(self, operator: Operator, weights: StoredWeights | None) -> str:
         if operator.name in CONVERSIONS:
             return CONVERSION
         outputs = [self.tflite.dtype(i) for i in operator.outputs]
         inputs = [self.tflite.dtype(i) for i in self.activations(operator)]
-        if weights is not None and inputs:
-            return COMPUTE_OF_WEIGHTED.get((inputs[0], self.tflite.dtype(operator.weights)), outputs[0])
+        if weights is not None and inputs and outputs:
+            return COMPUTE_OF_WEIGHTED.get((inputs[0], self.tflite.dtype(operator.inputs[1])), outputs[0])
+        if self._reads_quantized_constants_alone(operator, inputs):
+            return DYNAMIC if any(dtype in FLOATS for dtype in outputs) else LOOKUP
+        if operator.name in RECURRENT and outputs and outputs[0] == "int16":
+            return "int16x8"
         read = [] if operator.name in SHAPE_READERS else inputs
-        return next((dtype for dtype in (*outputs, *read) if dtype in FLOATS), outputs[0] if outputs else "none")
+        floats = [dtype for dtype in (*outputs, *read) if dtype in FLOATS]
+        if floats or not outputs:
+            return floats[0] if floats else "none"
+        return RAW if outputs[0] in INTEGERS and self.tflite.scales(operator.outputs[0]) is None else outputs[0]
+
+    def _reads_quantized_constants_alone(self, operator: Operator, inputs: list[str]) -> bool:
+        """Return whether an operator reads quantized constants, and no quantized activation: of an LSTM, a lookup."""
+        constants = [i for i in operator.inputs if self.tflite.is_constant(i) and self.tflite.dtype(i) in PACKED]
+        is_quantized = any(self.tflite.scales(i) is not None for i in constants)
+        return is_quantized and not any(dtype in INTEGERS for dtype in inputs)
 
     def _connected(self, first: int) -> set[int]:
         """Return the positions of the float operators connected with the one at a position, itself included."""

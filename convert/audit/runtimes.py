@@ -24,6 +24,7 @@ from importlib import resources
 from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CLASSIFIER_KINDS
+from convert.tflite.subgraphs import JoinedGraph
 
 TABLE = "operator_versions.csv"
 PROBED_ACTIVATIONS = ("float32", "int8", "int16")
@@ -98,7 +99,7 @@ def oldest_with(wanted: Sequence[Need]) -> str | None:
 
 def oldest_runtime(model: bytes) -> str | None:
     """Return the oldest runtime that can run a flatbuffer; None when none can."""
-    return oldest_with(needs(TfliteGraph(model)))
+    return oldest_with(needs(JoinedGraph(model)))
 
 
 def overpromised(wanted: Sequence[Need], stated: str) -> list[str]:
@@ -118,7 +119,7 @@ def refuse_newer(model: bytes, target: str) -> None:
         LoweringError: the bytes are not a TFLite model.
     """
     check_target(target)
-    wanted = needs(TfliteGraph(model))
+    wanted = needs(JoinedGraph(model))
     missing = [(need.text, oldest_with([need])) for need in unmet(wanted, target)]
     if missing:
         lacks = ", ".join(text if first is None else f"{text} (since {first})" for text, first in missing)

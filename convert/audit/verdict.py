@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convert.audit.checks import plural
-from convert.audit.operators import DYNAMIC, FLOATS, ClassifiedGraph, ClassifiedOperator
-from convert.tflite.operators import CONVOLUTIONS, DENSE
+from convert.audit.operators import DYNAMIC, FLOATS, LOOKUP, RECURRENT, ClassifiedGraph, ClassifiedOperator
+from convert.tflite.operators import DENSE
 
 INT8, UINT8, INT16X8, MIXED = "int8", "uint8", "int16x8", "mixed"
 DYNAMIC_RANGE, WEIGHTS_ONLY, FLOAT16, FLOAT = "dynamic", "weights-only", "float16", "float"
@@ -55,7 +55,9 @@ def _kind(graph: ClassifiedGraph) -> str:
     if widths:
         return widths.pop() if len(widths) == 1 and _floats_are_at_the_ends(graph) else MIXED
     stored = {weights.dtype for _, weights in graph.weighted}
-    if any(operator.compute == DYNAMIC for operator, _ in graph.weighted):
+    stored |= {graph.tflite.dtype(i) for op in graph.operators if op.is_float for i in graph.unpacked(op)}
+    stored |= {graph.tflite.dtype(op.outputs[0]) for op in graph.operators if op.compute == LOOKUP and op.outputs}
+    if any(operator.compute == DYNAMIC for operator in graph.operators):
         return DYNAMIC_RANGE
     if any(dtype.startswith(("int", "uint")) for dtype in stored):
         return WEIGHTS_ONLY
@@ -77,8 +79,9 @@ def _layers(graph: ClassifiedGraph) -> str:
     in_heads = [operator for run in graph.float_runs if run.role == "head" for operator in run.operators]
     operators = [operator for operator, _ in graph.weighted]
     kinds = {
-        "convolution": [operator for operator in operators if operator.name in CONVOLUTIONS],
+        "convolution": [operator for operator in operators if operator.name != DENSE],
         "dense operator": [operator for operator in operators if operator.name == DENSE and operator not in in_heads],
+        "recurrent operator": [operator for operator in graph.operators if operator.name in RECURRENT],
     }
     counted = [_counted(noun, members) for noun, members in kinds.items() if members]
     return ", ".join(counted) or "no convolution and no dense operator"
@@ -88,7 +91,8 @@ def _counted(noun: str, operators: list[ClassifiedOperator]) -> str:
     integer = [operator for operator in operators if operator.is_integer]
     widths = " or ".join(sorted({operator.compute for operator in integer})) or INT8
     per_tensor = sum(op.stored_weights.granularity == "per-tensor" for op in integer if op.stored_weights)
-    granularity = f", {per_tensor} of them per tensor" if per_tensor else " per channel" if integer else ""
+    has_channels = any(op.stored_weights for op in integer)
+    granularity = f", {per_tensor} of them per tensor" if per_tensor else " per channel" if has_channels else ""
     return f"{len(integer)} of {plural(len(operators), noun)} {widths}{granularity}"
 
 

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.audit import runtimes
-from convert.audit.checks import ERROR, NOTE, WARNING, Finding
-from convert.audit.inspection import REQUIREMENTS, InspectedFile, check_requirement, inspect_file, to_json
+from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
+from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 
@@ -95,9 +95,7 @@ def _short(name: str) -> str:
 def _facts(model: Path, file: InspectedFile) -> dict[str, str]:
     inspection = file.inspection
     facts = {"file": f"{model}, {megabytes(inspection.bytes)}", **_card_facts(file)}
-    for name, end in inspection.ends.items():
-        quantization = "" if end["scale"] is None else f", scale {end['scale']:.6g}, zero point {end['zero_point']}"
-        facts[name] = f"{end['dtype']} {end['shape']}{quantization}"
+    facts |= _ends(inspection)
     facts["operators"] = _counts(inspection.operators)
     facts["computed in"] = _counts(inspection.compute)
     facts["weights"] = _counts(inspection.weights)
@@ -107,6 +105,30 @@ def _facts(model: Path, file: InspectedFile) -> dict[str, str]:
     facts["signatures"] = ", ".join(inspection.signatures) or "none"
     facts["oldest runtime"] = f"{_oldest(inspection.oldest_runtime)}; the converter states {inspection.minimum_runtime}"
     return facts
+
+
+def _ends(inspection: Inspection) -> dict[str, str]:
+    """Describe the inputs and outputs of the first subgraph, a line each, and name the other subgraphs."""
+    first, *others = inspection.subgraphs
+    facts = {
+        name if len(ends) <= 1 else f"{name}s": "\n".join(map(_end, ends)) or "none"
+        for name, ends in (("input", first["inputs"]), ("output", first["outputs"]))
+    }
+    if others:
+        counts = (f"{graph['name']}: {plural(graph['operators'], 'operator')}, {_signature(graph)}" for graph in others)
+        facts["other subgraphs"] = "\n".join(counts)
+    return facts
+
+
+def _end(end: dict[str, Any]) -> str:
+    quantization = "" if end["scale"] is None else f", scale {end['scale']:.6g}, zero point {end['zero_point']}"
+    shape = ", ".join("any" if side < 0 else str(side) for side in end["shape_signature"])
+    return f"{end['dtype']} [{shape}]{quantization}"
+
+
+def _signature(graph: dict[str, Any]) -> str:
+    given, made = ("; ".join(map(_end, graph[side])) or "nothing" for side in ("inputs", "outputs"))
+    return f"{given} -> {made}"
 
 
 def _card_facts(file: InspectedFile) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ai_edge_litert.tools import flatbuffer_utils
 
 from convert.errors import DamagedModelError, LoweringError
-from convert.tflite import schema
+from convert.tflite import schema, sparse
 from convert.tflite.operators import Operator
 from convert.tflite.schema import SCHEMA
 from edge_runtime.arrays import Array
@@ -43,13 +43,18 @@ class TfliteGraph:
             self.had_constants_outside = any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
         except Exception as error:  # the parser raises anything where offsets are damaged
             raise DamagedModelError(f"this is not a TFLite flatbuffer: {type(error).__name__} {error}") from error
-        if len(self._model.subgraphs) != 1:
-            raise LoweringError(f"the model has {len(self._model.subgraphs)} subgraphs: a classifier has one")
-        self._graph = self._model.subgraphs[0]
+        self._graph = self._chosen_subgraph()
         for buffer in self._model.buffers:
             if buffer.data is not None:  # constants move into the flatbuffer, as arrays: bytes are written one by one
                 buffer.data = np.frombuffer(buffer.data, np.uint8)
                 buffer.offset = buffer.size = 0
+
+    def _chosen_subgraph(self) -> Any:
+        """Return the only subgraph; `JoinedGraph` reads several as one."""
+        count = len(self._model.subgraphs or [])
+        if count != 1:
+            raise LoweringError(f"the model has {count} subgraphs: a classifier has one")
+        return self._model.subgraphs[0]
 
     def to_bytes(self) -> bytes:
         """Return the flatbuffer."""
@@ -79,7 +84,7 @@ class TfliteGraph:
         kinds = []
         for code in self._model.operatorCodes or []:
             name = _OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
-            kinds.append((name, int(code.version), (code.customCode or b"").decode(errors="replace")))
+            kinds.append((name, int(code.version), _decoded(code.customCode)))
         return kinds
 
     def set_operator_kind(self, index: int, name: str, version: int) -> None:
@@ -126,7 +131,7 @@ class TfliteGraph:
 
     def tensor_name(self, index: int) -> str:
         """Return the name of a tensor."""
-        return str((self._graph.tensors[index].name or b"").decode(errors="replace"))
+        return _decoded(self._graph.tensors[index].name)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Return the shape of a tensor; () for a scalar."""
@@ -139,7 +144,8 @@ class TfliteGraph:
 
     def dtype(self, index: int) -> str:
         """Return the element type of a tensor: "float32", "int8", ..."""
-        return _TYPE_NAMES[self._graph.tensors[index].type].lower()
+        kind = self._graph.tensors[index].type
+        return _TYPE_NAMES.get(kind, f"type {kind}").lower()
 
     def scales(self, index: int) -> npt.NDArray[np.float32] | None:
         """Return the scales of a tensor, one or one per channel; None when it is not quantized."""
@@ -175,8 +181,20 @@ class TfliteGraph:
         return self.dtype(index) == "float32" and not self.is_constant(index) and len(self.shape(index)) > 0
 
     def constant(self, index: int) -> Array:
-        """Return the values of a constant tensor; those of less than a byte as int8."""
-        return schema.from_bytes(np.asarray(self._buffer(index).data, np.uint8), self.dtype(index), self.shape(index))
+        """Return the values of a constant tensor; those of less than a byte as int8.
+
+        Raises:
+            DamagedModelError: they are not as many as its shape asks for.
+        """
+        data, sparsity = np.asarray(self._buffer(index).data, np.uint8), self._graph.tensors[index].sparsity
+        dtype, shape = self.dtype(index), self.shape(index)
+        if sparsity is not None:
+            return sparse.densified(schema.from_bytes(data, dtype, (-1,)), sparse.Layout.read(sparsity), shape)
+        try:
+            return schema.from_bytes(data, dtype, shape)
+        except ValueError as error:
+            what = f"{self.tensor_name(index)!r} has {len(data)} bytes for {dtype} of shape {shape}"
+            raise DamagedModelError(f"it is damaged, its constant {what}: copy it again") from error
 
     def dequantized(self, index: int) -> npt.NDArray[np.float64]:
         """Return scale * (q - zero_point) of a quantized constant, with one scale or one per channel."""
@@ -301,7 +319,10 @@ class TfliteGraph:
     def signatures(self) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
         """Return, for each signature key, the tensor indices of its arguments and of its results, by name."""
         return {
-            definition.signatureKey.decode(): (_tensor_map(definition.inputs), _tensor_map(definition.outputs))
+            (definition.signatureKey or b"").decode(errors="replace"): (
+                _tensor_map(definition.inputs),
+                _tensor_map(definition.outputs),
+            )
             for definition in self._model.signatureDefs or []
         }
 
@@ -329,5 +350,9 @@ def _indices(vector: Any) -> tuple[int, ...]:
     return () if vector is None else tuple(int(i) for i in vector)
 
 
+def _decoded(text: bytes | None) -> str:
+    return (text or b"").decode(errors="replace")
+
+
 def _tensor_map(entries: Any) -> dict[str, int]:
-    return {entry.name.decode(): int(entry.tensorIndex) for entry in entries or []}
+    return {_decoded(entry.name): int(entry.tensorIndex) for entry in entries or []}

@@ -12,12 +12,14 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime import ArtifactError
 from edge_runtime._graph_check import check_dataflow
 from edge_runtime.specs import TensorSpec
+from tests.edge_runtime import unusual_models
 from tests.edge_runtime.tiny_model import tiny_flatbuffer
 
 IMAGE, AXES, COLOUR, WEIGHTS, LOGITS, BIAS, SOFTMAX = range(7)
@@ -109,7 +111,21 @@ def integers(code: int, before: list[float], after: list[float], constant: list[
     return packed(model)
 
 
+def doubling(unit: float) -> bytes:
+    """Return x + x in int8, at scales of a unit and of two."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(integers(schema.BuiltinOperator.ADD, [unit], [2 * unit])))
+    graph = model.subgraphs[0]
+    graph.operators, graph.outputs = graph.operators[:1], [COLOUR]
+    graph.operators[0].inputs = [IMAGE, IMAGE]
+    graph.operators[0].builtinOptions = schema.AddOptionsT()
+    graph.operators[0].builtinOptionsType = schema.BuiltinOptions.AddOptions
+    for number in (IMAGE, COLOUR):
+        graph.tensors[number].shape = [21]
+    return packed(model)
+
+
 ADD, MEAN_CODE, CAST = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MEAN, schema.BuiltinOperator.CAST
+SQUARED = schema.BuiltinOperator.SQUARED_DIFFERENCE
 
 
 @pytest.mark.parametrize(
@@ -125,6 +141,8 @@ ADD, MEAN_CODE, CAST = schema.BuiltinOperator.ADD, schema.BuiltinOperator.MEAN, 
         (integers(ADD, [1.0], [1e-6], [1e-6]), "operator 0 has a sum of scale 1e-06, too fine"),
         (integers(ADD, [1e-6], [1e-6], [1.0]), "operator 0 has a sum of scale 1e-06, too fine"),
         (integers(ADD, [1.0], [1.0], [0.0]), "operator 0 has a scale of 0"),
+        (integers(SQUARED, [1.0], [2e-4], [1.0]), "operator 0 has squares of scale 0.0002, too fine"),
+        (integers(SQUARED, [1e-3], [2e-10], [1e-4]), "operator 0 has squares of scale 2e-10, too fine"),
     ],
 )  # fmt: skip
 def test_integers_with_scales_that_kernels_cannot_use_are_refused(model: bytes, complaint: str) -> None:
@@ -140,10 +158,45 @@ def test_integers_with_scales_that_kernels_cannot_use_are_refused(model: bytes, 
         integers(MEAN_CODE, [], []),
         integers(CAST, [1.0], []),
         integers(ADD, [1.0], [1e-3], [1e-3]),
+        integers(ADD, [1.0], [1e-5], [1e-5]),
+        integers(ADD, [3e-35], [3e-35], [3e-35]),
+        integers(MEAN_CODE, [3e-35], [1.2e-38]),
+        integers(SQUARED, [1.0], [3e-4], [1.0]),
+        integers(SQUARED, [1e-3], [3e-10], [1e-4]),
     ],
 )
 def test_scales_that_are_unusual_and_sound_pass(model: bytes) -> None:
     check_dataflow(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        unusual_models.branching(),
+        unusual_models.two_signatures(),
+        unusual_models.sparse(),
+        unusual_models.sparse("float16"),
+        unusual_models.with_ends(3, 2),
+    ],
+)
+def test_graphs_of_any_form_pass_where_litert_runs_them(model: bytes) -> None:
+    check_dataflow(model)
+    interpreter = Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+
+
+def test_a_scale_of_3e_35_works_as_any_other() -> None:
+    """An integer network on tiny numbers answers what it answers on a million million million million million times."""
+    answers = []
+    for unit in (1.0, 3e-35):
+        interpreter = Interpreter(model_content=doubling(unit))
+        interpreter.allocate_tensors()
+        check_dataflow(doubling(unit))
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.arange(-10, 11, dtype=np.int8))
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).tolist())
+    assert answers[0] == answers[1] == list(range(-10, 11))
 
 
 def test_variables_are_there_from_the_start() -> None:

@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime import ArtifactError, Classifier, EngineError, InputSpec
 from edge_runtime.preprocess import Pixels
+from tests.edge_runtime import unusual_models
 from tests.edge_runtime.tiny_model import (
     INT8,
     LABELS,
@@ -60,6 +61,34 @@ def test_another_preprocessing_changes_the_answer(foreign_path: Path, noise: Pix
 def test_a_foreign_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         Classifier.open(tmp_path / "missing.tflite", spec=SPEC)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [unusual_models.branching(), unusual_models.two_signatures(), unusual_models.sparse()],
+    ids=["branches", "signatures", "sparse weights"],
+)
+def test_a_classifier_of_any_form_answers(model: bytes, tmp_path: Path, noise: Pixels) -> None:
+    (tmp_path / "model.tflite").write_bytes(model)
+    with Classifier.open(tmp_path / "model.tflite", spec=SPEC) as classifier:
+        assert classifier.probabilities(noise)[0] == pytest.approx(expected_probabilities(noise), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "counts"), [(3, 1, "3 inputs and 1 output"), (1, 2, "1 input and 2 outp")]
+)
+def test_several_inputs_or_outputs_are_counted(inputs: int, outputs: int, counts: str, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(unusual_models.with_ends(inputs, outputs))
+    with pytest.raises(EngineError, match=f"^the model has {counts}.*: an image classifier has one of each$"):
+        Classifier.open(tmp_path / "model.tflite", spec=SPEC)
+
+
+def test_an_answer_whose_length_is_known_only_at_run_time_is_refused(tmp_path: Path, noise: Pixels) -> None:
+    """Its file says (1, 3), and the branch that is taken answers with nine numbers."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(unusual_models.branching(answers=unusual_models.WEIGHTS))
+    with pytest.raises(EngineError, match="the model answers 9 numbers where its output has 3: pass a model that"):
+        Classifier.open(path, spec=SPEC).predict(noise)
 
 
 @pytest.mark.parametrize("labels", [None, LABELS])

@@ -24,6 +24,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
 from edge_runtime.specs import TensorSpec
+from tests.edge_runtime import unusual_models
 from tests.edge_runtime.foreign_models import ForeignModel, metadata, metadata_bytes
 from tests.edge_runtime.tiny_model import PIXEL_SCALE, TinyArtifact, tiny_artifact
 
@@ -372,6 +373,89 @@ GRAPH_CHANGES: tuple[Callable[[Random, Any], None], ...] = (
 SIGNED_AGAIN: tuple[Callable[[Random, TinyArtifact], bytes], ...] = (
     *(_bytes_signed, _graph_signed, _graph_signed, _card_signed, _bytes_signed, _graph_signed, _labels_signed),
     *(_graph_signed, _card_signed, _cut_signed),
+)
+
+
+# Of any form
+
+UNUSUAL_COUNT = 1000
+
+
+def unusual_file(number: int) -> tuple[bytes, str]:
+    """A spoiled model of several subgraphs, of sparse weights or of other ends, and in which way."""
+    random = Random(number)
+    way = UNUSUAL_WAYS[number % len(UNUSUAL_WAYS)]
+    return way(random, random.choice(sound_unusual_models())), way.__name__.strip("_")
+
+
+@cache
+def sound_unusual_models() -> tuple[bytes, ...]:
+    """Each answers as the tiny network does; the last has more inputs, and is refused where one is wanted."""
+    sparse = (unusual_models.sparse(), unusual_models.sparse("float16"))
+    return (unusual_models.branching(), unusual_models.two_signatures(), *sparse, unusual_models.with_ends(3, 2))
+
+
+def _unusual_flipped(random: Random, model: bytes) -> bytes:
+    spoiled = bytearray(scrambled(random, model))
+    spoiled[4:8] = b"TFL3"
+    return bytes(spoiled)
+
+
+def _unusual_graph(random: Random, model: bytes) -> bytes:
+    """Changes of any subgraph, not of the first alone."""
+    return _changed(random, model, (*GRAPH_CHANGES,))
+
+
+def _unusual_calls(random: Random, model: bytes) -> bytes:
+    """Calls of subgraphs that there are not, or of themselves; signatures and sparsity that lead elsewhere."""
+    return _changed(random, model, (_called, _signed, _sparsity, _sparsity))
+
+
+def _changed(random: Random, content: bytes, ways: tuple[Callable[[Random, Any], None], ...]) -> bytes:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    for _ in range(random.choice((1, 1, 2, 3))):
+        place = random.randrange(len(model.subgraphs))
+        model.subgraphs[0], model.subgraphs[place] = model.subgraphs[place], model.subgraphs[0]
+        random.choice(ways)(random, model)
+        place = min(place, len(model.subgraphs) - 1)
+        model.subgraphs[0], model.subgraphs[place] = model.subgraphs[place], model.subgraphs[0]
+    return unusual_models.packed(model)
+
+
+def _called(random: Random, model: Any) -> None:
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            if isinstance(operator.builtinOptions, schema.IfOptionsT):
+                branch = random.choice(("thenSubgraphIndex", "elseSubgraphIndex"))
+                setattr(operator.builtinOptions, branch, random.choice((0, *WILD)))
+
+
+def _signed(random: Random, model: Any) -> None:
+    for signature in model.signatureDefs or []:
+        signature.subgraphIndex = random.choice((0, 1, 2, 3, FOUR_GIGABYTES))
+        for entry in random.choice((signature.inputs, signature.outputs)):
+            entry.tensorIndex = random.choice((0, 1, 6, 7, 13, 14, FOUR_GIGABYTES))
+
+
+def _sparsity(random: Random, model: Any) -> None:
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.sparsity is not None:
+                kind = random.randrange(4)
+                table = random.choice(tensor.sparsity.dimMetadata)
+                if kind == 0:
+                    tensor.sparsity.traversalOrder = random.choice(([], [1, 0], [0, 1, 2], [random.choice(WILD)] * 2))
+                elif kind == 1:
+                    tensor.sparsity.blockMap = [random.choice(WILD)]
+                elif kind == 2:
+                    table.format, table.denseSize = random.randrange(3), random.choice(WILD)
+                elif table.arraySegments is not None:
+                    array = random.choice((table.arraySegments, table.arrayIndices))
+                    array.values = [random.choice(WILD) for _ in range(random.choice((0, 1, 3, 4, 100)))]
+
+
+UNUSUAL_WAYS: tuple[Callable[[Random, bytes], bytes], ...] = (
+    *(_unusual_flipped, _unusual_graph, _unusual_calls, _unusual_graph, _unusual_calls),
 )
 
 

@@ -20,9 +20,10 @@ from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import SPEC
 from tests.hostile import models, pictures
 
-SAMPLE = {"models": 200, "foreign": 100, "pictures": 100}
+SAMPLE = {"models": 200, "unusual": 100, "foreign": 100, "pictures": 100}
 TARGETS = {
     "models": {"classify", "inspect", "judge"},
+    "unusual": {"classify_unusual", "inspect"},
     "foreign": {"classify_foreign"},
     "pictures": {"look", "look_at_a_fraction"},
 }
@@ -54,7 +55,13 @@ def test_hundreds_of_hostile_files(kind: str) -> None:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize(
-    ("kind", "count"), [("models", models.COUNT), ("foreign", models.FOREIGN_COUNT), ("pictures", pictures.COUNT)]
+    ("kind", "count"),
+    [
+        ("models", models.COUNT),
+        ("unusual", models.UNUSUAL_COUNT),
+        ("foreign", models.FOREIGN_COUNT),
+        ("pictures", pictures.COUNT),
+    ],
 )
 def test_thousands_of_hostile_files(kind: str, count: int) -> None:
     check(trial(kind, count), kind, count)

@@ -90,6 +90,14 @@ def classify_foreign(path: Path, number: int) -> str:
     return ANSWERED
 
 
+def classify_unusual(path: Path, number: int) -> str:
+    """Probabilities, whatever the form of a model that takes pictures as the tiny network does."""
+    with Classifier.open(path, engine="litert", delegate="cpu", threads=1, spec=SPEC) as classifier:
+        found = classifier.predict(PIXELS)
+    assert all(-0.01 <= prediction.probability <= 1.01 for prediction in found), found
+    return ANSWERED
+
+
 def inspect(path: Path, number: int) -> str:
     """A report that can be written as JSON."""
     json.dumps(to_json(inspect_file(path), "tflite-runtime-2.14"))
@@ -128,6 +136,7 @@ class Kind:
 
 KINDS = {
     "models": Kind(models.model_file, (classify, inspect, judge)),
+    "unusual": Kind(models.unusual_file, (classify_unusual, inspect)),
     "foreign": Kind(models.foreign_file, (classify_foreign,)),
     "pictures": Kind(pictures.picture_file, (look, look_at_a_fraction)),
 }
