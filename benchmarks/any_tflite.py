@@ -53,7 +53,7 @@ from edge_runtime.probe import probe_pixels
 warnings.simplefilter("ignore")
 try:
     file = read_foreign(sys.argv[1])
-    size = (224, 224) if file.open_axes else None
+    size = (224, 224) if file.size is None else None
     spec = file.spec(None if file.describes_itself else "tf", size)
     with Classifier.open(sys.argv[1], spec=spec, delegate="cpu", threads=1) as classifier:
         classifier.run(probe_pixels(spec.height, spec.width)[..., : spec.channels])

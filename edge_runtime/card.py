@@ -91,8 +91,10 @@ class Card:
                 value["probe"] = Probe.from_json(value["probe"])
             del value["card_version"]
             card = cls(**value)
-            if not isinstance(card.classes, int) or card.classes < 1 or not isinstance(card.sha256, dict):
+            if not isinstance(card.classes, int) or card.classes < 1:
                 raise ValueError(f"classes {card.classes!r}")
+            if not isinstance(card.sha256, dict) or not isinstance(card.source, dict):
+                raise ValueError(f"sha256 {card.sha256!r:.40}, source {card.source!r:.40}")
             if card.head not in HEADS:
                 raise ValueError(f"head {card.head!r}")
             if card.probe is not None and len(card.probe.probabilities) != card.classes:

@@ -94,6 +94,7 @@ class ForeignFile:
     answers: str
     scores: int
     metadata: Metadata | None
+    inputs: int = 1
 
     @property
     def head(self) -> str:
@@ -200,7 +201,7 @@ class ForeignFile:
     def _size(self, given: tuple[int, int] | None) -> tuple[int | None, int | None]:
         """Return height and width: the model's, those given, or those of the metadata; None if only a file may say."""
         if self.shape is None:
-            raise ArtifactError(f"{self.path} has several inputs: an image classifier has one")
+            raise ArtifactError(f"{self.path} has {self.inputs} inputs: an image classifier has one")
         own = self.shape[1:3]
         if given is not None and not _fits(own, given):
             raise ArtifactError(
@@ -256,7 +257,7 @@ def _described(path: Path, reader: Reader, graph: int, metadata: Metadata | None
     tensors, inputs = reader.tables(graph, GRAPH_TENSORS), reader.numbers(graph, GRAPH_INPUTS, "i")
     answers, scores = _answers(reader, graph), _score_count(reader, graph)
     if len(inputs) != 1:
-        return ForeignFile(path, None, False, False, None, 0, False, answers, scores, metadata)
+        return ForeignFile(path, None, False, False, None, 0, False, answers, scores, metadata, len(inputs))
     tensor = tensors[_checked(inputs[0], len(tensors))]
     shape, signature = reader.numbers(tensor, TENSOR_SHAPE, "i"), reader.numbers(tensor, TENSOR_SIGNATURE, "i")
     taken = _taken(shape, signature)

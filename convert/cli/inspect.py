@@ -17,6 +17,9 @@ from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
+from edge_runtime.artifact import Artifact
+from edge_runtime.card import Card
+from edge_runtime.errors import ArtifactError
 
 NOT_MET = 3
 MOST_PLACES_SHOWN = 3
@@ -56,6 +59,7 @@ def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str
 
 def _show(console: Console, model: Path, file: InspectedFile) -> None:
     """Print the verdict, the findings and the facts."""
+    facts = _facts(model, file)
     console.print(escape(file.inspection.verdict.text), style="bold", highlight=False, soft_wrap=True)
     if file.inspection.findings:
         console.print()
@@ -64,7 +68,7 @@ def _show(console: Console, model: Path, file: InspectedFile) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in _facts(model, file).items():
+    for key, value in facts.items():
         table.add_row(key, escape(value))
     console.print(table)
 
@@ -94,7 +98,7 @@ def _short(name: str) -> str:
 
 def _facts(model: Path, file: InspectedFile) -> dict[str, str]:
     inspection = file.inspection
-    facts = {"file": f"{model}, {megabytes(inspection.bytes)}", **_card_facts(file)}
+    facts = {"file": f"{model}, {megabytes(inspection.bytes)}", **_card_facts(model, file.artifact)}
     facts |= _ends(inspection)
     facts["operators"] = _counts(inspection.operators)
     facts["computed in"] = _counts(inspection.compute)
@@ -131,10 +135,18 @@ def _signature(graph: dict[str, Any]) -> str:
     return f"{given} -> {made}"
 
 
-def _card_facts(file: InspectedFile) -> dict[str, str]:
-    if file.artifact is None:
+def _card_facts(model: Path, artifact: Artifact | None) -> dict[str, str]:
+    if artifact is None:
         return {"card": "none: not made by irv2-convert"}
-    card, labels = file.artifact.card, file.artifact.labels
+    try:
+        return _said(artifact.card, artifact.labels)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # a forged card may say anything anywhere
+        raise ArtifactError(
+            f"{model}: its card is not one of this project: {error!r}; get it from its maker"
+        ) from error
+
+
+def _said(card: Card, labels: tuple[str, ...]) -> dict[str, str]:
     return {
         "card": f"{card.name}, {card.architecture}, scheme {card.scheme}, checksums hold",
         "head": head_text(card.source.get("head", card.head), card.classes),

@@ -35,6 +35,6 @@ def test_each_model_is_a_row_and_what_is_damaged_is_refused(tmp_path: Path) -> N
     assert cut[3].startswith("refuses: ")
     assert "this is not a TFLite flatbuffer" in cut[4]
     assert cut[6] == "refused"
-    assert ends[5:] == ["refused: it has several inputs: an image classifier has one", "read"]
+    assert ends[5:] == ["refused: it has 2 inputs: an image classifier has one", "read"]
     assert "3 files (packages: 1)" in done.stdout
     assert "2 read, 1 refused with the reason, 0 wrong" in done.stdout

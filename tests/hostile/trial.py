@@ -27,6 +27,7 @@ from PIL import Image
 
 from convert.audit.inspection import inspect_file, to_json
 from convert.cli.drift import drift
+from convert.cli.inspect import inspect as show
 from edge_runtime import Classifier, EdgeError
 from edge_runtime.preprocess import load_pixels
 from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities
@@ -99,15 +100,19 @@ def classify_unusual(path: Path, number: int) -> str:
 
 
 def inspect(path: Path, number: int) -> str:
-    """A report that can be written as JSON."""
+    """A report that can be written as JSON, and one that can be read."""
     json.dumps(to_json(inspect_file(path), "tflite-runtime-2.14"))
-    return ANSWERED
+    return _ended(click.testing.CliRunner().invoke(show, [str(path)]))
 
 
 def judge(path: Path, number: int) -> str:
     """`irv2-drift`, with the sound artifact as its reference."""
     options = ["--reference", str(path.with_name("sound.tflite")), "--images", str(path.with_name("images"))]
-    result = click.testing.CliRunner().invoke(drift, [str(path), *options])
+    return _ended(click.testing.CliRunner().invoke(drift, [str(path), *options]))
+
+
+def _ended(result: click.testing.Result) -> str:
+    """How a command ended; what it let through is raised."""
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code in (0, 1, 3, 4), result.output
