@@ -128,6 +128,8 @@ def test_what_is_no_card_is_refused(data: bytes) -> None:
         {"input": {"name": "image", "dtype": "float32", "surprise": 1}},
         {"preprocessing": "as usual"},
         {"sha256": []},
+        {"source": 7},
+        {"source": None},
         {"probe": None},
         {"probe": {"image": "of a cat", "probabilities": [1, 0, 0]}},
         {"probe": vars(Probe((0.5, 0.5)))},

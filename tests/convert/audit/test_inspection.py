@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,15 @@ def test_an_artifact_is_shown_with_its_card(tmp_path: Path) -> None:
     assert "tiny, mean colour, scheme none, checksums hold" in finished.out
     assert "red, green, blue" in finished.out
     assert "not measured" in finished.out
+
+
+@pytest.mark.parametrize("drift", [{}, "excellent", {"agreement_top1": "high", "images": None, "verdict": 7}])
+def test_a_forged_card_that_says_something_else_is_one_line(drift: Any, tmp_path: Path) -> None:
+    artifact = tiny_artifact()
+    path = replace(artifact, card=replace(artifact.card, drift=drift)).signed().write(tmp_path / "tiny.tflite")
+    finished = run_command("irv2-inspect", path)
+    assert (finished.code, finished.out, finished.err.count("\n")) == (1, "", 1)
+    assert f"{path}: its card is not one of" in finished.err
 
 
 @pytest.mark.parametrize("length", [40, 200, 4000])
