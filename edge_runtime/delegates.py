@@ -178,8 +178,11 @@ def open_engines(
                 raise DelegateError(fallback) from error
     active = CPU if opened is None else request.name
     if opened is None:
-        settled = model.settled(on_cpu)
-        opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
+        try:
+            settled = model.settled(on_cpu)
+            opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
+        except EngineError as error:
+            raise EngineError(str(error) if fallback is None else f"{fallback}; and without it {error}") from error
     engine = opened.engines[0]
     return opened.engines, Receipt(
         requested=request.text,
