@@ -279,7 +279,7 @@ def _engine_factory(
         from edge_runtime.compiled import CompiledEngine
 
         if model.input_shape is not None:
-            raise DelegateError(f"{model.path} takes images of any size, an accelerator needs one: export it for one")
+            raise DelegateError(f"{model.path} leaves its input open: export it for one image of one size")
         return lambda: CompiledEngine(model.path, choice, accelerator), None
     library = find_library(request)
     options = {key: value for key, value in request.options.items() if key != LIBRARY}
