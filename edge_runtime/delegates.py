@@ -178,8 +178,11 @@ def open_engines(
                 raise DelegateError(fallback) from error
     active = CPU if opened is None else request.name
     if opened is None:
-        settled = model.settled(on_cpu)
-        opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
+        try:
+            settled = model.settled(on_cpu)
+            opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
+        except EngineError as error:
+            raise EngineError(str(error) if fallback is None else f"{fallback}; and without it {error}") from error
     engine = opened.engines[0]
     return opened.engines, Receipt(
         requested=request.text,
@@ -276,7 +279,7 @@ def _engine_factory(
         from edge_runtime.compiled import CompiledEngine
 
         if model.input_shape is not None:
-            raise DelegateError(f"{model.path} takes images of any size, an accelerator needs one: export it for one")
+            raise DelegateError(f"{model.path} leaves its input open: export it for one image of one size")
         return lambda: CompiledEngine(model.path, choice, accelerator), None
     library = find_library(request)
     options = {key: value for key, value in request.options.items() if key != LIBRARY}

@@ -15,6 +15,7 @@ from convert.audit.operators import ClassifiedGraph, ClassifiedOperator, StoredW
 from convert.tflite.operators import DENSE
 from convert.tflite.schema import SUB_BYTE_BITS
 from edge_runtime.arrays import Array
+from edge_runtime.custom_operators import COMPILED
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """The numbers cannot be right; accuracy, speed or portability is lost; worth knowing."""
@@ -190,8 +191,14 @@ def shapes_dynamic(graph: ClassifiedGraph) -> Iterator[str]:
 
 
 def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
-    """Yield operators that are not built into the runtime."""
-    return (str(operator) for operator in graph.operators if operator.name == "CUSTOM")
+    """Yield operators that are not built into the runtime, and that no vendor's compiler is known to make."""
+    return (str(each) for each in graph.operators if each.name == "CUSTOM" and each.custom not in COMPILED)
+
+
+def operators_compiled(graph: ClassifiedGraph) -> Iterator[str]:
+    """Yield operators that a vendor's compiler made, with the hardware that computes them."""
+    compiled = (operator for operator in graph.operators if operator.custom in COMPILED)
+    return (f"{operator} for {COMPILED[operator.custom].name}" for operator in compiled)
 
 
 def types_narrow(graph: ClassifiedGraph) -> Iterator[str]:
@@ -206,6 +213,7 @@ CHECKS: tuple[Callable[[ClassifiedGraph], Iterable[Finding]], ...] = (
     Check(zero_points_invalid, "zero-point-invalid", ERROR, "{} with a zero point that their type cannot have"),
     biases_saturated,
     Check(operators_custom, "operator-custom", WARNING, "{} that the runtime does not have", "custom operator"),
+    Check(operators_compiled, "operator-compiled", NOTE, "{} that the CPU cannot compute", "compiled operator"),
     float_islands,
     Check(weights_per_tensor, "weights-per-tensor", WARNING, "{} with one scale for all channels of their weights"),
     weights_hardly_used,
@@ -232,6 +240,8 @@ REMEDIES = {
     "bias-saturated": "give these channels a larger scale of weights, under which their bias fits, as irv2-convert "
     "and TensorFlow's converter do",
     "operator-custom": "convert with built-in operators alone; Flex operators need TensorFlow on the device",
+    "operator-compiled": "run it on its hardware, with --delegate edgetpu or the path of its plugin library; "
+    "irv2-convert attach gives it the card of what it was compiled from",
     "float-island": "quantize them, or replace what has no integer kernel",
     "float-stem": "quantize them, or replace what has no integer kernel",
     "weights-per-tensor": "quantize per channel: channels with small weights lose bits",

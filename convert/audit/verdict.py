@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from convert.audit.checks import plural
 from convert.audit.operators import DYNAMIC, FLOATS, LOOKUP, RECURRENT, ClassifiedGraph, ClassifiedOperator
 from convert.tflite.operators import DENSE
+from edge_runtime import custom_operators
 
 INT8, UINT8, INT16X8, MIXED = "int8", "uint8", "int16x8", "mixed"
 DYNAMIC_RANGE, WEIGHTS_ONLY, FLOAT16, FLOAT = "dynamic", "weights-only", "float16", "float"
+COMPILED = "compiled"
 OPENINGS = {
     INT8: "integer",
     UINT8: "integer (uint8, the scheme of TensorFlow 1)",
@@ -19,6 +21,7 @@ OPENINGS = {
     WEIGHTS_ONLY: "NOT int8: weights only, unpacked and computed in float",
     FLOAT16: "NOT int8: float, weights stored in 16 bits",
     FLOAT: "NOT int8: float",
+    COMPILED: "compiled for its hardware, which hides what is computed how; beside that",
 }
 """Kind -> how its line begins."""
 
@@ -37,7 +40,7 @@ def judge(graph: ClassifiedGraph) -> IntegerVerdict:
     int8 (or uint8, int16x8) is a graph whose convolutions are all integer and whose only float operators are a head
     after the last integers (pool, softmax and at most one dense operator), and an addition that shifts float pixels
     onto the grid of the integers (`convert.quantization.io_tensors`). Any other graph with an integer operator is
-    mixed.
+    mixed. What a vendor's compiler made cannot be judged.
     """
     kind = _kind(graph)
     return IntegerVerdict(kind, "; ".join([f"{OPENINGS[kind]}: {_layers(graph)}", *_runs(graph)]))
@@ -51,6 +54,8 @@ def has_float_activations(graph: ClassifiedGraph) -> bool:
 
 
 def _kind(graph: ClassifiedGraph) -> str:
+    if any(operator.custom in custom_operators.COMPILED for operator in graph.operators):
+        return COMPILED
     widths = {operator.compute for operator in graph.operators if operator.is_integer}
     if widths:
         return widths.pop() if len(widths) == 1 and _floats_are_at_the_ends(graph) else MIXED

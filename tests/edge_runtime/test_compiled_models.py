@@ -60,6 +60,12 @@ def test_a_missing_library_is_said_without_strict_too(tmp_path: Path, no_library
         Classifier.open(path, delegate="edgetpu")
 
 
+def test_of_an_unknown_operator_both_reasons_are_said(tmp_path: Path, no_library: None) -> None:
+    path = compiled_file(tmp_path / "foreign.tflite", "a-vendor-nobody-knows")
+    with pytest.raises(EngineError, match=r"no libedgetpu\.so\.1 .*; and without it .* a-vendor-nobody-knows"):
+        Classifier.open(path, delegate="edgetpu", spec=SPEC, labels=LABELS)
+
+
 @every_engine
 @pytest.mark.parametrize("operator", ["edgetpu-custom-op", "a-vendor-nobody-knows"])
 def test_without_a_recorded_answer_it_runs_and_the_receipt_says_unverified(

@@ -10,7 +10,7 @@ from functools import cache
 from random import Random
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from tests.hostile.models import scrambled
 
@@ -41,13 +41,15 @@ def picture_file(number: int) -> tuple[bytes, str]:
 
 @cache
 def sound_pictures() -> dict[str, bytes]:
-    """Small pictures in the five formats, and in several kinds of each."""
+    """Small pictures in the five formats, in several kinds of each, and in AVIF where Pillow has it."""
     noise = np.random.default_rng(3).integers(0, 256, (EDGE, EDGE, 4), np.uint8)
     rgba = Image.fromarray(noise)
     rgb, grey = rgba.convert("RGB"), Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6
+    avif = {"avif": _saved(rgb, "AVIF", exif=exif)} if features.check("avif") else {}
     return {
+        **avif,
         "jpeg": _saved(rgb, "JPEG", exif=exif),
         "jpeg progressive": _saved(rgb, "JPEG", progressive=True, quality=95),
         "jpeg cmyk": _saved(rgb.convert("CMYK"), "JPEG"),

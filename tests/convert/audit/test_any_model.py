@@ -17,9 +17,11 @@ from keras import layers
 from convert.audit import inspection
 from convert.audit.inspection import inspect_model
 from convert.tflite.graph import TfliteGraph
+from edge_runtime.custom_operators import COMPILED
 from tests.conftest import run_command
 from tests.convert.audit.auditing import audit, found
 from tests.edge_runtime import unusual_models
+from tests.edge_runtime.compiled_models import compiled_file
 
 RANDOM = np.random.default_rng(0)
 KERNEL = tf.constant(RANDOM.normal(size=(3, 3, 3, 3)).astype(np.float32))
@@ -283,3 +285,14 @@ def test_types_and_operators_of_a_later_schema_are_shown_by_number() -> None:
     report = inspect_model(graph.to_bytes())
     assert report.ends["input"]["dtype"] == "type 99"
     assert report.operators["UNKNOWN"] == 1
+
+
+@pytest.mark.parametrize("operator", COMPILED)
+def test_what_a_vendor_compiled_is_not_called_float_nor_integer(operator: str, tmp_path: Path) -> None:
+    path = compiled_file(tmp_path / "compiled.tflite", operator)
+    finished = run_command("irv2-inspect", path, "--require", "int8")
+    assert finished.code == 3
+    assert finished.out.startswith("compiled for its hardware, which hides what is computed how")
+    assert COMPILED[operator].name in finished.out
+    assert "irv2-convert attach" in " ".join(finished.out.split())
+    assert "built-in operators" not in finished.out
