@@ -213,15 +213,20 @@ def matrix(cells: list[Cell]) -> Iterator[str]:
     """Yield a table of one network, schemes down and `--io` across, and below it why some were refused."""
     columns = (DEFAULT, *IO_CHOICES)
     found = {(cell.scheme, cell.io): cell for cell in cells}
-    reasons = list(dict.fromkeys(cell.error for cell in cells if cell.error))
+    reasons = list(dict.fromkeys(reason(cell) for cell in cells if cell.error))
     yield f"| scheme | images | {' | '.join(columns)} |"
     yield "|---" * (len(columns) + 2) + "|"
     for scheme in dict.fromkeys(cell.scheme for cell in cells):
         row = [found.get((scheme, io)) for io in columns]
         images = max((cell.images for cell in row if cell is not None), default=0)
         yield f"| {scheme} | {images} | {' | '.join(shown(cell, reasons) for cell in row)} |"
-    for number, reason in enumerate(reasons, 1):
-        yield from ("", f"{number}) {reason}")
+    for number, text in enumerate(reasons, 1):
+        yield from ("", f"{number}) {text}")
+
+
+def reason(cell: Cell) -> str:
+    """Return why a conversion was refused, in the same words for every scheme."""
+    return cell.error.replace(f"scheme {cell.scheme}", "the scheme")
 
 
 def shown(cell: Cell | None, reasons: list[str]) -> str:
@@ -229,7 +234,7 @@ def shown(cell: Cell | None, reasons: list[str]) -> str:
     if cell is None:
         return ""
     if cell.error:
-        return f"refused {reasons.index(cell.error) + 1})"
+        return f"refused {reasons.index(reason(cell)) + 1})"
     given = f"({cell.given}) " if cell.io == DEFAULT else ""
     sqnr = "equal" if cell.sqnr_db is None else f"{cell.sqnr_db:.1f} dB"
     return f"{given}{cell.megabytes:.2f} MB, {cell.agreement:.1%}, {sqnr}"
