@@ -20,7 +20,7 @@ from convert.quantization import convergence
 from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from convert.tflite.compiled_model import COMPILED
+from convert.tflite.compiled_model import COMPILED_FOR
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
 from edge_runtime.hashing import file_sha256
@@ -100,7 +100,7 @@ def verify(path: Path, network: ModelSource | None, given: Sources, progress: Pr
     artifact = open_artifact(path)
     if network is None and given == Sources():
         return Verification(artifact, [])
-    if COMPILED in artifact.card.source:
+    if COMPILED_FOR in artifact.card.source:
         raise SourceError(f"{path} was compiled by a program that cannot be run here: verify what it was compiled from")
     if "build" not in artifact.card.source:
         raise SourceError(

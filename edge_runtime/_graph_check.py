@@ -16,10 +16,11 @@ from typing import Any
 
 from edge_runtime._mmap import ModelFile, content_of
 from edge_runtime._sparsity_check import check_sparsity
+from edge_runtime.custom_operators import COMPILED
 from edge_runtime.errors import ArtifactError
 
 MODEL_CODES, MODEL_SUBGRAPHS, MODEL_BUFFERS = 1, 2, 4
-CODE_DEPRECATED, CODE = 0, 3
+CODE_DEPRECATED, CODE_CUSTOM, CODE = 0, 1, 3
 GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_QUANTIZATION, TENSOR_IS_VARIABLE = 0, 1, 2, 4, 5
 TENSOR_SPARSITY = 6
@@ -33,7 +34,7 @@ NO_TENSOR = -1
 """The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
-ADD, SUB, CAST, SQUARED_DIFFERENCE = 0, 41, 53, 99
+ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE = 0, 32, 41, 53, 99
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**60
 """The smallest normal float32, below which XNNPACK's QUANTIZE aborts; sums abort from 2**108 on."""
 FINEST_SUM = {UINT8: 2.0**-19, INT8: 2.0**-19, INT16: 2.0**-14}
@@ -53,7 +54,7 @@ def check_dataflow(model: ModelFile) -> None:
         with content_of(model) as content:
             reader = Reader(content)
             buffers = [_stored_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
-            codes = [operator_code(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
+            codes = [_read_kind(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
             for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
                 tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
                 operators = [_read_operator(reader, table, codes) for table in reader.tables(graph, GRAPH_OPERATORS)]
@@ -67,6 +68,17 @@ def check_dataflow(model: ModelFile) -> None:
         raise ArtifactError(
             f"{name} is damaged, its graph does not hold together: {error}; copy it again, from a source you trust"
         ) from error
+
+
+def compiled_operator(model: ModelFile) -> str | None:
+    """Return the name in `COMPILED` of a model's custom operator; None if it has none, or cannot be read."""
+    try:
+        with content_of(model) as content:
+            reader = Reader(content)
+            kinds = [_read_kind(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
+    except (OSError, IndexError, ValueError):  # whoever loads it says so
+        return None
+    return next((name for name in COMPILED if (CUSTOM, name) in kinds), None)
 
 
 @dataclass(frozen=True)
@@ -86,8 +98,14 @@ class _Tensor:
 @dataclass(frozen=True)
 class _Operator:
     code: int
+    custom: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Return whether no kernel computes it: then it may read its hardware's memory, and integers of any scale."""
+        return self.code == CUSTOM and self.custom in COMPILED
 
 
 def _check_order(
@@ -101,6 +119,8 @@ def _check_order(
             raise ValueError(f"its input is tensor {tensor} of {count}, which is a constant or does not exist")
     for number, operator in enumerate(operators):
         for tensor in operator.inputs:
+            if operator.is_compiled and 0 <= tensor < count:
+                continue
             if tensor != NO_TENSOR and tensor not in written and tensor not in given:
                 raise ValueError(f"operator {number} reads tensor {tensor}, which nothing has written")
         for tensor in operator.outputs:
@@ -124,7 +144,7 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
             for scale in tensor.scales:
                 if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also if it is NaN
                     raise ValueError(f"operator {number} has a scale of {scale:g}")
-    if not read or not written or not read[0].is_narrow or not written[0].is_narrow:
+    if operator.is_compiled or not read or not written or not read[0].is_narrow or not written[0].is_narrow:
         return
     before, after = read[0].scales, written[0].scales
     if bool(before) != bool(after) and operator.code != CAST:
@@ -136,9 +156,14 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
         raise ValueError(f"operator {number} has squares of scale {after[0]:g}, too fine for its terms")
 
 
-def _read_operator(reader: Reader, table: int, codes: list[int]) -> _Operator:
-    code = codes[reader.number(table, OPERATOR_CODE, "<I")]
-    return _Operator(code, reader.numbers(table, OPERATOR_INPUTS, "i"), reader.numbers(table, OPERATOR_OUTPUTS, "i"))
+def _read_kind(reader: Reader, table: int) -> tuple[int, str]:
+    """Return an operator's code, and its custom name, "" if it has none."""
+    return operator_code(reader, table), reader.text(table, CODE_CUSTOM).decode(errors="replace")
+
+
+def _read_operator(reader: Reader, table: int, kinds: list[tuple[int, str]]) -> _Operator:
+    kind = kinds[reader.number(table, OPERATOR_CODE, "<I")]
+    return _Operator(*kind, reader.numbers(table, OPERATOR_INPUTS, "i"), reader.numbers(table, OPERATOR_OUTPUTS, "i"))
 
 
 def _read_tensor(reader: Reader, table: int, buffers: list[int]) -> _Tensor:

@@ -15,9 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 from edge_runtime._archive import DAMAGED_ZIP, member
+from edge_runtime._graph_check import compiled_operator
 from edge_runtime._mmap import content_of
 from edge_runtime.card import Card
-from edge_runtime.custom_operators import compiled_operator
+from edge_runtime.custom_operators import needs_hardware
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
 from edge_runtime.foreign import ForeignEngine, ForeignFile, read_foreign
@@ -129,6 +130,11 @@ def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: S
             return Model(path, artifact, artifact.card.preprocessing, artifact.labels)
     foreign = read_foreign(path, with_metadata=spec is None or labels is None)
     if spec is None and not foreign.describes_itself:
+        if (compiled := compiled_operator(path)) is not None:
+            raise ArtifactError(
+                f"{path} carries no card and {needs_hardware(compiled)}; irv2-convert attach gives it the card of what "
+                "it was compiled from, or pass --preprocessing"
+            )
         raise ArtifactError(
             f"{path} carries no card: it is cut off, damaged, or not made by irv2-convert; copy it again, or open a "
             "foreign model with an explicit InputSpec (--preprocessing)"
@@ -155,7 +161,7 @@ def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Ar
     _check("labels", hashlib.sha256(label_bytes).hexdigest(), card, path)
     with content_of(path) as content:
         _check("flatbuffer", hashlib.sha256(content[:flatbuffer_bytes]).hexdigest(), card, path)
-    return Artifact(path, card, _labels(label_bytes, card, path), flatbuffer_bytes)
+    return Artifact(path, card, stored_labels(label_bytes, card, path), flatbuffer_bytes)
 
 
 def check_tflite(path: Path, sha256: str | None = None) -> None:
@@ -216,7 +222,8 @@ def _check(part: str, found: str, card: Card, path: Path) -> None:
         raise ArtifactError(f"{path}: the checksum of the {part} does not match: it is damaged; copy the file again")
 
 
-def _labels(data: bytes, card: Card, path: Path) -> tuple[str, ...]:
+def stored_labels(data: bytes, card: Card, path: Path) -> tuple[str, ...]:
+    """Return the labels in the bytes of `LABELS_NAME`; raise `ArtifactError` if they are not as many as the classes."""
     try:
         labels = tuple(data.decode().splitlines())
     except UnicodeDecodeError as error:

@@ -29,6 +29,7 @@ from edge_runtime._cli import (
     receipt_line,
     warn_about,
 )
+from edge_runtime._graph_check import compiled_operator
 from edge_runtime.artifact import Model
 from edge_runtime.classifier import Classifier
 from edge_runtime.console import prepare_streams, printable, run_command
@@ -134,7 +135,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     foreign = foreign_options(arguments)
     measured = [
         measure(arguments.model, arguments.engine, threads, arguments.warmup, arguments.runs, delegate, **foreign)
-        for delegate in _delegates_to_try(arguments)
+        for delegate in _delegates_to_try(arguments, compiled_operator(arguments.model))
         for threads in arguments.threads
     ]
     speeds, model = [speed for speed, _ in measured], measured[0][1]
@@ -153,9 +154,12 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _delegates_to_try(arguments: argparse.Namespace) -> list[str]:
-    """Return the delegates asked for; with --save also the CPU, and if none was asked for, all that have a name."""
-    if not arguments.save:
+def _delegates_to_try(arguments: argparse.Namespace, compiled: str | None) -> list[str]:
+    """Return the delegates asked for; with --save also the CPU, and if none was asked for, all that have a name.
+
+    A compiled model is tried only on what was asked for: nothing else computes it.
+    """
+    if not arguments.save or compiled is not None:
         return arguments.delegate or [AUTO]
     candidates = [delegate for delegate in arguments.delegate or DELEGATES if delegate != AUTO]
     return list(dict.fromkeys([CPU, *candidates]))

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_runtime.artifact import Model
 from edge_runtime.console import native_stderr_silenced
+from edge_runtime.custom_operators import COMPILED, needs_hardware
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
 from edge_runtime.foreign import ForeignEngine
@@ -25,6 +26,7 @@ from edge_runtime.probe import LOGIT_TOLERANCES, Probe, answer_probe
 from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
+UNVERIFIED = "no answer is known to compare with: the card has none, and the CPU cannot compute the model"
 LIBRARY = "library"
 """The one option that we read: the path of the plugin library. All others go to the delegate."""
 
@@ -215,6 +217,9 @@ def _open_delegate(
     Raises:
         EngineError: the delegate cannot be used; the message says why.
     """
+    compiled = model.compiled_operator
+    if compiled is not None and request.kind is not None and request.name != COMPILED[compiled].delegate:
+        raise DelegateError(f"{model.path} {needs_hardware(compiled, request.name)}")
     make, library = _engine_factory(model, request, choice, threads)
     model, probe, unverified = _expectation(model, on_cpu, make)
     engines, differences = [], []
@@ -237,17 +242,16 @@ def _expectation(
 ) -> tuple[Model, Probe | None, str | None]:
     """Return the model, settled, and the probe's answer: of the card, or else of the CPU.
 
-    If there is none, because the CPU cannot compute the model, the reason comes instead of it.
+    If there is none, because the CPU cannot compute the model, `UNVERIFIED` comes instead of it.
     """
     if model.artifact is not None and model.artifact.card.probe is not None:
         return model, model.artifact.card.probe, None
     try:
         settled = model.settled(on_cpu)
         return settled, Probe(tuple(_answer_probe(settled, settled.adapted(on_cpu())).tolist())), None
-    except EngineError as error:
-        reason = error if model.compiled_operator is None else "the CPU cannot compute what is compiled"
+    except EngineError:
         with native_stderr_silenced():
-            return model.settled(on_delegate), None, f"no answer is known to compare with: {reason}"
+            return model.settled(on_delegate), None, UNVERIFIED
 
 
 def _difference(probe: Probe, answer: Probabilities, engine: AnyEngine, head: str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edge_runtime._graph_check import check_dataflow
+from edge_runtime._graph_check import check_dataflow, compiled_operator
 from edge_runtime._mmap import ModelFile, release_pages, utf8_path
 from edge_runtime.arrays import Array
 from edge_runtime.console import native_stderr_silenced
-from edge_runtime.custom_operators import compiled_operator, needs_hardware
+from edge_runtime.custom_operators import needs_hardware
 from edge_runtime.errors import EngineError, first_line
 from edge_runtime.specs import TensorSpec
 
@@ -32,6 +33,9 @@ ENGINES = {
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
 }
 """Name on the command line -> (module, distribution), the preferred one first."""
+
+UNRESOLVED = re.compile(r"unresolved custom op: (.+?)\.?$|\((Flex\w+)\) failed to prepare")
+"""How interpreters name a custom operator, or one of TensorFlow's own, that neither they nor a delegate compute."""
 
 DELEGATE = "DELEGATE"
 """The operator name of the node that replaces a partition handed to a delegate."""
@@ -250,7 +254,13 @@ def refusals_reworded(choice: EngineChoice) -> Iterator[None]:
             f"{choice} does not work with NumPy {np.__version__}: pip install 'numpy<2', or pass another engine"
         ) from error
     except (ValueError, RuntimeError, TypeError, IndexError) as error:
-        raise EngineError(f"{choice} refuses the model: {first_line(error)}") from error
+        reason = first_line(error)
+        if unresolved := UNRESOLVED.search(reason):
+            raise EngineError(
+                f"{choice} has no operator {unresolved[1] or unresolved[2]}, and no delegate took it: pass --delegate "
+                "with the library that computes it, or convert the model with built-in operators alone"
+            ) from error
+        raise EngineError(f"{choice} refuses the model: {reason}") from error
 
 
 @contextmanager

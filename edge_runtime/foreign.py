@@ -35,6 +35,7 @@ from edge_runtime._graph_check import (
     TENSOR_TYPE,
     UINT8,
     Reader,
+    compiled_operator,
     operator_code,
 )
 from edge_runtime._mmap import content_of
@@ -196,6 +197,8 @@ class ForeignFile:
         return 3 if self.shape is None else self.shape[3]
 
     def _no_labels(self, name: str, reason: str) -> str:
+        if compiled_operator(self.path) is not None:
+            return f"{self.path}: its compiler left {name!r} out: irv2-convert attach adds it, or pass --labels FILE"
         return f"{self.path}: its metadata name {name!r}, {reason}: copy the file again, or pass --labels FILE"
 
     def _size(self, given: tuple[int, int] | None) -> tuple[int | None, int | None]:

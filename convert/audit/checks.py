@@ -198,7 +198,7 @@ def operators_custom(graph: ClassifiedGraph) -> Iterator[str]:
 def operators_compiled(graph: ClassifiedGraph) -> Iterator[str]:
     """Yield operators that a vendor's compiler made, with the hardware that computes them."""
     compiled = (operator for operator in graph.operators if operator.custom in COMPILED)
-    return (f"{operator} for {COMPILED[operator.custom].name}" for operator in compiled)
+    return (f"{operator} for {(made := COMPILED[operator.custom]).name}: {made.advice}" for operator in compiled)
 
 
 def types_narrow(graph: ClassifiedGraph) -> Iterator[str]:
@@ -239,9 +239,9 @@ REMEDIES = {
     "zero-point-invalid": "quantize again",
     "bias-saturated": "give these channels a larger scale of weights, under which their bias fits, as irv2-convert "
     "and TensorFlow's converter do",
-    "operator-custom": "convert with built-in operators alone; Flex operators need TensorFlow on the device",
-    "operator-compiled": "run it on its hardware, with --delegate edgetpu or the path of its plugin library; "
-    "irv2-convert attach gives it the card of what it was compiled from",
+    "operator-custom": "pass --delegate with the library that computes them, or convert with built-in operators alone; "
+    "Flex operators need TensorFlow on the device",
+    "operator-compiled": "run it on its hardware; irv2-convert attach gives it the card of what it was compiled from",
     "float-island": "quantize them, or replace what has no integer kernel",
     "float-stem": "quantize them, or replace what has no integer kernel",
     "weights-per-tensor": "quantize per channel: channels with small weights lose bits",

@@ -25,6 +25,7 @@ from convert.errors import QuantizationError
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CLASSIFIER_KINDS
 from convert.tflite.subgraphs import JoinedGraph
+from edge_runtime.custom_operators import COMPILED
 
 TABLE = "operator_versions.csv"
 PROBED_ACTIVATIONS = ("float32", "int8", "int16")
@@ -64,6 +65,7 @@ def needs(graph: TfliteGraph) -> list[Need]:
     found = [
         Need(custom, 1, f"{custom} (custom)") if name == "CUSTOM" else Need(name, version, f"{name} version {version}")
         for name, version, custom in graph.operator_kinds()
+        if custom not in COMPILED  # a need of the delegate
     ]
     types = dict.fromkeys(graph.dtype(i) for i in graph.tensors)
     found += [Need(f"type-{dtype}", 1, f"tensors of type {dtype}") for dtype in types]

@@ -140,16 +140,23 @@ def describe(input_size: int, classes: int, output: Path) -> None:
 
 
 @convert.command()
-@click.argument("artifact", type=FILE)
+@click.argument("card_or_artifact", type=FILE)
 @click.argument("compiled", type=FILE)
 @click.option("--output", type=FILE, metavar="FILE", help="Where to write.  [default: ARTIFACT.compiled.tflite]")
 @one_line_errors
-def attach(artifact: Path, compiled: Path, output: Path | None) -> None:
-    """Give COMPILED, which a vendor's compiler (Edge TPU, Ethos-U, ...) made of ARTIFACT, its card and labels."""
+def attach(card_or_artifact: Path, compiled: Path, output: Path | None) -> None:
+    """Give COMPILED, which a vendor's compiler (Edge TPU, Ethos-U, ...) made of an artifact, its card and labels.
+
+    CARD_OR_ARTIFACT is that artifact, its report, or its card.json with labels.txt beside it.
+    """
     from convert.tflite import artifact_writer, compiled_model
 
-    path = output or artifact.with_suffix(f".compiled{artifact.suffix}")
-    artifact_writer.write(compiled_model.attach(artifact, compiled), path)
+    package = compiled_model.attach(card_or_artifact, compiled)
+    name = card_or_artifact.name.removesuffix(compiled_model.REPORT_SUFFIX)
+    path = output or card_or_artifact.with_name(name).with_suffix(".compiled.tflite")
+    if path.exists() and path.samefile(card_or_artifact):
+        raise SourceError(f"--output {path} is what the card comes from: write elsewhere")
+    artifact_writer.write(package, path)
     click.echo(path)
 
 

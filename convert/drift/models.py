@@ -13,7 +13,7 @@ from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import PreprocessingUnknownError, SizeUnknownError, as_source_errors
+from convert.errors import PreprocessingUnknownError, SizeUnknownError, SourceError, as_source_errors
 from convert.images.conventions import CONVENTIONS, every_key, fitted, fitted_alike, input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
@@ -22,7 +22,9 @@ from convert.lowering.lower import LoweredModel, LoweringRequest, images_to_comp
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
 from edge_runtime import ArtifactError, Classifier, EdgeError, InputSpec
+from edge_runtime._graph_check import compiled_operator
 from edge_runtime.artifact import check_tflite, has_card, open_artifact
+from edge_runtime.custom_operators import COMPILED
 from edge_runtime.foreign import ForeignFile, read_foreign
 
 STORED_SUFFIX, TFLITE_SUFFIX = ".npz", ".tflite"
@@ -100,6 +102,9 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
     An artifact is opened as a device opens it; `spec` and `labels` are for a model without a card. Two interpreters of
     one thread each answer more images than one of two threads, to the same bits. Errors are those of `Classifier.open`.
     """
+    if (compiled := compiled_operator(path)) is not None:
+        hardware = COMPILED[compiled].name
+        raise SourceError(f"{path} is compiled for {hardware} ({compiled}): compare what it was compiled from")
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     classifier = Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
     source = {} if classifier.artifact is None else classifier.artifact.card.source

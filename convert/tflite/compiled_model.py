@@ -2,54 +2,84 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from convert.errors import DamagedModelError, SourceError
+import numpy as np
+
+from convert.errors import LoweringError, SourceError
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_engine
-from edge_runtime.artifact import check_tflite, open_artifact
+from edge_runtime import Card
+from edge_runtime._graph_check import check_dataflow
+from edge_runtime.artifact import LABELS_NAME, check_tflite, open_artifact, stored_labels
 from edge_runtime.probe import Probe, answer_probe
 
-COMPILED = "compiled"
-"""Key of a card's `source`: the custom operators, and the hash of the flatbuffer that they were made of."""
+COMPILED_FOR, COMPILED_FROM = "compiled_for", "compiled_from"
+"""Keys of a card's `source`: the custom operators, and the hash of the flatbuffer that they were made of."""
+REPORT_SUFFIX = ".report.json"
 
 
-def attach(artifact: Path, compiled: Path) -> Package:
-    """Return the artifact with a compiled model in place of its own, whose bytes stay as the compiler wrote them.
+def attach(described: Path, compiled: Path) -> Package:
+    """Return a compiled model with a card and labels; its bytes stay as the compiler wrote them.
 
     The card keeps what was measured before compiling: its drift, and the answer to the probe, which the device's is
     compared with.
 
+    Args:
+        described: the artifact that was compiled; or its report beside it, or its card with labels.txt beside it.
+        compiled: what the compiler made of it.
+
     Raises:
-        ArtifactError: `artifact` is none, or `compiled` is no `.tflite`.
+        ArtifactError: `described` is none of these or damaged, or `compiled` is no `.tflite`.
         SourceError: `compiled` is not compiled, or takes or gives other tensors.
     """
-    opened = open_artifact(artifact)
+    card, labels = _description(described)
     check_tflite(compiled)
-    before, theirs = TfliteGraph(artifact.read_bytes()[: opened.flatbuffer_bytes]), _flatbuffer(compiled)
+    check_dataflow(compiled)
+    theirs = _flatbuffer(compiled)
     try:
-        after = TfliteGraph(theirs)
-    except DamagedModelError as error:
-        raise SourceError(f"{compiled} is damaged: {error}") from error
-    customs = sorted({custom for _, _, custom in after.operator_kinds() if custom})
+        graph = TfliteGraph(theirs)
+    except LoweringError as error:
+        raise SourceError(f"{compiled} cannot be read: {error}") from error
+    customs = sorted({custom for _, _, custom in graph.operator_kinds() if custom})
     if not customs:
         raise SourceError(f"{compiled} has no custom operator: nothing in it is compiled; pass what the compiler wrote")
-    for end in ("inputs", "outputs"):
-        expected, found = _tensors(before, end), _tensors(after, end)
+    for end, expected, found in zip(("takes", "answers"), _ends_of_card(card), _ends_of_graph(graph), strict=True):
         if expected != found:
-            raise SourceError(
-                f"{compiled} has {end} {found}, {artifact} has {expected}: pass the artifact that it was compiled from"
-            )
-    made_of = {"operators": customs, "flatbuffer_sha256": opened.card.sha256["flatbuffer"]}
-    card = replace(opened.card, source={**opened.card.source, COMPILED: made_of})
+            raise SourceError(f"{compiled} {end} {found}, {described} {end} {expected}: pass what it was compiled from")
+    made = {COMPILED_FROM: card.sha256["flatbuffer"], **card.source, COMPILED_FOR: customs}
+    return Package(theirs, labels, replace(card, source=made))
+
+
+def _description(path: Path) -> tuple[Card, tuple[str, ...]]:
+    """Return a card that has an answer to the probe, and labels."""
+    content = path.read_bytes() if path.is_file() else b""
+    if content.lstrip()[:1] != b"{":
+        return _from_artifact(path)
+    if path.name.endswith(REPORT_SUFFIX):
+        return _from_artifact(path.with_name(path.name.removesuffix(REPORT_SUFFIX)))
+    card, labels = Card.from_bytes(content), path.with_name(LABELS_NAME)
+    stored = labels.read_bytes() if labels.is_file() else b""
+    if hashlib.sha256(stored).hexdigest() != card.sha256.get("labels"):
+        raise SourceError(f"{labels} is missing, or not that of {path}: unzip it from the artifact, or pass that")
+    if card.probe is None:
+        raise SourceError(f"{path} records no answer to the probe, as those of early versions: pass the artifact")
+    return card, stored_labels(stored, card, labels)
+
+
+def _from_artifact(path: Path) -> tuple[Card, tuple[str, ...]]:
+    """Return the same of an artifact, whose model answers the probe if its card does not."""
+    artifact = open_artifact(path)
+    card = artifact.card
     if card.probe is None:  # of an early version; later nothing could tell any more
-        answer = answer_probe(open_engine(before.to_bytes()), card.preprocessing, card.input)
+        engine = open_engine(path.read_bytes()[: artifact.flatbuffer_bytes])
+        answer = answer_probe(engine, card.preprocessing, card.input)
         card = replace(card, probe=Probe(tuple(answer.tolist())))
-    return Package(theirs, opened.labels, card)
+    return card, artifact.labels
 
 
 def _flatbuffer(path: Path) -> bytes:
@@ -61,6 +91,26 @@ def _flatbuffer(path: Path) -> bytes:
         return content[: min((member.header_offset for member in archive.infolist()), default=len(content))]
 
 
-def _tensors(graph: TfliteGraph, end: str) -> list[tuple[Any, ...]]:
-    """Return shape, data type, scale and zero point of each input or output."""
-    return [(graph.shape(i), graph.dtype(i), graph.quantization(i)) for i in getattr(graph, end)]
+def _ends_of_card(card: Card) -> tuple[str, str]:
+    """Describe the input and the output that a card records."""
+    spec = card.preprocessing
+    image = (1, spec.height, spec.width, spec.channels)
+    ends = ((card.input, image), (card.output, (1, card.classes)))
+    takes, answers = (_end(tensor.dtype, shape, tensor.scale, tensor.zero_point) for tensor, shape in ends)
+    return takes, answers
+
+
+def _ends_of_graph(graph: TfliteGraph) -> tuple[str, str]:
+    """Describe a graph's inputs and outputs, of which a classifier has one each."""
+
+    def listed(indices: tuple[int, ...]) -> str:
+        ends = (_end(graph.dtype(i), graph.shape(i), *(graph.quantization(i) or (None, None))) for i in indices)
+        return " and ".join(ends) or "nothing"
+
+    return listed(graph.inputs), listed(graph.outputs)
+
+
+def _end(dtype: str, shape: tuple[int, ...], scale: float | None, zero_point: int | None) -> str:
+    """Describe a tensor by what must stay the same."""
+    quantization = "" if scale is None else f" of scale {np.float32(scale)!s} and zero point {zero_point}"
+    return f"{dtype} {list(shape)}{quantization}"

@@ -21,6 +21,7 @@ from convert.tflite.operators import CLASSIFIER_KINDS
 from convert.tflite.rewriting import GraphEditor
 from edge_runtime import EdgeError
 from edge_runtime.arrays import Array
+from edge_runtime.custom_operators import COMPILED
 
 CHANNELS = (3, 1)
 INPUT_TYPES = ("float32", "uint8")
@@ -161,6 +162,9 @@ def _refuse_unusable(graph: TfliteGraph, name: str) -> None:
             f"{name} is quantized already ({graph.dtype(quantized)} {what}): convert the float file it was made from"
         )
     for operator in graph.operators:
+        if operator.custom in COMPILED:
+            hardware = COMPILED[operator.custom].name
+            raise SourceError(f"{name} is compiled for {hardware} ({operator.custom}): convert what it was made from")
         if operator.name in STATEFUL:
             raise SourceError(
                 f"{name} needs the operator {operator.custom or operator.name}, which LiteRT's own kernels do not "
