@@ -14,7 +14,7 @@ from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_engine
 from edge_runtime import Card
-from edge_runtime._graph_check import check_dataflow
+from edge_runtime._graph_check import check_dataflow, compiled_operator
 from edge_runtime.artifact import LABELS_NAME, check_tflite, open_artifact, stored_labels
 from edge_runtime.probe import Probe, answer_probe
 
@@ -76,6 +76,8 @@ def _from_artifact(path: Path) -> tuple[Card, tuple[str, ...]]:
     artifact = open_artifact(path)
     card = artifact.card
     if card.probe is None:  # of an early version; later nothing could tell any more
+        if compiled_operator(path) is not None:
+            raise SourceError(f"{path} is compiled itself, and records no answer to the probe: pass what it was made of")
         engine = open_engine(path.read_bytes()[: artifact.flatbuffer_bytes])
         answer = answer_probe(engine, card.preprocessing, card.input)
         card = replace(card, probe=Probe(tuple(answer.tolist())))

@@ -15,8 +15,9 @@
 #include <string.h>
 
 enum { kOk = 0, kError = 1 };
+enum { kConstant = 1, kCustomAllocation = 6 };
 enum { kFloat32 = 1, kUInt8 = 3, kInt8 = 9 };
-enum { kSoftmax = 25 };
+enum { kSoftmax = 25, kCustom = 32 };
 enum { kAllowDynamicTensors = 1 };
 
 typedef struct Context Context;
@@ -98,15 +99,18 @@ struct Delegate {
   void *opaque_builder;
 };
 
+typedef void (*Compute)(const void *input, void *output);
+
 typedef struct {
   Delegate delegate;
+  Compute compute; /* of the option `compute`, its address: computes custom operators, and they alone are claimed */
   char behaviour[32];
   int invocations_left; /* of the behaviour "dies-later" */
 } Plugin;
 
 static const char *const BEHAVIOURS[] = {
     "refuses", "null", "fails-in-prepare", "fails-in-kernel-prepare", "fails-in-invoke", "dies-later", "answers-wrongly",
-    "answers-nan", "claims-none", "claims-one", "claims-all",
+    "answers-nan", "claims-none", "claims-one", "claims-all", "static-shapes",
 };
 
 static bool is(const Plugin *plugin, const char *behaviour) { return strcmp(plugin->behaviour, behaviour) == 0; }
@@ -146,7 +150,19 @@ static void *kernel_init(Context *context, const char *parameters, size_t length
   return ((Delegate **)parameters)[0]; /* TfLiteDelegateParams begins with the delegate */
 }
 
+/* Gives the inputs that nothing writes memory of the hardware's own, as the delegates of Ethos-U do. */
+static void give_memory(Context *context, Node *node) {
+  for (int i = 0; i < node->inputs->size; ++i) {
+    Tensor *tensor = &context->tensors[node->inputs->data[i]];
+    if (tensor->dims->size == 1 && tensor->allocation_type != kConstant && tensor->data == NULL) {
+      tensor->data = calloc(tensor->bytes, 1);
+      tensor->allocation_type = kCustomAllocation;
+    }
+  }
+}
+
 static int kernel_prepare(Context *context, Node *node) {
+  if (((Plugin *)node->user_data)->compute != NULL) give_memory(context, node);
   if (is((Plugin *)node->user_data, "fails-in-kernel-prepare")) {
     context->ReportError(context, "no memory left on the accelerator");
     return kError;
@@ -161,6 +177,16 @@ static int kernel_invoke(Context *context, Node *node) {
     return kError;
   }
   Tensor *output = &context->tensors[node->outputs->data[0]];
+  if (plugin->compute != NULL) {
+    Tensor *image = NULL;
+    for (int i = 0; i < node->inputs->size; ++i) {
+      Tensor *tensor = &context->tensors[node->inputs->data[i]];
+      if (tensor->dims->size == 4) image = tensor;
+    }
+    if (image == NULL) return kError;
+    plugin->compute(image->data, output->data);
+    return kOk;
+  }
   float logits[3], sum = 0;
   logits_of(&context->tensors[node->inputs->data[0]], logits);
   for (int i = 0; i < 3; ++i) sum += expf(logits[i]);
@@ -187,7 +213,8 @@ static int delegate_prepare(Context *context, Delegate *delegate) {
     Node *node;
     Registration *registration;
     if (context->GetNodeAndRegistration(context, plan->data[i], &node, &registration) != kOk) return kError;
-    bool wanted = !is(plugin, "claims-none") && (!is(plugin, "claims-one") || registration->builtin_code == kSoftmax);
+    bool wanted = !is(plugin, "claims-none") && (!is(plugin, "claims-one") || registration->builtin_code == kSoftmax) &&
+                  (plugin->compute == NULL || registration->builtin_code == kCustom);
     if (wanted) claimed->data[claimed->size++] = plan->data[i];
   }
   Registration kernel = {
@@ -205,7 +232,9 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
   strcpy(plugin->behaviour, "claims-all");
   for (size_t i = 0; i < count; ++i) {
     if (strcmp(keys[i], "behaviour") == 0) snprintf(plugin->behaviour, sizeof plugin->behaviour, "%s", values[i]);
+    if (strcmp(keys[i], "compute") == 0) plugin->compute = (Compute)(uintptr_t)strtoull(values[i], NULL, 10);
   }
+  if (is(plugin, "static-shapes")) plugin->delegate.flags = 0;
   fprintf(stderr, "a driver that talks on stderr\n");
   bool known = false;
   for (size_t i = 0; i < sizeof BEHAVIOURS / sizeof *BEHAVIOURS; ++i) known |= is(plugin, BEHAVIOURS[i]);
