@@ -102,9 +102,6 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
     An artifact is opened as a device opens it; `spec` and `labels` are for a model without a card. Two interpreters of
     one thread each answer more images than one of two threads, to the same bits. Errors are those of `Classifier.open`.
     """
-    if (compiled := compiled_operator(path)) is not None:
-        hardware = COMPILED[compiled].name
-        raise SourceError(f"{path} is compiled for {hardware} ({compiled}): compare what it was compiled from")
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     classifier = Classifier.open(path, engine="litert", delegate="cpu", workers=workers, spec=spec, labels=labels)
     source = {} if classifier.artifact is None else classifier.artifact.card.source
@@ -122,6 +119,9 @@ def open_model(path: Path, spec: InputSpec | None = None, labels: Sequence[str] 
 
 def open_tflite(path: Path, options: ModelOptions, progress: Progress) -> ModelPredictor:
     """Open an artifact, or a `.tflite` without a card as `options` describe it; `SourceError` if they do not."""
+    if (compiled := compiled_operator(path)) is not None:
+        hardware = COMPILED[compiled].name
+        raise SourceError(f"{path} is compiled for {hardware} ({compiled}): compare what it was compiled from")
     if has_card(path) or not path.is_file():
         return open_model(path)
     check_tflite(path)

@@ -77,7 +77,7 @@ def _from_artifact(path: Path) -> tuple[Card, tuple[str, ...]]:
     card = artifact.card
     if card.probe is None:  # of an early version; later nothing could tell any more
         if compiled_operator(path) is not None:
-            raise SourceError(f"{path} is compiled itself, and records no answer to the probe: pass what it was made of")
+            raise SourceError(f"{path} is compiled itself and records no answer to the probe: pass what it was made of")
         engine = open_engine(path.read_bytes()[: artifact.flatbuffer_bytes])
         answer = answer_probe(engine, card.preprocessing, card.input)
         card = replace(card, probe=Probe(tuple(answer.tolist())))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime import Classifier, DelegateError, EngineError
+from edge_runtime import ArtifactError, Classifier, DelegateError, EngineError
 from edge_runtime.custom_operators import COMPILED
 from edge_runtime.preprocess import Pixels
-from tests.edge_runtime.commands import predict
-from tests.edge_runtime.compiled_models import compiled_artifact, compiled_file
+from tests.edge_runtime.commands import predict, run
+from tests.edge_runtime.compiled_models import EDGE_TPU, compiled, compiled_artifact, compiled_file
+from tests.edge_runtime.foreign_models import ForeignModel, metadata
 from tests.edge_runtime.refusals import every_engine
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities
 
@@ -52,6 +53,46 @@ def test_without_a_delegate_it_is_said_what_computes_it(tmp_path: Path, operator
     assert str(refused.value) == (
         f"{path} is compiled for {hardware.name} ({operator}), the CPU cannot compute it: {hardware.advice}"
     )
+
+
+def test_without_a_card_it_is_said_too_and_where_a_card_comes_from(tmp_path: Path) -> None:
+    path = compiled_file(tmp_path / "foreign.tflite")
+    with pytest.raises(ArtifactError) as refused:
+        Classifier.open(path)
+    assert str(refused.value) == (
+        f"{path} carries no card and is compiled for an Edge TPU ({EDGE_TPU}), the CPU cannot compute it: "
+        "pass --delegate edgetpu; irv2-convert attach gives it the card of what it was compiled from, or pass "
+        "--preprocessing"
+    )
+
+
+@pytest.mark.parametrize("delegate", ["gpu", "qnn"])
+def test_a_delegate_for_other_hardware_is_not_even_loaded(delegate: str, tmp_path: Path, no_library: None) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    with pytest.raises(DelegateError) as refused:
+        Classifier.open(path, delegate=delegate)
+    assert str(refused.value) == (
+        f"delegate {delegate} cannot be used: {path} is compiled for an Edge TPU ({EDGE_TPU}), {delegate} cannot "
+        "compute it: pass --delegate edgetpu"
+    )
+
+
+@every_engine
+@pytest.mark.parametrize("behaviour", ["claims-none", "static-shapes"])
+def test_a_delegate_that_leaves_it_is_named_instead_of_an_unresolved_operator(
+    behaviour: str, tmp_path: Path, plugin: Path, engine: str
+) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    with pytest.raises(DelegateError, match=f"has no operator {EDGE_TPU}, and no delegate took it: pass --delegate"):
+        Classifier.open(path, engine=engine, delegate=f"{plugin}:behaviour={behaviour}")
+
+
+@every_engine
+@pytest.mark.parametrize("operator", ["a-vendor-nobody-knows", "FlexErf"])
+def test_of_other_custom_operators_the_way_out_is_said(tmp_path: Path, operator: str, engine: str) -> None:
+    path = compiled_file(tmp_path / "foreign.tflite", operator)
+    with pytest.raises(EngineError, match=f"has no operator {operator}, and no delegate .* built-in operators alone$"):
+        Classifier.open(path, engine=engine, spec=SPEC, labels=LABELS)
 
 
 def test_a_missing_library_is_said_without_strict_too(tmp_path: Path, no_library: None) -> None:
@@ -98,3 +139,30 @@ def test_the_command_says_unverified_on_both_streams(tmp_path: Path, plugin: Pat
     answered = json.loads(predict(path, pictures / "red.png", *more, "--json").stdout)
     assert answered["predictions"][0]["label"] == "red"
     assert answered["receipt"]["unverified"].startswith("no answer is known")
+
+
+def test_the_benchmark_says_unverified_on_both_streams(tmp_path: Path, plugin: Path) -> None:
+    path = compiled_artifact(probe=False).write(tmp_path / "tiny.tflite")
+    said = run("edge_runtime.benchmark", path, "--runs", 2, "--delegate", plugin)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[-1].endswith(", unverified")
+    assert "are not verified: no answer is known to compare with" in said.stderr
+    report = json.loads(run("edge_runtime.benchmark", path, "--runs", 2, "--delegate", plugin, "--json").stdout)
+    assert report["inference"][0]["receipt"]["unverified"].startswith("no answer is known")
+
+
+def test_the_benchmark_saves_its_delegate_without_a_cpu_to_compare_with(
+    tmp_path: Path, plugin: Path, pictures: Path
+) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    saved = run("edge_runtime.benchmark", path, "--runs", 2, "--save", "--delegate", plugin)
+    assert saved.returncode == 0, saved.stderr
+    assert f"{plugin} is the fastest, and what auto uses from now on" in saved.stdout
+    assert json.loads(predict(path, pictures / "red.png", "--json").stdout)["receipt"]["active"] == str(plugin)
+
+
+def test_labels_that_a_compiler_left_out_are_not_called_damage(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(compiled(ForeignModel(metadata=metadata()).flatbuffer()))
+    with pytest.raises(ArtifactError, match=r"its compiler left 'labels\.txt' out: irv2-convert attach adds it"):
+        Classifier.open(path)

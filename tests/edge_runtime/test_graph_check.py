@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from edge_runtime import ArtifactError
 from edge_runtime._graph_check import check_dataflow
+from edge_runtime.custom_operators import COMPILED
 from edge_runtime.specs import TensorSpec
 from tests.edge_runtime import unusual_models
-from tests.edge_runtime.tiny_model import tiny_flatbuffer
+from tests.edge_runtime.compiled_models import compiled, with_memory
+from tests.edge_runtime.tiny_model import INT8_ANSWER, UINT8, tiny_flatbuffer
 
 IMAGE, AXES, COLOUR, WEIGHTS, LOGITS, BIAS, SOFTMAX = range(7)
 """Tensors of the tiny network."""
@@ -98,6 +100,30 @@ def test_operators_that_do_not_fit_together_are_refused(path: str, value: object
 )
 def test_what_is_unusual_and_sound_passes(path: str, value: object) -> None:
     check_dataflow(changed(setter(path, value)))
+
+
+@pytest.mark.parametrize("operator", COMPILED)
+def test_memory_and_constants_of_a_vendor_s_hardware_are_no_damage(operator: str) -> None:
+    """Vela gives an Ethos-U four tensors before the image: commands and weights without a scale, and memory."""
+    check_dataflow(with_memory(compiled(tiny_flatbuffer(UINT8, INT8_ANSWER), operator)))
+
+
+def test_of_no_other_operator_may_inputs_be_written_by_nothing() -> None:
+    with pytest.raises(ArtifactError, match=r"operator 0 reads tensor \d+, which nothing has written"):
+        check_dataflow(with_memory(compiled(tiny_flatbuffer(), "TFLite_Detection_PostProcess")))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    model.operatorCodes[MEAN].customCode = b"ethos-u"  # LiteRT goes by the code, and computes a mean
+    model.subgraphs[0].operators[MEAN].inputs = [SOFTMAX, AXES]
+    with pytest.raises(ArtifactError, match=f"operator {MEAN} reads tensor {SOFTMAX}, which nothing has written"):
+        check_dataflow(packed(model))
+
+
+@pytest.mark.parametrize("index", [-2, 99])
+def test_what_a_compiled_operator_reads_must_exist(index: int) -> None:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(with_memory(compiled(tiny_flatbuffer()))))
+    model.subgraphs[0].operators[0].inputs = [index, IMAGE]
+    with pytest.raises(ArtifactError, match=f"operator 0 reads tensor {index}, which nothing has written"):
+        check_dataflow(packed(model))
 
 
 def integers(code: int, before: list[float], after: list[float], constant: list[float] | None = None) -> bytes:

@@ -293,6 +293,13 @@ def test_what_a_vendor_compiled_is_not_called_float_nor_integer(operator: str, t
     finished = run_command("irv2-inspect", path, "--require", "int8")
     assert finished.code == 3
     assert finished.out.startswith("compiled for its hardware, which hides what is computed how")
-    assert COMPILED[operator].name in finished.out
-    assert "irv2-convert attach" in " ".join(finished.out.split())
-    assert "built-in operators" not in finished.out
+    said = " ".join(finished.out.split())
+    assert f"for {COMPILED[operator].name}: {COMPILED[operator].advice}" in said
+    assert "irv2-convert attach" in said
+    assert "built-in operators" not in said
+    assert "oldest runtime tflite-runtime-2.7 or older" in said, "the rest of it runs anywhere"
+
+
+def test_other_custom_operators_may_have_a_delegate(tmp_path: Path) -> None:
+    finished = run_command("irv2-inspect", compiled_file(tmp_path / "custom.tflite", "a-vendor-nobody-knows"))
+    assert "pass --delegate with the library that computes them, or convert" in " ".join(finished.out.split())

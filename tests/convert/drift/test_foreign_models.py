@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.convert.drift.commands import copied, gate, refused, report_of
+from tests.edge_runtime.compiled_models import compiled_file
 from tests.edge_runtime.foreign_models import ForeignModel, metadata
 from tests.edge_runtime.tiny_model import SIZE, SPEC, tiny_artifact
 
@@ -217,3 +218,13 @@ def test_labels_that_are_given_go_before_those_of_the_candidate(bare: Path, imag
         "only one of them has ['a', 'b', 'blue', 'c', 'green', 'red']: compare models with the same labels, and pass "
         "--labels FILE for one without a card" in message
     )
+
+
+@pytest.mark.parametrize("options", [[], ["--preprocessing", "tf"]])
+def test_what_only_hardware_computes_is_compared_before_compiling(
+    options: list[str], network: Path, images: Path, tmp_path: Path
+) -> None:
+    candidate = compiled_file(tmp_path / "compiled.tflite")
+    done = gate(candidate, "--reference", network, "--images", images, *options)
+    assert done.exit_code == 1
+    assert "is compiled for an Edge TPU (edgetpu-custom-op): compare what it was compiled from" in done.stderr

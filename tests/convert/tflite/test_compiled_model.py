@@ -221,7 +221,7 @@ def test_what_is_compiled_itself_and_knows_no_answer_is_refused(tmp_path: Path) 
     artifact = compiled_artifact(probe=False).write(tmp_path / "tiny.none.tflite")
     finished = attached(artifact, compiled(tiny_flatbuffer()))
     assert (finished.code, finished.err.count("\n")) == (1, 1)
-    assert "is compiled itself, and records no answer to the probe: pass what it was made of" in finished.err
+    assert "is compiled itself and records no answer to the probe: pass what it was made of" in finished.err
 
 
 def test_the_artifact_itself_is_never_overwritten(artifact: Path) -> None:
