@@ -31,7 +31,7 @@ def compiled(uint8_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Compile the demo's int8 artifact for an Ethos-U65."""
     folder = tmp_path_factory.mktemp("vela")
     device = ("--accelerator-config", "ethos-u65-256")
-    done = VELA.run("-m", "ethosu.vela.vela", uint8_artifact, *device, "--output-dir", folder)
+    done = VELA.run("-m", "ethosu.vela", uint8_artifact, *device, "--output-dir", folder)
     assert done.code == 0, done.err
     return next(folder.glob("*_vela.tflite"))
 
