@@ -187,6 +187,9 @@ class ForeignFile:
         if self.is_settled:
             return self
         tested = ForeignEngine(engine, replace(self, answers=PROBABILITIES), spec)
+        low, high = _range(tested.output)
+        if low >= 0 and high <= 1:  # as TensorFlow Lite has it behind a softmax; rounded, they need not add up to 1
+            return replace(self, answers=PROBABILITIES)
         tensor = encode(probe_pixels(spec.height, spec.width, spec.channels), spec, tested.input)
         answer = to_probabilities(tested.scores(tensor[np.newaxis]), tested.output)
         is_distribution = bool(answer.min() >= -SUM_TOLERANCE and abs(float(answer.sum()) - 1) <= SUM_TOLERANCE)
@@ -425,12 +428,19 @@ def _softmax(logits: Array) -> Array:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
+def _range(tensor: TensorSpec) -> tuple[float, float]:
+    """Return the least and the largest number that a tensor can hold."""
+    if tensor.scale is None or tensor.zero_point is None:
+        return -np.inf, np.inf
+    limits = np.iinfo(np.dtype(tensor.dtype))
+    return tensor.scale * (limits.min - tensor.zero_point), tensor.scale * (limits.max - tensor.zero_point)
+
+
 def _clipped(path: Path, tensor: TensorSpec, spec: InputSpec) -> list[str]:
     """Say which part of the pixel values an integer input cannot hold; too many are an `ArtifactError`."""
     if tensor.scale is None or tensor.zero_point is None:
         return []
-    limits = np.iinfo(np.dtype(tensor.dtype))
-    low, high = (tensor.scale * (limit - tensor.zero_point) for limit in (limits.min, limits.max))
+    low, high = _range(tensor)
     values = normalize(np.repeat(np.arange(256, dtype=np.uint8)[:, np.newaxis], spec.channels, axis=1), spec)
     slack = 0.02 * (high - low)
     outside = float(np.mean((values < low - slack) | (values > high + slack)))

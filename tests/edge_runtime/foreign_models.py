@@ -25,7 +25,7 @@ IMAGE, NORMALIZATION, AXIS_LABELS, GREY, RGB = (np.uint8(code) for code in (2, 1
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """[CAST or DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> an end [-> RESHAPE].
+    """[CAST or DEQUANTIZE ->] MEAN -> FULLY_CONNECTED -> an end [-> QUANTIZE] [-> RESHAPE].
 
     Attributes:
         end: "softmax", "sigmoid" or "logits"; several pairs of these for "softmax by hand".
@@ -33,6 +33,7 @@ class ForeignModel:
         shape, signature: of the input; -1 in a signature is what may be any.
         weights: (scores, 3).
         output_shape: of the answer; (1, scores) by default.
+        answer: the output tensor, of integers; float32 by default.
         metadata: a table of the schema; `files` are in the zip behind the model.
     """
 
@@ -42,6 +43,7 @@ class ForeignModel:
     signature: tuple[int, ...] = ()
     weights: Any = field(default_factory=lambda: np.eye(3, dtype=np.float32))
     output_shape: tuple[int, ...] | None = None
+    answer: TensorSpec | None = None
     metadata: Table | bytes | None = None
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -66,6 +68,10 @@ class ForeignModel:
             answer = self._softmax_by_hand(graph, answer, scores)
         elif self.end != "logits":
             answer = self._end(graph, answer, scores)
+        if self.answer is not None:
+            quantized = graph.tensor("integers", scores, self.answer)
+            graph.operator(OPERATORS.QUANTIZE, [answer], quantized)
+            answer = quantized
         if self.output_shape is not None:
             shaped = graph.tensor("answer", self.output_shape)
             shape = graph.constant("shape", np.array(self.output_shape, np.int32))

@@ -25,10 +25,27 @@ from edge_runtime.probe import Probe, answer_probe
 from tests.conftest import Finished, run_command
 from tests.convert.audit.auditing import IMAGES
 from tests.convert.networks import SPEC, residual_network
-from tests.edge_runtime.compiled_models import EDGE_TPU, ETHOS_U, compiled, compiled_artifact, hardware_for, with_memory
+from tests.edge_runtime.compiled_models import (
+    EDGE_TPU,
+    ETHOS_U,
+    EVERYTHING,
+    compiled,
+    compiled_artifact,
+    hardware_for,
+    with_memory,
+)
+from tests.edge_runtime.foreign_models import ForeignModel
 from tests.edge_runtime.plugins import COMPILER, SOURCE, compile_library
 from tests.edge_runtime.refusals import EXPECTED
-from tests.edge_runtime.tiny_model import LABELS, SIZE, UINT8, expected_probabilities, tiny_artifact, tiny_flatbuffer
+from tests.edge_runtime.tiny_model import (
+    INT8_ANSWER,
+    LABELS,
+    SIZE,
+    UINT8,
+    expected_probabilities,
+    tiny_artifact,
+    tiny_flatbuffer,
+)
 
 CONVOLUTIONS = slice(1, 17)
 """The operators of the int8 network below between the pixels and the float head: what a compiler takes."""
@@ -249,3 +266,22 @@ def test_checksums_can_be_verified_but_it_cannot_be_built_again(artifact: Path, 
     refused = run_command("irv2-convert", "verify", output, "--labels", labels)
     assert refused.code == 1
     assert "verify what it was compiled from" in refused.err
+
+
+@needs_compiler
+def test_without_a_card_probabilities_behind_hardware_are_not_taken_for_logits(tmp_path: Path) -> None:
+    """A compiler takes the softmax along; 1,001 rounded probabilities, most of them 0, do not add up to 1."""
+    classes, path = 1001, tmp_path / "compiled.tflite"
+    weights = np.random.default_rng(3).normal(0, 2, (classes, 3)).astype(np.float32)
+    before = ForeignModel(weights=weights, answer=INT8_ANSWER).flatbuffer()
+    path.write_bytes(compiled(before))
+    red = np.full((SIZE, SIZE, 3), (220, 30, 40), np.uint8)
+    spec, labels = tiny_artifact().card.preprocessing, [str(i) for i in range(classes)]
+    logits = weights.astype(np.float64) @ ((red[0, 0] - 127.5) / 127.5)
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    with (
+        hardware_for(before, EVERYTHING, compile_library(SOURCE, tmp_path)) as hardware,
+        Classifier.open(path, delegate=hardware, spec=spec, labels=labels) as there,
+    ):
+        np.testing.assert_allclose(there.run(red), expected, atol=1 / 256)
+        assert there.receipt.remarks == ()
