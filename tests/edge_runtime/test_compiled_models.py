@@ -10,11 +10,13 @@ import pytest
 from edge_runtime import ArtifactError, Classifier, DelegateError, EngineError
 from edge_runtime.custom_operators import COMPILED
 from edge_runtime.preprocess import Pixels
-from tests.edge_runtime.commands import predict, run
+from tests.edge_runtime.commands import ROOT, predict, run
 from tests.edge_runtime.compiled_models import EDGE_TPU, compiled, compiled_artifact, compiled_file
 from tests.edge_runtime.foreign_models import ForeignModel, metadata
 from tests.edge_runtime.refusals import every_engine
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities
+
+README = ROOT / "edge_runtime" / "README.md"
 
 
 @every_engine
@@ -166,3 +168,9 @@ def test_labels_that_a_compiler_left_out_are_not_called_damage(tmp_path: Path) -
     path.write_bytes(compiled(ForeignModel(metadata=metadata()).flatbuffer()))
     with pytest.raises(ArtifactError, match=r"its compiler left 'labels\.txt' out: irv2-convert attach adds it"):
         Classifier.open(path)
+
+
+@pytest.mark.parametrize("operator", COMPILED)
+def test_every_hardware_is_documented(operator: str) -> None:
+    row = next(line for line in README.read_text().splitlines() if f"| `{operator}` |" in line)
+    assert (COMPILED[operator].delegate or COMPILED[operator].advice) in row

@@ -38,6 +38,7 @@ from tests.convert.lowering.graphs.foreign import (
     pooled,
 )
 from tests.convert.networks import plain_dynamic, residual_network
+from tests.edge_runtime.compiled_models import compiled
 
 
 def opened(model: bytes, folder: Path, input_size: int | None = None) -> TfliteNetwork:
@@ -263,6 +264,12 @@ def test_what_is_no_classifier_of_images_is_refused(name: str, tmp_path: Path) -
     foreign, message = REFUSED[name]
     with pytest.raises(SourceError, match=rf"^{re.escape(str(tmp_path))}/theirs\.tflite {message}"):
         opened(foreign.tflite(), tmp_path)
+
+
+def test_a_compiled_file_is_refused(tmp_path: Path) -> None:
+    theirs = compiled(residual_network())
+    with pytest.raises(SourceError, match=r"is compiled for an Edge TPU \(edgetpu-custom-op\): convert what"):
+        opened(theirs, tmp_path)
 
 
 def test_a_quantized_file_is_refused(tmp_path: Path) -> None:
