@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import convert
+from convert.quantization import quantizer_adapter
+from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
 from convert.quantization.schemes import ALL, DYNAMIC, FLOAT16, INT8, INT16X8, IO_RULES, Rule, keep_float
 from convert.tflite.graph import TfliteGraph
@@ -58,6 +62,32 @@ def test_weights_are_rounded_to_nearest_on_127_steps_per_output_channel(model: b
         assert np.array_equal(scales, peaks / np.float32(127))
         expected = np.rint(weights / scales.reshape(-1, 1, 1, 1))
         assert np.array_equal(after.constant(operator.weights), expected)
+
+
+@pytest.mark.parametrize("rules", [INT8, INT16X8, DYNAMIC, FLOAT16, (*INT8, keep_float("CONV_2D"))])
+def test_weights_that_the_quantizer_cannot_take_come_out_alike(
+    model: bytes, rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = applied(model, rules).to_bytes()
+    monkeypatch.setattr(quantizer_adapter, "LARGEST", 100)
+    assert applied(model, rules).to_bytes() == expected
+
+
+def test_weights_of_more_than_32_mib_are_quantized() -> None:
+    """As the first dense layer of a VGG16 has them."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 300), batch_size=1)
+    x = keras.layers.Dense(500, "relu")(keras.layers.Flatten()(image))
+    network = keras.Model(image, keras.layers.Dense(3, "softmax")(x))
+    large = dense_as_convolutions(bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert()))
+    source = TfliteGraph(large).named("CONV_2D")[0]
+    weights = TfliteGraph(large).constant(source.weights)
+    assert weights.nbytes > 32 * 2**20
+    after = applied(large, INT8)
+    operator = after.named("CONV_2D")[0]
+    scales = np.abs(weights).max(axis=(1, 2, 3)) / np.float32(127)
+    assert np.array_equal(after.scales(operator.weights), scales)
+    assert np.array_equal(after.constant(operator.weights), np.rint(weights / scales.reshape(-1, 1, 1, 1)))
 
 
 def test_8_bit_activations_have_the_scale_and_zero_point_of_their_range(model: bytes) -> None:
