@@ -184,7 +184,8 @@ def open_engines(
             settled = model.settled(on_cpu)
             opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
         except EngineError as error:
-            raise EngineError(str(error) if fallback is None else f"{fallback}; and without it {error}") from error
+            reasons = (fallback, None if str(error) in (fallback or "") else str(error))
+            raise EngineError("; and without it ".join(filter(None, reasons))) from error
     engine = opened.engines[0]
     return opened.engines, Receipt(
         requested=request.text,

@@ -109,6 +109,13 @@ def test_of_an_unknown_operator_both_reasons_are_said(tmp_path: Path, no_library
         Classifier.open(path, delegate="edgetpu", spec=SPEC, labels=LABELS)
 
 
+def test_the_same_reason_is_said_once(tmp_path: Path, plugin: Path) -> None:
+    path = compiled_file(tmp_path / "foreign.tflite", "a-vendor-nobody-knows")
+    with pytest.raises(EngineError) as refused:
+        Classifier.open(path, delegate=f"{plugin}:behaviour=claims-none", spec=SPEC, labels=LABELS)
+    assert str(refused.value).count("has no operator a-vendor-nobody-knows") == 1
+
+
 @every_engine
 @pytest.mark.parametrize("operator", ["edgetpu-custom-op", "a-vendor-nobody-knows"])
 def test_without_a_recorded_answer_it_runs_and_the_receipt_says_unverified(
