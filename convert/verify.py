@@ -20,9 +20,9 @@ from convert.quantization import convergence
 from convert.system.machine import machine, version
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
-from convert.tflite.compiled_model import COMPILED_FOR
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import Artifact, open_artifact
+from edge_runtime.custom_operators import COMPILED_FOR
 from edge_runtime.hashing import file_sha256
 
 SAME, CHANGED, NOT_GIVEN, NOT_RECORDED = "same", "changed", "not given", "not recorded"

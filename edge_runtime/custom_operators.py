@@ -28,6 +28,8 @@ COMPILED = {
     "DISPATCH_OP": Hardware("an NPU that LiteRT dispatches to", None),
 }
 """Name of the custom operator -> its hardware."""
+COMPILED_FOR, COMPILED_FROM = "compiled_for", "compiled_from"
+"""Keys of a card's `source`: the custom operators, and the hash of the flatbuffer that they were made of."""
 
 
 def needs_hardware(operator: str, other: str = "the CPU") -> str:

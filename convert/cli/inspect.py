@@ -19,6 +19,7 @@ from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 from edge_runtime.artifact import Artifact
 from edge_runtime.card import Card
+from edge_runtime.custom_operators import COMPILED_FROM
 from edge_runtime.errors import ArtifactError
 
 NOT_MET = 3
@@ -153,6 +154,7 @@ def _said(card: Card, labels: tuple[str, ...]) -> dict[str, str]:
         "labels": ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
         "preprocessing": ", ".join(f"{key} {value}" for key, value in card.preprocessing.to_json().items()),
         "drift": "not measured" if card.drift is None else _drift(card.drift),
+        **({"compiled from": f"the flatbuffer {card.source[COMPILED_FROM]}"} if COMPILED_FROM in card.source else {}),
     }
 
 

@@ -16,11 +16,10 @@ from convert.tflite.interpreter import open_engine
 from edge_runtime import Card
 from edge_runtime._graph_check import check_dataflow, compiled_operator
 from edge_runtime.artifact import LABELS_NAME, check_tflite, open_artifact, stored_labels
+from edge_runtime.custom_operators import COMPILED_FOR, COMPILED_FROM
 from edge_runtime.probe import Probe, answer_probe
 
-COMPILED_FOR, COMPILED_FROM = "compiled_for", "compiled_from"
-"""Keys of a card's `source`: the custom operators, and the hash of the flatbuffer that they were made of."""
-REPORT_SUFFIX = ".report.json"
+REPORT_SUFFIX, CARD_SUFFIX = ".report.json", ".json"
 
 
 def attach(described: Path, compiled: Path) -> Package:
@@ -57,12 +56,11 @@ def attach(described: Path, compiled: Path) -> Package:
 
 def _description(path: Path) -> tuple[Card, tuple[str, ...]]:
     """Return a card that has an answer to the probe, and labels."""
-    content = path.read_bytes() if path.is_file() else b""
-    if content.lstrip()[:1] != b"{":
-        return _from_artifact(path)
     if path.name.endswith(REPORT_SUFFIX):
         return _from_artifact(path.with_name(path.name.removesuffix(REPORT_SUFFIX)))
-    card, labels = Card.from_bytes(content), path.with_name(LABELS_NAME)
+    if not path.is_file() or path.suffix != CARD_SUFFIX:
+        return _from_artifact(path)
+    card, labels = Card.from_bytes(path.read_bytes()), path.with_name(LABELS_NAME)
     stored = labels.read_bytes() if labels.is_file() else b""
     if hashlib.sha256(stored).hexdigest() != card.sha256.get("labels"):
         raise SourceError(f"{labels} is missing, or not that of {path}: unzip it from the artifact, or pass that")

@@ -15,12 +15,12 @@ from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.artifact_writer import package, write
-from convert.tflite.compiled_model import COMPILED_FOR, COMPILED_FROM
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_engine
 from edge_runtime import Classifier, DelegateError
 from edge_runtime.arrays import Array
 from edge_runtime.artifact import open_artifact
+from edge_runtime.custom_operators import COMPILED_FOR, COMPILED_FROM
 from edge_runtime.probe import Probe, answer_probe
 from tests.conftest import Finished, run_command
 from tests.convert.audit.auditing import IMAGES
@@ -103,6 +103,8 @@ def test_the_compiled_bytes_get_card_and_labels(artifact: Path) -> None:
     assert opened.card.probe.probabilities == pytest.approx(EXPECTED, abs=1e-6)
     assert opened.card.source[COMPILED_FOR] == [EDGE_TPU]
     assert opened.card.source[COMPILED_FROM] == before.card.sha256["flatbuffer"]
+    described = " ".join(run_command("irv2-inspect", made).out.split())
+    assert f"compiled from the flatbuffer {before.card.sha256['flatbuffer']}" in described
 
 
 @needs_compiler
