@@ -29,12 +29,12 @@ from edge_runtime._cli import (
     receipt_line,
     warn_about,
 )
-from edge_runtime._graph_check import compiled_operator
 from edge_runtime.artifact import Model
 from edge_runtime.classifier import Classifier
 from edge_runtime.console import prepare_streams, printable, run_command
 from edge_runtime.delegates import CPU, DELEGATES
 from edge_runtime.engines import AUTO, Receipt, choose_engine, import_interpreter
+from edge_runtime.errors import EngineError
 from edge_runtime.preprocess import load_pixels
 
 NAME = "irv2-benchmark"
@@ -132,12 +132,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     choice = choose_engine(arguments.engine)
     report: dict[str, Any] = {"model": arguments.model, "runs": arguments.runs, "warmup": arguments.warmup}
     report["engine_import_ms"] = milliseconds(lambda: import_interpreter(choice))
-    foreign = foreign_options(arguments)
-    measured = [
-        measure(arguments.model, arguments.engine, threads, arguments.warmup, arguments.runs, delegate, **foreign)
-        for delegate in _delegates_to_try(arguments, compiled_operator(arguments.model))
-        for threads in arguments.threads
-    ]
+    measured = _measure_each(arguments, foreign_options(arguments))
     speeds, model = [speed for speed, _ in measured], measured[0][1]
     report["inference"] = [asdict(speed) for speed in speeds]
     report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count too
@@ -154,12 +149,26 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _delegates_to_try(arguments: argparse.Namespace, compiled: str | None) -> list[str]:
-    """Return the delegates asked for; with --save also the CPU, and if none was asked for, all that have a name.
+def _measure_each(arguments: argparse.Namespace, foreign: dict[str, Any]) -> list[tuple[Speed, Model]]:
+    """Measure every delegate to try; one that was not asked for may refuse, as the CPU does what was compiled."""
+    measured, refusals = [], []
+    for delegate in _delegates_to_try(arguments):
+        try:
+            for threads in arguments.threads:
+                timed = arguments.engine, threads, arguments.warmup, arguments.runs, delegate
+                measured.append(measure(arguments.model, *timed, **foreign))
+        except EngineError as error:
+            if not arguments.save or delegate in (arguments.delegate or ()):
+                raise
+            refusals.append(error)
+    if not measured:
+        raise refusals[0]
+    return measured
 
-    A compiled model is tried only on what was asked for: nothing else computes it.
-    """
-    if not arguments.save or compiled is not None:
+
+def _delegates_to_try(arguments: argparse.Namespace) -> list[str]:
+    """Return the delegates asked for; with --save also the CPU, and if none was asked for, all that have a name."""
+    if not arguments.save:
         return arguments.delegate or [AUTO]
     candidates = [delegate for delegate in arguments.delegate or DELEGATES if delegate != AUTO]
     return list(dict.fromkeys([CPU, *candidates]))

@@ -155,6 +155,8 @@ class Classifier:
         engines, receipt = open_engines(model, request, choose_engine(engine), threads, workers, strict)
         if receipt.fallback is not None:
             warnings.warn(f"{receipt.fallback}; the CPU is used instead", RuntimeWarning, stacklevel=2)
+        if receipt.unverified is not None:
+            warnings.warn(f"{request.text} is not verified: {receipt.unverified}", RuntimeWarning, stacklevel=2)
         return cls(model, engines, replace(receipt, requested=AUTO) if delegate == AUTO else receipt)
 
     @overload

@@ -26,7 +26,7 @@ from edge_runtime.probe import LOGIT_TOLERANCES, Probe, answer_probe
 from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
-UNVERIFIED = "no answer is known to compare with: the card has none, and the CPU cannot compute the model"
+UNVERIFIED = "no answer is known to compare with: {}, and the CPU cannot compute the model"
 LIBRARY = "library"
 """The one option that we read: the path of the plugin library. All others go to the delegate."""
 
@@ -243,7 +243,7 @@ def _expectation(
 ) -> tuple[Model, Probe | None, str | None]:
     """Return the model, settled, and the probe's answer: of the card, or else of the CPU.
 
-    If there is none, because the CPU cannot compute the model, `UNVERIFIED` comes instead of it.
+    If there is none, because the CPU cannot compute the model, the reason comes instead of it.
     """
     if model.artifact is not None and model.artifact.card.probe is not None:
         return model, model.artifact.card.probe, None
@@ -252,7 +252,8 @@ def _expectation(
         return settled, Probe(tuple(_answer_probe(settled, settled.adapted(on_cpu())).tolist())), None
     except EngineError:
         with native_stderr_silenced():
-            return model.settled(on_delegate), None, UNVERIFIED
+            missing = "there is no card" if model.artifact is None else "the card has none"
+            return model.settled(on_delegate), None, UNVERIFIED.format(missing)
 
 
 def _difference(probe: Probe, answer: Probabilities, engine: AnyEngine, head: str) -> float:
@@ -287,6 +288,8 @@ def _engine_factory(
             raise DelegateError(f"{model.path} leaves its input open: export it for one image of one size")
         return lambda: CompiledEngine(model.path, choice, accelerator), None
     library = find_library(request)
+    if not library.exists():
+        raise DelegateError(f"{library} cannot be loaded: No such file or directory; {_library_advice(kind)}")
     options = {key: value for key, value in request.options.items() if key != LIBRARY}
 
     def on_plugin() -> AnyEngine:
@@ -316,5 +319,11 @@ def find_library(request: DelegateRequest) -> Path:
     for library in (Path(folder, name) for folder in SYSTEM_FOLDERS for name in names):
         if os.path.isfile(library):
             return library
-    advice = f"{kind.advice}, or set {kind.variable} to the path of a plugin library" if kind else "pass its path"
-    raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {advice}")
+    raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {_library_advice(kind)}")
+
+
+def _library_advice(kind: DelegateKind | None) -> str:
+    """Return where a plugin library comes from."""
+    if kind is None:
+        return "get it from the hardware's vendor, and pass its path"
+    return f"{kind.advice}, or set {kind.variable} to the path of a plugin library"

@@ -30,6 +30,7 @@ from convert.reporting.terminal import print_outcomes
 from convert.statistics.verdict import Limits
 from convert.system.temporary import scratch_folder, write_atomically
 from edge_runtime.console import printable
+from edge_runtime.custom_operators import COMPILED_FROM
 
 if TYPE_CHECKING:  # it imports the whole pipeline
     from convert.verify import Verification
@@ -236,6 +237,8 @@ def _show_verification(console: Console, found: Verification) -> None:
 
 
 def _conclusion(found: Verification) -> str:
+    if (compiled := found.artifact.card.source.get(COMPILED_FROM)) is not None:
+        return f"not built again: it was compiled from the flatbuffer {compiled}; verify the artifact of that"
     if not found.inputs:
         return "not built again: pass its sources, --model or --weights first"
     if found.changed:

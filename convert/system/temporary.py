@@ -61,7 +61,7 @@ def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
             partial.replace(path)
     except OSError as error:
         raise ConvertError(
-            f"{path} cannot be written: {error.strerror or error}; free space or pass --output-dir"
+            f"{path} cannot be written: {error.strerror or error}; free space or write elsewhere"
         ) from error
 
 

@@ -17,6 +17,7 @@ from tests.edge_runtime.refusals import every_engine
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities
 
 README = ROOT / "edge_runtime" / "README.md"
+UNKNOWN = "no answer is known to compare with"
 
 
 @every_engine
@@ -89,6 +90,23 @@ def test_a_delegate_that_leaves_it_is_named_instead_of_an_unresolved_operator(
         Classifier.open(path, engine=engine, delegate=f"{plugin}:behaviour={behaviour}")
 
 
+@pytest.mark.parametrize("operator", ["edgetpu-custom-op", "a-vendor-nobody-knows"])
+@pytest.mark.parametrize(
+    ("delegate", "advice"),
+    [
+        ("edgetpu:library=/nowhere/libedgetpu.so.1", "install Coral's libedgetpu1-std, or set IRV2_EDGETPU_LIBRARY"),
+        ("/nowhere/libvendor.so", "get it from the hardware's vendor, and pass its path"),
+        ("libvendor.so", "get it from the hardware's vendor, and pass its path"),
+    ],
+)
+def test_where_a_missing_library_comes_from_is_said(
+    tmp_path: Path, operator: str, delegate: str, advice: str, no_library: None
+) -> None:
+    path = compiled_artifact(operator).write(tmp_path / "tiny.tflite")
+    with pytest.raises(EngineError, match=rf"^delegate {delegate} cannot be used: .*(No such file|no lib).*{advice}"):
+        Classifier.open(path, delegate=delegate)
+
+
 @every_engine
 @pytest.mark.parametrize("operator", ["a-vendor-nobody-knows", "FlexErf"])
 def test_of_other_custom_operators_the_way_out_is_said(tmp_path: Path, operator: str, engine: str) -> None:
@@ -123,11 +141,22 @@ def test_without_a_recorded_answer_it_runs_and_the_receipt_says_unverified(
 ) -> None:
     path = compiled_file(tmp_path / "foreign.tflite", operator)
     request = f"{plugin}:behaviour=claims-all"
-    with Classifier.open(path, engine=engine, delegate=request, spec=SPEC, labels=LABELS) as classifier:
+    with (
+        pytest.warns(RuntimeWarning, match="claims-all is not verified: no answer is known to compare with"),
+        Classifier.open(path, engine=engine, delegate=request, spec=SPEC, labels=LABELS) as classifier,
+    ):
         receipt, answer = classifier.receipt, classifier.probabilities(noise)[0]
     assert answer == pytest.approx(expected_probabilities(noise), abs=1e-6)
     assert receipt.probe_difference is None
-    assert (receipt.unverified or "").startswith("no answer is known to compare with: ")
+    assert receipt.unverified == f"{UNKNOWN}: there is no card, and the CPU cannot compute the model"
+
+
+@pytest.mark.filterwarnings("ignore:.* is not verified")
+def test_a_card_of_an_early_version_is_not_called_missing(tmp_path: Path, plugin: Path) -> None:
+    path = compiled_artifact(probe=False).write(tmp_path / "tiny.tflite")
+    with Classifier.open(path, delegate=plugin) as classifier:
+        unverified = classifier.receipt.unverified
+    assert unverified == f"{UNKNOWN}: the card has none, and the CPU cannot compute the model"
 
 
 def test_one_that_answers_nan_is_refused_even_so(tmp_path: Path, plugin: Path) -> None:
@@ -160,14 +189,29 @@ def test_the_benchmark_says_unverified_on_both_streams(tmp_path: Path, plugin: P
     assert report["inference"][0]["receipt"]["unverified"].startswith("no answer is known")
 
 
+@pytest.mark.parametrize("operator", ["edgetpu-custom-op", "a-vendor-nobody-knows"])
 def test_the_benchmark_saves_its_delegate_without_a_cpu_to_compare_with(
-    tmp_path: Path, plugin: Path, pictures: Path
+    tmp_path: Path, plugin: Path, pictures: Path, operator: str
 ) -> None:
-    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    path = compiled_artifact(operator).write(tmp_path / "tiny.tflite")
     saved = run("edge_runtime.benchmark", path, "--runs", 2, "--save", "--delegate", plugin)
     assert saved.returncode == 0, saved.stderr
     assert f"{plugin} is the fastest, and what auto uses from now on" in saved.stdout
     assert json.loads(predict(path, pictures / "red.png", "--json").stdout)["receipt"]["active"] == str(plugin)
+
+
+def test_the_benchmark_finds_the_hardware_by_itself(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = compiled_artifact().write(tmp_path / "tiny.tflite")
+    monkeypatch.setenv("IRV2_EDGETPU_LIBRARY", str(plugin))
+    saved = run("edge_runtime.benchmark", path, "--runs", 2, "--save")
+    assert saved.returncode == 0, saved.stderr
+    assert "edgetpu is the fastest, and what auto uses from now on" in saved.stdout
+    monkeypatch.delenv("IRV2_EDGETPU_LIBRARY")
+    refused = run("edge_runtime.benchmark", path, "--runs", 2, "--save")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "the CPU cannot compute it: pass --delegate edgetpu" in refused.stderr
 
 
 def test_labels_that_a_compiler_left_out_are_not_called_damage(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_disk_that_fails_leaves_nothing_but_the_old_file(number: int, tmp_path
 
     with pytest.raises(ConvertError) as caught:
         write_atomically(path, fill)
-    assert str(caught.value) == f"{path} cannot be written: {os.strerror(number)}; free space or pass --output-dir"
+    assert str(caught.value) == f"{path} cannot be written: {os.strerror(number)}; free space or write elsewhere"
     assert os.listdir(tmp_path) == ["file"]
     assert path.read_bytes() == b"old"
 
@@ -132,7 +132,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(small_disk: Path) -> None:
     path = small_disk / "file"
     write_atomically(path, lambda partial: partial.write_bytes(b"old"))
-    with pytest.raises(ConvertError, match="No space left on device; free space or pass --output-dir"):
+    with pytest.raises(ConvertError, match="No space left on device; free space or write elsewhere"):
         write_atomically(path, lambda partial: partial.write_bytes(bytes(100_000)))
     assert os.listdir(small_disk) == ["file"]
     assert path.read_bytes() == b"old"

@@ -264,13 +264,16 @@ def test_checksums_can_be_verified_but_it_cannot_be_built_again(artifact: Path, 
     output, labels = tmp_path / "elsewhere.tflite", tmp_path / "labels.txt"
     labels.write_text("red\ngreen\nblue\n")
     assert attached(artifact, compiled(tiny_flatbuffer()), "--output", output).code == 0
-    assert run_command("irv2-convert", "verify", output).code == 0
+    held = run_command("irv2-convert", "verify", output)
+    assert held.code == 0
+    assert f"compiled from the flatbuffer {open_artifact(artifact).card.sha256['flatbuffer']}; verify" in held.out
     refused = run_command("irv2-convert", "verify", output, "--labels", labels)
     assert refused.code == 1
     assert "verify what it was compiled from" in refused.err
 
 
 @needs_compiler
+@pytest.mark.filterwarnings("ignore:.* is not verified")
 def test_without_a_card_probabilities_behind_hardware_are_not_taken_for_logits(tmp_path: Path) -> None:
     """A compiler takes the softmax along; 1,001 rounded probabilities, most of them 0, do not add up to 1."""
     classes, path = 1001, tmp_path / "compiled.tflite"
