@@ -150,13 +150,13 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 
 def _measure_each(arguments: argparse.Namespace, foreign: dict[str, Any]) -> list[tuple[Speed, Model]]:
-    """Measure every delegate to try; one that was not asked for may refuse, as the CPU does what was compiled."""
+    """Measure what is to be tried; what was not asked for may refuse, as the CPU does what was compiled."""
     measured, refusals = [], []
     for delegate in _delegates_to_try(arguments):
         try:
             for threads in arguments.threads:
-                timed = arguments.engine, threads, arguments.warmup, arguments.runs, delegate
-                measured.append(measure(arguments.model, *timed, **foreign))
+                how = arguments.engine, threads, arguments.warmup, arguments.runs, delegate
+                measured.append(measure(arguments.model, *how, **foreign))
         except EngineError as error:
             if not arguments.save or delegate in (arguments.delegate or ()):
                 raise

@@ -22,7 +22,7 @@ from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
 from edge_runtime.foreign import ForeignEngine
 from edge_runtime.plugin import Plugin
-from edge_runtime.probe import LOGIT_TOLERANCES, Probe, answer_probe
+from edge_runtime.probe import INT8_SCHEMES, LOGIT_TOLERANCES, Probe, answer_probe
 from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
@@ -232,7 +232,7 @@ def _open_delegate(
             answer = _answer_probe(model, engine)
         engines.append(engine)
         if probe is not None:
-            differences.append(_difference(probe, answer, engine, model.head))
+            differences.append(_difference(model, probe, answer, engine))
         elif not np.isfinite(answer).all():
             raise DelegateError("its probabilities are not finite on the probe")
     return Opened(engines, library, max(differences, default=None), unverified)
@@ -256,15 +256,17 @@ def _expectation(
             return model.settled(on_delegate), None, UNVERIFIED.format(missing)
 
 
-def _difference(probe: Probe, answer: Probabilities, engine: AnyEngine, head: str) -> float:
+def _difference(model: Model, probe: Probe, answer: Probabilities, engine: AnyEngine) -> float:
     """Return the largest difference in a probability; raise `DelegateError` if it or the logits' is too large."""
-    difference, allowed = probe.difference(answer), probe.tolerance(engine.input.dtype, head)
+    is_int8 = model.artifact is not None and model.artifact.card.scheme in INT8_SCHEMES
+    dtype = "int8" if is_int8 else engine.input.dtype
+    difference, allowed = probe.difference(answer), probe.tolerance(dtype, model.head)
     if not difference <= allowed:  # also if it is NaN
         raise DelegateError(
             f"its probabilities differ from the CPU's by {difference:.4g} on the probe, more than {allowed:.4g}"
         )
-    error = probe.logit_error(answer, engine.output.scale or 0.0, head)
-    most = LOGIT_TOLERANCES[engine.input.dtype]
+    error = probe.logit_error(answer, engine.output.scale or 0.0, model.head)
+    most = LOGIT_TOLERANCES[dtype]
     if not error <= most:
         raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
     return difference

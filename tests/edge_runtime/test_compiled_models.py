@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_runtime import ArtifactError, Classifier, DelegateError, EngineError
 from edge_runtime.custom_operators import COMPILED
 from edge_runtime.preprocess import Pixels
+from edge_runtime.probe import INT8_SCHEMES, Probe
 from tests.edge_runtime.commands import ROOT, predict, run
 from tests.edge_runtime.compiled_models import EDGE_TPU, compiled, compiled_artifact, compiled_file
 from tests.edge_runtime.foreign_models import ForeignModel, metadata
-from tests.edge_runtime.refusals import every_engine
+from tests.edge_runtime.refusals import EXPECTED, every_engine
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities
 
 README = ROOT / "edge_runtime" / "README.md"
@@ -45,6 +48,21 @@ def test_one_that_answers_wrongly_is_an_error_as_there_is_no_cpu_to_go_on(
     path = compiled_artifact().write(tmp_path / "tiny.tflite")
     with pytest.raises(DelegateError, match=reason):
         Classifier.open(path, engine=engine, delegate=f"{plugin}:behaviour={behaviour}", strict=strict)
+
+
+@pytest.mark.parametrize("scheme", INT8_SCHEMES)
+def test_integers_between_float_ends_may_be_rounded_in_another_way(tmp_path: Path, plugin: Path, scheme: str) -> None:
+    """By 3.3 % of the largest probability, for instance, as LiteRT's own kernels do on EfficientNet-Lite0."""
+    artifact = compiled_artifact()
+    assert artifact.card.input.dtype == "float32"
+    answer = np.array(EXPECTED) + 0.033 * np.max(EXPECTED) * np.array([1, -1, 0])
+    rounded = replace(artifact.card, probe=Probe(tuple(map(float, answer))))
+    path = replace(artifact, card=replace(rounded, scheme=scheme)).signed().write(tmp_path / "integers.tflite")
+    with Classifier.open(path, delegate=plugin) as classifier:
+        assert classifier.receipt.probe_difference == pytest.approx(0.033 * np.max(EXPECTED), abs=1e-6)
+    floats = replace(artifact, card=rounded).signed().write(tmp_path / "floats.tflite")
+    with pytest.raises(DelegateError, match="differ from the CPU's by"):
+        Classifier.open(floats, delegate=plugin)
 
 
 @pytest.mark.parametrize("operator", COMPILED)

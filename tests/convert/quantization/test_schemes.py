@@ -9,6 +9,7 @@ import pytest
 
 from convert.errors import QuantizationError
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, check_io, parse_schemes, unrecovered
+from edge_runtime.probe import INT8_SCHEMES
 
 
 def names(text: str) -> list[str]:
@@ -22,6 +23,10 @@ def test_the_contracted_schemes_are_there() -> None:
 
 def test_integer_activations_need_calibration() -> None:
     assert [name for name, scheme in SCHEMES.items() if scheme.calibrates] == ["int8", "mixed", "int16x8"]
+
+
+def test_the_device_knows_which_networks_are_int8_behind_any_input() -> None:
+    assert tuple(name for name, scheme in SCHEMES.items() if scheme.activation_bits == 8) == INT8_SCHEMES
 
 
 def test_a_fallback_is_the_same_scheme_with_layers_in_float() -> None:
