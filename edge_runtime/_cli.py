@@ -23,10 +23,10 @@ def receipt_line(receipt: Receipt) -> str:
     if receipt.delegated and receipt.partitions:
         partitions = "1 partition" if receipt.partitions == 1 else f"{receipt.partitions} partitions"
         text += f", {receipt.delegated} of {receipt.operations} operations in {partitions}"
-    if receipt.probe_difference is not None:
-        text += f", within {receipt.probe_difference:.2g} of the CPU"
-    elif receipt.unverified is not None:
+    if receipt.unverified is not None:
         text += ", unverified"
+    elif receipt.probe_difference is not None:
+        text += f", within {receipt.probe_difference:.2g} of the CPU"
     return printable(text)
 
 

@@ -27,6 +27,7 @@ from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
 UNVERIFIED = "no answer is known to compare with: {}, and the CPU cannot compute the model"
+CERTAIN = "the expected answer to the probe is all 0 and 1, which a wrong computation may give, too"
 LIBRARY = "library"
 """The one option that we read: the path of the plugin library. All others go to the delegate."""
 
@@ -233,6 +234,7 @@ def _open_delegate(
         engines.append(engine)
         if probe is not None:
             differences.append(_difference(model, probe, answer, engine))
+            unverified = CERTAIN if probe.is_certain(engine.output.scale or 0.0) else None
         elif not np.isfinite(answer).all():
             raise DelegateError("its probabilities are not finite on the probe")
     return Opened(engines, library, max(differences, default=None), unverified)

@@ -119,7 +119,7 @@ class Receipt:
         fallback: why the requested delegate is not active; None if it is.
         warning: what to know about the requested delegate; None for most.
         remarks: what this runtime adds to a foreign model, such as a softmax behind its logits.
-        unverified: why nothing is known that the active delegate's answers could be compared with; None if they were.
+        unverified: why a comparison says nothing of the active delegate's answers, or there was none; else None.
     """
 
     requested: str

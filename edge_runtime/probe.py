@@ -49,6 +49,10 @@ class Probe:
             raise ValueError(f"probe {value['image']!r}")
         return cls(probabilities, value["image"])
 
+    def is_certain(self, step: float) -> bool:
+        """Return whether every probability is 0 or 1, which other logits give, too; `step` as in `logit_error`."""
+        return not any(max(step, LEAST_PROBABILITY) < each < 1 - step for each in self.probabilities)
+
     def difference(self, answer: npt.NDArray[np.float32]) -> float:
         """Return the largest difference of `answer`, float32 (classes,), from what is expected; NaN if it has one."""
         return float(np.abs(answer.astype(np.float64) - self.probabilities).max())

@@ -177,6 +177,18 @@ def test_a_card_of_an_early_version_is_not_called_missing(tmp_path: Path, plugin
     assert unverified == f"{UNKNOWN}: the card has none, and the CPU cannot compute the model"
 
 
+def test_an_expected_answer_that_wrong_logits_give_too_verifies_nothing(
+    tmp_path: Path, plugin: Path, pictures: Path
+) -> None:
+    artifact = compiled_artifact()
+    certain = replace(artifact.card, probe=Probe((0.0, 1.0, 0.0)))
+    path = replace(artifact, card=certain).signed().write(tmp_path / "tiny.tflite")
+    said = predict(path, pictures / "red.png", "--delegate", f"{plugin}:behaviour=answers-wrongly")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip().endswith(", unverified")
+    assert "are not verified: the expected answer to the probe is all 0 and 1" in said.stderr
+
+
 def test_one_that_answers_nan_is_refused_even_so(tmp_path: Path, plugin: Path) -> None:
     path = compiled_artifact(probe=False).write(tmp_path / "tiny.tflite")
     with pytest.raises(DelegateError, match="its probabilities are not finite on the probe"):

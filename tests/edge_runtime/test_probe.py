@@ -93,3 +93,17 @@ def test_integers_are_compared_by_what_they_can_show() -> None:
 
 def test_an_answer_without_a_number_has_no_error() -> None:
     assert np.isnan(Probe((0.5, 0.5)).logit_error(np.array([np.nan, 1], np.float32), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "step", "is_certain"),
+    [
+        ((0.0, 1.0, 0.0), 0.0, True),
+        ((0.0, 1.0, 1e-20), 0.0, False),  # its logarithm tells
+        ((0.0, 255 / 256), 1 / 256, True),  # the largest that integers hold
+        ((2 / 256, 254 / 256), 1 / 256, False),
+        ((1.0, 1.0, 0.0), 0.0, True),
+    ],
+)
+def test_probabilities_of_0_and_1_are_certain(probabilities: tuple[float, ...], step: float, is_certain: bool) -> None:
+    assert Probe(probabilities).is_certain(step) is is_certain
