@@ -12,7 +12,7 @@ from convert.errors import QuantizationError
 from convert.quantization.bias_correction import correct_weight_rounding
 from convert.quantization.bias_range import RaisedScales, fit_biases
 from convert.quantization.dense_layers import dense_as_convolutions, last_layer
-from convert.quantization.head import head_layer, store_in_int8
+from convert.quantization.head import head_layer, store_compactly
 from convert.quantization.io_tensors import align_with_pixels, feed_pixels
 from convert.quantization.prelu import split_prelus
 from convert.quantization.quantizer_adapter import Ranges, apply_rules
@@ -83,7 +83,7 @@ def quantize(
         return QuantizedModel(quantized.to_bytes(), encoding, raised)
     layer = head_layer(graph)
     mean = None if layer is None else statistics.mean[graph.tensor_name(layer.inputs[0])]
-    return QuantizedModel(store_in_int8(quantized, mean), encoding, raised)
+    return QuantizedModel(store_compactly(quantized, mean), encoding, raised)
 
 
 def _without_calibration(float_model: bytes, recipe: Recipe) -> bytes:
@@ -91,7 +91,7 @@ def _without_calibration(float_model: bytes, recipe: Recipe) -> bytes:
     if not recipe.scheme.float_head:
         return apply_rules(float_model, recipe.scheme.rules, {}).to_bytes()
     model = dense_as_convolutions(float_model)
-    return store_in_int8(apply_rules(model, _rules(TfliteGraph(model), recipe, ()), {}))
+    return store_compactly(apply_rules(model, _rules(TfliteGraph(model), recipe, ()), {}))
 
 
 def has_float_head(recipe: Recipe) -> bool:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 from convert.audit.runtimes import measured, needs, unmet
-from convert.quantization.head import head_layer, store_in_int8
+from convert.quantization import head
+from convert.quantization.head import head_layer, store_compactly
 from convert.quantization.quantize import head_begins
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, logits_tensor
@@ -66,7 +67,7 @@ def test_stored_weights_are_the_float_ones_rounded_for_each_class(model: bytes) 
     before, layer = dense(model)
     weights = before.constant(layer.weights)
     scales = np.abs(weights).max(axis=1) / 127
-    after, stored = dense(store_in_int8(before))
+    after, stored = dense(store_compactly(before))
     unpacked = after.producer(stored.inputs[1])
     assert unpacked is not None
     assert unpacked.name == "DEQUANTIZE"
@@ -79,7 +80,7 @@ def test_stored_weights_are_the_float_ones_rounded_for_each_class(model: bytes) 
 
 
 def test_logits_are_those_of_numpy(model: bytes) -> None:
-    stored = store_in_int8(TfliteGraph(model))
+    stored = store_compactly(TfliteGraph(model))
     graph, layer = dense(stored)
     unpacked = graph.producer(layer.inputs[1])
     assert unpacked is not None
@@ -93,7 +94,7 @@ def test_logits_are_those_of_numpy(model: bytes) -> None:
 
 
 def test_every_runtime_that_was_measured_has_what_it_takes(model: bytes) -> None:
-    wanted = needs(TfliteGraph(store_in_int8(TfliteGraph(model))))
+    wanted = needs(TfliteGraph(store_compactly(TfliteGraph(model))))
     assert [name for name in measured() if unmet(wanted, name)] == []
 
 
@@ -104,7 +105,7 @@ def test_a_class_without_weights_keeps_its_bias(model: bytes) -> None:
     graph.set_constant(layer.weights, weights)
     assert layer.bias is not None
     graph.set_constant(layer.bias, np.arange(7, dtype=np.float32))
-    stored = store_in_int8(graph)
+    stored = store_compactly(graph)
     engine = RecordingEngine(stored)
     engine.run(np.ones((1, 16, 20, 3), np.float32))
     assert engine.tensor(logits_tensor(TfliteGraph(stored)))[0, 3] == 3
@@ -117,4 +118,30 @@ def test_a_head_without_weights_stays_as_it_is() -> None:
     graph = TfliteGraph(bytes(tf.lite.TFLiteConverter.from_keras_model(pooled).convert()))
     assert head_layer(graph) is None
     kinds = [operator.name for operator in graph.operators]
-    assert [operator.name for operator in TfliteGraph(store_in_int8(graph)).operators] == kinds
+    assert [operator.name for operator in TfliteGraph(store_compactly(graph)).operators] == kinds
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_few_weights_are_in_half_precision_which_gpus_unpack(
+    model: bytes, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "FEW", 1.0 if few else 0.0)
+    graph, layer = dense(store_compactly(TfliteGraph(model)))
+    unpacked = graph.producer(layer.inputs[1])
+    assert unpacked is not None
+    assert graph.dtype(unpacked.inputs[0]) == ("float16" if few else "int8")
+
+
+def test_weights_in_half_precision_answer_as_in_numpy(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "FEW", 1.0)
+    before, source = dense(model)
+    weights = before.constant(source.weights).astype(np.float16).astype(np.float64)
+    stored = store_compactly(before)
+    graph, layer = dense(stored)
+    assert layer.bias is not None
+    for with_xnnpack in (True, False):
+        engine = RecordingEngine(stored, with_xnnpack=with_xnnpack)
+        engine.run(np.random.default_rng(0).normal(size=(1, 16, 20, 3)).astype(np.float32))
+        wanted = weights @ engine.tensor(layer.inputs[0])[0].astype(np.float64) + graph.constant(layer.bias)
+        np.testing.assert_allclose(engine.tensor(logits_tensor(graph))[0], wanted, rtol=1e-5, atol=1e-5)
+    assert [name for name in measured() if unmet(needs(graph), name)] == []
