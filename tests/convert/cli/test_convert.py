@@ -307,7 +307,7 @@ def test_inspect_counts_what_is_in_the_artifact(converted: Conversion) -> None:
     assert finished.code == 0, finished.err
     found = json.loads(finished.out)
     assert found["operators"]["CONV_2D"] == 39
-    assert found["weights"] == {"CONV_2D int8 per-channel": 39, "FULLY_CONNECTED int8 per-channel": 1}
+    assert found["weights"] == {"CONV_2D int8 per-channel": 39, "FULLY_CONNECTED float16": 1}
     assert found["labels"] == list(COLOURS)
     assert found["checksum"] == "holds"
     shown = run_here("irv2-inspect", converted.artifact("int8"))

@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 
 from convert.errors import QuantizationError
+from convert.quantization import head
 from convert.quantization.io_tensors import align_with_pixels, check_io_dtype, feed_pixels
 from convert.quantization.quantize import QuantizedModel, quantize, residual_streams
 from convert.quantization.schemes import SCHEMES, Recipe
@@ -128,8 +129,11 @@ def test_schemes_without_calibration_stay_close_to_float(scheme: str, model: byt
     assert np.mean(run(made.model, tensors).argmax(axis=1) == run(model, tensors).argmax(axis=1)) > 0.9
 
 
-def test_dynamic_unpacks_the_weights_of_the_head_for_old_runtimes(model: bytes) -> None:
+def test_dynamic_unpacks_the_weights_of_the_head_for_old_runtimes(
+    model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Runtimes up to TensorFlow 2.15 read one scale per channel as the first one for all."""
+    monkeypatch.setattr(head, "FEW", 0.0)
     graph = TfliteGraph(quantize(model, Recipe(SCHEMES["dynamic"], "float32"), SPEC, None).model)
     unpacked = graph.producer(graph.named("FULLY_CONNECTED")[0].inputs[1])
     assert unpacked is not None
