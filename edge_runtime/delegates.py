@@ -22,7 +22,7 @@ from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
 from edge_runtime.foreign import ForeignEngine
 from edge_runtime.plugin import Plugin
-from edge_runtime.probe import INT8_SCHEMES, LOGIT_TOLERANCES, Probe, answer_probe
+from edge_runtime.probe import IMAGE, INT8_SCHEMES, LOGIT_TOLERANCES, Probe, answer_probe
 from edge_runtime.tensors import Probabilities
 
 CPU = "cpu"
@@ -230,7 +230,9 @@ def _open_delegate(
             engine = model.adapted(make())
             if engine.placement.delegated == 0:
                 raise DelegateError(f"it takes none of the model's {engine.placement.operations} operations")
-            answer = _answer_probe(model, engine)
+            model.check_io_tensors(engine)
+            image = IMAGE if probe is None else probe.image
+            answer = answer_probe(engine, model.spec, model.input_tensor(engine), image)
         engines.append(engine)
         if probe is not None:
             differences.append(_difference(model, probe, answer, engine))
@@ -251,7 +253,9 @@ def _expectation(
         return model, model.artifact.card.probe, None
     try:
         settled = model.settled(on_cpu)
-        return settled, Probe(tuple(_answer_probe(settled, settled.adapted(on_cpu())).tolist())), None
+        engine = settled.adapted(on_cpu())
+        settled.check_io_tensors(engine)
+        return settled, Probe.of(engine, settled.spec, settled.input_tensor(engine)), None
     except EngineError:
         with native_stderr_silenced():
             missing = "there is no card" if model.artifact is None else "the card has none"
@@ -272,11 +276,6 @@ def _difference(model: Model, probe: Probe, answer: Probabilities, engine: AnyEn
     if not error <= most:
         raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
     return difference
-
-
-def _answer_probe(model: Model, engine: AnyEngine) -> Probabilities:
-    model.check_io_tensors(engine)
-    return answer_probe(engine, model.spec, model.input_tensor(engine))
 
 
 def _engine_factory(

@@ -1,4 +1,4 @@
-"""The probe: one fixed image of noise, which every delegate must answer as the CPU does."""
+"""The probe: a fixed image of noise, which every delegate must answer as the CPU does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from edge_runtime.specs import SOFTMAX, THRESHOLD, InputSpec, TensorSpec
 from edge_runtime.tensors import Probabilities, encode, logits, run
 
 IMAGE = "philox4x64-10, key 0"
+CONTRASTS = {IMAGE: 1, f"{IMAGE}, contrast 1/4": 4, f"{IMAGE}, contrast 1/16": 16}
+"""Images, in the order in which they are tried -> by what the noise is divided.
+
+Noise of full contrast makes some networks give one class a probability of 1, which shows little of what goes wrong.
+"""
 
 TOLERANCES = {"float32": 0.02, "uint8": 0.1, "int8": 0.1, "int16": 0.1}
 """Dtype of the network -> how far an answer may be off, relative to the largest expected probability.
@@ -36,7 +41,7 @@ LEAST_PROBABILITY = 1e-30
 
 @dataclass(frozen=True)
 class Probe:
-    """The CPU's answer to the probe: a finite probability for each class; and `IMAGE`, how the image is made."""
+    """The CPU's answer to the probe: a finite probability for each class; `image` is one of `CONTRASTS`."""
 
     probabilities: tuple[float, ...]
     image: str = IMAGE
@@ -45,9 +50,19 @@ class Probe:
     def from_json(cls, value: dict[str, Any]) -> Probe:
         """Read a probe from a card; raise `ValueError`, `TypeError` or `KeyError` for anything else."""
         probabilities = tuple(map(float, value["probabilities"]))
-        if value["image"] != IMAGE or not all(map(math.isfinite, probabilities)):
+        if value["image"] not in CONTRASTS or not all(map(math.isfinite, probabilities)):
             raise ValueError(f"probe {value['image']!r}")
         return cls(probabilities, value["image"])
+
+    @classmethod
+    def of(cls, engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probe:
+        """Return an engine's answer to the first image of which it is not certain; raise `EngineError` if it fails."""
+        step, probes = engine.output.scale or 0.0, []
+        for image in CONTRASTS:
+            probes.append(cls(tuple(answer_probe(engine, spec, input_tensor, image).tolist()), image))
+            if not probes[-1].is_certain(step):
+                return probes[-1]
+        return probes[0]
 
     def is_certain(self, step: float) -> bool:
         """Return whether every probability is 0 or 1, which other logits give, too; `step` as in `logit_error`."""
@@ -78,17 +93,19 @@ class Probe:
         return TOLERANCES[dtype] * (most if head == SOFTMAX else max(most, THRESHOLD))
 
 
-def probe_pixels(height: int, width: int, channels: int = 3) -> Pixels:
-    """Return the probe, uint8 (height, width, channels).
+def probe_pixels(height: int, width: int, channels: int = 3, image: str = IMAGE) -> Pixels:
+    """Return the probe, uint8 (height, width, channels): noise around mid-gray.
 
     It is the raw 64-bit words of Philox4x64-10 with key 0, lowest byte first. Raw words are fixed by the algorithm;
     NumPy's distributions may change between versions.
     """
+    part = CONTRASTS[image]
     count = height * width * channels
     words = np.random.Philox(key=0).random_raw(-(-count // 8))
-    return words.astype("<u8").view(np.uint8)[:count].reshape(height, width, channels)
+    noise = words.astype("<u8").view(np.uint8)[:count].reshape(height, width, channels)
+    return noise // np.uint8(part) + np.uint8(128 - 128 // part)
 
 
-def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec) -> Probabilities:
+def answer_probe(engine: AnyEngine, spec: InputSpec, input_tensor: TensorSpec, image: str = IMAGE) -> Probabilities:
     """Return an engine's probabilities, float32 (classes,), for the probe; raise `EngineError` if it fails."""
-    return run(engine, encode(probe_pixels(spec.height, spec.width, spec.channels), spec, input_tensor))
+    return run(engine, encode(probe_pixels(spec.height, spec.width, spec.channels, image), spec, input_tensor))

@@ -14,7 +14,7 @@ from convert.system.machine import IN_CARDS, versions
 from convert.tflite.graph import layer_name
 from convert.tflite.interpreter import open_engine
 from edge_runtime import Card
-from edge_runtime.probe import Probe, answer_probe
+from edge_runtime.probe import Probe
 from edge_runtime.specs import BINARY
 
 
@@ -54,7 +54,7 @@ def card_of(
         versions={**{name: text or "unknown" for name, text in versions(IN_CARDS).items()}, **lowered.versions},
         minimum_runtime=oldest_runtime(quantized.model) or "unknown",
         head=network.head,
-        probe=Probe(tuple(answer_probe(open_engine(quantized.model), network.spec, image).tolist())),
+        probe=Probe.of(open_engine(quantized.model), network.spec, image),
     )
 
 

@@ -17,7 +17,7 @@ from edge_runtime import Card
 from edge_runtime._graph_check import check_dataflow, compiled_operator
 from edge_runtime.artifact import LABELS_NAME, check_tflite, open_artifact, stored_labels
 from edge_runtime.custom_operators import COMPILED_FOR, COMPILED_FROM
-from edge_runtime.probe import Probe, answer_probe
+from edge_runtime.probe import Probe
 
 REPORT_SUFFIX, CARD_SUFFIX = ".report.json", ".json"
 
@@ -77,8 +77,7 @@ def _from_artifact(path: Path) -> tuple[Card, tuple[str, ...]]:
         if compiled_operator(path) is not None:
             raise SourceError(f"{path} is compiled itself and records no answer to the probe: pass what it was made of")
         engine = open_engine(path.read_bytes()[: artifact.flatbuffer_bytes])
-        answer = answer_probe(engine, card.preprocessing, card.input)
-        card = replace(card, probe=Probe(tuple(answer.tolist())))
+        card = replace(card, probe=Probe.of(engine, card.preprocessing, card.input))
     return card, artifact.labels
 
 

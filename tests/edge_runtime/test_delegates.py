@@ -20,12 +20,20 @@ import pytest
 from edge_runtime import Classifier, DelegateError, EngineError, Receipt, delegates
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels
-from edge_runtime.probe import Probe
+from edge_runtime.probe import IMAGE, Probe, probe_pixels
 from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.commands import environment, predict
 from tests.edge_runtime.plugins import compile_library
 from tests.edge_runtime.refusals import EXPECTED, REFUSALS, every_engine, every_refusal
-from tests.edge_runtime.tiny_model import UINT8, expected_probabilities, tiny_artifact
+from tests.edge_runtime.tiny_model import (
+    LABELS,
+    SIZE,
+    SPEC,
+    UINT8,
+    expected_probabilities,
+    tiny_artifact,
+    tiny_flatbuffer,
+)
 
 
 def tiny_with_probe(path: Path, probabilities: Any) -> Path:
@@ -212,6 +220,26 @@ def test_the_command_reports_the_share_of_the_delegate(artifact_path: Path, plug
 
 
 # The probe
+
+
+def test_the_picture_is_the_one_that_the_card_names(tmp_path: Path, plugin: Path) -> None:
+    image = f"{IMAGE}, contrast 1/16"
+    expected = expected_probabilities(probe_pixels(SIZE, SIZE, 3, image))
+    assert np.abs(expected - EXPECTED).max() > 0.001
+    tiny = tiny_artifact()
+    card = replace(tiny.card, probe=Probe(tuple(map(float, expected)), image))
+    path = replace(tiny, card=card).signed().write(tmp_path / "tiny.tflite")
+    with Classifier.open(path, delegate=plugin, strict=True) as classifier:
+        assert classifier.receipt.probe_difference == pytest.approx(0, abs=1e-6)
+
+
+def test_a_file_without_a_card_is_shown_a_picture_of_which_it_is_not_certain(tmp_path: Path, plugin: Path) -> None:
+    spec = replace(SPEC, std=(0.05, 0.05, 0.05))
+    path = tmp_path / "foreign.tflite"
+    path.write_bytes(tiny_flatbuffer())
+    with Classifier.open(path, delegate=plugin, strict=True, spec=spec, labels=LABELS) as classifier:
+        assert classifier.receipt.unverified is None
+        assert classifier.receipt.probe_difference == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("off_by", "active"), [(0.0, True), (0.005, True), (0.02, False)])

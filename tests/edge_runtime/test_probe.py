@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.probe import IMAGE, LOGIT_TOLERANCES, TOLERANCES, Probe, probe_pixels
+from edge_runtime.specs import TensorSpec
+from tests.edge_runtime.tiny_model import SIZE, SPEC, expected_probabilities, tiny_artifact
 
 WORD = 2**64 - 1
 
@@ -34,8 +39,35 @@ def test_the_first_pixels_are_golden() -> None:
     assert probe_pixels(1, 3).ravel().tolist() == [155, 216, 228, 8, 100, 186, 244, 2, 178]
 
 
-def test_a_probe_survives_json() -> None:
-    probe = Probe(tuple(np.array([0.1, 0.7, 0.2], np.float32).tolist()))
+@pytest.mark.parametrize(("image", "part"), [(IMAGE + ", contrast 1/4", 4), (IMAGE + ", contrast 1/16", 16)])
+def test_less_contrast_is_a_part_of_the_noise_around_mid_gray(image: str, part: int) -> None:
+    full = probe_pixels(19, 31).astype(int) - 128
+    assert np.array_equal(probe_pixels(19, 31, 3, image).astype(int), 128 + full // part)
+
+
+@pytest.mark.parametrize(
+    ("std", "image"),
+    [
+        (1.0, IMAGE),
+        (0.05, IMAGE + ", contrast 1/4"),
+        (0.01, IMAGE + ", contrast 1/16"),
+        (0.0001, IMAGE),  # certain of all of them
+    ],
+)
+def test_the_image_is_the_first_of_which_the_network_is_not_certain(tmp_path: Path, std: float, image: str) -> None:
+    spec = replace(SPEC, std=(std, std, std))
+    path = tiny_artifact(spec=spec).write(tmp_path / "tiny.tflite")
+    probe = Probe.of(Engine(path, choose_engine(), 1, None, None), spec, TensorSpec("image", "float32"))
+    assert probe.image == image
+    assert probe.probabilities == pytest.approx(
+        expected_probabilities(probe_pixels(SIZE, SIZE, 3, image), spec).tolist(), rel=1e-3, abs=1e-30
+    )
+    assert probe.is_certain(0.0) is (std == 0.0001)
+
+
+@pytest.mark.parametrize("image", [IMAGE, f"{IMAGE}, contrast 1/4"])
+def test_a_probe_survives_json(image: str) -> None:
+    probe = Probe(tuple(np.array([0.1, 0.7, 0.2], np.float32).tolist()), image)
     assert Probe.from_json(json.loads(json.dumps(vars(probe)))) == probe
     assert probe.difference(np.array([0.1, 0.7, 0.2], np.float32)) == 0
 
