@@ -2,6 +2,7 @@
 # make test      install what the tests need, run them
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
 # make test-gpu  the runtime on a GPU made of software (needs apt)
+# make test-device  irv2-drift --device against an OpenSSH server on this machine (needs apt)
 # make test-browser  the report's page in Chromium (needs apt)
 # make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
 # make test-origins  models made by TensorFlow 2.4 to current (needs Python 3.8 to 3.11; from PyPI);
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-browser test-clients test-origins fuzz bench lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-device test-browser test-clients test-origins fuzz bench lint clean
 
 demo: $(VENV)/convert
 	$(BIN)/irv2-convert --quantize int8
@@ -26,9 +27,9 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/dev
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not arm and not gpu and not browser and not fuzz and not clients and not origins"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not arm and not gpu and not browser and not fuzz and not clients and not origins and not device"
 
-test-arm test-gpu: test-%: $(VENV)/dev
+test-arm test-gpu test-device: test-%: $(VENV)/dev
 	$(BIN)/python -m pytest tests/devices -m $*
 
 test-browser: $(VENV)/dev

@@ -13,6 +13,8 @@ from rich.console import Console
 from convert.cli.errors import one_line_errors
 from convert.cli.options import FILE, SIZE, limit_options, output_options
 from convert.cli.progress import TerminalProgress
+from convert.devices.ssh import Address
+from convert.drift import on_device
 from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
@@ -32,11 +34,13 @@ from convert.system.progress import Progress
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 EXCLUDES = {
+    "device": ("shard", "scheduler", "reference_kernels", "recorded"),
     "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
 """Option -> options that mean nothing together with it."""
 HINTS = {
+    "device": "run it without a device",
     "shard": "a shard has no verdict, pass it to irv2-drift merge",
     "scheduler": "run it without a scheduler, --images-size 10 is enough",
 }
@@ -104,6 +108,11 @@ def drift() -> None:
     metavar="FILE",
     help="Also measure what a device changes: the file that irv2-predict --record wrote there.",
 )
+@click.option(
+    "--device",
+    metavar="ssh://USER@HOST[:PORT]",
+    help="Judge the answers of a device, through the OpenSSH client and its configuration; all images are run.",
+)
 @limit_options
 @output_options
 @one_line_errors
@@ -125,6 +134,7 @@ def gate(
     scheduler: str | None,
     reference_kernels: bool,
     recorded: Path | None,
+    device: str | None,
     limits: Limits,
     **output: Any,
 ) -> None:
@@ -167,7 +177,9 @@ def gate(
         if shard is not None:
             _write_shard(request, Share.parse(shard), rows, progress)
             return
-        if scheduler is None:
+        if device is not None:
+            found = on_device.run(Address.parse(device), request, limits, progress)
+        elif scheduler is None:
             found = drift_run.run(request, limits, stop_early, progress)
         else:
             found = drift_shards.run_on_cluster(scheduler, request, limits, progress)

@@ -75,6 +75,11 @@ def device(recording: Path, candidate: ModelPredictor, images: ImageSet, progres
     here = predict_all(candidate, ImageSet(images.root, tuple(sha256_of), None), progress, "device")
     rows = np.array([recorded[sha256_of[image]] for image in here.paths], np.float32)
     there = Predictions(here.paths, rows, candidate.labels, step=candidate.step, head=candidate.head)
+    return host_to_device(here, there)
+
+
+def host_to_device(here: Predictions, there: Predictions) -> dict[str, Any]:
+    """Return an entry of a report's `blame`, given the candidate's answers to the same images here and on a device."""
     return _step(HOST, DEVICE, measure(Comparison(here, there, None)))
 
 

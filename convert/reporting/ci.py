@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from convert.reporting.devices import device_rows
 from convert.reporting.formatting import count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.temporary import write_atomically
@@ -94,6 +95,7 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("sha256", report["artifact"]["sha256"]),
         ("images", f"{count(report['drift']['images'])} of {count(report['sampling']['available'])}"),
         *drift_rows(report["drift"]),
+        *device_rows(report.get("device", {})),
     ]
 
 

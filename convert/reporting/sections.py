@@ -22,6 +22,7 @@ from convert.reporting.conversion_figures import (
     speed,
     speed_notes,
 )
+from convert.reporting.devices import device_rows
 from convert.reporting.formatting import (
     Report,
     clear_agreement,
@@ -200,6 +201,7 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
         ("Left in float", "; ".join(_islands(report))),
         ("Scales raised", _raised(report)),
         ("Intervals", "" if drift is None else INTERVALS[drift["interval"]]),
+        *((name.capitalize(), text) for name, text in device_rows(report.get("device", {}))),
         ("Measured on", ", ".join(machine)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Run time", ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in timings.items())),

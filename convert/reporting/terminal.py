@@ -18,6 +18,7 @@ from convert.reporting.conversion_figures import (
     speed,
     speed_notes,
 )
+from convert.reporting.devices import device_rows
 from convert.reporting.formatting import (
     WORDS,
     Report,
@@ -85,6 +86,11 @@ def print_report(console: Console, report: Report) -> None:
         table.add_row("", escape(f"{count(pair['images'])} x {classes}"))
     console.print(table)
     console.print(_attribution(report["blame"]))
+    if "device" in report:
+        rows = Table(box=None, show_header=False, pad_edge=False)
+        for name, text in device_rows(report["device"]):
+            rows.add_row(name, escape(printable(text)))
+        console.print(rows)
 
 
 def _attribution(steps: Sequence[Report]) -> Table:

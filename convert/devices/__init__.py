@@ -1,0 +1,1 @@
+"""Devices over SSH: what is there, what they are given, and what they answer."""

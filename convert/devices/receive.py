@@ -1,0 +1,91 @@
+"""Keep files under their SHA-256. The text of this file runs on the device, with the folder as its argument.
+
+A header {"sha256", "bytes"} is answered by how many bytes are there already, {"have": N}; then come the rest of them,
+answered by {"stored": true}, {"damaged": true} or {"error": TEXT}. What came before a connection broke is kept.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from typing import BinaryIO
+
+CHUNK = 65536
+
+
+def say(**answer: object) -> None:
+    """Write one line."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def header_line() -> bytes:
+    """Read one line without reading on, since a file may follow."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            return b""
+        line += byte
+    return line
+
+
+def digest(path: str) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    value = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(CHUNK), b""):
+            value.update(block)
+    return value.hexdigest()
+
+
+def own_part(path: str) -> "tuple[str, BinaryIO]":
+    """Open what is there of a file to append to it; what another run is writing is left to it."""
+    for name in (path + ".part", path + ".part-" + str(os.getpid())):
+        file = open(name, "ab")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        return name, file
+    raise OSError(path + " is being written")
+
+
+def receive(folder: str, sha256: str, count: int) -> None:
+    """Receive one file, unless it is there."""
+    path = os.path.join(folder, sha256)
+    if os.path.exists(path) and digest(path) == sha256:
+        return say(have=count)
+    part, file = own_part(path)
+    file.seek(0, os.SEEK_END)
+    if file.tell() >= count:
+        if digest(part) == sha256:
+            os.replace(part, path)
+            return say(have=count)
+        file.truncate(0)
+        file.seek(0)
+    left = count - file.tell()
+    say(have=count - left)
+    with file:
+        while left:
+            block = os.read(0, min(CHUNK, left))
+            if not block:
+                sys.exit(1)
+            file.write(block)
+            left -= len(block)
+    if digest(part) != sha256:
+        os.unlink(part)
+        return say(damaged=True)
+    os.replace(part, path)
+    return say(stored=True)
+
+
+try:
+    os.makedirs(sys.argv[1], exist_ok=True)
+    for line in iter(header_line, b""):
+        header = json.loads(line.decode())
+        receive(sys.argv[1], header["sha256"], header["bytes"])
+except OSError as error:
+    say(error=str(error.strerror or error))

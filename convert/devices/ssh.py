@@ -1,0 +1,125 @@
+"""A device behind the host's own OpenSSH client, which reads the user's `~/.ssh/config`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from convert.errors import ConvertError
+
+PREFIX = "ssh://"
+OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=10", "ServerAliveCountMax=3")
+"""Nobody is asked for anything, and a silent line is given up after 30 s."""
+CONNECTION_FAILED = 255
+ADVICE = {
+    "Host key verification failed": "its host key is not known here: run `ssh` to it once and compare the key",
+    "Permission denied": "it refuses the login: give it your key with `ssh-copy-id`, no password is asked for here",
+}
+"""What OpenSSH says -> what it means."""
+
+
+class DeviceError(ConvertError):
+    """A device cannot be reached, lacks something, or cannot do what it was asked."""
+
+
+class ConnectionLostError(DeviceError):
+    """The connection to a device failed or broke."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a device is: `ssh://[USER@]HOST[:PORT]`; HOST may be a name in `~/.ssh/config`."""
+
+    text: str
+
+    def command(self, remote: Sequence[str] | str) -> list[str]:
+        """Return the local command that runs `remote` there: words, or a line for its shell."""
+        parts = urlsplit(self.text)
+        options = [word for option in OPTIONS for word in ("-o", option)]
+        port = [] if parts.port is None else ["-p", str(parts.port)]
+        user = [] if parts.username is None else ["-l", parts.username]
+        line = remote if isinstance(remote, str) else shlex.join(remote)
+        return ["ssh", "-T", *options, *port, *user, "--", str(parts.hostname), line]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an address; a `DeviceError` says what is wrong with it."""
+        try:
+            parts = urlsplit(text)
+            valid = text.startswith(PREFIX) and parts.hostname and parts.port != 0 and parts.path in ("", "/")
+        except ValueError:
+            valid = False
+        if not valid or parts.hostname is None or parts.hostname.startswith("-"):
+            raise DeviceError(f"--device {text!r} is no address: pass ssh://USER@HOST or ssh://USER@HOST:PORT")
+        return cls(text)
+
+
+class Connection:
+    """A program running on a device: lines to it and from it; it is ended with the block."""
+
+    def __init__(self, address: Address, remote: Sequence[str] | str) -> None:
+        self.address = address
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would stop the program
+        try:
+            self._process = subprocess.Popen(
+                address.command(remote), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
+            )
+        except FileNotFoundError as error:
+            raise DeviceError("ssh is not installed here: install the OpenSSH client") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except BrokenPipeError:
+                pass
+        self._said.close()
+
+    def send(self, data: bytes | dict[str, Any]) -> None:
+        """Send bytes, or one JSON line; after a broken pipe `receive` says what happened."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data if isinstance(data, bytes) else json.dumps(data).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next JSON line; without one a `DeviceError` says why."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise self._failure()
+        try:
+            return dict(json.loads(line))
+        except ValueError as error:
+            raise DeviceError(
+                f"{self.address.text} says {line[:80]!r}: its shell must print nothing at login"
+            ) from error
+
+    def lines(self) -> list[bytes]:
+        """Return all lines until the program ends; a connection that failed is a `ConnectionLostError`."""
+        found, _ = self._process.communicate()
+        if self._process.returncode == CONNECTION_FAILED:
+            raise self._failure()
+        return list(found.splitlines())
+
+    def _failure(self) -> DeviceError:
+        code = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+        known = (advice for pattern, advice in ADVICE.items() if any(pattern in line for line in said))
+        text = f"{self.address.text}: {next(known, said[-1])}"
+        return ConnectionLostError(text) if code == CONNECTION_FAILED else DeviceError(text)

@@ -1,0 +1,268 @@
+"""irv2-drift --device against a real OpenSSH server, behind it a Python that has what the base install needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convert.devices.archive import runtime_archive
+from edge_runtime.hashing import file_sha256
+from tests.conftest import save_colour_pictures
+from tests.devices.debian import unpack_alone
+from tests.devices.sshd import Server, serving
+from tests.edge_runtime.tiny_model import tiny_artifact
+
+pytestmark = [pytest.mark.slow, pytest.mark.device]
+COUNT = 60
+ROOT = Path(__file__).parents[2]
+CHANGED_ANSWERS = """
+import json, sys, time
+dumps, seen = json.dumps, []
+def changed(value):
+    if "probabilities" in value:
+        seen.append(1)
+        {change}
+    return dumps(value)
+json.dumps = changed
+"""
+"""A `sitecustomize` of a device whose answers are not those of its model."""
+
+
+@pytest.fixture(scope="session")
+def base(request: pytest.FixtureRequest) -> Path:
+    """A Python with the base install's dependencies and nothing else."""
+    assert request.config.cache is not None
+    folder = request.config.cache.mkdir("device") / "base"
+    python = folder / "bin" / "python"
+    if not (folder / "done").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        litert = f"ai-edge-litert=={metadata.version('ai-edge-litert')}"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "pillow", litert], check=True)
+        (folder / "done").touch()
+    return python
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, base: Path, tmp_path: Path) -> Iterator[Server]:
+    assert request.config.cache is not None
+    packages = ["openssh-server", "libwrap0", "libnss-wrapper"]
+    root = unpack_alone(packages, request.config.cache.mkdir("device") / "debian")
+    with serving(root, tmp_path / "server") as server:
+        server.offer("python3", f'exec {base} "$@"')
+        yield server
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_colour_pictures(tmp_path_factory.mktemp("device") / "images", COUNT // 3, seed=3)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_artifact().write(tmp_path_factory.mktemp("device") / "float.tflite")
+
+
+def started(server: Server, network: Path, images: Path, *options: object) -> subprocess.Popen[str]:
+    """`irv2-drift --device` as a user types it."""
+    script = Path(sys.executable).with_name("irv2-drift")
+    command = [script, network, "--reference", network, "--images", images, "--device", server.address, *options]
+    return subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **server.environment, "COLUMNS": "160"},
+    )
+
+
+def report_of(running: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = running.communicate(timeout=200)
+    assert out, err
+    return dict(json.loads(out))
+
+
+def judged(server: Server, network: Path, images: Path) -> dict[str, Any]:
+    return report_of(started(server, network, images, "--json"))
+
+
+def refused(server: Server, network: Path, images: Path) -> str:
+    """The one line with which the command ends."""
+    running = started(server, network, images)
+    out, err = running.communicate(timeout=200)
+    assert (running.returncode, out) == (1, "")
+    line = err.splitlines()[-1]
+    assert line.startswith("irv2-drift: error: ssh://")
+    return line
+
+
+def files_there(server: Server) -> Path:
+    return server.home / ".cache" / "irv2-edge" / "files"
+
+
+def test_the_demo_is_judged_by_the_device_s_answers(server: Server, tmp_path: Path) -> None:
+    """300 pictures, stored float answers."""
+    artifact = ROOT / "build" / "irv2-demo.int8.tflite"
+    if not artifact.exists():
+        pytest.skip("make demo first")
+    pictures, stored = ROOT / "calibration_data" / "validation", ROOT / ".ci" / "irv2-demo.reference.npz"
+    junit, page = tmp_path / "drift.xml", tmp_path / "drift.html"
+    options = ["--json", "--images-size", 300, "--reference", stored, "--junit", junit, "--html", page]
+    report = report_of(started(server, artifact, pictures, *options))
+    device = report["device"]
+    assert device["images"] == report["drift"]["images"] == 300
+    assert (device["answers_different"], device["pixels_different"], device["connections"]) == (0, 0, 1)
+    assert device["receipt"]["active"] == "cpu"
+    times = device["latency_ms"]
+    assert 0 < times["p50"] <= times["p95"] <= times["p99"]
+    assert report["blame"][-1]["to"] == "candidate, device"
+    assert "every answer is the same to the last bit" in junit.read_text()
+    assert "every answer is the same to the last bit" in page.read_text()
+
+
+def test_what_is_there_is_not_copied_again_and_what_is_damaged_is(server: Server, network: Path, images: Path) -> None:
+    judged(server, network, images)
+    model = files_there(server) / file_sha256(network)
+    before = {path: path.stat().st_mtime_ns for path in files_there(server).iterdir()}
+    model.write_bytes(b"\0" * 100)
+    assert judged(server, network, images)["device"]["answers_different"] == 0
+    after = {path: path.stat().st_mtime_ns for path in files_there(server).iterdir()}
+    assert {path for path in before if after[path] != before[path]} == {model}
+    assert len(before) == COUNT + 2
+
+
+def test_a_file_damaged_on_the_way_is_sent_again(server: Server, network: Path, images: Path) -> None:
+    files_there(server).mkdir(parents=True)
+    part = files_there(server) / f"{file_sha256(network)}.part"
+    part.write_bytes(b"\0" * 100)
+    assert judged(server, network, images)["device"]["answers_different"] == 0
+    assert not part.exists()
+
+
+def test_a_copy_that_broke_off_goes_on_where_it_stopped(server: Server, network: Path, images: Path) -> None:
+    files_there(server).mkdir(parents=True)
+    part = files_there(server) / f"{file_sha256(network)}.part"
+    part.write_bytes(network.read_bytes()[:500])
+    inode = part.stat().st_ino
+    judged(server, network, images)
+    assert (files_there(server) / file_sha256(network)).stat().st_ino == inode
+
+
+def test_a_connection_that_is_cut_is_taken_up_and_no_image_counts_twice(
+    server: Server, network: Path, images: Path, base: Path
+) -> None:
+    cut = server.folder / "cut"
+    server.offer(
+        "agent",
+        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | head -n 31; kill -9 $PPID; }};; esac\n'
+        f'exec {base} "$@"',
+    )
+    server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
+    device = judged(server, network, images)["device"]
+    assert cut.exists()
+    assert (device["connections"], device["images"], device["answers_different"]) == (2, COUNT, 0)
+
+
+AS_AGENT = "import sys, json; v = json.load(sys.stdin); v['executable'] = '{}/agent'; print(json.dumps(v))"
+"""Lets a device say that its Python is a script of ours."""
+
+
+def answering(server: Server, base: Path, change: str) -> None:
+    """Let the device's answers be changed."""
+    folder = server.folder / "changed"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(CHANGED_ANSWERS.format(change=change))
+    server.offer("agent", f'PYTHONPATH={folder} exec {base} "$@"')
+    server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
+
+
+def test_one_wrong_answer_is_found_and_named(server: Server, network: Path, images: Path, base: Path) -> None:
+    answering(server, base, "if len(seen) == 7: value['probabilities'].reverse()")
+    device = judged(server, network, images)["device"]
+    assert (device["answers_different"], device["pixels_different"]) == (1, 0)
+    assert (images / device["largest_in"]).is_file()
+
+
+def test_other_pixels_are_told_from_other_kernels(server: Server, network: Path, images: Path, base: Path) -> None:
+    answering(server, base, "if len(seen) == 7: value['pixels_sha256'] = '0'")
+    assert judged(server, network, images)["device"]["pixels_different"] == 1
+
+
+def test_ctrl_c_leaves_nothing_running_there(server: Server, network: Path, images: Path, base: Path) -> None:
+    answering(server, base, "time.sleep(0.5)")
+    running = started(server, network, images)
+    until(lambda: any("/files/" in command and "-c" not in command.split() for command in server.sessions()))
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert (running.returncode, err.splitlines()[-1]) == (130, "irv2-drift: interrupted")
+    until(lambda: not server.sessions())
+
+
+def until(true: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(server: Server, network: Path, images: Path) -> None:
+    both = [started(server, network, images, "--json") for _ in range(2)]
+    assert [report_of(each)["device"]["answers_different"] for each in both] == [0, 0]
+    assert len(list(files_there(server).iterdir())) == COUNT + 2
+
+
+def test_an_unknown_host_key(server: Server, network: Path, images: Path) -> None:
+    (server.folder / "known").write_text("")
+    assert "its host key is not known here" in refused(server, network, images)
+
+
+def test_a_refused_login(server: Server, network: Path, images: Path) -> None:
+    (server.folder / "user.pub").write_text("")
+    assert "it refuses the login: give it your key with `ssh-copy-id`" in refused(server, network, images)
+
+
+def test_no_python(server: Server, network: Path, images: Path) -> None:
+    (server.programs / "python3").unlink()
+    assert "has no Python: install python3, 3.11 or later" in refused(server, network, images)
+
+
+def test_python_3_9(server: Server, network: Path, images: Path, base: Path) -> None:
+    server.offer("python3", f'exec {base} -c "import sys; sys.version_info = (3, 9); exec(sys.stdin.read())"')
+    assert "has Python 3.9, 3.11 or later is needed" in refused(server, network, images)
+
+
+def test_no_interpreter(server: Server, network: Path, images: Path) -> None:
+    bare = server.folder / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    server.offer("python3", f'exec {bare}/bin/python "$@"')
+    line = refused(server, network, images)
+    assert "has no numpy and no pillow and no ai-edge-litert: run there" in line
+    assert line.endswith("-m pip install numpy pillow ai-edge-litert")
+
+
+def test_a_device_that_can_store_no_more(server: Server, network: Path, images: Path, base: Path) -> None:
+    server.offer("agent", f'ulimit -f 8; exec {base} "$@"')
+    server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
+    assert "File too large" in refused(server, network, images)
+
+
+def test_an_address_that_is_none(server: Server, network: Path, images: Path) -> None:
+    running = started(server, network, images, "--device", "ssh://-oProxyCommand=true")
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "is no address: pass ssh://USER@HOST" in err.splitlines()[-1]
+
+
+def test_the_runtime_is_equal_wherever_it_is_made() -> None:
+    assert runtime_archive() == runtime_archive()
+    assert len(runtime_archive()) < 150_000
