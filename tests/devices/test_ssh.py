@@ -28,11 +28,11 @@ ROOT = Path(__file__).parents[2]
 CHANGED_ANSWERS = """
 import json, sys, time
 dumps, seen = json.dumps, []
-def changed(value):
+def changed(value, **how):
     if "probabilities" in value:
         seen.append(1)
         {change}
-    return dumps(value)
+    return dumps(value, **how)
 json.dumps = changed
 """
 """A `sitecustomize` of a device whose answers are not those of its model."""
@@ -157,13 +157,16 @@ def test_a_copy_that_broke_off_goes_on_where_it_stopped(server: Server, network:
     assert (files_there(server) / file_sha256(network)).stat().st_ino == inode
 
 
+FIRST_LINES = "import sys; [sys.stdout.write(sys.stdin.readline()) for _ in range(31)]"
+
+
 def test_a_connection_that_is_cut_is_taken_up_and_no_image_counts_twice(
     server: Server, network: Path, images: Path, base: Path
 ) -> None:
     cut = server.folder / "cut"
     server.offer(
         "agent",
-        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | head -n 31; kill -9 $PPID; }};; esac\n'
+        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES}"; kill -9 $PPID; exit 1; }};; esac\n'
         f'exec {base} "$@"',
     )
     server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
