@@ -166,7 +166,8 @@ def test_a_connection_that_is_cut_is_taken_up_and_no_image_counts_twice(
     cut = server.folder / "cut"
     server.offer(
         "agent",
-        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES}"; kill -9 $PPID; exit 1; }};; esac\n'
+        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES}"; '
+        f"kill -9 $PPID; exit 1; }};; esac\n"
         f'exec {base} "$@"',
     )
     server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
