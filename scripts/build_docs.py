@@ -30,6 +30,7 @@ PLACES = {
     "benchmarks": "benchmarks",
     "edge_runtime/README.md": "devices/runtime.md",
     "calibration_data/README.md": "project/bundled-images.md",
+    "calibration_data/LICENSE": "project/bundled-images-licence.txt",
     "ARCHITECTURE.md": "project/architecture.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
@@ -49,7 +50,7 @@ def places() -> dict[Path, Path]:
         path = ROOT / name
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
-            if file.suffix in SUFFIXES:
+            if file == path or file.suffix in SUFFIXES:
                 found[file] = Path(os.path.normpath(Path(place) / (file.relative_to(path) if path.is_dir() else "")))
     return found
 
@@ -62,8 +63,8 @@ def in_site(text: str, source: Path, found: dict[Path, Path]) -> str:
         if "://" in target or target.startswith("mailto:"):
             return match[0]
         place = found.get(Path(os.path.normpath(source.parent / target)))
-        if place is None:  # what is missing is the site generator's to refuse
-            return match[0]
+        if place is None:
+            sys.exit(f"{source.relative_to(ROOT)}: {target} is not in the site")
         return before + os.path.relpath(place, found[source].parent)
 
     code = FENCE.findall(text)

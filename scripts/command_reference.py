@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import html
 import io
 import re
 import sys
@@ -125,13 +126,14 @@ def _row(option: Option) -> str:
     if len(takes) > LONGEST_METAVAR:  # a list of words, which would not wrap
         text += f" One of {', '.join(f'`{word}`' for word in takes.strip('[]').split('|'))}."
         takes = ""
-    return f"| {_cell(names + (takes and f' `{takes}`'))} | {_cell(text)} |"
+    what = f" <code>{_cell(takes)}</code>" if takes else ""
+    return f"| {names}{what} | {_cell(text)} |"
 
 
 def _cell(text: str) -> str:
     """Table cells are parted by bars, and what stands in brackets would be a link."""
     text = re.sub(r"\s+\[([^]]*)\]", r" (\1)", text)
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return html.escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
 
 
 if __name__ == "__main__":
