@@ -23,8 +23,10 @@ PICTURE := calibration_data/validation/bag/test_00429.png
 .PHONY: demo test test-fast test-arm test-gpu test-browser test-clients test-origins fuzz bench docs docs-serve lint clean
 
 demo: $(VENV)/convert
+	@echo "converting the bundled network and judging it on 1,000 images: a minute or two"
 	$(BIN)/irv2-convert --quantize int8
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
+	@echo "report: build/irv2-demo.int8.tflite.report.html; your own network: docs/first-conversion.md"
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)
@@ -65,7 +67,7 @@ lint: $(VENV)/dev
 # uv where it is there, which is several times as fast; both say what they are doing.
 $(VENV)/%: pyproject.toml
 	@echo "installing irv2-edge[$*] into $(VENV): TensorFlow and what it needs, a few minutes the first time"
-	@test -x $(BIN)/python || $(if $(UV),$(UV) venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	@test -x $(BIN)/python || $(if $(UV),$(UV) venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 	$(INSTALL) --editable '.[$*]'
 	@touch $@
 
