@@ -16,6 +16,8 @@ MULTIPART = "multipart/x-mixed-replace"
 MAX_FRAME_BYTES = 32 * 2**20
 MAX_LINE_BYTES = 2**16
 MAX_HEADER_LINES = 100
+FAILURES = (OSError, ValueError, http.client.HTTPException)
+"""What a connection may raise; its time-outs, and the errors of urllib, are OSErrors."""
 
 
 class ByteStream(Protocol):
@@ -38,23 +40,30 @@ class MjpegStream:
 
     def frames(self) -> Iterator[ImageSource]:
         """Yield JPEG files as bytes; see `Camera.frames`."""
-        try:
-            with self._opened() as response:
-                if response.headers.get_content_type() != MULTIPART:
-                    found = response.headers.get_content_type()
-                    raise CameraError(f"{self.name} answers with {found}, not with an MJPEG stream ({MULTIPART})")
+        with self._opened() as response:
+            found = response.headers.get_content_type()
+            if found != MULTIPART:
+                raise CameraError(f"{self.name} answers with {found}, not with an MJPEG stream ({MULTIPART})")
+            try:
                 yield from read_parts(response, response.headers.get_boundary(""))
-        except (OSError, ValueError, http.client.HTTPException) as error:  # HTTPError and a time-out are OSErrors
-            raise CameraError(f"{self.name} cannot be read: {_reason(error)}; check the address") from error
+            except FAILURES as error:
+                raise CameraError(f"{self.name} broke off: {first_line(error)}") from error
 
     def _opened(self) -> Any:
-        import urllib.request  # a tenth of a second on small devices
+        import urllib.error
+        import urllib.request  # heavy for a small device, and of no use to other cameras
 
         request = urllib.request.Request(self.name)
         if self._login:
             code = base64.b64encode(unquote(self._login).encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {code}")  # for this host, for no other
-        return urllib.request.urlopen(request, timeout=SILENCE_S)
+        try:
+            return urllib.request.urlopen(request, timeout=SILENCE_S)
+        except FAILURES as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            reason = error.reason if type(error) is urllib.error.URLError else error  # without its brackets
+            raise CameraError(f"{self.name} cannot be opened: {reason}; check the address") from error
 
 
 def read_parts(stream: ByteStream, boundary: str) -> Iterator[bytes]:
@@ -113,9 +122,3 @@ def _read_to_boundary(stream: ByteStream, name: bytes) -> tuple[bytes, bytes]:
 def _check_size(size: int) -> None:
     if size > MAX_FRAME_BYTES:
         raise ValueError(f"a frame has more than {MAX_FRAME_BYTES:,} bytes")
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error says, without the brackets of `URLError`."""
-    reason = getattr(error, "reason", None)
-    return first_line(reason if isinstance(reason, BaseException) else error)

@@ -45,6 +45,7 @@ class OnChange:
         self._waiting: deque[tuple[str, str] | None] = deque(maxlen=1)
         self._arrived = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
+        self._closing = False
         self._thread = threading.Thread(target=self._work, name="irv2-on-change", daemon=True)
         self._thread.start()
 
@@ -56,6 +57,7 @@ class OnChange:
         """Start no more; give a command that runs 2 s, then end it."""
         self._put(None)
         self._thread.join(FINISHING_S)
+        self._closing = True
         for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
             process = self._process
             if self._thread.is_alive() and process is not None:
@@ -87,7 +89,7 @@ class OnChange:
             self._note(f"warning: --on-change {shlex.join(self._words)} cannot be run: {error}")
             return
         code = self._process.wait()
-        if code:
+        if code and not self._closing:
             self._note(f"warning: --on-change {shlex.join(self._words)} ended with exit code {code} for {label!r}")
 
 
