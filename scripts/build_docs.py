@@ -11,9 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -73,7 +71,7 @@ def in_site(text: str, source: Path, found: dict[Path, Path]) -> str:
 
 
 def gather() -> None:
-    """Lay out the site's source, and its configuration without the pages that are not there."""
+    """Lay out the site's source, and its configuration."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     found = places()
     for source, place in found.items():
@@ -86,19 +84,8 @@ def gather() -> None:
         else:
             shutil.copyfile(source, target)
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
-    settings |= {"docs_dir": SOURCE.name, "site_dir": "site", "nav": list(_present(settings["nav"]))}
+    settings |= {"docs_dir": SOURCE.name, "site_dir": "site"}
     CONFIGURATION.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "utf-8")
-
-
-def _present(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for entry in entries:
-        (title, what), *_ = entry.items()
-        if isinstance(what, list):
-            yield {title: list(_present(what))}
-        elif (SOURCE / what).exists():
-            yield entry
-        else:
-            print(f"left out of the navigation: {what}, which is not there", file=sys.stderr)
 
 
 if __name__ == "__main__":
