@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 from collections.abc import Iterator
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -16,8 +15,6 @@ MULTIPART = "multipart/x-mixed-replace"
 MAX_FRAME_BYTES = 32 * 2**20
 MAX_LINE_BYTES = 2**16
 MAX_HEADER_LINES = 100
-FAILURES = (OSError, ValueError, http.client.HTTPException)
-"""What a connection may raise; its time-outs, and the errors of urllib, are OSErrors."""
 
 
 class ByteStream(Protocol):
@@ -46,7 +43,7 @@ class MjpegStream:
                 raise CameraError(f"{self.name} answers with {found}, not with an MJPEG stream ({MULTIPART})")
             try:
                 yield from read_parts(response, response.headers.get_boundary(""))
-            except FAILURES as error:
+            except _failures() as error:
                 raise CameraError(f"{self.name} broke off: {first_line(error)}") from error
 
     def _opened(self) -> Any:
@@ -59,7 +56,7 @@ class MjpegStream:
             request.add_unredirected_header("Authorization", f"Basic {code}")  # for this host, for no other
         try:
             return urllib.request.urlopen(request, timeout=SILENCE_S)
-        except FAILURES as error:
+        except _failures() as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
             reason = error.reason if type(error) is urllib.error.URLError else error  # without its brackets
@@ -117,6 +114,13 @@ def _read_to_boundary(stream: ByteStream, name: bytes) -> tuple[bytes, bytes]:
         size += len(line)
         _check_size(size)
     return b"".join(lines).removesuffix(b"\n").removesuffix(b"\r"), line
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a connection may raise; its time-outs, and the errors of urllib, are OSErrors."""
+    from http.client import HTTPException  # heavy, as urllib.request is
+
+    return OSError, ValueError, HTTPException
 
 
 def _check_size(size: int) -> None:
