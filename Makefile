@@ -9,19 +9,25 @@
 #                    IRV2_ORIGINS_QUICK=1 for a sample
 # make fuzz      thousands of hostile model and picture files, runs stopped at any moment; make test has some of each
 # make bench     ours beside its peers: time and memory, into benchmarks/RESULTS.md; BENCH=--quick for a sample
-# make lint      ruff and mypy
+# make docs      the documentation as a site in build/site, with warnings as errors
+# make docs-serve  the same in a browser, at the address that it prints
+# make lint      ruff, mypy, and codespell
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on)
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-device test-browser test-clients test-origins fuzz bench lint clean
+.PHONY: demo test test-fast test-arm test-gpu test-device test-browser test-clients test-origins fuzz bench docs docs-serve lint clean
 
 demo: $(VENV)/convert
+	@echo "converting the bundled network and judging it on 1,000 images: a minute or two"
 	$(BIN)/irv2-convert --quantize int8
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
+	@echo "report: build/irv2-demo.int8.tflite.report.html; your own network: docs/first-conversion.md"
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)
@@ -47,14 +53,23 @@ fuzz: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
+docs: $(VENV)/docs
+	$(BIN)/python scripts/build_docs.py
+
+docs-serve: $(VENV)/docs
+	$(BIN)/python scripts/build_docs.py serve
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
+# uv where it is there, which is several times as fast; both say what they are doing.
 $(VENV)/%: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo "installing irv2-edge[$*] into $(VENV): TensorFlow and what it needs, a few minutes the first time"
+	@test -x $(BIN)/python || $(if $(UV),$(UV) venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	$(INSTALL) --editable '.[$*]'
 	@touch $@
 
 clean:

@@ -81,9 +81,9 @@ def steps(model: bytes, spec: InputSpec, pixels: list[Pixels]) -> Iterator[tuple
         return statistics.clipped(chosen)
 
     model = dense_as_convolutions(without_negations(model))
-    plain = collect_statistics(model, iter(pixels), spec)
+    plain = collect_statistics(model, iter(pixels), spec)[0]
     yield "scales a channel, weights to the nearest step, ranges of all values", made(model, plain)
-    equalized, statistics = equalize(model, plain)
+    equalized, statistics, _ = equalize(model, plain)
     yield "channels equalized", made(equalized, statistics)
     statistics = least_squares(equalized, statistics)
     yield "ranges of least squared error", made(equalized, statistics)

@@ -65,6 +65,7 @@ def convert_model(
     validation: Images | None = None,
     labels: Sequence[str] | Path | None = None,
     preprocessing: str | None = None,
+    output_dir: str | Path = "build",
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Outcome]:
@@ -82,11 +83,12 @@ def convert_model(
         labels: names of the classes, in the network's order, or a file of them, as `--labels` takes it.
         preprocessing: "tf", "caffe", "torch", "unit", "none" or the path of a JSON file; not needed where the
             model scales its pixels itself.
+        output_dir: the folder of artifacts and reports.
         progress: told what happens; None for silence.
-        options: further fields of `convert.job.Job`, such as `output_dir`, `io`, `calibrator` or `limits`.
+        options: further fields of `convert.job.Job`, such as `io`, `calibrator` or `limits`.
 
     Returns:
-        An outcome for each artifact, in the order of the schemes; artifacts lie in `output_dir` ("build").
+        An outcome for each artifact, in the order of the schemes.
 
     Raises:
         EdgeError: something does not work; the message names the value and the next step.
@@ -104,6 +106,7 @@ def convert_model(
             tuple(parse_schemes(schemes)),
             labels=_label_file(labels, scratch),
             preprocessing=preprocessing,
+            output_dir=Path(output_dir),
             calibration=None if calibration is None else image_folder(calibration, scratch / "calibration"),
             validation=None if validation is None else image_folder(validation, scratch / "validation"),
             **options,

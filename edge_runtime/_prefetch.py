@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], drop: bool = False) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], drop: bool = False) -> Generator[Item, None, None]:
     """Yield `items` in order, making the next while the last is in use.
 
     Args:

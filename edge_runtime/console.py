@@ -15,6 +15,7 @@ from edge_runtime.errors import EdgeError
 ERROR = 1
 INTERRUPTED = 130
 READER_GONE = 141
+ERASE_LINE = "\r\x1b[K"
 
 
 def run_command(name: str, body: Callable[[], int], debug: bool = False) -> int:

@@ -16,6 +16,10 @@ class ImageError(EdgeError):
     """An image cannot be read, or is too large to be read safely."""
 
 
+class CameraError(EdgeError):
+    """A camera is none that can be read, cannot be opened, or breaks off."""
+
+
 class EngineError(EdgeError):
     """No interpreter is installed, or it refuses the model."""
 

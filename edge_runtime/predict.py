@@ -10,7 +10,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
 from edge_runtime._cli import (
@@ -21,42 +20,31 @@ from edge_runtime._cli import (
     receipt_line,
     warn_about,
 )
-from edge_runtime.classifier import TOP_K, Classifier, Prediction, TopK
-from edge_runtime.console import ERROR, complain, prepare_streams, printable, run_command
+from edge_runtime.answers import Answer, AnswerText, answer_image, known_of, to_json
+from edge_runtime.camera.sources import find_camera
+from edge_runtime.camera.watch import add_camera_options, camera_option, watch
+from edge_runtime.classifier import TOP_K, Classifier, TopK
+from edge_runtime.console import ERASE_LINE, ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
-from edge_runtime.errors import EdgeError, ImageError
-from edge_runtime.preprocess import SUFFIXES, SUPPORTED, load_pixels, looks_black
+from edge_runtime.errors import ImageError
+from edge_runtime.preprocess import SUFFIXES, SUPPORTED, looks_black
 from edge_runtime.recorder import Recorder
-from edge_runtime.specs import SOFTMAX, THRESHOLD
+from edge_runtime.specs import THRESHOLD
+from edge_runtime.tensors import Probabilities
 
 NAME = "irv2-predict"
 STDIN = "-"
-BAR_WIDTH = 20
-WIDEST_LABEL = 40
-ERASE_LINE = "\r\x1b[K"
 LONG_LIST = 20
 """The least number of images for which a progress line is shown."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The result for one image: its best classes and two times in milliseconds, or an error.
-
-    `nearest` is the most probable class, whether or not it reaches the threshold.
-    """
-
-    image: str
-    predictions: list[Prediction]
-    preprocess_ms: float | None = None
-    inference_ms: float | None = None
-    error: EdgeError | None = None
-    nearest: Prediction | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, or 1 if the model or any of the images cannot be read."""
     prepare_streams()
-    arguments = _parser().parse_intermixed_args(argv)
+    parser = _parser()
+    arguments = parser.parse_intermixed_args(argv)
+    if mistake := _mistake(arguments):
+        parser.error(mistake)
     return run_command(NAME, lambda: _predict(arguments), arguments.debug)
 
 
@@ -93,7 +81,18 @@ def _images_below(folder: str, note: Callable[[str], object]) -> list[str]:
     return sorted(images + unreadable)
 
 
+def _mistake(arguments: argparse.Namespace) -> str | None:
+    """Return what is wrong with the combination of options, or None."""
+    if arguments.camera is None:
+        given = camera_option(arguments)
+        return f"{given} is for --camera" if given else None if arguments.image else "pass an IMAGE, or --camera SOURCE"
+    if arguments.image:
+        return f"{arguments.image[0]!r} and --camera: pass images or a camera"
+    return "--record is for images, not for --camera" if arguments.record else None
+
+
 def _predict(arguments: argparse.Namespace) -> int:
+    camera = None if arguments.camera is None else find_camera(arguments.camera)
     images = find_images(arguments.image, lambda note: complain(NAME, f"note: {note}"))
     with Classifier.open(
         arguments.model,
@@ -105,40 +104,42 @@ def _predict(arguments: argparse.Namespace) -> int:
         **foreign_options(arguments),
     ) as classifier:
         warn_about(NAME, classifier.receipt)
-        show = _choose_writer(classifier, arguments, len(images))
-        recorder = Recorder(arguments.record, classifier) if arguments.record else None
         selection = TopK(classifier.labels, arguments.top_k, arguments.threshold, None, None, classifier.head)
-        answers = (_classify(classifier, image, selection, recorder) for image in images)
-        failed = 0
-        for answer in _with_progress_line(answers, len(images)):
-            failed += answer.error is not None
-            show(answer)
-            note = None if answer.error or answer.image == STDIN else looks_black(answer.image)
-            if note is not None:
-                complain(NAME, f"note: {note}")
-        if recorder is not None:
-            recorder.write()
-        if not arguments.json:
-            print(receipt_line(classifier.receipt))
+        if camera is not None:
+            watch(NAME, classifier, camera, selection, arguments)
+            return 0
+        failed = _classify_all(classifier, images, selection, arguments)
     if failed:
         complain(NAME, f"error: {failed} of {len(images)} images could not be classified")
     return ERROR if failed else 0
 
 
+def _classify_all(classifier: Classifier, images: list[str], selection: TopK, arguments: argparse.Namespace) -> int:
+    """Show the answers for all images, and return how many are errors."""
+    show = _choose_writer(classifier, selection, arguments, len(images))
+    recorder = Recorder(arguments.record, classifier) if arguments.record else None
+    failed = 0
+    answers = (_classify(classifier, image, selection, recorder) for image in images)
+    for answer in _with_progress_line(answers, len(images)):
+        failed += answer.error is not None
+        show(answer)
+        note = None if answer.error or answer.image == STDIN else looks_black(answer.image)
+        if note is not None:
+            complain(NAME, f"note: {note}")
+    if recorder is not None:
+        recorder.write()
+    if not arguments.json:
+        print(receipt_line(classifier.receipt))
+    return failed
+
+
 def _classify(classifier: Classifier, image: str, selection: TopK, recorder: Recorder | None) -> Answer:
-    try:
-        start = time.perf_counter()
-        pixels = load_pixels(_source(image), classifier.spec)
-        ready = time.perf_counter()
-        probabilities = classifier.run(pixels)
-        done = time.perf_counter()
-        best, (nearest, *_) = selection.best(probabilities), classifier.best(probabilities, 1, 0.0)
+    def judged(probabilities: Probabilities) -> Probabilities:
         if recorder is not None:
             recorder.add(image, probabilities)
-    except EdgeError as error:
-        return Answer(image, [], error=error)
-    times = (round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))
-    return Answer(image, best, *times, nearest=nearest)
+        return probabilities
+
+    return answer_image(classifier, image, lambda: _source(image), selection, judged)
 
 
 def _source(image: str) -> str | BinaryIO:
@@ -151,69 +152,24 @@ def _source(image: str) -> str | BinaryIO:
     return image
 
 
-def _choose_writer(classifier: Classifier, arguments: argparse.Namespace, count: int) -> Callable[[Answer], None]:
+def _choose_writer(
+    classifier: Classifier, selection: TopK, arguments: argparse.Namespace, count: int
+) -> Callable[[Answer], None]:
     """Return what prints an answer: as JSON, as a table, or, for several images without --top-k, as one line."""
     if arguments.json:
-        known: dict[str, object] = {"head": classifier.head, "receipt": asdict(classifier.receipt)}
-        return lambda answer: print(json.dumps(_to_json(answer, known)), flush=True)
-    width = min(WIDEST_LABEL, max(len(printable(label)) for label in classifier.labels))
-    write_line = _print_line if classifier.head == SOFTMAX else _print_labels
-    write = _print_table if count == 1 or arguments.top_k else write_line
-    threshold = TopK(classifier.labels, None, arguments.threshold, None, None, classifier.head).threshold
+        known = known_of(classifier)
+        return lambda answer: print(json.dumps(to_json(answer, known)), flush=True)
+    text = AnswerText(classifier.labels, classifier.head, selection.threshold)
+    as_table = count == 1 or arguments.top_k
 
     def show(answer: Answer) -> None:
-        if answer.error is None:
-            write(answer, width, threshold)
-        else:
+        if answer.error is not None:
             complain(NAME, str(answer.error), answer.error if arguments.debug else None)
+        else:
+            line = text.table(answer) if as_table else f"{text.line(answer)}  {printable(answer.image)}"
+            print(line, flush=True)
 
     return show
-
-
-def _to_json(answer: Answer, known: dict[str, object]) -> dict[str, object]:
-    return {
-        "image": answer.image,
-        "predictions": [asdict(prediction) for prediction in answer.predictions],
-        **known,
-        "timings_ms": {"preprocess": answer.preprocess_ms, "inference": answer.inference_ms},
-        "error": None if answer.error is None else str(answer.error),
-    }
-
-
-def _print_table(answer: Answer, width: int, threshold: float) -> None:
-    print(printable(answer.image))
-    if not answer.predictions:
-        print(f"  {_none_reaches(answer, threshold)}")
-    for prediction in answer.predictions:
-        bar = _block() * round(BAR_WIDTH * prediction.probability)
-        print(f"  {printable(prediction.label):<{width}}  {prediction.probability:6.1%}  {bar}".rstrip())
-
-
-def _print_labels(answer: Answer, width: int, threshold: float) -> None:
-    shown = ", ".join(f"{printable(each.label)} {each.probability:.1%}" for each in answer.predictions)
-    print(f"{shown or _none_reaches(answer, threshold)}  {printable(answer.image)}", flush=True)
-
-
-def _none_reaches(answer: Answer, threshold: float) -> str:
-    nearest = answer.nearest
-    assert nearest is not None
-    return f"no label reaches {100 * threshold:.3g}%; nearest: {printable(nearest.label)} {nearest.probability:.1%}"
-
-
-def _print_line(answer: Answer, width: int, threshold: float) -> None:
-    if not answer.predictions:
-        _print_labels(answer, width, threshold)
-        return
-    best = answer.predictions[0]
-    print(f"{printable(best.label):<{width}}  {best.probability:6.1%}  {printable(answer.image)}", flush=True)
-
-
-def _block() -> str:
-    try:
-        "█".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return "#"
-    return "█"
 
 
 def _with_progress_line(answers: Iterable[Answer], total: int) -> Iterator[Answer]:
@@ -254,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "image",
         metavar="IMAGE",
-        nargs="+",
+        nargs="*",
         help="an image, a folder (searched recursively), a quoted pattern such as '*.jpg', or - for stdin",
     )
     parser.add_argument(
@@ -266,12 +222,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threshold",
+        "--min-probability",
         type=fraction,
         metavar="P",
         help=f"show only classes of at least this probability, in 0..1; default: {THRESHOLD} for independent labels",
     )
     add_engine_options(parser)
     add_foreign_options(parser)
+    add_camera_options(parser)
     parser.add_argument("--strict", action="store_true", help="fail if the delegate cannot be used")
     parser.add_argument("--threads", type=positive, metavar="N", help="interpreter threads; default: one per core")
     parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse a model file with any other SHA-256")

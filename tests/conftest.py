@@ -36,8 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
-LONGEST = ("test_demo.py", "test_loader_tf_keras.py", "test_hostile.py", "test_installation.py")
-"""The installation is tested with what the demo makes, and so comes last of these."""
+LONGEST = (
+    "test_demo.py",
+    "test_loader_tf_keras.py",
+    "test_hostile.py",
+    "test_installation.py",
+    "test_release.py",
+    "test_examples.py",
+)
+"""The last three are tested with what the demo makes."""
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 70), "red": (200, 50, 40)}
 SIZE = 75

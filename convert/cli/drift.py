@@ -110,6 +110,7 @@ def drift() -> None:
 )
 @click.option(
     "--device",
+    multiple=True,
     metavar="ssh://USER@HOST[:PORT]",
     help="Judge the answers of a device, through the OpenSSH client and its configuration; all images are run.",
 )
@@ -134,7 +135,7 @@ def gate(
     scheduler: str | None,
     reference_kernels: bool,
     recorded: Path | None,
-    device: str | None,
+    device: tuple[str, ...],
     limits: Limits,
     **output: Any,
 ) -> None:
@@ -177,8 +178,8 @@ def gate(
         if shard is not None:
             _write_shard(request, Share.parse(shard), rows, progress)
             return
-        if device is not None:
-            found = on_device.run(Address.parse(device), request, limits, progress)
+        if device:
+            found = on_device.run(Address.parse(device[0]), request, limits, progress)
         elif scheduler is None:
             found = drift_run.run(request, limits, stop_early, progress)
         else:
@@ -190,6 +191,8 @@ def _check_together(options: Mapping[str, Any]) -> None:
     """Refuse options that would be ignored."""
     if options["candidate"] is None and options["save_reference"] is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
+    if len(options["device"]) > 1:
+        raise click.UsageError("--device is given twice: run the check once for each device")
     for option, others in EXCLUDES.items():
         other = next((other for other in others if options[other]), None)
         if options[option] and other is not None:

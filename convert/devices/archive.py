@@ -16,6 +16,7 @@ def runtime_archive() -> bytes:
     file, package = io.BytesIO(), Path(edge_runtime.__file__).parent
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo("__main__.py"), MAIN, zipfile.ZIP_DEFLATED)
-        for path in sorted(package.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(f"edge_runtime/{path.name}"), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        for path in sorted(package.rglob("*.py")):
+            name = path.relative_to(package.parent).as_posix()
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
     return file.getvalue()

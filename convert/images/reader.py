@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from convert.errors import ImageSetError
 from convert.images.dataset import ImageSet
+from convert.system.parallel import in_order
 from edge_runtime import ImageError, InputSpec
 from edge_runtime.preprocess import Pixels, load_pixels
 
 MOST_UNREADABLE = 0.10
 READ_AHEAD = 32
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -67,26 +64,6 @@ class PixelReader:
             return index, load_pixels(path, self.spec)
         except ImageError as error:
             return index, error
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
-    """Yield `function(item)` for each item, in the order of the items.
-
-    Args:
-        function: called in threads; an exception is raised when the caller gets to that item.
-        items: consumed in the caller's thread.
-        ahead: at most so many items are begun beyond those that the caller has taken.
-    """
-    waiting = iter(items)
-    pool = ThreadPoolExecutor(threads)
-    try:
-        pending = deque(pool.submit(function, item) for item in islice(waiting, ahead))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in islice(waiting, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def refuse_unreadable(skipped: Sequence[str], images: ImageSet) -> None:

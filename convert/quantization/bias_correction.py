@@ -13,7 +13,7 @@ import numpy as np
 
 from convert.quantization.head import head_layer
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
+from convert.tflite.interpreter import logits_tensor, record_over
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DEPTHWISE
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
@@ -75,10 +75,10 @@ def correct_head(
     bias = None if layer is None else layer.bias
     if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
         return model
-    engine = RecordingEngine(model)
+    tensors = (encode(pixels, spec, input_tensor) for pixels in images)
+    found = record_over(model, tensors, lambda engine, _: engine.tensor(logits).reshape(-1))
     error = np.zeros(float_logits.shape[1])
-    outputs = run_over(engine, (encode(pixels, spec, input_tensor) for pixels in images))
-    for expected, _ in zip(float_logits, outputs, strict=True):
-        error += expected - engine.tensor(logits).reshape(-1)
+    for expected, actual in zip(float_logits, found, strict=True):
+        error += expected - actual
     graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()

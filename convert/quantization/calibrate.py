@@ -14,7 +14,7 @@ from convert.images.dataset import ImageSet, manifest_sha256
 from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
 from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.bias_correction import correct_head
-from convert.quantization.calibrators import AUTO, CALIBRATORS, ActivationObserver, min_max
+from convert.quantization.calibrators import AUTO, CALIBRATORS, ObservedActivation, min_max
 from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.equalization import equalize
 from convert.quantization.evaluation import Evaluator, Score
@@ -22,7 +22,7 @@ from convert.quantization.gptq import round_weights
 from convert.quantization.negations import without_negations
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.reconstruction import reconstruct
-from convert.quantization.statistics import ActivationStatistics, collect_statistics, observe
+from convert.quantization.statistics import ActivationStatistics, ChannelObserver, collect_statistics
 from convert.system.progress import Progress, Silent
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
@@ -118,20 +118,19 @@ def calibrate(
     float_model, evaluator = dense_as_convolutions(without_negations(float_model)), None
     if held_out is not None:
         evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
-    measured, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)
-    equalized, statistics = equalize(float_model, measured)
-    progress.stage("observing activations")
-    observers = observe(equalized, pixels, spec)
+    measured, observers, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)
+    equalized, statistics, factors = equalize(float_model, measured)
+    observed = {name: observer.observed(factors[name]) for name, observer in observers.items()}
     calibrator, tried = request.calibrator, dict[str, float]()
     if calibrator == AUTO:
         assert evaluator is not None
         nearby = round_weights(equalized, pixels, spec, progress)
-        scores = _try_calibrators(nearby, statistics, observers, evaluator, progress)
+        scores = _try_calibrators(nearby, statistics, observed, evaluator, progress)
         calibrator = choose_calibrator(scores)
         tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
         listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
         progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
-    statistics = _with_ranges_of(calibrator, statistics, observers)
+    statistics = _with_ranges_of(calibrator, statistics, observed)
     rounded = reconstruct(equalized, statistics, pixels, spec, progress)
     return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(read))
 
@@ -147,26 +146,30 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> list[Pixel
 
 def _collect(
     float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress
-) -> tuple[ActivationStatistics, list[Pixels], ImageSet]:
-    """Return the statistics over the images, their pixels, and the images that were read, some perhaps in vain."""
-    reader, used, read = PixelReader(spec), list[Pixels](), 0
+) -> tuple[ActivationStatistics, dict[str, ChannelObserver], list[Pixels], ImageSet]:
+    """Return what `collect_statistics` does, the pixels, and the images that were read, some perhaps in vain.
+
+    Images are read ahead of what is computed. The result is that of those that were computed.
+    """
+    reader, seen = PixelReader(spec), list[tuple[int, Pixels, int]]()
 
     def remembered() -> Iterator[Pixels]:
-        nonlocal read
         for index, pixels in progress.track(reader.read(images), "calibrating", len(images)):
-            used.append(pixels)
-            read = index + 1
+            seen.append((index, pixels, len(reader.skipped)))
             yield pixels
-        read = len(images)
         refuse_unreadable(reader.skipped, images)  # before anyone complains that there are no pixels
 
     has_enough = convergence.have_converged if until_enough else None
-    statistics = collect_statistics(float_model, remembered(), spec, has_enough)
-    refuse_unreadable(reader.skipped, images[:read])
-    note_skipped(progress.note, reader.skipped, images[:read])
+    statistics, observers = collect_statistics(float_model, remembered(), spec, has_enough)
+    seen, skipped, read = seen[: statistics.images], reader.skipped, len(images)
+    if until_enough and convergence.have_converged(list(statistics.extremes)):
+        last, _, before = seen[-1]
+        read, skipped = last + 1, reader.skipped[:before]
+    refuse_unreadable(skipped, images[:read])
+    note_skipped(progress.note, skipped, images[:read])
     if read < len(images):
-        progress.note(f"ranges have converged after {len(used)} images")
-    return statistics, used, images[:read]
+        progress.note(f"ranges have converged after {len(seen)} images")
+    return statistics, observers, [pixels for _, pixels, _ in seen], images[:read]
 
 
 def choose_calibrator(scores: dict[str, Score]) -> str:
@@ -178,27 +181,24 @@ def choose_calibrator(scores: dict[str, Score]) -> str:
 def _try_calibrators(
     rounded: bytes,
     statistics: ActivationStatistics,
-    observers: dict[str, ActivationObserver],
+    observed: dict[str, ObservedActivation],
     evaluator: Evaluator,
     progress: Progress,
 ) -> dict[str, Score]:
     """Return how the network does on held-out images with the ranges of each calibrator."""
     scores, recipe = dict[str, Score](), schemes.Recipe(schemes.DEFAULT, "float32")
     for name in progress.track(CALIBRATORS, "trying calibrators", len(CALIBRATORS)):
-        ranges = _with_ranges_of(name, statistics, observers)
+        ranges = _with_ranges_of(name, statistics, observed)
         scores[name] = evaluator.score(quantize(rounded, recipe, evaluator.spec, ranges))
     return scores
 
 
 def _with_ranges_of(
-    calibrator: str, statistics: ActivationStatistics, observers: dict[str, ActivationObserver]
+    calibrator: str, statistics: ActivationStatistics, observed: dict[str, ObservedActivation]
 ) -> ActivationStatistics:
     """Return the statistics, clipped to the ranges that a calibrator chooses.
 
     Where each image gives one value of a channel, as behind the last pool, too few were seen to clip any of them.
     """
-    chosen = {
-        name: (CALIBRATORS[calibrator] if observer.has_pixels else min_max)(observer)
-        for name, observer in observers.items()
-    }
+    chosen = {name: (CALIBRATORS[calibrator] if each.has_pixels else min_max)(each) for name, each in observed.items()}
     return statistics.clipped(chosen)

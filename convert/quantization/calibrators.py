@@ -1,7 +1,5 @@
 """Calibrators: the observed values of an activation -> the range that its integers cover.
 
-An observer takes an activation in image by image, in memory that does not grow with the number of images.
-
 real = scale * (q - zero_point), scale = (high - low) / levels: a narrow range rounds finely and clips the values
 outside, a wide one clips nothing and rounds coarsely. Each calibrator is a pure function that weighs the two.
 """
@@ -20,10 +18,6 @@ Range = tuple[float, float]
 HALF = 2048
 """Bins on each side of zero."""
 SMALLEST_LIMIT = 2.0**-100
-SMOOTHING = 0.95
-"""Weight of the previous value in a moving average; TFLite's tools use the same."""
-MOST_VALUES = 2**16
-"""An image's activation is counted at this many evenly spaced values at most."""
 LEVELS = 255
 """Steps between the smallest and the largest of 256 integers."""
 OUTSIDE = 1e-4
@@ -71,44 +65,35 @@ class Histogram:
         self.counts += np.bincount(bins, minlength=2 * HALF)
 
 
-@dataclass
-class ActivationObserver:
-    """Range and histogram of the values of a whole activation.
+@dataclass(frozen=True)
+class ObservedActivation:
+    """What calibrators need to know of the values of a whole activation.
 
     Attributes:
         minimum, maximum: extremes of all values and of 0, which every range must contain.
-        moving: moving averages of the smallest and the largest value of an image; None before the first image.
+        moving: moving averages, over the images, of the smallest and the largest value.
+        histogram: of a sample of the values.
         has_pixels: whether an image gives several values of a channel.
     """
 
-    minimum: float = 0.0
-    maximum: float = 0.0
-    moving: Range | None = None
-    histogram: Histogram = field(default_factory=Histogram)
+    minimum: float
+    maximum: float
+    moving: Range
+    histogram: Histogram
     has_pixels: bool = True
 
-    def add(self, values: Array) -> None:
-        """Take in the activation of one more image: finite float32 of any shape."""
-        low, high = float(values.min()), float(values.max())
-        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        lows, highs = self.moving or (low, high)
-        self.moving = SMOOTHING * lows + (1 - SMOOTHING) * low, SMOOTHING * highs + (1 - SMOOTHING) * high
-        flat = values.reshape(-1)
-        self.histogram.add(flat[:: -(-flat.size // MOST_VALUES)])
 
-
-def min_max(observed: ActivationObserver) -> Range:
+def min_max(observed: ObservedActivation) -> Range:
     """Return the true range, which clips nothing."""
     return observed.minimum, observed.maximum
 
 
-def moving_average(observed: ActivationObserver) -> Range:
+def moving_average(observed: ObservedActivation) -> Range:
     """Return the range of a typical image, which depends on the order of the images and clips extreme ones."""
-    low, high = observed.moving or (0.0, 0.0)
-    return min(low, 0.0), max(high, 0.0)
+    return min(observed.moving[0], 0.0), max(observed.moving[1], 0.0)
 
 
-def percentile(observed: ActivationObserver) -> Range:
+def percentile(observed: ObservedActivation) -> Range:
     """Return the range of all values except a fraction of `OUTSIDE` on each side."""
     counts = observed.histogram.counts
     below = np.cumsum(counts)
@@ -119,7 +104,7 @@ def percentile(observed: ActivationObserver) -> Range:
     return _within(observed, (first - HALF) * width, (last + 1 - HALF) * width)
 
 
-def mean_squared_error(observed: ActivationObserver) -> Range:
+def mean_squared_error(observed: ObservedActivation) -> Range:
     """Return the range with the smallest mean squared error of rounding and clipping together.
 
     Banner et al. 2019, "Post training 4-bit quantization", arXiv:1810.05723, by search instead of a model of the
@@ -145,7 +130,7 @@ def rounding_error(values: Array, counts: Array, ends: Range) -> float:
     return float(np.sum(counts * (values - scale * (integers - zero_point)) ** 2))
 
 
-def entropy(observed: ActivationObserver) -> Range:
+def entropy(observed: ObservedActivation) -> Range:
     """Return the range in which rounded values are distributed most like the exact ones.
 
     By Kullback-Leibler divergence: Migacz 2017, "8-bit inference with TensorRT", GTC; there for magnitudes, as here if
@@ -177,12 +162,12 @@ def _divergence(counts: Array, length: int, levels: int) -> float:
     return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
 
 
-def _within(observed: ActivationObserver, low: float, high: float) -> Range:
+def _within(observed: ObservedActivation, low: float, high: float) -> Range:
     """Return the range, extended to zero and cut to the values observed."""
     return min(max(low, observed.minimum), 0.0), max(min(high, observed.maximum), 0.0)
 
 
-CALIBRATORS: dict[str, Callable[[ActivationObserver], Range]] = {
+CALIBRATORS: dict[str, Callable[[ObservedActivation], Range]] = {
     "minmax": min_max,
     "average": moving_average,
     "percentile": percentile,

@@ -39,10 +39,13 @@ EQUIVARIANT = ("NONE", "RELU")
 """Fused activations f with f(a * x) = a * f(x) for every positive a."""
 
 
-def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[bytes, ActivationStatistics]:
+def equalize(
+    float_model: bytes, statistics: ActivationStatistics
+) -> tuple[bytes, ActivationStatistics, dict[str, Array]]:
     """Return a float network with equalized channels, the same up to rounding, and the statistics of its activations.
 
-    The network is of static batch 1, `statistics` are those of its activations before.
+    With them comes what every activation is multiplied by, by tensor name, (channels,). The network is of static batch
+    1, `statistics` are those of its activations before.
     """
     graph = TfliteGraph(float_model)
     groups, strengths = group_channels(graph)
@@ -51,7 +54,8 @@ def equalize(float_model: bytes, statistics: ActivationStatistics) -> tuple[byte
     for operator in graph.operators:
         if _has_own_weights(graph, operator):
             _scale_weights(graph, operator, factors[operator.inputs[0]], factors[operator.outputs[0]])
-    return graph.to_bytes(), statistics.scaled({graph.tensor_name(i): factor for i, factor in factors.items()})
+    by_name = {graph.tensor_name(i): factor for i, factor in factors.items()}
+    return graph.to_bytes(), statistics.scaled(by_name), by_name
 
 
 def group_channels(graph: TfliteGraph) -> tuple[dict[int, Array], Array]:

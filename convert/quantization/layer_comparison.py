@@ -22,7 +22,7 @@ from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.tensors import dequantize, encode
 
-MOST_IMAGES = 8
+MOST_IMAGES = 4
 """Images that a report is computed from: a layer has thousands of values in each."""
 
 

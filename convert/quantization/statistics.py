@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convert.errors import QuantizationError
-from convert.quantization.calibrators import ActivationObserver, Range
+from convert.quantization.calibrators import Histogram, ObservedActivation, Range
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import RecordingEngine, logits_tensor, run_over
+from convert.tflite.interpreter import RecordingEngine, logits_tensor, record_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
+
+SMOOTHING = 0.95
+"""Weight of the previous value in a moving average; TFLite's tools use the same."""
+SAMPLED_VALUES = 2**11
+"""The largest number of values of an activation that are kept of an image, but at least one of every channel."""
+SAMPLED_IMAGES = 2**7
+"""The largest number of images of which values are kept."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +59,78 @@ class ActivationStatistics:
         return replace(self, minimum=minimum, maximum=maximum)
 
 
-class ChannelObserver:
-    """Extremes and mean of every channel of an activation, float64 (channels,)."""
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of an activation of one image.
 
-    def __init__(self, channels: int) -> None:
+    Attributes:
+        low, high, mean: of every channel, (channels,); the mean is float64.
+        rows: of all channels at random positions, float32 (n, channels).
+    """
+
+    low: Array
+    high: Array
+    mean: Array
+    rows: Array
+
+    @classmethod
+    def of(cls, values: Array, seed: tuple[int, int]) -> Measured:
+        """Measure an activation (..., channels); the positions depend on `seed`."""
+        rows = values.reshape(-1, values.shape[-1])
+        number = max(1, SAMPLED_VALUES // rows.shape[1])
+        sample = rows if len(rows) <= number else rows[np.random.default_rng(seed).integers(len(rows), size=number)]
+        return cls(rows.min(axis=0), rows.max(axis=0), rows.mean(axis=0, dtype=np.float64), sample.copy())
+
+
+class ChannelObserver:
+    """What is known of every channel of an activation, in memory that does not grow with the number of images.
+
+    Attributes:
+        has_pixels: whether an image gives several values of a channel.
+        minimum, maximum: float64 (channels,).
+        moving: moving averages of the smallest and the largest value of an image, (2, channels).
+    """
+
+    def __init__(self, channels: int, *, has_pixels: bool) -> None:
+        self.has_pixels = has_pixels
         self.minimum: Array = np.full(channels, np.inf)
         self.maximum: Array = np.full(channels, -np.inf)
+        self.moving: Array = np.zeros((2, channels))
         self._sum: Array = np.zeros(channels)
-        self._images = 0
+        self._images, self._every = 0, 1
+        self._rows: list[Array] = []
 
     @property
     def mean(self) -> Array:
         """Return the mean over all images."""
         return self._sum / self._images
 
-    def add(self, values: Array) -> Range:
-        """Take in the activation of one more image, (..., channels), and return its smallest and its largest value."""
-        values = values.reshape(-1, len(self.minimum))
-        low, high = values.min(axis=0), values.max(axis=0)
-        np.minimum(self.minimum, low, out=self.minimum)
-        np.maximum(self.maximum, high, out=self.maximum)
-        self._sum += values.mean(axis=0, dtype=np.float64)
+    def add(self, measured: Measured) -> Range:
+        """Take in the activation of one more image, and return its smallest and its largest value."""
+        np.minimum(self.minimum, measured.low, out=self.minimum)
+        np.maximum(self.maximum, measured.high, out=self.maximum)
+        ends = np.stack([measured.low, measured.high])
+        self.moving = SMOOTHING * self.moving + (1 - SMOOTHING) * ends if self._images else ends.astype(np.float64)
+        self._sum += measured.mean
+        if self._images % self._every == 0:
+            self._rows.append(measured.rows)
         self._images += 1
-        return float(low.min()), float(high.max())
+        if len(self._rows) > SAMPLED_IMAGES:
+            self._rows, self._every = self._rows[::2], 2 * self._every
+        return float(measured.low.min()), float(measured.high.max())
+
+    def observed(self, factors: Array | float = 1.0) -> ObservedActivation:
+        """Return what calibrators need, of channels that are multiplied by positive factors (channels,)."""
+        histogram = Histogram()
+        histogram.add(np.concatenate(self._rows) * np.asarray(factors, np.float32))
+        low, high = self.moving * factors
+        return ObservedActivation(
+            min(0.0, float((self.minimum * factors).min())),
+            max(0.0, float((self.maximum * factors).max())),
+            (float(low.min()), float(high.max())),
+            histogram,
+            self.has_pixels,
+        )
 
 
 def collect_statistics(
@@ -82,48 +138,52 @@ def collect_statistics(
     images: Iterable[Pixels],
     spec: InputSpec,
     has_enough: Callable[[Sequence[Array]], bool] | None = None,
-) -> ActivationStatistics:
+) -> tuple[ActivationStatistics, dict[str, ChannelObserver]]:
     """Run a float network of batch 1 over images, and collect the statistics of every activation.
 
     `has_enough` is asked after each image whether to stop, given the extremes, (activations, 2), of each image so far.
+    The observers, by tensor name, know more than goes into the statistics: what calibrators need.
 
     Raises:
         QuantizationError: there is no image, or an activation is not finite.
     """
-    graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    last, observers = logits_tensor(graph), {i: ChannelObserver(graph.shape(i)[-1]) for i in graph.activations}
-    logits, extremes = [], []
-    for _ in run_over(engine, (normalize(pixels, spec) for pixels in images)):
-        extremes.append(np.array([observer.add(engine.tensor(i)) for i, observer in observers.items()], np.float32))
-        logits.append(engine.tensor(last).reshape(-1))
+    graph = TfliteGraph(float_model)
+    last, logits, extremes = logits_tensor(graph), [], []
+    observers = {
+        i: ChannelObserver(channels, has_pixels=any(side > 1 for side in sides))
+        for i in graph.activations
+        for _, *sides, channels in [graph.shape(i)]
+    }
+
+    def look(engine: RecordingEngine, image: int) -> tuple[list[Measured], Array]:
+        return [Measured.of(engine.tensor(i), (i, image)) for i in observers], engine.tensor(last).reshape(-1)
+
+    for measured, row in record_over(float_model, (normalize(pixels, spec) for pixels in images), look):
+        ends = [observer.add(each) for observer, each in zip(observers.values(), measured, strict=True)]
+        extremes.append(np.array(ends, np.float32))
+        logits.append(row)
         if has_enough is not None and has_enough(extremes):
             break
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     by_name = {graph.tensor_name(i): observer for i, observer in observers.items()}
-    for name, observer in by_name.items():
-        low, high = observer.minimum.min(), observer.maximum.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise QuantizationError(
-                f"activation {name} reaches {low} to {high} on the calibration images: "
-                "the network or its preprocessing is broken"
-            )
-    return ActivationStatistics(
+    _refuse_infinite(by_name)
+    statistics = ActivationStatistics(
         {name: observer.minimum for name, observer in by_name.items()},
         {name: observer.maximum for name, observer in by_name.items()},
         {name: observer.mean for name, observer in by_name.items()},
         np.stack(logits).astype(np.float32),
         np.stack(extremes),
     )
+    return statistics, by_name
 
 
-def observe(float_model: bytes, images: Iterable[Pixels], spec: InputSpec) -> dict[str, ActivationObserver]:
-    """Run a float network of batch 1 over images; return what calibrators need of each activation, by tensor name."""
-    graph, engine = TfliteGraph(float_model), RecordingEngine(float_model)
-    observers = {
-        i: ActivationObserver(has_pixels=any(side > 1 for side in graph.shape(i)[1:-1])) for i in graph.activations
-    }
-    for _ in run_over(engine, (normalize(pixels, spec) for pixels in images)):
-        for i, observer in observers.items():
-            observer.add(engine.tensor(i))
-    return {graph.tensor_name(i): observer for i, observer in observers.items()}
+def _refuse_infinite(observers: Mapping[str, ChannelObserver]) -> None:
+    """Raise `QuantizationError` for an activation that is not finite."""
+    for name, observer in observers.items():
+        low, high = observer.minimum.min(), observer.maximum.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise QuantizationError(
+                f"activation {name} reaches {low} to {high} on the calibration images: "
+                "the network or its preprocessing is broken"
+            )

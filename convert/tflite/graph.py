@@ -226,21 +226,27 @@ class TfliteGraph:
         assert len(quantization.scale) == len(scales)
         quantization.scale = np.asarray(scales, np.float32)
 
-    def piece(self, operators: Sequence[Operator], inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    def piece(
+        self, operators: Sequence[Operator], inputs: Sequence[int], outputs: Sequence[int]
+    ) -> tuple[bytes, dict[int, int]]:
         """Return a flatbuffer of some operators alone, in order of execution, with these tensors as its ends.
 
-        Tensors keep their indices; constants that no operator of the piece reads are left empty.
+        It has no other tensors and constants than they read and write; with it comes the index there of each.
         """
         model, graph = copy.copy(self._model), copy.copy(self._graph)
-        used = {i for operator in operators for i in (*operator.inputs, *operator.outputs) if i >= 0}
-        kept = {0, *(self._graph.tensors[i].buffer for i in used)}
-        empty = copy.copy(self._model.buffers[0])
-        empty.data = None
-        model.buffers = [buffer if i in kept else empty for i, buffer in enumerate(self._model.buffers)]
-        graph.operators = [self._graph.operators[operator.position] for operator in operators]
-        graph.inputs, graph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        used = sorted({i for operator in operators for i in (*operator.inputs, *operator.outputs) if i >= 0})
+        moved = {i: number for number, i in enumerate(used)} | {-1: -1}
+        graph.tensors = [copy.copy(self._graph.tensors[i]) for i in used]
+        kept = sorted({0, *(tensor.buffer for tensor in graph.tensors)})
+        model.buffers = [self._model.buffers[i] for i in kept]
+        for tensor in graph.tensors:
+            tensor.buffer = kept.index(tensor.buffer)
+        graph.operators = [copy.copy(self._graph.operators[operator.position]) for operator in operators]
+        for operator in (graph, *graph.operators):
+            ends = (inputs, outputs) if operator is graph else (operator.inputs, operator.outputs)
+            operator.inputs, operator.outputs = (np.array([moved[int(i)] for i in end], np.int32) for end in ends)
         model.subgraphs, model.signatureDefs, model.metadata, model.metadataBuffer = [graph], None, None, None
-        return schema.to_flatbuffer(model)
+        return schema.to_flatbuffer(model), moved
 
     def shift_input(self, offset: float, name: str) -> None:
         """Insert an ADD of a constant behind the input; the tensor it writes, `name`, replaces the input everywhere."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import queue
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ai_edge_litert.interpreter import OpResolverType
 
 from convert.errors import LoweringError
+from convert.system.parallel import in_order
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import Operator
 from edge_runtime.arrays import Array
@@ -18,6 +20,9 @@ from edge_runtime.benchmark import milliseconds
 from edge_runtime.engines import Engine, choose_engine, import_interpreter
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
+Looked = TypeVar("Looked")
+MOST_ENGINES = 4
+"""Interpreters at once: each has the weights, as XNNPACK packs them, and every tensor of an image in memory."""
 HEAD_OF = {"SOFTMAX": SOFTMAX, "LOGISTIC": INDEPENDENT}
 """Operator that makes probabilities -> the head that it is."""
 PASS_THROUGH = ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
@@ -29,9 +34,9 @@ def open_engine(model: Path | bytes) -> Engine:
     return Engine(model, choose_engine("litert"), None)
 
 
-def open_interpreter(model: bytes) -> Any:
-    """Return LiteRT's own interpreter of a model with any number of inputs and outputs, on one thread per core."""
-    interpreter = import_interpreter(choose_engine("litert"))(model_content=model, num_threads=os.cpu_count())
+def open_interpreter(model: bytes, threads: int) -> Any:
+    """Return LiteRT's own interpreter of a model with any number of inputs and outputs."""
+    interpreter = import_interpreter(choose_engine("litert"))(model_content=model, num_threads=threads)
     interpreter.allocate_tensors()
     return interpreter
 
@@ -48,16 +53,44 @@ def run_over(engine: Engine, tensors: Iterable[Array]) -> Iterator[Array]:
 class RecordingEngine(Engine):
     """LiteRT that keeps every tensor after a run."""
 
-    def __init__(self, model: Path | bytes, *, with_xnnpack: bool = True) -> None:
-        """Load a model; without XNNPACK, which unpacks some constants for itself, what is computed of these is kept."""
+    def __init__(self, model: Path | bytes, threads: int | None = None, *, with_xnnpack: bool = True) -> None:
+        """Load a model, to be computed on one thread per core unless their number is given.
+
+        Without XNNPACK, which unpacks some constants for itself, what is computed of these is kept.
+        """
         options: dict[str, Any] = {"experimental_preserve_all_tensors": True}
         if not with_xnnpack:
             options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        super().__init__(model, choose_engine("litert"), None, options=options)
+        super().__init__(model, choose_engine("litert"), threads, options=options)
 
     def tensor(self, index: int) -> Array:
         """Return a copy of a tensor of the last run."""
         return np.asarray(self._interpreter.get_tensor(index))
+
+
+def record_over(
+    model: bytes, tensors: Iterable[Array], look: Callable[[RecordingEngine, int], Looked]
+) -> Iterator[Looked]:
+    """Run a model of batch 1 over input tensors, and yield what `look` sees in the recording of each, in their order.
+
+    Every core has an image of its own. That is faster than all of them in one image, where they wait for each other at
+    each operator, and where nothing is computed while somebody looks. `look` is given the number of the image too, and
+    must not depend on what it saw before.
+    """
+    engines, cores = queue.SimpleQueue[RecordingEngine](), len(os.sched_getaffinity(0))
+    workers = min(cores, MOST_ENGINES)
+    for _ in range(workers):
+        engines.put(RecordingEngine(model, cores // workers))
+
+    def recorded(image: tuple[int, Array]) -> Looked:
+        (number, tensor), engine = image, engines.get()
+        try:
+            engine.run(tensor[np.newaxis])
+            return look(engine, number)
+        finally:
+            engines.put(engine)
+
+    yield from in_order(recorded, enumerate(tensors), workers, workers)
 
 
 def median_milliseconds(model: bytes, runs: int) -> float:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import queue
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from convert.system.parallel import in_order
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_interpreter
 from convert.tflite.operators import Operator
@@ -46,16 +50,31 @@ class Piecewise:
         outputs = [i for operator in ready for i in operator.outputs if i in needed]
         if outputs:
             inputs = sorted({i for operator in ready for i in operator.inputs if i in self._values})
-            interpreter = open_interpreter(self.graph.piece(self._with_unpacking(ready), inputs, outputs))
-            computed: list[list[Array]] = []
-            for given in zip(*(self._values[i] for i in inputs), strict=True):
-                for i, tensor in zip(inputs, given, strict=True):
-                    interpreter.set_tensor(i, tensor)
-                interpreter.invoke()
-                computed.append([interpreter.get_tensor(i) for i in outputs])
+            computed = self._computed_piece(self._with_unpacking(ready), inputs, outputs)
             self._values.update(zip(outputs, map(list, zip(*computed, strict=True)), strict=True))
         self._waiting = waiting
         self._values = {i: values for i, values in self._values.items() if i in needed}
+
+    def _computed_piece(
+        self, operators: Sequence[Operator], inputs: Sequence[int], outputs: Sequence[int]
+    ) -> Iterator[list[Array]]:
+        """Yield the outputs of a piece for each image; every core has an image of its own."""
+        piece, moved = self.graph.piece(operators, inputs, outputs)
+        interpreters, cores = queue.SimpleQueue[Any](), len(os.sched_getaffinity(0))
+        for _ in range(cores):
+            interpreters.put(open_interpreter(piece, 1))
+
+        def outputs_of(given: Sequence[Array]) -> list[Array]:
+            interpreter = interpreters.get()
+            for i, tensor in zip(inputs, given, strict=True):
+                interpreter.set_tensor(moved[i], tensor)
+            interpreter.invoke()
+            found = [interpreter.get_tensor(moved[i]) for i in outputs]
+            interpreters.put(interpreter)
+            return found
+
+        given = zip(*(self._values[i] for i in inputs), strict=True)
+        yield from in_order(outputs_of, given, cores, cores)
 
     def _ready(self, held: Collection[int]) -> tuple[list[Operator], list[Operator]]:
         """Split the waiting operators into those that can run, one after another, and the others."""

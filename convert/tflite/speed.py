@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_runtime import InputSpec
 from edge_runtime.benchmark import measure
 
-ROUNDS, WARMUP, RUNS = 2, 2, 8
+ROUNDS, WARMUP, RUNS = 2, 1, 5
 
 
 @dataclass(frozen=True)

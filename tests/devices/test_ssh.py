@@ -267,6 +267,13 @@ def test_an_address_that_is_none(server: Server, network: Path, images: Path) ->
     assert "is no address: pass ssh://USER@HOST" in err.splitlines()[-1]
 
 
+def test_two_devices_are_not_half_done(server: Server, network: Path, images: Path) -> None:
+    running = started(server, network, images, "--device", server.address, "--device", server.address)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert "--device is given twice: run the check once for each device" in err
+
+
 def test_the_runtime_is_equal_wherever_it_is_made() -> None:
     assert runtime_archive() == runtime_archive()
     assert len(runtime_archive()) < 150_000

@@ -22,7 +22,7 @@ def float_model() -> bytes:
 @pytest.fixture(scope="module")
 def of_scheme(float_model: bytes) -> Callable[[str, str], bytes]:
     """Return a function that quantizes the residual network with a scheme and an io dtype."""
-    statistics = collect_statistics(float_model, IMAGES, SPEC)
+    statistics = collect_statistics(float_model, IMAGES, SPEC)[0]
     return lambda scheme, io: quantize(float_model, Recipe(SCHEMES[scheme], io), SPEC, statistics).model
 
 

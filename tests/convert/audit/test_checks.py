@@ -120,7 +120,7 @@ def with_float_tail(float_model: bytes, first: int) -> bytes:
     """Quantize a model to int8, except for its operators from position `first` on."""
     from litert_quantizer import quantizer
 
-    graph, statistics = TfliteGraph(float_model), collect_statistics(float_model, IMAGES, SPEC)
+    graph, statistics = TfliteGraph(float_model), collect_statistics(float_model, IMAGES, SPEC)[0]
     ranges = {
         key: {"min": np.float32([[[[low.min()]]]]), "max": np.float32([[[[statistics.maximum[key].max()]]]])}
         for key, low in statistics.minimum.items()

@@ -56,7 +56,7 @@ def test_every_scheme_is_seen_for_what_it_is(
 def test_a_layer_kept_in_float_is_an_island_of_the_mixed_scheme(float_model: bytes, tmp_path: Path) -> None:
     graph = TfliteGraph(float_model)
     kept = graph.tensor_name(graph.named("CONV_2D")[4].outputs[0])
-    statistics = collect_statistics(float_model, IMAGES, SPEC)
+    statistics = collect_statistics(float_model, IMAGES, SPEC)[0]
     model = quantize(float_model, Recipe(SCHEMES["mixed"], "uint8", (kept,)), SPEC, statistics).model
     report = audit(model, tmp_path)
     assert report["verdict"]["kind"] == "mixed"

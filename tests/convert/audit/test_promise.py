@@ -23,7 +23,7 @@ def model() -> bytes:
 def made(model: bytes, kept: tuple[str, ...] = ()) -> bytes:
     images: list[Any] = list(np.random.default_rng(0).integers(0, 256, (4, 16, 20, 3), np.uint8))
     recipe = Recipe(SCHEMES["mixed"], "uint8", kept)
-    return quantize(model, recipe, SPEC, collect_statistics(model, images, SPEC)).model
+    return quantize(model, recipe, SPEC, collect_statistics(model, images, SPEC)[0]).model
 
 
 def test_a_promise_that_is_held_keeps_the_name(model: bytes) -> None:

@@ -95,7 +95,7 @@ def float_model(request: pytest.FixtureRequest) -> bytes:
 
 @pytest.fixture(scope="module")
 def statistics(float_model: bytes, images: list[Pixels]) -> ActivationStatistics:
-    return collect_statistics(float_model, images, SPEC)
+    return collect_statistics(float_model, images, SPEC)[0]
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_a_network_without_a_dense_layer_is_left_alone(images: list[Pixels]) -> 
     image = keras.Input((12, 12, 3), batch_size=1)
     network = keras.Model(image, layers.Softmax()(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))))
     model = bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
-    logits = collect_statistics(model, images, SPEC).logits
+    logits = collect_statistics(model, images, SPEC)[0].logits
     assert correct_head(model, SPEC, QuantizedModel(model, "normalized").io_specs[0], images, logits) is model
 
 

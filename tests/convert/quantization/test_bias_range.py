@@ -68,7 +68,7 @@ def network() -> bytes:
 
 @pytest.fixture(scope="module")
 def statistics(network: bytes, images: list[Pixels]) -> ActivationStatistics:
-    return collect_statistics(network, images, SPEC)
+    return collect_statistics(network, images, SPEC)[0]
 
 
 def worst_error(model: QuantizedModel, images: list[Pixels]) -> dict[str, float]:

@@ -22,9 +22,8 @@ from convert.quantization.calibrators import (
     HALF,
     LEVELS,
     OUTSIDE,
-    SMOOTHING,
-    ActivationObserver,
     Histogram,
+    ObservedActivation,
     Range,
     entropy,
     mean_squared_error,
@@ -32,17 +31,20 @@ from convert.quantization.calibrators import (
 )
 
 Array = npt.NDArray[Any]
-Calibrator = Callable[[ActivationObserver], Range]
+Calibrator = Callable[[ObservedActivation], Range]
 EACH = pytest.mark.parametrize("calibrator", CALIBRATORS.values(), ids=CALIBRATORS)
 VALUES = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32, allow_subnormal=False))
 WIDE_VALUES = arrays(np.float32, st.integers(1, 40), elements=st.floats(-1000, 1000, width=32))
 
 
-def seen(*images: Array) -> ActivationObserver:
-    observed = ActivationObserver()
+def seen(*images: Array) -> ObservedActivation:
+    """What is known of an activation of one channel, all of whose values were counted."""
+    histogram = Histogram()
     for image in images:
-        observed.add(np.asarray(image, np.float32))
-    return observed
+        histogram.add(np.asarray(image, np.float32))
+    ends = [(float(np.min(image)), float(np.max(image))) for image in images]
+    low, high = min(0.0, *(end[0] for end in ends)), max(0.0, *(end[1] for end in ends))
+    return ObservedActivation(low, high, ends[0], histogram)
 
 
 def quantized(values: Array, ends: Range) -> Array:
@@ -100,9 +102,7 @@ def test_min_max_only_grows_with_more_images(first: Array, second: Array) -> Non
 
 def test_percentile_leaves_its_part_outside() -> None:
     values = np.random.default_rng(1).normal(0, 1, 200_000).astype(np.float32)
-    observed = ActivationObserver()
-    for image in np.split(values, 10):
-        observed.add(image)
+    observed = seen(*np.split(values, 10))
     expected = np.quantile(values, [OUTSIDE, 1 - OUTSIDE])
     assert percentile(observed) == pytest.approx(expected, abs=2 * observed.histogram.width)
 
@@ -156,10 +156,9 @@ def test_entropy_treats_both_signs_alike() -> None:
     assert low == -high
 
 
-def test_a_moving_average_is_not_below_the_smallest_maximum() -> None:
-    low, high = CALIBRATORS["average"](seen([0, 1.0], [0, 3.0], [0, 2.0]))
-    assert low == 0
-    assert 1 < high < 3
+def test_the_average_range_is_that_of_the_moving_averages_and_zero() -> None:
+    assert CALIBRATORS["average"](ObservedActivation(-5.0, 9.0, (1.0, 3.0), Histogram())) == (0, 3)
+    assert CALIBRATORS["average"](ObservedActivation(-5.0, 9.0, (-3.0, -1.0), Histogram())) == (-3, 0)
 
 
 def histogram_of(*parts: Array) -> Histogram:
@@ -208,15 +207,7 @@ def test_zeros_alone_are_counted_too() -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_values() -> None:
-    observed = ActivationObserver()
+    histogram = Histogram()
     for scale in (1e-6, 1, 1e6):
-        observed.add(np.full(10_000, scale, np.float32))
-    assert observed.histogram.counts.size == 2 * HALF
-
-
-def test_a_moving_average_forgets_slowly() -> None:
-    observed = ActivationObserver()
-    for low, high in ((-1.0, 2.0), (-3.0, 1.0)):
-        observed.add(np.array([low, 0, high], np.float32))
-    assert observed.moving == pytest.approx((SMOOTHING * -1 + (1 - SMOOTHING) * -3, SMOOTHING * 2 + (1 - SMOOTHING)))
-    assert (observed.minimum, observed.maximum) == (-3, 2)
+        histogram.add(np.full(10_000, scale, np.float32))
+    assert histogram.counts.size == 2 * HALF

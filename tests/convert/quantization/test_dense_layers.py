@@ -119,7 +119,7 @@ def test_what_has_one_dense_layer_is_left_alone() -> None:
 
 def test_int8_is_int8_on_every_runtime(after: bytes, images: list[Any]) -> None:
     """Before, all dense layers were called a head, and most bytes stayed in float."""
-    statistics = collect_statistics(after, images, SPEC)
+    statistics = collect_statistics(after, images, SPEC)[0]
     quantized = quantize(after, Recipe(SCHEMES["int8"], "float32"), SPEC, statistics).model
     graph = TfliteGraph(quantized)
     verdict = judge(ClassifiedGraph(graph))

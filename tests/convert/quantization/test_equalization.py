@@ -46,23 +46,23 @@ def largest(statistics: ActivationStatistics, part: str) -> Array:
 
 
 def test_the_network_computes_what_it_did(residual_model: bytes, images: list[Pixels]) -> None:
-    equalized, _ = equalize(residual_model, collect_statistics(residual_model, images, SPEC))
+    equalized, _, _ = equalize(residual_model, collect_statistics(residual_model, images, SPEC)[0])
     assert equalized != residual_model
     np.testing.assert_allclose(answers(equalized, images), answers(residual_model, images), atol=1e-5)
 
 
 def test_channels_between_two_convolutions_reach_the_same_maximum(residual_model: bytes, images: list[Pixels]) -> None:
-    before = collect_statistics(residual_model, images, SPEC)
-    equalized, _ = equalize(residual_model, before)
-    after = collect_statistics(equalized, images, SPEC)
+    before = collect_statistics(residual_model, images, SPEC)[0]
+    equalized, _, _ = equalize(residual_model, before)
+    after = collect_statistics(equalized, images, SPEC)[0]
     for layer in ("left0", "right1", "last"):
         assert np.ptp(np.log2(largest(before, f"/{layer}_1/Relu"))) > 0.5
         np.testing.assert_allclose(largest(after, f"/{layer}_1/Relu"), 1, rtol=1e-4)
 
 
 def test_statistics_are_those_of_the_new_network(residual_model: bytes, images: list[Pixels]) -> None:
-    equalized, statistics = equalize(residual_model, collect_statistics(residual_model, images, SPEC))
-    measured = collect_statistics(equalized, images, SPEC)
+    equalized, statistics, _ = equalize(residual_model, collect_statistics(residual_model, images, SPEC)[0])
+    measured = collect_statistics(equalized, images, SPEC)[0]
     np.testing.assert_allclose(statistics.logits, measured.logits, rtol=1e-5, atol=1e-3)
     for name, values in measured.maximum.items():
         np.testing.assert_allclose(statistics.maximum[name], values, rtol=1e-3, atol=1e-5)
@@ -101,10 +101,10 @@ def test_factors_pass_where_pixels_only_move(name: str, images: list[Pixels]) ->
     image = new_image()
     x = MOVES[name](convolution(image, 6, "first"))
     model = translate(headed(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last"))))
-    before = collect_statistics(model, images, SPEC)
-    equalized, _ = equalize(model, before)
+    before = collect_statistics(model, images, SPEC)[0]
+    equalized, _, _ = equalize(model, before)
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
-    after = collect_statistics(equalized, images, SPEC)
+    after = collect_statistics(equalized, images, SPEC)[0]
     assert np.ptp(np.log2(largest(before, "/first/"))) > 0.5
     np.testing.assert_allclose(largest(after, "/first/"), 1, rtol=1e-4)
 
@@ -147,8 +147,8 @@ def test_factors_pass_what_is_proportional_in_each_channel(name: str, images: li
     activation = None if name == "linear bottleneck" else "relu"
     x = convolution(between(convolution(image, 6, "first", activation=activation)), 8, "last", activation="relu6")
     model = lowered(image, layers.GlobalAveragePooling2D()(x))
-    before = collect_statistics(model, images, SPEC)
-    equalized, statistics = equalize(model, before)
+    before = collect_statistics(model, images, SPEC)[0]
+    equalized, statistics, _ = equalize(model, before)
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     assert np.ptp(np.log2(largest(statistics, part))) < np.ptp(np.log2(largest(before, part))) - 0.25
     (last,) = (name for name in before.maximum if "/last_1/" in name)
@@ -164,8 +164,8 @@ def test_what_a_factor_cannot_pass_keeps_its_scale(after: str, images: list[Pixe
     if after == "squared":
         x = layers.Multiply()([x, x])
     model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
-    before = collect_statistics(model, images, SPEC)
-    equalized, after_equalizing = equalize(model, before)
+    before = collect_statistics(model, images, SPEC)[0]
+    equalized, after_equalizing, _ = equalize(model, before)
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     first = next(name for name in before.maximum if "/first_1/" in name)
     np.testing.assert_array_equal(after_equalizing.maximum[first], before.maximum[first])
@@ -197,10 +197,10 @@ def pooled(x: Any) -> Any:
 @pytest.mark.parametrize("seed", range(6))
 def test_random_networks_compute_what_they_did(seed: int, images: list[Pixels]) -> None:
     model = translate(random_blocks(seed))
-    equalized, statistics = equalize(model, collect_statistics(model, images, SPEC))
+    equalized, statistics, _ = equalize(model, collect_statistics(model, images, SPEC)[0])
     assert equalized != model
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
-    for name, values in collect_statistics(equalized, images, SPEC).maximum.items():
+    for name, values in collect_statistics(equalized, images, SPEC)[0].maximum.items():
         np.testing.assert_allclose(statistics.maximum[name], values, rtol=1e-3, atol=1e-3)
 
 
@@ -209,7 +209,7 @@ def test_depthwise_convolutions_are_evened_out_on_both_sides(images: list[Pixels
     x = convolution(image, 6, "first")
     x = layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="depthwise")(x)
     model = lowered(image, layers.GlobalAveragePooling2D()(convolution(x, 8, "last")))
-    equalized, statistics = equalize(model, collect_statistics(model, images, SPEC))
+    equalized, statistics, _ = equalize(model, collect_statistics(model, images, SPEC)[0])
     np.testing.assert_allclose(answers(equalized, images), answers(model, images), atol=1e-5)
     for layer in ("first", "depthwise", "last"):
         reached = largest(statistics, f"/{layer}_1/Relu")
@@ -228,8 +228,8 @@ def test_dead_and_almost_dead_channels_get_no_endless_factor(images: list[Pixels
     kernel, bias = model.get_layer("first").get_weights()
     model.get_layer("first").set_weights([kernel * np.array([1, 1, 1e-9, 0]), bias])
     lowered_model = bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-    before = collect_statistics(lowered_model, images, SPEC)
-    _, after = equalize(lowered_model, before)
+    before = collect_statistics(lowered_model, images, SPEC)[0]
+    _, after, _ = equalize(lowered_model, before)
     (name,) = (name for name in before.maximum if "/first_1/Relu" in name)
     peak = before.maximum[name].max()
     np.testing.assert_allclose(after.maximum[name][2], before.maximum[name][2] * MOST_UNEVEN / peak, rtol=1e-6)

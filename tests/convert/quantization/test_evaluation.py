@@ -31,7 +31,7 @@ def test_the_float_network_equals_itself(model: bytes, images: list[Pixels]) -> 
 
 @pytest.mark.parametrize("io", ["uint8", "int8", "float32"])
 def test_int8_is_measured_whatever_its_ends(io: str, model: bytes, images: list[Pixels]) -> None:
-    quantized = quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC))
+    quantized = quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC)[0])
     assert 5 < Evaluator.from_float_model(model, images, SPEC).score(quantized).sqnr_db < 60
 
 

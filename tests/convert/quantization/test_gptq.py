@@ -179,7 +179,7 @@ def test_only_convolutions_change(float_model: bytes, rounded_model: bytes) -> N
 
 
 def test_quantizer_finds_the_same_integers(float_model: bytes, rounded_model: bytes, images: list[Pixels]) -> None:
-    statistics = collect_statistics(float_model, images, SPEC)
+    statistics = collect_statistics(float_model, images, SPEC)[0]
     quantized = TfliteGraph(quantize(rounded_model, Recipe(SCHEMES["int8"], "float32"), SPEC, statistics).model)
     graphs = (quantized, TfliteGraph(rounded_model), TfliteGraph(float_model))
     for ours, values, original in zip(*(graph.named("CONV_2D") for graph in graphs), strict=True):

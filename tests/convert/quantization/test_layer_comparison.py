@@ -26,7 +26,7 @@ def images() -> list[Pixels]:
 
 @pytest.fixture(scope="module")
 def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
-    return collect_statistics(model, images, SPEC)
+    return collect_statistics(model, images, SPEC)[0]
 
 
 @pytest.fixture(scope="module")

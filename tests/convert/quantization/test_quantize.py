@@ -41,7 +41,7 @@ def run(model: bytes, tensors: Array) -> Array:
 
 
 def quantized(model: bytes, images: list[Pixels], io: str) -> QuantizedModel:
-    return quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC))
+    return quantize(model, Recipe(SCHEMES["int8"], io), SPEC, collect_statistics(model, images, SPEC)[0])
 
 
 def test_a_stream_is_what_enters_a_sum_and_is_read_by_others(model: bytes) -> None:
@@ -146,7 +146,7 @@ def test_dynamic_unpacks_the_weights_of_the_head_for_old_runtimes(
 def test_layers_can_stay_in_float_between_integer_ones(model: bytes, images: list[Pixels]) -> None:
     graph = TfliteGraph(model)
     kept = tuple(graph.tensor_name(graph.named("CONV_2D")[i].outputs[0]) for i in (2, 3))
-    made = quantize(model, Recipe(SCHEMES["mixed"], "uint8", kept), SPEC, collect_statistics(model, images, SPEC))
+    made = quantize(model, Recipe(SCHEMES["mixed"], "uint8", kept), SPEC, collect_statistics(model, images, SPEC)[0])
     found = TfliteGraph(made.model)
     weights = [found.dtype(operator.inputs[1]) for operator in found.named("CONV_2D")]
     assert [i for i, dtype in enumerate(weights) if dtype == "float32"] == [2, 3]

@@ -53,7 +53,7 @@ def model() -> bytes:
 
 @pytest.fixture(scope="module")
 def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
-    return collect_statistics(model, images, SPEC)
+    return collect_statistics(model, images, SPEC)[0]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_bias_beyond_32_bits_is_fitted_as_it_is_shipped(model: bytes, images: 
     graph.set_constant(dying.weights, weights)
     graph.set_constant(dying.bias, bias)
     pruned = graph.to_bytes()
-    statistics = collect_statistics(pruned, images, SPEC)
+    statistics = collect_statistics(pruned, images, SPEC)[0]
     fitted = reconstruct(pruned, statistics, images, SPEC, Silent())
     before, after = (last_features_db(pruned, each, statistics, images) for each in (pruned, fitted))
     assert after > before
@@ -184,7 +184,7 @@ def test_dense_layers_are_not_fitted_to_the_few_rows_there_are(images: list[Pixe
     x = keras.layers.Dense(8, activation="relu", name="hidden")(x)
     network = keras.Model(image, keras.layers.Dense(5, activation="softmax")(x))
     model = dense_as_convolutions(bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert()))
-    fitted = TfliteGraph(reconstruct(model, collect_statistics(model, images, SPEC), images, SPEC, Silent()))
+    fitted = TfliteGraph(reconstruct(model, collect_statistics(model, images, SPEC)[0], images, SPEC, Silent()))
     image_layer, hidden = fitted.named("CONV_2D")
     assert not np.array_equal(fitted.constant(image_layer.weights), TfliteGraph(model).constant(image_layer.weights))
     assert np.array_equal(fitted.constant(hidden.weights), TfliteGraph(model).constant(hidden.weights))

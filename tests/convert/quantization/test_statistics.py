@@ -11,7 +11,15 @@ import pytest
 import tensorflow as tf
 
 from convert.errors import QuantizationError
-from convert.quantization.statistics import ActivationStatistics, ChannelObserver, collect_statistics
+from convert.quantization.statistics import (
+    SAMPLED_IMAGES,
+    SAMPLED_VALUES,
+    SMOOTHING,
+    ActivationStatistics,
+    ChannelObserver,
+    Measured,
+    collect_statistics,
+)
 from convert.tflite.graph import TfliteGraph
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
@@ -42,7 +50,7 @@ def images() -> list[Pixels]:
 
 @pytest.fixture(scope="module")
 def statistics(model: bytes, images: list[Pixels]) -> ActivationStatistics:
-    return collect_statistics(model, iter(images), SPEC)
+    return collect_statistics(model, iter(images), SPEC)[0]
 
 
 def computed(network: keras.Model, images: list[Pixels]) -> dict[str, Array]:
@@ -85,7 +93,7 @@ def test_extremes_are_true_ones_whatever_the_order(
     model: bytes, images: list[Pixels], statistics: ActivationStatistics
 ) -> None:
     """No moving average, which would forget the first images."""
-    backwards = collect_statistics(model, images[::-1], SPEC)
+    backwards = collect_statistics(model, images[::-1], SPEC)[0]
     np.testing.assert_equal(backwards.minimum, statistics.minimum)
     np.testing.assert_equal(backwards.maximum, statistics.maximum)
     assert np.array_equal(backwards.logits, statistics.logits[::-1])
@@ -101,7 +109,7 @@ def test_logits_are_kept_image_by_image(
 
 def test_no_image_is_refused(model: bytes) -> None:
     with pytest.raises(QuantizationError, match="no calibration image: pass --calibration"):
-        collect_statistics(model, [], SPEC)
+        collect_statistics(model, [], SPEC)[0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -112,15 +120,56 @@ def test_an_activation_that_is_not_finite_is_named(value: float, model: bytes, i
     graph.set_constant(bias, np.float32([0, value, 0]))
     broken = graph.tensor_name(graph.named("FULLY_CONNECTED")[0].outputs[0])
     with pytest.raises(QuantizationError, match="network or its preprocessing is broken") as caught:
-        collect_statistics(graph.to_bytes(), images, SPEC)
+        collect_statistics(graph.to_bytes(), images, SPEC)[0]
     assert broken in str(caught.value)
+
+
+def observer_of(images: Array) -> ChannelObserver:
+    observer = ChannelObserver(images.shape[-1], has_pixels=True)
+    for number, image in enumerate(images):
+        assert observer.add(Measured.of(image, (0, number))) == (image.min(), image.max())
+    return observer
 
 
 def test_channels_keep_their_own_extremes_and_means() -> None:
     images = np.random.default_rng(0).normal(0, 3, (5, 4, 6, 3)).astype(np.float32)
-    observer = ChannelObserver(3)
-    assert [observer.add(image) for image in images] == [(image.min(), image.max()) for image in images]
+    observer = observer_of(images)
     channels = images.reshape(-1, 3)
     assert np.array_equal(observer.minimum, channels.min(axis=0))
     assert np.array_equal(observer.maximum, channels.max(axis=0))
     assert np.allclose(observer.mean, channels.mean(axis=0), atol=1e-6)
+
+
+def test_calibrators_see_what_the_equalized_network_computes() -> None:
+    """As if the images were multiplied before they are observed."""
+    images = np.random.default_rng(1).normal(1, 3, (6, 5, 6, 3)).astype(np.float32)
+    factors = np.array([0.5, 4.0, 1.0])
+    found, expected = observer_of(images).observed(factors), observer_of(images * np.float32(factors)).observed()
+    assert (found.minimum, found.maximum) == (expected.minimum, expected.maximum)
+    assert found.moving == pytest.approx(expected.moving)
+    assert found.histogram.limit == expected.histogram.limit
+    assert np.array_equal(found.histogram.counts, expected.histogram.counts)
+    assert found.histogram.counts.sum() == images.size
+
+
+def test_the_moving_average_forgets_slowly() -> None:
+    images = np.array([[[-1.0], [2.0]], [[-3.0], [1.0]]], np.float32)
+    expected = SMOOTHING * -1 + (1 - SMOOTHING) * -3, SMOOTHING * 2 + (1 - SMOOTHING)
+    assert observer_of(images).observed().moving == pytest.approx(expected)
+
+
+def test_the_sample_of_a_large_activation_is_small_and_drawn_from_all_of_it() -> None:
+    image = np.arange(100_000, dtype=np.float32).reshape(-1, 2)
+    rows = Measured.of(image, (0, 0)).rows
+    assert rows.shape == (SAMPLED_VALUES // 2, 2)
+    assert np.array_equal(rows[:, 1] - rows[:, 0], np.ones(len(rows)))
+    assert np.quantile(rows, [0.1, 0.5, 0.9]) == pytest.approx([1e4, 5e4, 9e4], rel=0.1)
+    assert not np.array_equal(rows, Measured.of(image, (0, 1)).rows)
+
+
+def test_the_sample_does_not_grow_with_the_number_of_images() -> None:
+    """Every second image is dropped whenever there are too many, so that those left are spread over all."""
+    images = np.arange(5 * SAMPLED_IMAGES, dtype=np.float32).reshape(-1, 1, 1)
+    counts = observer_of(images).observed().histogram.counts
+    assert SAMPLED_IMAGES / 2 <= counts.sum() <= SAMPLED_IMAGES
+    assert observer_of(images).observed().maximum == images.max()

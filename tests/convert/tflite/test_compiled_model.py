@@ -66,7 +66,7 @@ def int8_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = graph.named("FULLY_CONNECTED")[0].weights
     graph.set_constant(weights, graph.constant(weights) / 100)  # or one class is certain, whatever went wrong before
     float_model = graph.to_bytes()
-    recipe, statistics = Recipe(SCHEMES["int8"], "uint8"), collect_statistics(float_model, IMAGES, SPEC)
+    recipe, statistics = Recipe(SCHEMES["int8"], "uint8"), collect_statistics(float_model, IMAGES, SPEC)[0]
     quantized = quantize(float_model, recipe, SPEC, statistics)
     image, probabilities = quantized.io_specs
     probe = Probe(tuple(answer_probe(open_engine(quantized.model), SPEC, image).tolist()))

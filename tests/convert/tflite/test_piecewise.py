@@ -67,7 +67,7 @@ def test_a_head_that_unpacks_its_weights_leaves_the_image_as_it_is() -> None:
         list(np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)),
     )
     recipe = Recipe(SCHEMES["int8"], "float32")
-    graph = TfliteGraph(quantize(model, recipe, SPEC, collect_statistics(model, pixels, SPEC)).model)
+    graph = TfliteGraph(quantize(model, recipe, SPEC, collect_statistics(model, pixels, SPEC)[0]).model)
     assert {"ADD", "QUANTIZE", "DEQUANTIZE"} <= {operator.name for operator in graph.operators}
     pieces, first = Piecewise(graph, [normalize(each, SPEC) for each in pixels]), graph.named("CONV_2D")[0]
     pieces.advance([operator.outputs[0] for operator in graph.named("CONV_2D")])

@@ -1,0 +1,59 @@
+"""Which camera a text names: Raspberry Pi's own, a V4L2 device, an MJPEG stream, a folder that is being filled."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_runtime.camera.folder import FilledFolder
+from edge_runtime.camera.mjpeg import MjpegStream
+from edge_runtime.camera.picamera import PiCamera
+from edge_runtime.camera.v4l2 import V4l2Camera
+from edge_runtime.errors import CameraError
+from edge_runtime.preprocess import ImageSource
+
+
+class Camera(Protocol):
+    """Something that yields frames.
+
+    Attributes:
+        name: what messages call it.
+    """
+
+    name: str
+
+    def frames(self) -> Iterator[ImageSource]:
+        """Open the camera and yield its frames until it ends; closing the iterator closes the camera.
+
+        Raises:
+            CameraError: it cannot be opened, or breaks off.
+        """
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of camera: what its texts look like, what opens it, and how messages describe the texts."""
+
+    matches: Callable[[str], object]
+    open: Callable[[str], Camera]
+    accepted: str
+
+
+KINDS = (
+    Kind(re.compile(r"picamera2(:\d+)?").fullmatch, PiCamera, "picamera2 (or picamera2:1 for the second)"),
+    Kind(re.compile(r"/dev/.+").fullmatch, V4l2Camera, "a V4L2 device such as /dev/video0"),
+    Kind(re.compile(r"https?://.+").fullmatch, MjpegStream, "an MJPEG stream such as http://HOST/stream.mjpg"),
+    Kind(os.path.isdir, FilledFolder, "a folder that is being filled"),
+)
+ACCEPTED = "; ".join(kind.accepted for kind in KINDS)
+
+
+def find_camera(text: str) -> Camera:
+    """Return the camera that a text names, not yet opened; raise `CameraError` if it names none."""
+    for kind in KINDS:
+        if kind.matches(text):
+            return kind.open(text)
+    raise CameraError(f"camera {text!r} is none that can be read: pass {ACCEPTED}")
