@@ -72,10 +72,22 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_artifact().write(tmp_path_factory.mktemp("device") / "float.tflite")
 
 
-def started(server: Server, network: Path, images: Path, *options: object) -> subprocess.Popen[str]:
+def started(
+    server: Server, network: Path, images: Path, *options: object, device: str | None = None
+) -> subprocess.Popen[str]:
     """`irv2-drift --device` as a user types it."""
     script = Path(sys.executable).with_name("irv2-drift")
-    command = [script, network, "--reference", network, "--images", images, "--device", server.address, *options]
+    command = [
+        script,
+        network,
+        "--reference",
+        network,
+        "--images",
+        images,
+        "--device",
+        device or server.address,
+        *options,
+    ]
     return subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.PIPE,
@@ -261,14 +273,14 @@ def test_a_device_that_can_store_no_more(server: Server, network: Path, images: 
 
 
 def test_an_address_that_is_none(server: Server, network: Path, images: Path) -> None:
-    running = started(server, network, images, "--device", "ssh://-oProxyCommand=true")
+    running = started(server, network, images, device="ssh://-oProxyCommand=true")
     _, err = running.communicate(timeout=60)
     assert running.returncode == 1
     assert "is no address: pass ssh://USER@HOST" in err.splitlines()[-1]
 
 
 def test_two_devices_are_not_half_done(server: Server, network: Path, images: Path) -> None:
-    running = started(server, network, images, "--device", server.address, "--device", server.address)
+    running = started(server, network, images, "--device", server.address)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 2
     assert "--device is given twice: run the check once for each device" in err
