@@ -20,7 +20,9 @@ from edge_runtime.benchmark import milliseconds
 from edge_runtime.engines import Engine, choose_engine, import_interpreter
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
+Given = TypeVar("Given")
 Looked = TypeVar("Looked")
+Opened = TypeVar("Opened")
 MOST_ENGINES = 4
 """Interpreters at once: each has the weights, as XNNPACK packs them, and every tensor of an image in memory."""
 HEAD_OF = {"SOFTMAX": SOFTMAX, "LOGISTIC": INDEPENDENT}
@@ -77,20 +79,37 @@ def record_over(
     each operator, and where nothing is computed while somebody looks. `look` is given the number of the image too, and
     must not depend on what it saw before.
     """
-    engines, cores = queue.SimpleQueue[RecordingEngine](), len(os.sched_getaffinity(0))
+
+    def recorded(engine: RecordingEngine, image: tuple[int, Array]) -> Looked:
+        number, tensor = image
+        engine.run(tensor[np.newaxis])
+        return look(engine, number)
+
+    return side_by_side(lambda threads: RecordingEngine(model, threads), recorded, enumerate(tensors))
+
+
+def side_by_side(
+    opened: Callable[[int], Opened], compute: Callable[[Opened, Given], Looked], given: Iterable[Given]
+) -> Iterator[Looked]:
+    """Yield what `compute` returns for each item, in their order, with several interpreters that share the cores.
+
+    Args:
+        opened: called with a number of threads, returns an interpreter.
+        compute: called with an interpreter that nobody else uses meanwhile, and an item.
+    """
+    cores, free = len(os.sched_getaffinity(0)), queue.SimpleQueue[Opened]()
     workers = min(cores, MOST_ENGINES)
     for _ in range(workers):
-        engines.put(RecordingEngine(model, cores // workers))
+        free.put(opened(cores // workers))
 
-    def recorded(image: tuple[int, Array]) -> Looked:
-        (number, tensor), engine = image, engines.get()
+    def computed(item: Given) -> Looked:
+        engine = free.get()
         try:
-            engine.run(tensor[np.newaxis])
-            return look(engine, number)
+            return compute(engine, item)
         finally:
-            engines.put(engine)
+            free.put(engine)
 
-    yield from in_order(recorded, enumerate(tensors), workers, workers)
+    yield from in_order(computed, given, workers, workers)
 
 
 def median_milliseconds(model: bytes, runs: int) -> float:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import queue
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from convert.system.parallel import in_order
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import open_interpreter
+from convert.tflite.interpreter import open_interpreter, side_by_side
 from convert.tflite.operators import Operator
 from edge_runtime.arrays import Array
 
@@ -60,21 +57,15 @@ class Piecewise:
     ) -> Iterator[list[Array]]:
         """Yield the outputs of a piece for each image; every core has an image of its own."""
         piece, moved = self.graph.piece(operators, inputs, outputs)
-        interpreters, cores = queue.SimpleQueue[Any](), len(os.sched_getaffinity(0))
-        for _ in range(cores):
-            interpreters.put(open_interpreter(piece, 1))
 
-        def outputs_of(given: Sequence[Array]) -> list[Array]:
-            interpreter = interpreters.get()
+        def outputs_of(interpreter: Any, given: tuple[Array, ...]) -> list[Array]:
             for i, tensor in zip(inputs, given, strict=True):
                 interpreter.set_tensor(moved[i], tensor)
             interpreter.invoke()
-            found = [interpreter.get_tensor(moved[i]) for i in outputs]
-            interpreters.put(interpreter)
-            return found
+            return [interpreter.get_tensor(moved[i]) for i in outputs]
 
         given = zip(*(self._values[i] for i in inputs), strict=True)
-        yield from in_order(outputs_of, given, cores, cores)
+        return side_by_side(lambda threads: open_interpreter(piece, threads), outputs_of, given)
 
     def _ready(self, held: Collection[int]) -> tuple[list[Operator], list[Operator]]:
         """Split the waiting operators into those that can run, one after another, and the others."""
