@@ -76,7 +76,7 @@ class FakeCompiledEngine(Engine):
         self.placement = Placement()  # CompiledModel does not tell
 
 
-@pytest.mark.usefixtures("no_library")
+@pytest.mark.usefixtures("no_library", "no_trial")
 def test_gpu_is_compiled_where_litert_can(artifact_path: Path, noise: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeCompiledEngine, "made", [])
     monkeypatch.setitem(sys.modules, COMPILED, compiled_module(FakeCompiledEngine))
@@ -89,7 +89,7 @@ def test_gpu_is_compiled_where_litert_can(artifact_path: Path, noise: Pixels, mo
     assert receipt.probe_difference is not None
 
 
-@pytest.mark.usefixtures("no_library")
+@pytest.mark.usefixtures("no_library", "no_trial")
 def test_a_gpu_that_cannot_be_compiled_for_leads_back_to_the_cpu(
     artifact_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
