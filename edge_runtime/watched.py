@@ -97,7 +97,8 @@ class WatchedEngine:
         if self._is_delegate:
             if self.watch.on_cpu is None:
                 raise DelegateError(self.watch.reason)
-            self._take(self.watch.on_cpu())
+            with self.watch.lock:  # what is silenced meanwhile, warnings and stderr, is of the whole process
+                self._take(self.watch.on_cpu())
             self._is_delegate, self.unchecked = False, 0
         return self._engine
 

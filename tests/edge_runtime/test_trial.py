@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime import Classifier, DelegateError, _proofs, trial
+from edge_runtime import Classifier, DelegateError, _proofs, isolation
 from edge_runtime._cache_file import cache_path
 from edge_runtime.preprocess import Pixels
 from tests.edge_runtime.commands import ROOT, command_line, environment, predict, run
@@ -42,7 +42,7 @@ every_harm = pytest.mark.parametrize("behaviour", HARMFUL)
 def _impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a delegate that hangs two seconds."""
     if "hangs" in request.node.name:
-        monkeypatch.setenv(trial.LIMIT_VARIABLE, "2")
+        monkeypatch.setenv(isolation.LIMIT_VARIABLE, "2")
 
 
 @every_engine
@@ -94,7 +94,7 @@ def test_nothing_of_a_delegate_that_hangs_is_left_running(artifact_path: Path, p
 
 def test_ctrl_c_ends_a_trial_with_the_command(artifact_path: Path, plugin: Path, pictures: Path) -> None:
     line = command_line("edge_runtime", artifact_path, pictures / "red.png", "--delegate", f"{plugin}:behaviour=hangs")
-    process = subprocess.Popen(line, env=environment() | {trial.LIMIT_VARIABLE: "60"})
+    process = subprocess.Popen(line, env=environment() | {isolation.LIMIT_VARIABLE: "60"})
     deadline = time.monotonic() + 30
     while not (children := children_of(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -114,7 +114,7 @@ def children_of(process: int) -> list[int]:
 def test_a_limit_that_is_no_time_is_refused_by_name(
     artifact_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setenv(trial.LIMIT_VARIABLE, text)
+    monkeypatch.setenv(isolation.LIMIT_VARIABLE, text)
     with pytest.raises(DelegateError, match=f"IRV2_TRIAL_SECONDS is '{text}': set it to a number of seconds"):
         Classifier.open(artifact_path, delegate=plugin, strict=True)
 
@@ -277,5 +277,5 @@ def test_where_python_is_a_part_of_another_program_the_python_beside_it_is_taken
     artifact_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
-    assert (trial.find_python() or "").startswith(os.path.join(sys.exec_prefix, "bin", "python3"))
+    assert (isolation.find_python() or "").startswith(os.path.join(sys.exec_prefix, "bin", "python3"))
     assert opened(artifact_path, plugin) == "passed"
