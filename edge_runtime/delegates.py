@@ -20,8 +20,9 @@ class DelegateKind:
     """How a delegate that has a name is found and run.
 
     Attributes:
-        libraries: file names of its plugin library, looked for in the system's library folders in this order.
-        variable: environment variable that may hold the absolute path of the library instead.
+        libraries: file names of its plugin library, looked for in the system's library folders in this order; none if
+            only an accelerator will do.
+        variable: environment variable that may hold the absolute path of the library instead; "" without one.
         advice: what to do if there is no library.
         accelerator: of LiteRT's CompiledModel, tried first; None if only a plugin will do.
         options: whether the plugin takes options.
@@ -43,6 +44,12 @@ DELEGATES = {
         advice="install ai-edge-litert 2 or later, whose CompiledModel needs none",
         accelerator="gpu",
         options=False,  # upstream's plugin swaps the values it is given
+    ),
+    "npu": DelegateKind(
+        libraries=(),
+        variable="",
+        advice="use engine litert, version 2 or later, whose CompiledModel has plugins of the vendors",
+        accelerator="npu",
     ),
     "nnapi": DelegateKind(
         libraries=("libnnapi_delegate.so", "libnnapi_external_delegate.so"),

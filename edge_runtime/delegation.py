@@ -18,6 +18,7 @@ from edge_runtime.delegates import LIBRARY, DelegateRequest, find_library, libra
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice
 from edge_runtime.errors import DelegateError
 from edge_runtime.expectation import Expectation
+from edge_runtime.npu import check_options
 from edge_runtime.plugin import Plugin
 
 LOADING, ANSWERING = "loading it", "its answer to the probe"
@@ -74,7 +75,10 @@ class Delegation:
         if accelerator is not None and LIBRARY not in request.options and choice.name == "litert":
             if model.input_shape is not None:
                 raise DelegateError(f"{model.path} leaves its input open: export it for one image of one size")
+            check_options(request.options)
             return cls(model, request, choice, threads, workers, None, accelerator)
+        if kind is not None and not kind.libraries:
+            raise DelegateError(f"engine {choice.name} has no {request.name}: {kind.advice}")
         library = find_library(request)
         if not library.exists():
             raise DelegateError(f"{library} cannot be loaded: No such file or directory; {library_advice(kind)}")
@@ -89,7 +93,7 @@ class Delegation:
         if self.accelerator is not None:
             from edge_runtime.compiled import CompiledEngine
 
-            return CompiledEngine(self.model.path, self.choice, self.accelerator)
+            return CompiledEngine(self.model.path, self.choice, self.accelerator, self.request.options)
         assert self.library is not None
         options = {key: value for key, value in self.request.options.items() if key != LIBRARY}
         plugins = {"experimental_delegates": [Plugin(self.library, options)]}
