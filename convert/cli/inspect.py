@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.audit import runtimes
+from convert.audit.bisect import bisect
 from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
+from convert.cli.bisect_report import bisection_lines
 from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 from edge_runtime.artifact import Artifact
 from edge_runtime.card import Card
+from edge_runtime.console import printable
 from edge_runtime.custom_operators import COMPILED_FROM
+from edge_runtime.delegates import DelegateRequest
 from edge_runtime.errors import ArtifactError
 
 NOT_MET = 3
@@ -40,14 +45,33 @@ STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
     metavar="NAME",
     help="Exit with 1 if this runtime cannot run MODEL: tflite-runtime-2.14, litert-1.0, ...",
 )
+@click.option(
+    "--delegate",
+    metavar="NAME[:key=value,...]",
+    help="What --bisect compares with the CPU: gpu, npu, ..., or the path of a plugin library.",
+)
+@click.option(
+    "--bisect",
+    "bisects",
+    is_flag=True,
+    help="Run MODEL on --delegate and find the first operator that it computes wrongly; exit with 3 if there is one.",
+)
 @one_line_errors
-def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str | None) -> None:
+def inspect(
+    model: Path, as_json: bool, require: str | None, target_runtime: str | None, delegate: str | None, bisects: bool
+) -> None:
     """Audit MODEL, any .tflite file: is it really int8, what is wrong with it, which runtimes can run it?"""
+    if bisects != (delegate is not None):
+        raise click.UsageError("--delegate and --bisect belong together: pass both")
     if target_runtime is not None:
         runtimes.check_target(target_runtime)
     file = inspect_file(model)
+    found = None if delegate is None else bisect(model, file, DelegateRequest.parse(delegate))
     if as_json:
-        click.echo(json.dumps(to_json(file, target_runtime), indent=1))
+        more = {} if found is None else {"bisect": asdict(found)}
+        click.echo(json.dumps({**to_json(file, target_runtime), **more}, indent=1))
+    elif found is not None:
+        click.echo("\n".join(map(printable, bisection_lines(model, found))))
     else:
         _show(Console(), model, file)
     if target_runtime is not None:
@@ -55,6 +79,8 @@ def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str
     unmet = None if require is None else check_requirement(file.inspection, require)
     if unmet is not None:
         click.echo(f"{click.get_current_context().find_root().info_name}: {require} was required: {unmet}", err=True)
+        sys.exit(NOT_MET)
+    if found is not None and found.first_wrong is not None:
         sys.exit(NOT_MET)
 
 

@@ -106,6 +106,7 @@ typedef struct {
   Delegate delegate;
   Compute compute; /* of the option `compute`, its address: computes custom operators, and they alone are claimed */
   char behaviour[32];
+  const char *spoils; /* of the option `spoils`, the name of a tensor: what writes it is claimed alone, and wrongly */
   int invocations_left;  /* of the behaviour "dies-later" */
   int invocations_right; /* of the behaviours "lies-later" and "nan-later" */
 } Plugin;
@@ -193,6 +194,10 @@ static int kernel_invoke(Context *context, Node *node) {
     return kError;
   }
   Tensor *output = &context->tensors[node->outputs->data[0]];
+  if (plugin->spoils != NULL) {
+    for (size_t i = 0; i < output->bytes; ++i) ((uint8_t *)output->data)[i] = output->type == kFloat32 ? 64 : 37 * i;
+    return kOk;
+  }
   if (plugin->compute != NULL) {
     Tensor *image = NULL;
     for (int i = 0; i < node->inputs->size; ++i) {
@@ -216,6 +221,11 @@ static int kernel_invoke(Context *context, Node *node) {
   return kOk;
 }
 
+static bool writes(Context *context, Node *node, const char *name) {
+  const char *found = context->tensors[node->outputs->data[0]].name;
+  return found != NULL && strcmp(found, name) == 0;
+}
+
 static int delegate_prepare(Context *context, Delegate *delegate) {
   Plugin *plugin = (Plugin *)delegate;
   if (is(plugin, "fails-in-prepare")) {
@@ -233,7 +243,8 @@ static int delegate_prepare(Context *context, Delegate *delegate) {
     Registration *registration;
     if (context->GetNodeAndRegistration(context, plan->data[i], &node, &registration) != kOk) return kError;
     bool wanted = !is(plugin, "claims-none") && (!is(plugin, "claims-one") || registration->builtin_code == kSoftmax) &&
-                  (plugin->compute == NULL || registration->builtin_code == kCustom);
+                  (plugin->compute == NULL || registration->builtin_code == kCustom) &&
+                  (plugin->spoils == NULL || writes(context, node, plugin->spoils));
     if (wanted) claimed->data[claimed->size++] = plan->data[i];
   }
   Registration kernel = {
@@ -252,6 +263,7 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
   strcpy(plugin->behaviour, "claims-all");
   for (size_t i = 0; i < count; ++i) {
     if (strcmp(keys[i], "behaviour") == 0) snprintf(plugin->behaviour, sizeof plugin->behaviour, "%s", values[i]);
+    if (strcmp(keys[i], "spoils") == 0) plugin->spoils = strdup(values[i]);
     if (strcmp(keys[i], "compute") == 0) plugin->compute = (Compute)(uintptr_t)strtoull(values[i], NULL, 10);
   }
   if (is(plugin, "aborts")) abort();
