@@ -72,7 +72,8 @@ class Bisection:
         verdict: of the whole model: "right", "wrong", or "fails" where it gives no answer.
         operators: how many depend on an input.
         comparisons: in the order in which they were made, each with `operators` (how many of them were computed),
-            `verdict`, `tensor` (the worst of those given away), `sqnr_db`, `max_abs_error` and `reason`.
+            `verdict`, `tensor` (the worst of those given away), `sqnr_db`, `max_abs_error`, `kernels_db`
+            and `reason`.
         most_comparisons: how many there can be, ceil(log2(operators)) + 1.
         first_wrong: `number`, `operator`, `inputs`, `outputs`, `before` and `after`; null if the verdict is "right".
     """

@@ -6,7 +6,11 @@ import platform
 from pathlib import Path
 
 from convert.audit.bisect import Bisection, FirstWrong, TensorFact
-from convert.audit.cuts import RIGHT, Comparison
+from convert.audit.cuts import FAILS, RIGHT, WRONG, Comparison
+from convert.statistics.metrics import MAXIMUM_SQNR_DB
+
+HOW = {WRONG: "computes wrongly", FAILS: "fails on"}
+"""Verdict of a cut -> what a delegate does to its last operator."""
 
 
 def bisection_lines(model: Path, bisection: Bisection) -> list[str]:
@@ -17,9 +21,10 @@ def bisection_lines(model: Path, bisection: Bisection) -> list[str]:
         whole = bisection.comparisons[0]
         lines = [f"right: {bisection.delegate} answers as the CPU does, {_how_far(whole)}; {made}"]
     else:
+        named = f"operator {found.number} of {bisection.operators}, {found.operator} {found.outputs[0].name}"
+        what = f"{found.after.verdict}: {named}, is the first that {bisection.delegate} {HOW[found.after.verdict]}"
         lines = [
-            f"{found.after.verdict}: {bisection.delegate} computes operator {found.number} of {bisection.operators}, "
-            f"{found.operator} {found.outputs[0].name}, as the first otherwise than the CPU; {made}",
+            f"{what}; {made}",
             "",
             *_operator_lines(found),
         ]
@@ -55,4 +60,7 @@ def _how_far(comparison: Comparison) -> str:
         return f"NaN or infinity in {comparison.tensor}"
     if comparison.max_abs_error == 0:
         return f"equal in {comparison.tensor}"
-    return f"{comparison.sqnr_db:.1f} dB, off by at most {comparison.max_abs_error:.3g}, in {comparison.tensor}"
+    off = f"{comparison.sqnr_db:.1f} dB, off by at most {comparison.max_abs_error:.3g}, in {comparison.tensor}"
+    if comparison.kernels_db is None or comparison.kernels_db == MAXIMUM_SQNR_DB:
+        return off
+    return f"{off}; between the CPU's own kernels {comparison.kernels_db:.1f} dB"

@@ -14,10 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.audit import runtimes
-from convert.audit.bisect import bisect
 from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
-from convert.cli.bisect_report import bisection_lines
 from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 from edge_runtime.artifact import Artifact
@@ -63,15 +61,15 @@ def inspect(
     """Audit MODEL, any .tflite file: is it really int8, what is wrong with it, which runtimes can run it?"""
     if bisects != (delegate is not None):
         raise click.UsageError("--delegate and --bisect belong together: pass both")
+    if bisects and (require or target_runtime):
+        raise click.UsageError("--bisect compares, it does not audit: leave --require and --target-runtime out")
     if target_runtime is not None:
         runtimes.check_target(target_runtime)
     file = inspect_file(model)
-    found = None if delegate is None else bisect(model, file, DelegateRequest.parse(delegate))
+    if delegate is not None:
+        sys.exit(_bisect(model, file, delegate, as_json))
     if as_json:
-        more = {} if found is None else {"bisect": asdict(found)}
-        click.echo(json.dumps({**to_json(file, target_runtime), **more}, indent=1))
-    elif found is not None:
-        click.echo("\n".join(map(printable, bisection_lines(model, found))))
+        click.echo(json.dumps(to_json(file, target_runtime), indent=1))
     else:
         _show(Console(), model, file)
     if target_runtime is not None:
@@ -80,8 +78,19 @@ def inspect(
     if unmet is not None:
         click.echo(f"{click.get_current_context().find_root().info_name}: {require} was required: {unmet}", err=True)
         sys.exit(NOT_MET)
-    if found is not None and found.first_wrong is not None:
-        sys.exit(NOT_MET)
+
+
+def _bisect(model: Path, file: InspectedFile, delegate: str, as_json: bool) -> int:
+    """Print how a delegate compares with the CPU, and return the exit code."""
+    from convert.audit.bisect import bisect  # which loads an interpreter, and no audit needs one
+    from convert.cli.bisect_report import bisection_lines
+
+    found = bisect(model, file, DelegateRequest.parse(delegate))
+    if as_json:
+        click.echo(json.dumps({**to_json(file, None), "bisect": asdict(found)}, indent=1))
+    else:
+        click.echo("\n".join(map(printable, bisection_lines(model, found))))
+    return 0 if found.first_wrong is None else NOT_MET
 
 
 def _show(console: Console, model: Path, file: InspectedFile) -> None:
