@@ -191,6 +191,10 @@ def _reason(accelerator: Accelerator, log: str, error: BaseException) -> str:
     if not found:
         return first_line(error)
     cause = f" ({found[0]})" if found[0] != found[-1] else ""
+    if ADAPTER.search(log):
+        return (
+            f"{found[-1]}{cause}; irv2-inspect --delegate {accelerator.name.lower()} --bisect names the first operator"
+        )
     return f"{found[-1]}{cause}; it needs {accelerator.needs}"
 
 
