@@ -136,8 +136,8 @@ class Classifier:
         Args:
             path: an artifact; or a foreign model, if `spec` and `labels` say what its file does not.
             engine: "auto", "litert" or "tflite-runtime".
-            delegate: "cpu", "gpu", "npu", "nnapi", "edgetpu", "qnn" or the path of a plugin library, all with options as
-                in "NAME:key=value,..."; "auto" is the one that `irv2-benchmark --save` found fastest, or else "cpu".
+            delegate: "cpu", "gpu", "npu", "nnapi", "edgetpu", "qnn" or the path of a plugin library, with options as in
+                "NAME:key=value,..."; "auto" is the one that `irv2-benchmark --save` found fastest, or else "cpu".
             strict: whether a delegate that cannot be used is an error, then or later, as it always is of a compiled
                 model; if not, the CPU takes over, with a RuntimeWarning and the reason in the receipt.
             threads: of each interpreter; None divides the cores among them.

@@ -243,8 +243,10 @@ def io_tensors(interpreter: Any) -> tuple[IoTensor, IoTensor]:
 
 def _io_tensor(name: str, details: dict[str, Any]) -> IoTensor:
     scale, zero_point = details["quantization"]
-    affine = (float(scale), int(zero_point)) if scale else (None, None)
-    spec = TensorSpec(name, np.dtype(details["dtype"]).name, *affine)
+    dtype = np.dtype(details["dtype"])
+    is_integer = dtype.kind in "iu"  # a scale that was left on a tensor of floats means nothing
+    affine = (float(scale), int(zero_point)) if scale and is_integer else (None, None)
+    spec = TensorSpec(name, dtype.name, *affine)
     return spec, tuple(int(n) for n in details["shape"]), details["index"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convert.job import Job, check
 from convert.keras_models.sources import ModelSource
-from convert.lowering.lower import LoweredModel
+from convert.lowering.lower import COMPARED_WITH_KERAS, LoweredModel
 from convert.preparation import agreement, lowering_request, wrong_labels
 from convert.quantization.schemes import SCHEMES
 from edge_runtime import InputSpec
@@ -22,7 +22,7 @@ def test_the_float_network_is_compared_on_the_same_pictures_whatever_is_made_of_
     ]
     asked = {lowering_request(job, check(job), tmp_path).images for job in jobs}
     assert len(asked) == 1
-    assert len({path.parent for path in asked.pop()}) == 8, "pictures of different classes"
+    assert len({path.parent for path in asked.pop()}) == COMPARED_WITH_KERAS, "pictures of different classes"
 
 
 def test_labels_without_the_background_say_so(tmp_path: Path) -> None:

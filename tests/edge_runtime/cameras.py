@@ -55,6 +55,8 @@ def serving(respond: Respond, port: int = 0) -> Iterator[str]:
     """Run an HTTP server on this machine, and yield its address; `respond` writes the answer to a request."""
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # or small frames would come in bursts, most of them to be dropped
+
         def do_GET(self) -> None:
             try:
                 respond(self)

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -437,3 +439,22 @@ def test_the_benchmark_takes_the_same_options(save: Callable[[ForeignModel], Pat
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["inference"][0]["p50_ms"] > 0
+
+
+@pytest.mark.parametrize("end", ["logits", "softmax"])
+def test_a_scale_that_was_left_on_floats_means_nothing(tmp_path: Path, noise: Pixels, end: str) -> None:
+    """As converters leave it behind that undo a quantization."""
+    whole = schema.ModelT.InitFromPackedBuf(ForeignModel(end=end).flatbuffer(), 0)
+    (graph,) = whole.subgraphs
+    for index in (*graph.inputs, *graph.outputs):
+        graph.tensors[index].quantization = schema.QuantizationParametersT()
+        graph.tensors[index].quantization.scale, graph.tensors[index].quantization.zeroPoint = [0.5], [3]
+    builder = flatbuffers.Builder()
+    builder.Finish(whole.Pack(builder), b"TFL3")
+    path = tmp_path / "floats.tflite"
+    path.write_bytes(builder.Output())
+    with Classifier.open(path, spec=SPEC, labels=LABELS) as classifier:
+        assert (classifier.head, classifier.run(noise)) == (
+            "softmax",
+            pytest.approx(expected_probabilities(noise), abs=1e-6),
+        )
