@@ -14,6 +14,7 @@ from edge_runtime import Classifier, DelegateError
 from edge_runtime.preprocess import Pixels
 from edge_runtime.tensors import Probabilities
 from edge_runtime.watched import CHECK_EVERY
+from tests.edge_runtime.cameras import colour_of, colours_without_end, serving, watching
 from tests.edge_runtime.commands import predict
 from tests.edge_runtime.compiled_models import compiled_artifact
 from tests.edge_runtime.tiny_model import expected_probabilities
@@ -158,3 +159,19 @@ def test_an_image_of_standard_input_is_answered_by_the_cpu_at_once(
     done = predict(artifact_path, *files, "-", "--delegate", request, stdin=(pictures / "blue.png").read_bytes())
     assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == ["red"] * len(files) + ["blue"]
     assert done.returncode == 0
+
+
+def test_a_camera_goes_on_with_the_cpu_and_it_is_said_once(artifact_path: Path, plugin: Path) -> None:
+    request = f"{plugin}:behaviour=lies-later"
+    with (
+        serving(colours_without_end) as address,
+        watching(artifact_path, "--camera", address, "--json", "--delegate", request) as running,
+    ):
+        rows = [running.row() for _ in range(2 * CHECK_EVERY + 20)]
+        code, errors = running.stop()
+    right = [row["predictions"][0]["label"] == colour_of(row["frame"]) for row in rows]
+    assert all(right[: RIGHT_FIRST - 4])
+    assert all(right[2 * CHECK_EVERY :])
+    assert (rows[0]["receipt"]["active"], rows[-1]["receipt"]["active"]) == (str(plugin), "cpu")
+    assert re.fullmatch(r"irv2-predict: warning: delegate .* any more: .*, up to 64, may be wrong\n", errors)
+    assert code == 130
