@@ -14,6 +14,7 @@ from edge_runtime.engines import AUTO, ENGINES, Receipt
 from edge_runtime.errors import ArtifactError, DelegateError
 from edge_runtime.foreign import read_foreign
 from edge_runtime.labels import read_labels
+from edge_runtime.trial import PASSED
 
 
 def receipt_line(receipt: Receipt) -> str:
@@ -23,6 +24,8 @@ def receipt_line(receipt: Receipt) -> str:
     if receipt.delegated and receipt.partitions:
         partitions = "1 partition" if receipt.partitions == 1 else f"{receipt.partitions} partitions"
         text += f", {receipt.delegated} of {receipt.operations} operations in {partitions}"
+    if receipt.trial == PASSED:
+        text += f", passed its trial in {receipt.trial_ms:.0f} ms"
     if receipt.unverified is not None:
         text += ", unverified"
     elif receipt.probe_difference is not None:

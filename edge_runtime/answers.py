@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_runtime.classifier import Classifier, Prediction, TopK
 from edge_runtime.console import printable
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import DelegateError, EdgeError
 from edge_runtime.preprocess import ImageSource, load_pixels
 from edge_runtime.specs import SOFTMAX
 from edge_runtime.tensors import Probabilities
@@ -41,7 +41,7 @@ def answer_image(
     selection: TopK,
     judged: Callable[[Probabilities], Probabilities],
 ) -> Answer:
-    """Classify one image and time it; an error is an answer, too.
+    """Classify one image and time it; an error is an answer, too, but for a delegate's, which is no image's fault.
 
     Args:
         classifier: what answers.
@@ -49,6 +49,9 @@ def answer_image(
         open_source: returns the image.
         selection: the classes to show.
         judged: is given the probabilities, float32 (classes,), and returns those that the selection is made from.
+
+    Raises:
+        DelegateError: the delegate fails, and the CPU must not take over.
     """
     try:
         start = time.perf_counter()
@@ -58,6 +61,8 @@ def answer_image(
         done = time.perf_counter()
         final = judged(probabilities)
         best, (nearest, *_) = selection.best(final), classifier.best(final, 1, 0.0)
+    except DelegateError:
+        raise
     except EdgeError as error:
         return Answer(image, [], error=error)
     times = (round(1000 * (ready - start), 3), round(1000 * (done - ready), 3))

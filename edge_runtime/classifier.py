@@ -17,12 +17,14 @@ import numpy as np
 from edge_runtime import _autotune
 from edge_runtime._prefetch import prefetch
 from edge_runtime.artifact import Model, open_model
-from edge_runtime.delegates import CPU, DelegateRequest, open_engines
+from edge_runtime.delegates import CPU, DelegateRequest
 from edge_runtime.engines import AUTO, AnyEngine, Receipt, choose_engine
 from edge_runtime.errors import EngineError
+from edge_runtime.opening import open_engines
 from edge_runtime.preprocess import ImageSource, Pixels, load_pixels
 from edge_runtime.specs import INDEPENDENT, SOFTMAX, THRESHOLD, InputSpec
 from edge_runtime.tensors import Probabilities, encode, run
+from edge_runtime.watched import CHECK_EVERY, WatchedEngine, after_failure
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ TOP_K = 5
 """How many classes that exclude each other are returned, unless it is said; of independent labels all are."""
 DEFAULTS: dict[str, tuple[int | None, float]] = {SOFTMAX: (TOP_K, 0.0), INDEPENDENT: (None, THRESHOLD)}
 """Head -> `top_k` and `threshold`, unless they are said."""
+
+DOUBTFUL = f"single answers that it gave since its last check, up to {CHECK_EVERY}, may be wrong"
 
 
 class TopK:
@@ -94,7 +98,7 @@ class Classifier:
     Attributes:
         labels: one for each class.
         spec: how images are prepared.
-        receipt: what actually runs.
+        receipt: what actually runs; another one once a delegate fails and the CPU takes over.
         model, artifact: what was opened; `artifact` is None for a foreign model.
         head: "softmax" for classes that exclude each other, "independent" for labels of which each may be there.
         step: distance between neighbouring probabilities of a model with an integer output; 0.0 for floats.
@@ -103,11 +107,12 @@ class Classifier:
 
     def __init__(self, model: Model, engines: Sequence[AnyEngine], receipt: Receipt) -> None:
         self.model, self.spec, self.artifact, self.receipt = model, model.spec, model.artifact, receipt
+        self._watched = [engine for engine in engines if isinstance(engine, WatchedEngine)]
         self.head = model.head
         self.labels, self.input_tensor = model.class_names(engines[0]), model.input_tensor(engines[0])
         self.step = engines[0].output.scale or 0.0
         self._idle: queue.SimpleQueue[AnyEngine | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
+        self._gathering, self._failing = threading.Lock(), threading.Lock()  # who takes all engines, takes turns
         for engine in engines:
             model.check_io_tensors(engine)
             self._idle.put(engine)
@@ -131,10 +136,10 @@ class Classifier:
         Args:
             path: an artifact; or a foreign model, if `spec` and `labels` say what its file does not.
             engine: "auto", "litert" or "tflite-runtime".
-            delegate: "cpu", "gpu", "nnapi", "edgetpu", "qnn" or the path of a plugin library, all with options as in
+            delegate: "cpu", "gpu", "npu", "nnapi", "edgetpu", "qnn" or the path of a plugin library, with options as in
                 "NAME:key=value,..."; "auto" is the one that `irv2-benchmark --save` found fastest, or else "cpu".
-            strict: whether a delegate that cannot be used is an error, as it always is of a compiled model; if not,
-                the CPU takes over, with a RuntimeWarning and the reason in the receipt.
+            strict: whether a delegate that cannot be used is an error, then or later, as it always is of a compiled
+                model; if not, the CPU takes over, with a RuntimeWarning and the reason in the receipt.
             threads: of each interpreter; None divides the cores among them.
             workers: number of interpreters over the one mapped file, and so of images computed at once.
             sha256: expected hash of the whole file.
@@ -224,15 +229,26 @@ class Classifier:
         return TopK(self.labels, top_k, threshold, allow, deny, self.head).best(probabilities)
 
     def probabilities(self, images: ImageSource | Sequence[ImageSource]) -> Probabilities:
-        """Return float32 (N, classes), in 0..1, for N images; N is 1 for a single one. The workers share a list."""
+        """Return float32 (N, classes), in 0..1, for N images; N is 1 for a single one. The workers share a list.
+
+        Where a delegate fails on the way, the CPU answers all of them.
+        """
         sources: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
+        before, rows = self.receipt.fallback, self._rows(sources)
+        self._look_at_delegate()
+        if len(sources) >= CHECK_EVERY:
+            self.check_delegate()
+        if self.receipt.fallback != before:
+            rows = self._rows(sources)
+        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
+
+    def _rows(self, sources: Sequence[Any]) -> list[Probabilities]:
+        """Return the probabilities of each image."""
         workers = min(self.receipt.workers, len(sources))
         if workers > 1:
             with ThreadPoolExecutor(workers) as pool:
-                rows = list(pool.map(self._answer, sources))
-        else:
-            rows = [self._answer(source) for source in sources]
-        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
+                return list(pool.map(self._answer, sources))
+        return [self._answer(source) for source in sources]
 
     def stream(
         self,
@@ -262,7 +278,7 @@ class Classifier:
         return (Frame(index, frame, selection.best(self.run(pixels))) for index, frame, pixels in prepared)
 
     def _answer(self, source: ImageSource) -> Probabilities:
-        return self.run(load_pixels(source, self.spec))
+        return self._run(load_pixels(source, self.spec))
 
     def run(self, pixels: Pixels) -> Probabilities:
         """Return probabilities, float32 (classes,), for uint8 pixels as `load_pixels` returns them.
@@ -270,6 +286,13 @@ class Classifier:
         Raises:
             EngineError: the interpreter fails, or the classifier is closed.
         """
+        try:
+            return self._run(pixels)
+        finally:
+            self._look_at_delegate()
+
+    def _run(self, pixels: Pixels) -> Probabilities:
+        """Return probabilities as `run` does, in any thread."""
         tensor = encode(pixels, self.spec, self.input_tensor)
         engine = self._idle.get()
         try:
@@ -279,9 +302,51 @@ class Classifier:
         finally:
             self._idle.put(engine)
 
+    @property
+    def unchecked(self) -> int:
+        """Return how many answers the delegate has given since it last proved itself, at most; 0 on the CPU."""
+        return max((engine.unchecked for engine in self._watched), default=0)
+
+    def check_delegate(self) -> None:
+        """Let an active delegate answer the probe again, if it has answered anything since it last did.
+
+        It does so by itself every 64 images, which takes 1.6 % of its time. If it fails, the CPU takes over, with a
+        RuntimeWarning: what it answered since, `unchecked` images, may be wrong.
+
+        Raises:
+            DelegateError: it fails, and the CPU cannot take over, or must not (`strict`).
+        """
+        with self._gathering:
+            held = [self._idle.get() for _ in self._watched]
+            try:
+                for engine in held:
+                    if isinstance(engine, WatchedEngine):
+                        engine.check()
+            finally:
+                for engine in held:
+                    self._idle.put(engine)
+        self._look_at_delegate()
+
+    def check_with_next(self) -> None:
+        """Have an active delegate prove itself before its next answer is returned: that one is right in any case."""
+        for engine in self._watched:
+            engine.check_with_next()
+
+    def _look_at_delegate(self) -> None:
+        """Say so in the receipt, and once in a warning, when a delegate has failed and the CPU has taken over."""
+        reason = self._watched[0].watch.reason if self._watched else None
+        if reason is None or self._watched[0].watch.on_cpu is None:
+            return
+        with self._failing:
+            is_new = self.receipt.fallback is None
+            if is_new:
+                self.receipt = after_failure(self.receipt, reason)
+        if is_new:
+            warnings.warn(f"{reason}; the CPU is used instead, {DOUBTFUL}", RuntimeWarning, stacklevel=3)
+
     def close(self) -> None:
         """Release the interpreters once they have finished; closing twice does no harm."""
-        with self._closing:
+        with self._gathering:
             for _ in range(self.receipt.workers):
                 self._idle.get()
             for _ in range(self.receipt.workers):

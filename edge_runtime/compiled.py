@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -34,11 +34,13 @@ from edge_runtime.engines import (
     refusals_reworded,
 )
 from edge_runtime.errors import EngineError, first_line
+from edge_runtime.npu import environment_of, model_options
 
 MODULE = "ai_edge_litert.compiled_model"
 SIGNATURE = 0
 MAX_LOG_BYTES = 2**20
 ADAPTER = re.compile(r"Selected adapter: (?P<name>.*?), arch=.*adapterType=(?P<kind>.*)")
+VENDOR_DEVICE = re.compile(r"Using (?P<name>Intel OpenVINO) device: (?P<kind>.*)")
 EFFECT = re.compile(r"^└ (?!ERROR)(.+)$", re.MULTILINE)
 """The lines of LiteRT's exceptions that say more than where in its source they were raised."""
 
@@ -60,22 +62,24 @@ ACCELERATORS = {
     ),
     "npu": Accelerator(
         "NPU",
-        re.compile(r"^└ (Could not load shared library .+)$", re.MULTILINE),
-        "the vendor's runtime beside LiteRT's plugin for it",
+        re.compile(r"^(?:└ (?=Could not load shared library )|(?=Cannot load library ))(.+)$", re.MULTILINE),
+        "the vendor's own runtime, where the loader finds it",
     ),
 }
 
 
-class CompiledEngine:
-    """One model compiled for one accelerator, for one thread at a time; see `AnyEngine` for its attributes.
+class CompiledNetwork:
+    """A model of any number of inputs and outputs, compiled for one accelerator, for one thread at a time.
 
-    `device` is the driver's name and kind of the hardware, or the accelerator's name if LiteRT does not tell.
+    Attributes:
+        inputs, outputs: shape and dtype of each, in the order of the model.
+        device: the driver's name and kind of the hardware, or the accelerator's name if LiteRT does not tell.
     """
 
-    placement = Placement()
-
-    def __init__(self, model: ModelFile, choice: EngineChoice, accelerator: str) -> None:
-        """Compile a model for a key of `ACCELERATORS`.
+    def __init__(
+        self, model: ModelFile, choice: EngineChoice, accelerator: str, options: Mapping[str, str] | None = None
+    ) -> None:
+        """Compile a model for a key of `ACCELERATORS`; `options` are those that `npu` knows.
 
         Raises:
             ArtifactError: the model's operators do not fit together.
@@ -90,56 +94,83 @@ class CompiledEngine:
         failure = None
         with _output_captured() as log:
             module = _import(choice)
-            with refusals_reworded(choice), model_argument(model) as where:  # a CompiledModel does not tell scales
-                image, answer = io_tensors(import_interpreter(choice)(**where))
-            self.input, self.input_shape, _ = image
-            self.output, self.output_shape, _ = answer
+            with refusals_reworded(choice), model_argument(model) as where:
+                self._describe(import_interpreter(choice)(**where))
             try:
-                self._compile(module, model, ACCELERATORS[accelerator].name)
+                self._compile(module, model, accelerator, options or {})
             except (ValueError, RuntimeError) as error:
                 failure = _reason(ACCELERATORS[accelerator], log(), error)
             if failure is not None:  # and the exception is gone, which kept LiteRT's objects alive
                 _release(self._parts)
                 raise EngineError(f"{choice} cannot run the model on the {accelerator}: {failure}")
-            adapter = ADAPTER.search(log())
+            adapter = ADAPTER.search(log()) or VENDOR_DEVICE.search(log())
         self.device: str | None = f"{adapter['name']}, {adapter['kind'].strip()}" if adapter else accelerator
 
-    def _compile(self, module: Any, model: ModelFile, accelerator: str) -> None:
-        environment = module.Environment.create()
+    def _describe(self, interpreter: Any) -> None:
+        """Take over from an interpreter what a CompiledModel does not tell."""
+        self.inputs, self.outputs = (
+            [(tuple(map(int, end["shape"])), np.dtype(end["dtype"])) for end in ends]
+            for ends in (interpreter.get_input_details(), interpreter.get_output_details())
+        )
+
+    def _compile(self, module: Any, model: ModelFile, accelerator: str, options: Mapping[str, str]) -> None:
+        environment = module.Environment.create(**environment_of(options))
         self._parts.append((environment, model))  # LiteRT does not copy a buffer
-        how = {"hardware_accel": module.HardwareAccelerator[accelerator], "environment": environment}
+        how = model_options(module.HardwareAccelerator[ACCELERATORS[accelerator].name], options)
+        how["environment"] = environment
         if isinstance(model, bytes):
             compiled = module.CompiledModel.from_buffer(model, **how)
         else:
             with utf8_path(model) as path:
                 compiled = module.CompiledModel.from_file(path, **how)
         self._parts.append(compiled)
-        (image,), (answer,) = compiled.create_input_buffers(SIGNATURE), compiled.create_output_buffers(SIGNATURE)
-        self._parts += [image, answer]
+        given, made = compiled.create_input_buffers(SIGNATURE), compiled.create_output_buffers(SIGNATURE)
+        self._parts += [given, made]
         _mute_last_words()
-        image.write(np.zeros(self.input_shape, self.input.dtype))  # the first write is the one that prints
+        for buffer, (shape, dtype) in zip(given, self.inputs, strict=True):
+            buffer.write(np.zeros(shape, dtype))  # the first write is the one that prints
 
-    def run(self, tensor: Array) -> Array:
-        """Return the output tensor for one input tensor; see `AnyEngine`.
+    def compute(self, tensors: Sequence[Array]) -> list[Array]:
+        """Return the output tensors for input tensors.
 
         Reading waits for the accelerator, which is still busy when LiteRT's own `run` returns.
 
         Raises:
-            EngineError: the accelerator fails, or the tensor has another dtype or shape.
+            EngineError: the accelerator fails, or a tensor has another dtype or shape.
         """
-        if tensor.shape != self.input_shape or tensor.dtype != self.input.dtype:  # LiteRT takes any smaller one
-            raise EngineError(
-                f"{self.choice} failed: the model takes {self.input.dtype} {self.input_shape}, "
-                f"this is {tensor.dtype} {tensor.shape}"
-            )
-        _, compiled, image, answer = self._parts
+        for tensor, (shape, dtype) in zip(tensors, self.inputs, strict=True):
+            if (tensor.shape, tensor.dtype) != (shape, dtype):  # LiteRT takes any smaller one
+                raise EngineError(
+                    f"{self.choice} failed: the model takes {dtype} {shape}, this is {tensor.dtype} {tensor.shape}"
+                )
+        _, compiled, given, made = self._parts
         try:
-            image.write(np.ascontiguousarray(tensor))
-            compiled.run_by_index(SIGNATURE, [image], [answer])
-            values = answer.read(int(np.prod(self.output_shape)), np.dtype(self.output.dtype).type)
+            for buffer, tensor in zip(given, tensors, strict=True):
+                buffer.write(np.ascontiguousarray(tensor))
+            compiled.run_by_index(SIGNATURE, given, made)
+            values = [
+                buffer.read(int(np.prod(shape)), dtype.type)
+                for buffer, (shape, dtype) in zip(made, self.outputs, strict=True)
+            ]
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"{self.choice} failed on {self.device}: {first_line(error)}") from error
-        return np.asarray(values).reshape(self.output_shape)
+        return [np.asarray(value).reshape(shape) for value, (shape, _) in zip(values, self.outputs, strict=True)]
+
+
+class CompiledEngine(CompiledNetwork):
+    """An image classifier compiled for one accelerator; see `AnyEngine` for its attributes."""
+
+    placement = Placement()
+
+    def _describe(self, interpreter: Any) -> None:
+        super()._describe(interpreter)
+        image, answer = io_tensors(interpreter)
+        self.input, self.input_shape, _ = image
+        self.output, self.output_shape, _ = answer
+
+    def run(self, tensor: Array) -> Array:
+        """Return the output tensor for one input tensor; see `CompiledNetwork.compute` for errors."""
+        return self.compute([tensor])[0]
 
 
 def _import(choice: EngineChoice) -> Any:
@@ -160,6 +191,10 @@ def _reason(accelerator: Accelerator, log: str, error: BaseException) -> str:
     if not found:
         return first_line(error)
     cause = f" ({found[0]})" if found[0] != found[-1] else ""
+    if ADAPTER.search(log):
+        return (
+            f"{found[-1]}{cause}; irv2-inspect --delegate {accelerator.name.lower()} --bisect names the first operator"
+        )
     return f"{found[-1]}{cause}; it needs {accelerator.needs}"
 
 

@@ -25,7 +25,7 @@ COMPILED = {
     "ethos-u": Hardware("an Arm Ethos-U", "libethosu_delegate.so"),
     "NeutronGraph": Hardware("an NXP Neutron NPU", "libneutron_delegate.so"),
     "vsi-npu": Hardware("a VeriSilicon NPU", "libvx_delegate.so"),
-    "DISPATCH_OP": Hardware("an NPU that LiteRT dispatches to", None),
+    "DISPATCH_OP": Hardware("an NPU that LiteRT dispatches to", "npu"),
 }
 """Name of the custom operator -> its hardware."""
 COMPILED_FOR, COMPILED_FROM = "compiled_for", "compiled_from"

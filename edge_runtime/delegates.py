@@ -1,33 +1,16 @@
-"""Delegates: what can compute a network besides the CPU, and the check that it computes it correctly.
-
-A delegate is trusted for its answers, not for what it reports. Each one is loaded, given the probe, and compared with
-the CPU; if anything goes wrong until then, the CPU takes over, and the receipt holds the reason.
-"""
+"""Delegates: what can compute a network besides the CPU, how a user asks for it, and where its library is."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from edge_runtime.artifact import Model
-from edge_runtime.console import native_stderr_silenced
-from edge_runtime.custom_operators import COMPILED, needs_hardware
-from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
-from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.foreign import ForeignEngine
-from edge_runtime.plugin import Plugin
-from edge_runtime.probe import IMAGE, INT8_SCHEMES, LOGIT_TOLERANCES, Probe, answer_probe
-from edge_runtime.tensors import Probabilities
+from edge_runtime.errors import DelegateError
 
 CPU = "cpu"
-UNVERIFIED = "no answer is known to compare with: {}, and the CPU cannot compute the model"
-CERTAIN = "the expected answer to the probe is all 0 and 1, which a wrong computation may give, too"
 LIBRARY = "library"
 """The one option that we read: the path of the plugin library. All others go to the delegate."""
 
@@ -37,8 +20,9 @@ class DelegateKind:
     """How a delegate that has a name is found and run.
 
     Attributes:
-        libraries: file names of its plugin library, looked for in the system's library folders in this order.
-        variable: environment variable that may hold the absolute path of the library instead.
+        libraries: file names of its plugin library, looked for in the system's library folders in this order; none if
+            only an accelerator will do.
+        variable: environment variable that may hold the absolute path of the library instead; "" without one.
         advice: what to do if there is no library.
         accelerator: of LiteRT's CompiledModel, tried first; None if only a plugin will do.
         options: whether the plugin takes options.
@@ -60,6 +44,12 @@ DELEGATES = {
         advice="install ai-edge-litert 2 or later, whose CompiledModel needs none",
         accelerator="gpu",
         options=False,  # upstream's plugin swaps the values it is given
+    ),
+    "npu": DelegateKind(
+        libraries=(),
+        variable="",
+        advice="use engine litert, version 2 or later, whose CompiledModel has plugins of the vendors",
+        accelerator="npu",
     ),
     "nnapi": DelegateKind(
         libraries=("libnnapi_delegate.so", "libnnapi_external_delegate.so"),
@@ -141,167 +131,6 @@ def _is_path(name: str) -> bool:
     return bool(os.path.dirname(name)) or re.search(r"\.(so(\.\d+)*|dylib|dll)$", name) is not None
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Engines, one for each worker, and how they came to be trusted.
-
-    Attributes:
-        library: the delegate's plugin library; None without one.
-        difference, unverified: see `Receipt`.
-    """
-
-    engines: list[AnyEngine]
-    library: Path | None = None
-    difference: float | None = None
-    unverified: str | None = None
-
-
-def open_engines(
-    model: Model, request: DelegateRequest, choice: EngineChoice, threads: int, workers: int, strict: bool = False
-) -> tuple[list[AnyEngine], Receipt]:
-    """Open an engine for each worker, on the requested delegate if it passes the probe, or else on the CPU.
-
-    Each engine has `threads` threads.
-
-    Raises:
-        DelegateError: the delegate cannot be used, and `strict` or the model forbids the CPU.
-        EngineError: the CPU cannot compute the model either.
-    """
-
-    def on_cpu() -> AnyEngine:
-        return Engine(model.path, choice, threads, None, model.input_shape)
-
-    opened, fallback = None, None
-    if request.name != CPU:
-        try:
-            opened = _open_delegate(model, request, choice, threads, workers, on_cpu)
-        except EngineError as error:
-            fallback = f"delegate {request.text} cannot be used: {error}"
-            if strict or model.compiled_operator is not None:
-                raise DelegateError(fallback) from error
-    active = CPU if opened is None else request.name
-    if opened is None:
-        try:
-            settled = model.settled(on_cpu)
-            opened = Opened([settled.adapted(on_cpu()) for _ in range(workers)])
-        except EngineError as error:
-            reasons = (fallback, None if str(error) in (fallback or "") else str(error))
-            raise EngineError("; and without it ".join(filter(None, reasons))) from error
-    engine = opened.engines[0]
-    return opened.engines, Receipt(
-        requested=request.text,
-        active=active,
-        engine=engine.choice.name,
-        version=engine.choice.version,
-        device=engine.device or active,
-        library=None if opened.library is None else os.fspath(opened.library),
-        threads=threads,
-        workers=workers,
-        **engine.placement._asdict(),
-        probe_difference=opened.difference,
-        fallback=fallback,
-        warning=None if request.kind is None else request.kind.warning,
-        remarks=engine.remarks if isinstance(engine, ForeignEngine) else (),
-        unverified=opened.unverified,
-    )
-
-
-def _open_delegate(
-    model: Model,
-    request: DelegateRequest,
-    choice: EngineChoice,
-    threads: int,
-    workers: int,
-    on_cpu: Callable[[], AnyEngine],
-) -> Opened:
-    """Open an engine for each worker on the delegate, and compare its answer to the probe with what is expected.
-
-    Raises:
-        EngineError: the delegate cannot be used; the message says why.
-    """
-    compiled = model.compiled_operator
-    if compiled is not None and request.kind is not None and request.name != COMPILED[compiled].delegate:
-        raise DelegateError(f"{model.path} {needs_hardware(compiled, request.name)}")
-    make, library = _engine_factory(model, request, choice, threads)
-    model, probe, unverified = _expectation(model, on_cpu, make)
-    engines, differences = [], []
-    for _ in range(workers):
-        with native_stderr_silenced():
-            engine = model.adapted(make())
-            if engine.placement.delegated == 0:
-                raise DelegateError(f"it takes none of the model's {engine.placement.operations} operations")
-            model.check_io_tensors(engine)
-            image = IMAGE if probe is None else probe.image
-            answer = answer_probe(engine, model.spec, model.input_tensor(engine), image)
-        engines.append(engine)
-        if probe is not None:
-            differences.append(_difference(model, probe, answer, engine))
-            unverified = CERTAIN if probe.is_certain(engine.output.scale or 0.0) else None
-        elif not np.isfinite(answer).all():
-            raise DelegateError("its probabilities are not finite on the probe")
-    return Opened(engines, library, max(differences, default=None), unverified)
-
-
-def _expectation(
-    model: Model, on_cpu: Callable[[], AnyEngine], on_delegate: Callable[[], AnyEngine]
-) -> tuple[Model, Probe | None, str | None]:
-    """Return the model, settled, and the probe's answer: of the card, or else of the CPU.
-
-    If there is none, because the CPU cannot compute the model, the reason comes instead of it.
-    """
-    if model.artifact is not None and model.artifact.card.probe is not None:
-        return model, model.artifact.card.probe, None
-    try:
-        settled = model.settled(on_cpu)
-        engine = settled.adapted(on_cpu())
-        settled.check_io_tensors(engine)
-        return settled, Probe.of(engine, settled.spec, settled.input_tensor(engine)), None
-    except EngineError:
-        with native_stderr_silenced():
-            missing = "there is no card" if model.artifact is None else "the card has none"
-            return model.settled(on_delegate), None, UNVERIFIED.format(missing)
-
-
-def _difference(model: Model, probe: Probe, answer: Probabilities, engine: AnyEngine) -> float:
-    """Return the largest difference in a probability; raise `DelegateError` if it or the logits' is too large."""
-    is_int8 = model.artifact is not None and model.artifact.card.scheme in INT8_SCHEMES
-    dtype = "int8" if is_int8 else engine.input.dtype
-    difference, allowed = probe.difference(answer), probe.tolerance(dtype, model.head)
-    if not difference <= allowed:  # also if it is NaN
-        raise DelegateError(
-            f"its probabilities differ from the CPU's by {difference:.4g} on the probe, more than {allowed:.4g}"
-        )
-    error = probe.logit_error(answer, engine.output.scale or 0.0, model.head)
-    most = LOGIT_TOLERANCES[dtype]
-    if not error <= most:
-        raise DelegateError(f"its logits are off by {error:.2g} of their size on the probe, more than {most:.2g}")
-    return difference
-
-
-def _engine_factory(
-    model: Model, request: DelegateRequest, choice: EngineChoice, threads: int
-) -> tuple[Callable[[], AnyEngine], Path | None]:
-    """Return what makes an engine on the requested delegate, and the plugin library that it loads."""
-    kind = request.kind
-    accelerator = None if kind is None or kind.variable in os.environ else kind.accelerator
-    if accelerator is not None and LIBRARY not in request.options and choice.name == "litert":
-        from edge_runtime.compiled import CompiledEngine
-
-        if model.input_shape is not None:
-            raise DelegateError(f"{model.path} leaves its input open: export it for one image of one size")
-        return lambda: CompiledEngine(model.path, choice, accelerator), None
-    library = find_library(request)
-    if not library.exists():
-        raise DelegateError(f"{library} cannot be loaded: No such file or directory; {_library_advice(kind)}")
-    options = {key: value for key, value in request.options.items() if key != LIBRARY}
-
-    def on_plugin() -> AnyEngine:
-        plugins = {"experimental_delegates": [Plugin(library, options)]}
-        return Engine(model.path, choice, threads, plugins, model.input_shape)
-
-    return on_plugin, library
-
-
 def find_library(request: DelegateRequest) -> Path:
     """Return the plugin library: from the request, the environment or the system's library folders, in this order.
 
@@ -322,10 +151,10 @@ def find_library(request: DelegateRequest) -> Path:
     for library in (Path(folder, name) for folder in SYSTEM_FOLDERS for name in names):
         if os.path.isfile(library):
             return library
-    raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {_library_advice(kind)}")
+    raise DelegateError(f"no {' or '.join(names)} in the system's library folders: {library_advice(kind)}")
 
 
-def _library_advice(kind: DelegateKind | None) -> str:
+def library_advice(kind: DelegateKind | None) -> str:
     """Return where a plugin library comes from."""
     if kind is None:
         return "get it from the hardware's vendor, and pass its path"

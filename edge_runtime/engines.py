@@ -120,6 +120,9 @@ class Receipt:
         warning: what to know about the requested delegate; None for most.
         remarks: what this runtime adds to a foreign model, such as a softmax behind its logits.
         unverified: why a comparison says nothing of the active delegate's answers, or there was none; else None.
+        trial: of the active delegate, in a child process before it was loaded here: "passed", "remembered" (it passed
+            before, and nothing has changed), or "impossible: " with the reason; None on the CPU.
+        trial_ms: how many milliseconds that took.
     """
 
     requested: str
@@ -138,6 +141,8 @@ class Receipt:
     warning: str | None
     remarks: tuple[str, ...] = ()
     unverified: str | None = None
+    trial: str | None = None
+    trial_ms: float | None = None
 
 
 class AnyEngine(Protocol):

@@ -119,8 +119,7 @@ def _classify_all(classifier: Classifier, images: list[str], selection: TopK, ar
     show = _choose_writer(classifier, selection, arguments, len(images))
     recorder = Recorder(arguments.record, classifier) if arguments.record else None
     failed = 0
-    answers = (_classify(classifier, image, selection, recorder) for image in images)
-    for answer in _with_progress_line(answers, len(images)):
+    for answer in _with_progress_line(_answers(classifier, images, selection, recorder), len(images)):
         failed += answer.error is not None
         show(answer)
         note = None if answer.error or answer.image == STDIN else looks_black(answer.image)
@@ -131,6 +130,31 @@ def _classify_all(classifier: Classifier, images: list[str], selection: TopK, ar
     if not arguments.json:
         print(receipt_line(classifier.receipt))
     return failed
+
+
+def _answers(classifier: Classifier, images: list[str], selection: TopK, recorder: Recorder | None) -> Iterator[Answer]:
+    """Yield the answers; those of a delegate once it has proved itself after them. If it does not, the CPU answers.
+
+    Raises:
+        DelegateError: the delegate fails, and the CPU must not take over.
+    """
+    held: list[Answer] = []
+    for number, image in enumerate(images, 1):
+        before = classifier.receipt.fallback
+        if image == STDIN:  # it cannot be read again
+            classifier.check_with_next()
+        held.append(_classify(classifier, image, selection, recorder))
+        if number == len(images):
+            classifier.check_delegate()
+        if classifier.receipt.fallback != before:
+            complain(NAME, f"warning: {classifier.receipt.fallback}; the CPU is used instead")
+            again = [answer.image for answer in held[: -1 if image == STDIN else None]]
+            if recorder is not None:
+                recorder.cut(len(recorder) - sum(answer.error is None for answer in held))
+            held[: len(again)] = [_classify(classifier, each, selection, recorder) for each in again]
+        if not classifier.unchecked:
+            yield from held
+            held = []
 
 
 def _classify(classifier: Classifier, image: str, selection: TopK, recorder: Recorder | None) -> Answer:
@@ -157,8 +181,7 @@ def _choose_writer(
 ) -> Callable[[Answer], None]:
     """Return what prints an answer: as JSON, as a table, or, for several images without --top-k, as one line."""
     if arguments.json:
-        known = known_of(classifier)
-        return lambda answer: print(json.dumps(to_json(answer, known)), flush=True)
+        return lambda answer: print(json.dumps(to_json(answer, known_of(classifier))), flush=True)
     text = AnswerText(classifier.labels, classifier.head, selection.threshold)
     as_table = count == 1 or arguments.top_k
 

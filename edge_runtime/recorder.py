@@ -34,6 +34,14 @@ class Recorder:
             raise ImageError(f"{image} cannot be recorded: {error.strerror or error}; pass a file") from error
         self._answers.append({"image": image, "sha256": sha256, "probabilities": probabilities.tolist()})
 
+    def __len__(self) -> int:
+        """Return how many answers there are."""
+        return len(self._answers)
+
+    def cut(self, count: int) -> None:
+        """Keep the first `count` answers only."""
+        del self._answers[count:]
+
     def write(self) -> None:
         """Write the file, replacing what is there; after an error nothing is left behind."""
         value = {

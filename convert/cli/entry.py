@@ -36,9 +36,12 @@ def drift() -> None:
 
 
 def inspect() -> None:
-    """Run `irv2-inspect` in a process of its own, since it opens files from anywhere."""
+    """Run `irv2-inspect` in a process of its own, since it opens files from anywhere; with --bisect it runs them."""
     from convert.cli.sandbox import run_limited
 
+    if "--bisect" in sys.argv[1:]:
+        _run("inspect", extra="drift")
+        return
     with _interruptible("irv2-inspect"):
         sys.exit(run_limited("irv2-inspect", lambda: _load("inspect", extra="drift"), sys.argv[1:]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from convert.cli.errors import one_line_errors
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 from edge_runtime.artifact import Artifact
 from edge_runtime.card import Card
+from edge_runtime.console import printable
 from edge_runtime.custom_operators import COMPILED_FROM
+from edge_runtime.delegates import DelegateRequest
 from edge_runtime.errors import ArtifactError
 
 NOT_MET = 3
@@ -40,12 +43,31 @@ STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
     metavar="NAME",
     help="Exit with 1 if this runtime cannot run MODEL: tflite-runtime-2.14, litert-1.0, ...",
 )
+@click.option(
+    "--delegate",
+    metavar="NAME[:key=value,...]",
+    help="What --bisect compares with the CPU: gpu, npu, ..., or the path of a plugin library.",
+)
+@click.option(
+    "--bisect",
+    "bisects",
+    is_flag=True,
+    help="Run MODEL on --delegate and find the first operator that it computes wrongly; exit with 3 if there is one.",
+)
 @one_line_errors
-def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str | None) -> None:
+def inspect(
+    model: Path, as_json: bool, require: str | None, target_runtime: str | None, delegate: str | None, bisects: bool
+) -> None:
     """Audit MODEL, any .tflite file: is it really int8, what is wrong with it, which runtimes can run it?"""
+    if bisects != (delegate is not None):
+        raise click.UsageError("--delegate and --bisect belong together: pass both")
+    if bisects and (require or target_runtime):
+        raise click.UsageError("--bisect compares, it does not audit: leave --require and --target-runtime out")
     if target_runtime is not None:
         runtimes.check_target(target_runtime)
     file = inspect_file(model)
+    if delegate is not None:
+        sys.exit(_bisect(model, file, delegate, as_json))
     if as_json:
         click.echo(json.dumps(to_json(file, target_runtime), indent=1))
     else:
@@ -56,6 +78,19 @@ def inspect(model: Path, as_json: bool, require: str | None, target_runtime: str
     if unmet is not None:
         click.echo(f"{click.get_current_context().find_root().info_name}: {require} was required: {unmet}", err=True)
         sys.exit(NOT_MET)
+
+
+def _bisect(model: Path, file: InspectedFile, delegate: str, as_json: bool) -> int:
+    """Print how a delegate compares with the CPU, and return the exit code."""
+    from convert.audit.bisect import bisect  # which loads an interpreter, and no audit needs one
+    from convert.cli.bisect_report import bisection_lines
+
+    found = bisect(model, file, DelegateRequest.parse(delegate))
+    if as_json:
+        click.echo(json.dumps({**to_json(file, None), "bisect": asdict(found)}, indent=1))
+    else:
+        click.echo("\n".join(map(printable, bisection_lines(model, found))))
+    return 0 if found.first_wrong is None else NOT_MET
 
 
 def _show(console: Console, model: Path, file: InspectedFile) -> None:

@@ -18,7 +18,7 @@ from edge_runtime.answers import Answer, AnswerText, answer_image, known_of, to_
 from edge_runtime.camera.capture import Captured, newest_frames
 from edge_runtime.camera.on_change import OnChange, command
 from edge_runtime.camera.sources import ACCEPTED, Camera
-from edge_runtime.classifier import Classifier, TopK
+from edge_runtime.classifier import DOUBTFUL, Classifier, TopK
 from edge_runtime.console import ERASE_LINE, complain
 from edge_runtime.errors import ImageError
 from edge_runtime.specs import SOFTMAX
@@ -130,11 +130,11 @@ class LiveJson:
     """Writes answers as JSON, an object a line."""
 
     def __init__(self, name: str, classifier: Classifier) -> None:
-        self._name, self._known = name, known_of(classifier)
+        self._name, self._classifier = name, classifier
 
     def show(self, answered: FrameAnswer) -> None:
         """Write an answer."""
-        print(json.dumps(answered.to_json(self._known)), flush=True)
+        print(json.dumps(answered.to_json(known_of(self._classifier))), flush=True)
 
     def note(self, text: str) -> None:
         """Write a line to stderr."""
@@ -159,11 +159,14 @@ def watch(name: str, classifier: Classifier, camera: Camera, selection: TopK, ar
     )
     watcher = Watcher(classifier, camera.name, selection, arguments.smooth or 1)
     on_change = OnChange(arguments.on_change, writer.note) if arguments.on_change else None
-    shown = ""
+    shown, fallback = "", classifier.receipt.fallback
     try:
         with newest_frames(camera, writer.note) as frames:
             for frame in frames:
                 answered = watcher.answer(frame)
+                if classifier.receipt.fallback != fallback:
+                    fallback = classifier.receipt.fallback
+                    writer.note(f"warning: {fallback}; the CPU is used instead, {DOUBTFUL}")
                 writer.show(answered)
                 if on_change is None or answered.answer.error is not None:
                     continue

@@ -167,6 +167,37 @@ def test_the_receipt_names_the_gpu_that_proved_itself(
     assert receipt["probe_difference"] < 1e-3
 
 
+def test_the_driver_is_loaded_here_after_a_child_process_and_the_second_start_does_without(
+    driver: dict[str, str], int8_artifact: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    receipts = []
+    for _ in range(2):
+        done = predict(int8_artifact, pictures[0], driver | {"XDG_CACHE_HOME": str(tmp_path)}, "--strict")
+        assert (done.returncode, done.stderr) == (0, "")
+        receipts.append(json.loads(done.stdout)["receipt"])
+    print("trial:", [receipt["trial_ms"] for receipt in receipts], "ms")
+    assert [receipt["trial"] for receipt in receipts] == ["passed", "remembered"]
+    assert receipts[1]["trial_ms"] < 100 < receipts[0]["trial_ms"]
+    (proof,) = json.loads((tmp_path / "irv2-edge" / "proven.json").read_text()).values()
+    assert any("libvk_swiftshader" in library for library in proof["libraries"])
+
+
+def test_bisect_compares_every_tensor_with_the_cpus(driver: dict[str, str], int8_artifact: Path) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("irv2-inspect"), int8_artifact, "--bisect", "--delegate", "gpu", "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment() | driver,
+        timeout=600,
+    )
+    found = json.loads(done.stdout)["bisect"]
+    print("bisect:", found["comparisons"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (found["verdict"], found["first_wrong"], len(found["comparisons"])) == ("right", None, 1)
+    assert 10 < found["comparisons"][0]["sqnr_db"] < 60
+
+
 def test_without_a_driver_the_receipt_says_why_the_cpu_answers(
     driver: dict[str, str], float_artifact: Path, pictures: list[Path], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { kOk = 0, kError = 1 };
 enum { kConstant = 1, kCustomAllocation = 6 };
@@ -105,12 +106,18 @@ typedef struct {
   Delegate delegate;
   Compute compute; /* of the option `compute`, its address: computes custom operators, and they alone are claimed */
   char behaviour[32];
-  int invocations_left; /* of the behaviour "dies-later" */
+  const char *spoils; /* of the option `spoils`, the name of a tensor: what writes it is claimed alone, and wrongly */
+  int invocations_left;  /* of the behaviour "dies-later" */
+  int invocations_right; /* of the behaviours "lies-later" and "nan-later" */
 } Plugin;
+
+enum { kRightFirst = 100 };
 
 static const char *const BEHAVIOURS[] = {
     "refuses", "null", "fails-in-prepare", "fails-in-kernel-prepare", "fails-in-invoke", "dies-later", "answers-wrongly",
     "answers-nan", "claims-none", "claims-one", "claims-all", "static-shapes",
+    "aborts", "crashes-in-prepare", "crashes-in-invoke", "hangs", "eats-memory", "exits", "crashes-on-release",
+    "crashes-at-exit", "lies-later", "nan-later",
 };
 
 static bool is(const Plugin *plugin, const char *behaviour) { return strcmp(plugin->behaviour, behaviour) == 0; }
@@ -170,13 +177,27 @@ static int kernel_prepare(Context *context, Node *node) {
   return kOk;
 }
 
+static void segfault(void) { *(volatile int *)8 = 1; }
+
+static void eat_memory(void) {
+  for (int megabytes = 0; megabytes < 8000; ++megabytes) memset(malloc(1 << 20), 1, 1 << 20);
+}
+
 static int kernel_invoke(Context *context, Node *node) {
   Plugin *plugin = node->user_data;
+  if (is(plugin, "crashes-in-invoke")) segfault();
+  if (is(plugin, "eats-memory")) eat_memory();
+  while (is(plugin, "hangs")) pause();
+  bool is_late = plugin->invocations_right-- <= 0;
   if (is(plugin, "fails-in-invoke") || (is(plugin, "dies-later") && plugin->invocations_left-- == 0)) {
     context->ReportError(context, "the accelerator was unplugged");
     return kError;
   }
   Tensor *output = &context->tensors[node->outputs->data[0]];
+  if (plugin->spoils != NULL) {
+    for (size_t i = 0; i < output->bytes; ++i) ((uint8_t *)output->data)[i] = output->type == kFloat32 ? 64 : 37 * i;
+    return kOk;
+  }
   if (plugin->compute != NULL) {
     Tensor *image = NULL;
     for (int i = 0; i < node->inputs->size; ++i) {
@@ -193,10 +214,16 @@ static int kernel_invoke(Context *context, Node *node) {
   for (int i = 0; i < 3; ++i) {
     float probability = expf(logits[i]) / sum;
     if (is(plugin, "answers-wrongly")) probability = i == 1;
-    if (is(plugin, "answers-nan")) probability = NAN;
+    if (is(plugin, "lies-later") && is_late) probability = i == 1;
+    if (is(plugin, "answers-nan") || (is(plugin, "nan-later") && is_late)) probability = NAN;
     store(output, i, probability);
   }
   return kOk;
+}
+
+static bool writes(Context *context, Node *node, const char *name) {
+  const char *found = context->tensors[node->outputs->data[0]].name;
+  return found != NULL && strcmp(found, name) == 0;
 }
 
 static int delegate_prepare(Context *context, Delegate *delegate) {
@@ -205,6 +232,8 @@ static int delegate_prepare(Context *context, Delegate *delegate) {
     context->ReportError(context, "the driver is too old");
     return kError;
   }
+  if (is(plugin, "crashes-in-prepare")) segfault();
+  if (is(plugin, "exits")) exit(0);
   IntArray *plan;
   if (context->GetExecutionPlan(context, &plan) != kOk) return kError;
   IntArray *claimed = malloc(sizeof(IntArray) + plan->size * sizeof(int));
@@ -214,7 +243,8 @@ static int delegate_prepare(Context *context, Delegate *delegate) {
     Registration *registration;
     if (context->GetNodeAndRegistration(context, plan->data[i], &node, &registration) != kOk) return kError;
     bool wanted = !is(plugin, "claims-none") && (!is(plugin, "claims-one") || registration->builtin_code == kSoftmax) &&
-                  (plugin->compute == NULL || registration->builtin_code == kCustom);
+                  (plugin->compute == NULL || registration->builtin_code == kCustom) &&
+                  (plugin->spoils == NULL || writes(context, node, plugin->spoils));
     if (wanted) claimed->data[claimed->size++] = plan->data[i];
   }
   Registration kernel = {
@@ -229,11 +259,15 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
   plugin->delegate.Prepare = delegate_prepare;
   plugin->delegate.flags = kAllowDynamicTensors; /* or the runtime prepares custom operators first, which nothing has */
   plugin->invocations_left = 3;
+  plugin->invocations_right = kRightFirst;
   strcpy(plugin->behaviour, "claims-all");
   for (size_t i = 0; i < count; ++i) {
     if (strcmp(keys[i], "behaviour") == 0) snprintf(plugin->behaviour, sizeof plugin->behaviour, "%s", values[i]);
+    if (strcmp(keys[i], "spoils") == 0) plugin->spoils = strdup(values[i]);
     if (strcmp(keys[i], "compute") == 0) plugin->compute = (Compute)(uintptr_t)strtoull(values[i], NULL, 10);
   }
+  if (is(plugin, "aborts")) abort();
+  if (is(plugin, "crashes-at-exit")) atexit(abort);
   if (is(plugin, "static-shapes")) plugin->delegate.flags = 0;
   fprintf(stderr, "a driver that talks on stderr\n");
   bool known = false;
@@ -252,6 +286,6 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
 
 /* Must not be called with what was never created: here that ends the process, as it does in real drivers. */
 void tflite_plugin_destroy_delegate(Delegate *delegate) {
-  if (delegate == NULL) abort();
+  if (delegate == NULL || is((Plugin *)delegate, "crashes-on-release")) abort();
   free(delegate);
 }

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime import Classifier, DelegateError, delegates
+from edge_runtime import Classifier, DelegateError, delegates, npu
 from edge_runtime.delegates import DELEGATES, DelegateRequest, find_library
-from edge_runtime.engines import choose_engine
+from edge_runtime.engines import EngineChoice, choose_engine
 from tests.edge_runtime.commands import predict
 
 
@@ -31,8 +31,38 @@ def test_a_request_is_a_name_and_options(text: str, name: str, options: dict[str
 
 @pytest.mark.parametrize("text", ["", "gpus", "GPU", "nnapi:", "nnapi:fast", "gpu cpu"])
 def test_an_unknown_delegate_comes_with_the_known_ones(artifact_path: Path, text: str) -> None:
-    with pytest.raises(DelegateError, match=f"delegate '{text}' is unknown: choose cpu, gpu, nnapi, edgetpu, qnn, or"):
+    with pytest.raises(
+        DelegateError, match=f"delegate '{text}' is unknown: choose cpu, gpu, npu, nnapi, edgetpu, qnn, or"
+    ):
         Classifier.open(artifact_path, delegate=text)
+
+
+def test_an_npu_needs_litert(artifact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_runtime.classifier.choose_engine", lambda _: EngineChoice("tflite-runtime", "2.14", ""))
+    with pytest.raises(DelegateError) as raised:
+        Classifier.open(artifact_path, delegate="npu", strict=True)
+    assert str(raised.value) == (
+        "delegate npu cannot be used: engine tflite-runtime has no npu: use engine litert, version 2 or later, whose "
+        "CompiledModel has plugins of the vendors"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("vendor=nobody", "LiteRT has no plugin here for 'nobody': choose .*intel_openvino"),
+        ("precision=fp16", "npu has no option 'precision': choose vendor or device"),
+        ("device=CPU", "npu cannot compute on device=CPU: choose NPU, GPU, CPU, with vendor=intel_openvino"),
+        ("vendor=qualcomm,device=NPU", "npu cannot compute on device=NPU: "),
+        ("vendor=intel_openvino,device=TPU", "npu cannot compute on device=TPU: "),
+    ],
+)
+def test_an_option_that_an_npu_does_not_have_comes_with_those_it_has(
+    artifact_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, reason: str
+) -> None:
+    monkeypatch.setattr(npu, "vendors", lambda: ["intel_openvino", "qualcomm"])
+    with pytest.raises(DelegateError, match=reason):
+        Classifier.open(artifact_path, delegate=f"npu:{options}", strict=True)
 
 
 @pytest.mark.parametrize("text", ["cpu:threads=2", "gpu:precision=fp16"])
@@ -49,7 +79,7 @@ def test_wrong_delegates_are_wrong_usage(artifact_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_library")
 @pytest.mark.filterwarnings("ignore:NNAPI")
-@pytest.mark.parametrize("name", DELEGATES)
+@pytest.mark.parametrize("name", [name for name, kind in DELEGATES.items() if kind.libraries])
 def test_without_a_library_the_reason_says_what_to_do(
     artifact_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

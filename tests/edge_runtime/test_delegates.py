@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime import Classifier, DelegateError, EngineError, Receipt, delegates
+from edge_runtime import Classifier, DelegateError, EngineError, Receipt, delegation
 from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import Pixels
 from edge_runtime.probe import IMAGE, Probe, probe_pixels
@@ -213,7 +213,8 @@ def test_every_worker_has_a_delegate_of_its_own(artifact_path: Path, plugin: Pat
 def test_the_command_reports_the_share_of_the_delegate(artifact_path: Path, plugin: Path, pictures: Path) -> None:
     done = predict(artifact_path, pictures / "red.png", "--delegate", f"{plugin}:behaviour=claims-one", "--threads", 1)
     assert re.search(
-        rf" on {re.escape(str(plugin))}, 1 thread, 1 of 3 operations in 1 partition, within [\d.e-]+ of the CPU$",
+        rf" on {re.escape(str(plugin))}, 1 thread, 1 of 3 operations in 1 partition, "
+        r"passed its trial in \d+ ms, within [\d.e-]+ of the CPU$",
         done.stdout,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -247,7 +248,7 @@ def test_a_delegate_is_held_against_the_card(
     tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch, off_by: float, active: bool
 ) -> None:
     opened: list[object] = []
-    monkeypatch.setattr(delegates, "Engine", lambda *arguments: opened.append(arguments) or Engine(*arguments))
+    monkeypatch.setattr(delegation, "Engine", lambda *arguments: opened.append(arguments) or Engine(*arguments))
     path = tiny_with_probe(tmp_path / "tiny.tflite", EXPECTED + np.array([off_by, 0, 0]))
     if active:
         with Classifier.open(path, delegate=plugin, strict=True) as classifier:
