@@ -11,6 +11,7 @@ SUBCOMMANDS = {
     "attach": "convert.cli.attach:attach",
     "cache": "convert.cli.cache:cache",
     "describe": "convert.cli.describe:describe",
+    "init": "convert.cli.init:init",
     "verify": "convert.cli.verify:verify",
 }
 """Name -> module and function."""
