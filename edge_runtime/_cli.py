@@ -18,7 +18,7 @@ from edge_runtime.trial import PASSED
 
 EXIT_CODES = {
     0: "done",
-    1: "an error; also if an image could not be read",
+    1: "an error, or an image that cannot be read",
     2: "wrong usage",
     INTERRUPTED: "Ctrl-C",
     143: "SIGTERM",
