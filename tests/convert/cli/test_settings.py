@@ -89,7 +89,7 @@ def test_the_search_ends_with_the_project_and_with_the_home_folder(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('modle = "mine.keras"', "irv2.toml: modle is no setting: did you mean model?"),
+        ("max-drops = 2", "irv2.toml: max-drops is no setting: did you mean max-drop?"),
         ("max_drop = 2", "irv2.toml: max_drop is no setting: did you mean max-drop?"),
         ("xyzzy = 2", "irv2.toml: xyzzy is no setting: irv2-convert init shows the usual ones"),
         ("as-json = true", "irv2.toml: as-json is no setting"),
@@ -119,7 +119,7 @@ def test_a_mistake_in_the_file_is_one_line(project: Path, text: str, expected: s
     [
         ("[drift]\nimage-size = 3", "irv2.toml: image-size is no setting: did you mean images-size?"),
         ('[drift]\nimages-size = "many"', "irv2.toml: images-size = 'many': 'many' is not a valid integer range"),
-        ("modle = 1", "irv2.toml: modle is no setting: did you mean model?"),
+        ("max-drops = 1", "irv2.toml: max-drops is no setting: did you mean max-drop?"),
     ],
 )
 def test_a_mistake_in_what_irv2_drift_reads_is_one_line(project: Path, text: str, expected: str) -> None:
