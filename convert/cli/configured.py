@@ -14,6 +14,7 @@ from convert.cli.options import COUNT_OR_AUTO, FILE, Command, conversion_options
 from convert.cli.settings import ARTIFACT, NAME, REFERENCE, SHARED, Settings, SettingsError, find, refuse_unknown
 from convert.images.conventions import CONVENTIONS
 from convert.keras_models.sources import DEMO, IMAGENET
+from edge_runtime.console import printable
 from edge_runtime.errors import EdgeError
 
 WORDS = {"model": (DEMO, IMAGENET), "preprocessing": CONVENTIONS, "reference-preprocessing": CONVENTIONS}
@@ -21,11 +22,10 @@ WORDS = {"model": (DEMO, IMAGENET), "preprocessing": CONVENTIONS, "reference-pre
 ALONE = "irv2.alone"
 USED = "irv2.settings"
 """Keys of a context's `meta`: that it takes no settings file, and the one that it took."""
-SOURCES = {ParameterSource.COMMANDLINE: "option", ParameterSource.DEFAULT_MAP: NAME, ParameterSource.DEFAULT: "default"}
-"""Where Click has a value from -> what the user is told."""
-OF_DRIFT = {ARTIFACT: "candidate", REFERENCE: REFERENCE, "validation": "images"}
+SOURCES = {ParameterSource.COMMANDLINE: "option", ParameterSource.DEFAULT: "default"}
+"""Where Click has a value from -> what the user is told, if it is not the settings file."""
+OF_DRIFT = {ARTIFACT: "candidate", "validation": "images"}
 """Key at the top of the file -> parameter of `irv2-drift` that means the same under another name."""
-
 TEXTS = (click.Path, click.Choice, type(click.STRING))
 """Types of options whose values TOML writes in quotes; numbers may be, for "auto" and "224x160"."""
 
@@ -66,19 +66,22 @@ def configured(defaults: Defaults) -> Callable[[Command], Command]:
 
 def of_conversion(settings: Settings, context: click.Context) -> dict[str, Any]:
     """Return what a settings file says to `irv2-convert`."""
-    return _defaults(settings, settings.said, conversion_settings())
+    known = conversion_settings()
+    return {str(known[key].name): value for key, value in _checked(settings, settings.said, known).items()}
 
 
 def of_drift(settings: Settings, context: click.Context) -> dict[str, Any]:
-    """Return what a settings file says to `irv2-drift`: its own table, before what it shares with `irv2-convert`."""
-    own = _by_option(context.command)
-    shared = of_conversion(settings, context)
-    known = {parameter.name for parameter in context.command.params}
-    defaults = {OF_DRIFT.get(name, name): value for name, value in shared.items()}
-    if "model" in shared and shared["model"] not in WORDS["model"]:
-        defaults = {REFERENCE: shared["model"], **defaults}
-    said = _defaults(settings, settings.of_drift, own)
-    return {name: value for name, value in {**defaults, **said}.items() if name in known}
+    """Return what a settings file says to a command of `irv2-drift`: the table for it, before what all share."""
+    group = context.find_root().command
+    commands = group.commands.values() if isinstance(group, click.Group) else [context.command]
+    known = {key: parameter for command in commands for key, parameter in _by_option(command).items()}
+    shared = _checked(settings, settings.said, conversion_settings())
+    if shared.get("model") not in (None, *WORDS["model"]):
+        shared = {REFERENCE: shared["model"], **shared}
+    said = [*shared.items(), *_checked(settings, settings.of_drift, known).items()]
+    own = {parameter.name for parameter in context.command.params}
+    names = {**{key: parameter.name for key, parameter in known.items()}, **OF_DRIFT}
+    return {str(names[key]): value for key, value in said if names.get(key) in own}
 
 
 def conversion_settings() -> dict[str, click.Parameter]:
@@ -87,27 +90,39 @@ def conversion_settings() -> dict[str, click.Parameter]:
     return {**_by_option(click.Command(None, params=_parameters())), **shared}
 
 
-def used_settings(context: click.Context) -> str | None:
-    """Return the settings file that gave a command at least one value; None if none did."""
-    given = (context.get_parameter_source(parameter.name or "") for parameter in context.command.params)
-    return str(context.meta[USED]) if ParameterSource.DEFAULT_MAP in given else None
+def settings_note(context: click.Context) -> list[str]:
+    """Return the line that says which settings file gave a command a value; none if none did."""
+    is_used = ParameterSource.DEFAULT_MAP in _sources(context)
+    return [f"settings of {printable(str(context.meta[USED]))}"] if is_used else []
 
 
 def is_silent(context: click.Context) -> bool:
     """Return whether neither options nor a settings file say anything to a command."""
-    given = (context.get_parameter_source(parameter.name or "") for parameter in context.command.params)
-    return USED not in context.meta and not context.meta.get(ALONE) and ParameterSource.COMMANDLINE not in given
+    has_file = USED in context.meta or ALONE in context.meta
+    return not has_file and ParameterSource.COMMANDLINE not in _sources(context)
+
+
+def refuse_no_network(context: click.Context) -> None:
+    """Raise `SettingsError` if a settings file leaves out the network, in whose place nobody wants the demo."""
+    said = {context.get_parameter_source(name) for name in ("model", "weights")}
+    if USED in context.meta and said == {ParameterSource.DEFAULT}:
+        raise SettingsError(f"{context.meta[USED]} names no network: write model = 'PATH' into it, or pass --model")
 
 
 def effective(context: click.Context) -> list[tuple[str, str, str]]:
     """Return each value that decides about a conversion: its key, the value, and where it is from."""
+    told = {**SOURCES, ParameterSource.DEFAULT_MAP: str(context.meta.get(USED))}
     rows = []
     for key, parameter in conversion_settings().items():
         source = context.get_parameter_source(str(parameter.name))
         if source is not None:
             value = _shown(key, parameter, context.params[str(parameter.name)])
-            rows.append((key, value, SOURCES.get(source, source.name.lower())))
+            rows.append((key, value, told.get(source, source.name.lower())))
     return rows
+
+
+def _sources(context: click.Context) -> set[ParameterSource | None]:
+    return {context.get_parameter_source(str(parameter.name)) for parameter in context.command.params}
 
 
 def _shown(key: str, parameter: click.Parameter, value: Any) -> str:
@@ -138,12 +153,12 @@ def _by_option(command: click.Command) -> dict[str, click.Parameter]:
     }
 
 
-def _defaults(settings: Settings, said: Mapping[str, Any], known: Mapping[str, click.Parameter]) -> dict[str, Any]:
-    """Return parameter -> value of a part of a settings file; a `SettingsError` names a key or value that is wrong."""
+def _checked(settings: Settings, said: Mapping[str, Any], known: Mapping[str, click.Parameter]) -> dict[str, Any]:
+    """Return a part of a settings file as Click takes it; a `SettingsError` names a key or value that is wrong."""
     unknown = next((key for key in said if key not in known), None)
     if unknown is not None:
         raise refuse_unknown(unknown, known, str(settings.path))
-    return {str(known[key].name): _value(settings, key, value, known[key]) for key, value in said.items()}
+    return {key: _value(settings, key, value, known[key]) for key, value in said.items()}
 
 
 def _value(settings: Settings, key: str, value: Any, parameter: click.Parameter) -> Any:
@@ -154,9 +169,8 @@ def _value(settings: Settings, key: str, value: Any, parameter: click.Parameter)
             raise SettingsError(f"{where} is neither true nor false")
         return value
     if isinstance(parameter, click.Option) and parameter.multiple:
-        return [
-            _single(settings, key, each, parameter, where) for each in (value if isinstance(value, list) else [value])
-        ]
+        several = value if isinstance(value, list) else [value]
+        return [_single(settings, key, each, parameter, where) for each in several]
     return _single(settings, key, value, parameter, where)
 
 

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from convert.cli.configured import ALONE, configured, is_silent, of_conversion, used_settings
+from convert.cli.configured import ALONE, configured, is_silent, of_conversion, refuse_no_network, settings_note
 from convert.cli.dry_run import explain
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
@@ -27,7 +27,6 @@ from convert.quantization.schemes import parse_schemes
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
-from edge_runtime.console import printable
 
 NOTHING_SAID = 2
 WELCOME = """irv2-convert makes one int8 .tflite of an image classifier, and measures what that costs. It needs
@@ -83,6 +82,7 @@ def convert(
     if is_silent(context):
         click.echo(WELCOME, err=True, nl=False)
         sys.exit(NOTHING_SAID)
+    refuse_no_network(context)
     job = Job(network, tuple(parse_schemes(quantize)), limits, **options)
     for note in () if quiet else _chosen(context, network):
         click.echo(note, err=True)
@@ -104,7 +104,6 @@ def convert(
 
 def _chosen(context: click.Context, network: ModelSource) -> Iterator[str]:
     """Say what was chosen that the command line does not say."""
-    if (path := used_settings(context)) is not None:
-        yield f"settings of {printable(path)}"
+    yield from settings_note(context)
     if network.file is None and context.get_parameter_source("model") == ParameterSource.DEFAULT:
         yield "no --model: this converts the bundled demo"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convert.cli.configured import configured, of_drift, used_settings
+from convert.cli.configured import configured, of_drift, settings_note
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
 from convert.cli.options import FILE, SIZE, limit_options, output_options, quiet_option
@@ -151,20 +151,9 @@ def gate(
     """Measure how far CANDIDATE is from a reference, and judge it."""
     context = click.get_current_context()
     _check_together(context.params)
-    if fit is not None:
-        check_fit(fit)
-    found_labels = None if labels is None else read_labels(labels)
-    model_options = ModelOptions(
-        preprocessing,
-        None if found_labels is None else found_labels.names,
-        height_and_width(input_size),
-        {} if found_labels is None else found_labels.by_wordnet,
-        fit=fit,
-    )
+    model_options, notes = _model_options(preprocessing, fit, labels, input_size)
     with shown_progress(quiet) as progress:
-        if (path := used_settings(context)) is not None:
-            progress.note(f"settings of {path}")
-        for note in () if found_labels is None or labels is None else found_labels.notes(labels.name):
+        for note in (*settings_note(context), *notes):
             progress.note(note)
         if save_reference is not None:
             chosen = model_options.named(find_images(images)).shuffled()[:images_size]
@@ -194,6 +183,19 @@ def gate(
         else:
             found = drift_shards.run_on_cluster(scheduler, request, limits, progress)
     show(found, quiet, **output)
+
+
+def _model_options(
+    preprocessing: str | None, fit: str | None, labels: Path | None, input_size: Size | None
+) -> tuple[ModelOptions, list[str]]:
+    """Return what is said of models without a card, and what the file of labels was taken for."""
+    if fit is not None:
+        check_fit(fit)
+    size = height_and_width(input_size)
+    if labels is None:
+        return ModelOptions(preprocessing, input_size=size, fit=fit), []
+    found = read_labels(labels)
+    return ModelOptions(preprocessing, found.names, size, found.by_wordnet, fit=fit), list(found.notes(labels.name))
 
 
 def _check_together(options: Mapping[str, Any]) -> None:

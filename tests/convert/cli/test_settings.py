@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from convert.cli import settings
+from convert.cli.drift import drift
 from tests.conftest import Finished, run_command
 from tests.convert.cli.commands import run_here
 
@@ -34,7 +35,7 @@ def values(finished: Finished) -> dict[str, list[str]]:
 
 
 def test_options_win_over_the_file_and_the_file_over_defaults(project: Path) -> None:
-    write(project, 'quantize = "float16"\nmax-drop = 1\nvalidation-size = "auto"\nno-cache = true')
+    write(project, 'model = "demo"\nquantize = "float16"\nmax-drop = 1\nvalidation-size = "auto"\nno-cache = true')
     finished = run_here("irv2-convert", "--dry-run", "--quantize", "none")
     assert finished.code == 0, finished.err
     said = values(finished)
@@ -50,7 +51,7 @@ def test_options_win_over_the_file_and_the_file_over_defaults(project: Path) -> 
 
 
 def test_a_dry_run_fails_as_the_run_would_after_it_has_said_where_each_value_is_from(project: Path) -> None:
-    write(project, 'calibration = "nowhere"')
+    write(project, 'model = "demo"\ncalibration = "nowhere"')
     finished = run_here("irv2-convert", "--dry-run")
     assert finished.code == 1
     assert values(finished)["calibration"] == ["nowhere", "irv2.toml"]
@@ -61,11 +62,11 @@ def test_a_file_above_counts_and_its_paths_are_relative_to_it(
     project: Path, monkeypatch: pytest.MonkeyPatch, calibration_folder: Path
 ) -> None:
     (project / "photos").symlink_to(calibration_folder)
-    write(project, 'calibration = "photos"')
+    write(project, 'model = "demo"\ncalibration = "photos"')
     (project / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(project / "a" / "b")
     finished = run_here("irv2-convert", "--dry-run")
-    assert values(finished)["calibration"] == ["../../photos", "irv2.toml"]
+    assert values(finished)["calibration"] == ["../../photos", "../../irv2.toml"]
     assert "calibration: 60 images of ../../photos" in finished.out
     assert finished.err.splitlines()[0] == "settings of ../../irv2.toml"
 
@@ -132,9 +133,9 @@ def test_a_mistake_in_what_irv2_drift_reads_is_one_line(project: Path, text: str
 
 def test_another_file_and_none_at_all(project: Path) -> None:
     write(project, "no such syntax")
-    (project / "other.toml").write_text("max-drop = 1")
+    (project / "other.toml").write_text('model = "demo"\nmax-drop = 1')
     other = run_here("irv2-convert", "--dry-run", "--config", "other.toml")
-    assert values(other)["max-drop"] == ["1.0", "irv2.toml"]
+    assert values(other)["max-drop"] == ["1.0", "other.toml"]
     assert other.err.splitlines()[0] == "settings of other.toml"
     assert values(run_here("irv2-convert", "--dry-run", "--no-config"))["max-drop"] == ["2.0", "default"]
     missing = run_here("irv2-convert", "--dry-run", "--config", "missing.toml")
@@ -145,6 +146,15 @@ def test_other_commands_do_not_read_it(project: Path) -> None:
     write(project, "no such syntax")
     assert run_here("irv2-convert", "cache").code == 0
     assert run_here("irv2-convert", "--help").code == 0
+
+
+def test_a_file_without_a_network_is_not_the_demo(project: Path) -> None:
+    """A CI would pass without having looked at what it is there for."""
+    write(project, "max-drop = 1")
+    for options in ([], ["--quantize", "int8"], ["--dry-run"]):
+        finished = run_here("irv2-convert", *options)
+        assert finished.code == 1
+        assert finished.err.startswith("irv2-convert: error: irv2.toml names no network: write model = 'PATH' into it")
 
 
 def test_a_network_on_the_command_line_takes_the_place_of_the_file_s(project: Path) -> None:
@@ -213,6 +223,40 @@ def test_a_ci_runs_the_commands_without_arguments(
     assert inspected.code == 0, inspected.err
     assert inspected.err == "artifact of irv2.toml: ../build/mine.int8.tflite\n"
     assert inspected.out.startswith("integer:")
+
+
+def test_what_irv2_drift_shares_with_irv2_convert_goes_by_the_name_of_the_option(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what the table for it says comes first."""
+    write(project, """
+        validation = "photos"
+        artifact = "mine.tflite"
+        reference = "ref.npz"
+        no-thumbnails = true
+        max-drop = 1
+        min-agreement = 90
+        [drift]
+        max-drop = 3
+        stop-early = false
+        device = ["ssh://a", "ssh://b"]
+    """)  # fmt: skip
+    seen = handed(monkeypatch, "gate")
+    assert (seen["candidate"], seen["images"], seen["reference"]) == tuple(
+        map(Path, ("mine.tflite", "photos", "ref.npz"))
+    )
+    assert (seen["max_drop"], seen["min_agreement"], seen["stop_early"]) == (3, 90, False)
+    assert seen["no_thumbnails"] is True
+    assert seen["device"] == ("ssh://a", "ssh://b")
+    assert handed(monkeypatch, "merge", "x.json")["max_drop"] == 3
+
+
+def handed(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> dict[str, object]:
+    """What a command of `irv2-drift` would be called with."""
+    command, seen = drift.commands[name], dict[str, object]()
+    monkeypatch.setattr(command, "invoke", lambda context: seen.update(context.params))
+    assert run_here("irv2-drift", name, *arguments).code == 0
+    return seen
 
 
 def test_inspect_without_a_model_says_what_it_lacks(project: Path) -> None:
