@@ -20,7 +20,7 @@ EXPLANATIONS = {
     "Bootstrap": "The interval of the drop computed in another way: from 10,000 random draws of the same answers.",
     "McNemar's p": "Looks only at answers that became right or became wrong: the probability of a difference at "
     "least as large as theirs if both networks were equally good. Below 0.05 it is hardly chance.",
-    "Top 5": "The same, where an answer counts as right if the true class is among the five most probable ones.",
+    "Top 5": "Accuracy, where an answer counts as right if the true class is among the five most probable ones.",
     "Agreement": "How often both give the same answer, right or wrong. It needs no labels, and shows changes that "
     "accuracy hides because they cancel out.",
     "Whole set": "An answer is the whole set of labels: one label that changes is a change. Any single label agrees "
@@ -46,8 +46,8 @@ EXPLANATIONS = {
     "Size": "Of the file, labels and preprocessing included. 1 MB is a million bytes.",
     "Time": "The median of one image on the CPU of this machine, the float network's measured in turns with it. A "
     "device differs: irv2-benchmark measures there.",
-    "Change": "How many more answers of the class are right with {candidate} than with {reference}.",
-    "Last column": "The answers that changed: what {reference} said, and what {candidate} says instead. “right” is "
+    "Change": "Of a class: how many more answers are right with {candidate} than with {reference}.",
+    "Last column": "Of a class: the answers that changed, what {reference} said, and what {candidate} says instead. “right” is "
     "the class of the row.",
     "Accumulated SQNR": "Of a layer's output: the noise of all layers up to it.",
     "SQNR by itself": "The noise that the layer adds to what it was given. The lowest are the ones to keep in float.",

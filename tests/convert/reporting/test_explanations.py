@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from convert.reporting import html
-from convert.reporting.explanations import EXPLANATIONS, explained
+from convert.reporting.explanations import EXPLANATIONS, IN_GENERAL, explained
 from convert.reporting.formatting import WORDS
 from convert.reporting.sections import key_figures
+from scripts import figures_reference
 from tests.convert.comparisons import comparison, report
 
 TEMPLATES = Path(html.__file__).parent / "templates"
@@ -42,3 +43,12 @@ def test_no_explanation_is_idle() -> None:
     named = "".join(path.read_text("utf-8") for path in sources if path.name != "explanations.py")
     generated = {"Top 5"}  # f"Top {k}"
     assert [name for name in EXPLANATIONS if f'"{name}"' not in named and name not in generated] == []
+
+
+def test_the_docs_have_every_explanation_once() -> None:
+    """On a page that is made from them; what is written by hand links there."""
+    generated, docs = figures_reference.markdown(), Path(figures_reference.__file__).parents[1] / "docs"
+    assert all(generated.count(f"| {name} | ") == 1 for name in EXPLANATIONS)
+    by_hand = (docs / "report.md").read_text("utf-8")
+    assert "(figures.md)" in by_hand
+    assert [name for name, text in explained(*IN_GENERAL).items() if text.split(".")[0] in by_hand] == []
