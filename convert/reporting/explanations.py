@@ -47,8 +47,8 @@ EXPLANATIONS = {
     "Time": "The median of one image on the CPU of this machine, the float network's measured in turns with it. A "
     "device differs: irv2-benchmark measures there.",
     "Change": "Of a class: how many more answers are right with {candidate} than with {reference}.",
-    "Last column": "Of a class: the answers that changed, what {reference} said, and what {candidate} says instead. “right” is "
-    "the class of the row.",
+    "Last column": "Of a class: the answers that changed, what {reference} said, and what {candidate} says instead. "
+    "“right” is the class of the row.",
     "Accumulated SQNR": "Of a layer's output: the noise of all layers up to it.",
     "SQNR by itself": "The noise that the layer adds to what it was given. The lowest are the ones to keep in float.",
     "Range used": "How much of the range of its integers a layer's output fills. Little of it wastes steps.",
