@@ -21,7 +21,7 @@ from convert.drift.comparison import Comparison
 from convert.drift.predictions import Predictions
 from convert.reporting import html as page
 from tests.browser.chromium import Page
-from tests.convert.comparisons import HOSTILE, comparison, everything, report
+from tests.convert.comparisons import DEVICE, HOSTILE, comparison, everything, report
 
 pytestmark = pytest.mark.browser
 
@@ -166,6 +166,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "one-image-each": lambda folder: page.render(everything(compared := one_image_of_a_thousand_classes()), compared),
     "thirty-classes": lambda folder: page.render(report(compared := thirty_classes()), compared),
     "hostile": lambda folder: page.render(everything(compared := hostile(folder)), compared),
+    "device": lambda folder: page.render(report(compared := clothing()) | {"device": DEVICE}, compared),
     "not-measured": lambda folder: page.render(report(None), None),
 }
 

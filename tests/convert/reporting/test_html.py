@@ -24,7 +24,7 @@ from convert.reporting import html as page
 from convert.reporting import sections
 from convert.reporting.classes import FEW_CLASSES
 from convert.reporting.explanations import EXPLANATIONS
-from tests.convert.comparisons import HOSTILE, LABELS, answers, comparison, everything, report
+from tests.convert.comparisons import DEVICE, HOSTILE, LABELS, answers, comparison, everything, report
 
 HEADINGS = [
     "Changed answers", "Images with a changed answer", "Results by class", "Fewer right answers ", "No change ",
@@ -138,16 +138,6 @@ def test_where_nothing_changed_there_is_no_matrix() -> None:
     html = page.render(report(compared), compared)
     assert "None: float and int8 predict the same class for every image." in html
     assert '<table class="matrix' not in html
-
-
-DEVICE = {
-    "address": "ssh://pi@raspberrypi", "machine": "aarch64", "python": "3.11.2", "connections": 1, "throttled": None,
-    "receipt": {"engine": "ai-edge-litert", "version": "2.3.0", "device": "CPU", "threads": 4},
-    "latency_ms": {"p50": 21.3, "p95": 24.9, "p99": 31.0, "first": 58.2}, "startup_ms": {"engine": 311, "model": 88},
-    "before": {"clock_khz": None, "temperature_c": None}, "images": 200,
-    "after": {"clock_khz": None, "temperature_c": None, "peak_memory_bytes": None},
-    "pixels_different": 0, "answers_different": 0, "largest_difference": 0.0, "largest_in": None,
-}  # fmt: skip
 
 
 def test_layers_may_be_equal() -> None:
@@ -321,9 +311,9 @@ def test_every_figure_has_its_explanation_beside_it() -> None:
     explained = {str(each["aria-label"]) for each in found.every("summary") if "aria-label" in each}
     assert {f"What it means: {figure.title}" for figure in sections.key_figures(report(compared))} <= explained
     text = " ".join(found.text.split())
-    for term in ("SQNR", "McNemar's p", "95% interval", "Agreement", "Bootstrap", "Saturated", "Noisiest layer"):
+    for term in ("SQNR", "McNemar's p", "95% interval", "Agreement", "Bootstrap", "Saturated", "Lowest accumulated"):
         sentence = EXPLANATIONS[term].format(reference="float", candidate="int8")
-        assert sentence in text or term == "Noisiest layer"
+        assert sentence in text
 
 
 def test_the_device_has_a_section_of_its_own() -> None:
@@ -333,6 +323,8 @@ def test_the_device_has_a_section_of_its_own() -> None:
     text = " ".join(found.text.split())
     assert "Device ssh://pi@raspberrypi, aarch64, Python 3.11.2 " in text
     assert text.count("ssh://pi@raspberrypi") == 1
+    for name in ("Host to device", "Time of an image"):
+        assert EXPLANATIONS[name] in text
     assert "On the device" not in Parsed(page.render(report(compared), compared)).headings
 
 
