@@ -119,11 +119,11 @@ def one_image_of_a_thousand_classes() -> Comparison:
     return comparison(truth, changed, truth, labels=[f"folded class {i:03}" for i in range(1000)])
 
 
-def thirty_classes() -> Comparison:
-    """The widest matrix there is."""
-    classes = [i % 30 for i in range(900)]
-    changed = [(each + i % 7 * (i % 5 == 0)) % 30 for i, each in enumerate(classes)]
-    return comparison(classes, changed, classes, labels=[f"a class with a long name, number {i}" for i in range(30)])
+def many_pairs(classes: int) -> Comparison:
+    """A matrix of so many classes with long names."""
+    truth = [i % classes for i in range(900)]
+    changed = [(each + i % 7 * (i % 5 == 0)) % classes for i, each in enumerate(truth)]
+    return comparison(truth, changed, truth, labels=[f"a class with a long name, number {i}" for i in range(classes)])
 
 
 def hostile(folder: Path) -> Comparison:
@@ -164,7 +164,8 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "no-thumbnails": lambda folder: page.render(*of_clothing(), thumbnails=False),
     "thousand-classes": lambda folder: page.render(report(compared := thousand_classes()), compared),
     "one-image-each": lambda folder: page.render(everything(compared := one_image_of_a_thousand_classes()), compared),
-    "thirty-classes": lambda folder: page.render(report(compared := thirty_classes()), compared),
+    "fourteen-classes": lambda folder: page.render(report(compared := many_pairs(14)), compared),
+    "thirty-classes": lambda folder: page.render(report(compared := many_pairs(30)), compared),
     "hostile": lambda folder: page.render(everything(compared := hostile(folder)), compared),
     "device": lambda folder: page.render(report(compared := clothing()) | {"device": DEVICE}, compared),
     "not-measured": lambda folder: page.render(report(None), None),

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from convert.drift.comparison import Comparison
@@ -24,59 +20,14 @@ from convert.reporting import html as page
 from convert.reporting import sections
 from convert.reporting.classes import FEW_CLASSES
 from convert.reporting.explanations import EXPLANATIONS
-from tests.convert.comparisons import DEVICE, HOSTILE, LABELS, answers, comparison, everything, report
+from tests.convert.comparisons import DEVICE, comparison, everything, report
+from tests.convert.reporting.pages import Parsed, file_names, flipped, words
 
 HEADINGS = [
     "Changed answers", "Images with a changed answer", "Results by class", "Fewer right answers ", "No change ",
     "Confidence and layers", "Layers with the lowest accumulated SQNR", "Schemes in this run", "Float fallbacks",
     "Where the drift comes from", "What was compared",
 ]  # fmt: skip
-
-
-class Parsed(HTMLParser):
-    """A page taken apart: its tags with their attributes, in order, its text, and its headings below the first."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.headings: list[str] = []
-        self._open_heading = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "wbr":  # no space: the word goes on
-            self.text = self.text.removesuffix(" ")
-        self._open_heading = tag in ("h2", "h3")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open_heading = False
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data} "
-        if self._open_heading:
-            self.headings.append(data)
-
-    @property
-    def skeleton(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Tags and the names of their attributes, but for places where a word may break."""
-        return [(tag, tuple(attributes)) for tag, attributes in self.tags if (tag, attributes) != ("wbr", {})]
-
-    def every(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def flipped(names: Sequence[str], labels: Sequence[str] = LABELS, folder: Path = Path("/photos")) -> Comparison:
-    """A comparison in which the answer to every image changed."""
-    paths = [folder / name for name in names]
-    reference = answers([0] * len(paths), labels=labels, paths=paths)
-    return Comparison(reference, answers([1] * len(paths), labels=labels, paths=paths), [1] * len(paths))
-
-
-def file_names(found: Parsed) -> list[str | None]:
-    """Whole names of the images that are shown."""
-    return [each["title"] for each in found.every("p") if "title" in each]
 
 
 def save_pictures(folder: Path, count: int) -> list[str]:
@@ -152,11 +103,6 @@ def test_one_calibration_image_draws_no_convergence() -> None:
     one = {"calibrator": "min-max", "images": 1, "convergence": [{"images": 1, "range_ratio": 1.0}]}
     html = page.render(report(None) | {"calibration": one}, None)
     assert "Line chart" not in html
-
-
-def words(value: dict[str, Any], compared: Comparison | None = None, others: Sequence[dict[str, Any]] = ()) -> str:
-    """The text of a page, with one space between words."""
-    return " ".join(Parsed(page.render(value, compared, others)).text.split())
 
 
 def test_a_scheme_has_a_row_and_this_one_is_marked() -> None:
@@ -261,50 +207,6 @@ def _report_of(truth: list[int], labels: list[str]) -> tuple[dict[str, Any], Com
     return report(compared), compared
 
 
-def test_classes_come_with_the_largest_loss_first() -> None:
-    """Ant loses one of three, dog gains one of one, bee loses one and gains one; by hand."""
-    compared = comparison([0, 0, 1, 2, 2, 3], [0, 1, 1, 3, 2, 2], [0, 0, 1, 3, 0, 1])
-    text = words(report(compared), compared)
-    groups = "1 with fewer right answers, 1 with more right answers, 1 with other answers, as many right."
-    assert f"3 classes: {groups}" in text
-    assert "Fewer right answers 1 class Class Images Right float → int8 ant 3 2 → 1 right → bee" in text
-    assert "More right answers 1 class Class Images Right float → int8 dog 1 0 → 1 cat → right" in text
-    assert "Other answers, as many right 1 class Class Images Right float → int8 bee 2 1 → 1 dog → cat" in text
-
-
-def test_without_labels_classes_come_with_most_changes_first() -> None:
-    compared = comparison([0, 0, 1, 2, 2, 3], [0, 1, 1, 3, 3, 3])
-    text = words(report(compared), compared)
-    assert "4 classes: 2 with other answers, 2 without a change. Grouped by the class that float predicts." in text
-    assert "float → int8 cat 2 2 2 × → dog ant 2 1 → bee No change 2 classes" in text
-
-
-def test_of_a_thousand_classes_those_that_changed_are_shown_and_the_rest_is_folded() -> None:
-    """One image each: 20 lose their answer, 2 get the right one, 978 keep theirs."""
-    labels = [f"class {i:03}" for i in range(1000)]
-    truth = np.arange(1000)
-    before, after = truth.copy(), truth.copy()
-    after[:20] += 1
-    before[20:22] = 0
-    compared = comparison(before.tolist(), after.tolist(), truth.tolist(), labels=labels)
-    html = page.render(report(compared), compared, thumbnails=False)
-    text = " ".join(Parsed(html).text.split())
-    assert "1,000 classes: 20 with fewer right answers, 2 with more right answers, 978 without a change." in text
-    assert "class 000 1 1 → 0 right → class 001" in text
-    assert "class 020 1 0 → 1 class 000 → right" in text
-    assert [text.count(folded) for folded in ("8 more classes", "978 classes")] == [1, 1]
-    assert "class 999 right" in text, "every class is there"
-    assert len(html) < 500_000, "and the page stays small"
-
-
-def test_an_answer_that_changed_often_is_counted_once() -> None:
-    """Of one class 20 images, of which 12 go to one other class, and 4 to four more."""
-    after = [1] * 12 + [2, 3, 4, 5] + [0] * 4
-    compared = comparison([0] * 20, after, [0] * 20, labels=[f"label {i}" for i in range(6)])
-    text = words(report(compared), compared)
-    assert "label 0 20 100.0% 20.0% -16 12 × right → label 1 right → label 2 right → label 3 and 2 more" in text
-
-
 def test_every_figure_has_its_explanation_beside_it() -> None:
     compared = comparison([0, 1, 2, 3] * 50, [0, 1, 2, 2] * 50, [0, 1, 2, 3] * 50)
     found = Parsed(page.render(everything(compared), compared, thumbnails=False))
@@ -328,15 +230,6 @@ def test_the_device_has_a_section_of_its_own() -> None:
     assert "On the device" not in Parsed(page.render(report(compared), compared)).headings
 
 
-def test_a_long_name_keeps_the_end_that_tells_it_apart() -> None:
-    names = [f"{'holiday_in_the_mountains_' * 3}{i:04}_resized.png" for i in (17, 4017)]
-    compared = flipped(names)
-    html = page.render(report(compared), compared, thumbnails=False)
-    found = Parsed(html)
-    assert sorted(file_names(found)) == sorted(names)
-    assert "<span>0017_resized.png</span>" in html.replace("<wbr>", "")
-
-
 def test_nothing_comes_from_elsewhere() -> None:
     compared = comparison([0, 1, 2, 3], [0, 1, 2, 2])
     found = Parsed(page.render(everything(compared), compared, thumbnails=False))
@@ -347,49 +240,6 @@ def test_nothing_comes_from_elsewhere() -> None:
     assert addresses
     assert all(str(address).startswith(("#", "data:")) for address in addresses)
     assert not [key for _, each in found.tags for key in each if key.startswith("on")]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_change_nothing_but_text(name: str) -> None:
-    """The page has the tags and attributes that it has with harmless names."""
-    assert skeleton_with(name) == skeleton_with("harmless")
-
-
-@settings(max_examples=15)
-@given(st.text(st.characters(), min_size=1, max_size=30))
-def test_no_name_changes_anything_but_text(name: str) -> None:
-    """Any code points, surrogates and controls among them."""
-    assert skeleton_with(name) == HARMLESS
-
-
-def skeleton_with(name: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Of a page on which everything is called `name` that a user can name."""
-    found = Parsed(page_with(name))
-    return found.skeleton
-
-
-def page_with(name: str) -> str:
-    compared = flipped([f"{name.replace('/', '_')}.png"], labels=[name, f"{name}2", "c", "d"])
-    value = everything(compared)
-    value["artifact"]["path"] = f"build/{name}/{name.replace('/', '_')}.tflite"
-    value["scheme"] = name
-    value["gate"]["reasons"].append(f"fail: because of {name}")
-    value["layers"][-1] |= {"name": name, "operator": name}
-    value["blame"][0] |= {"from": name, "to": name}
-    value["calibration"]["calibrator"] = name
-    value["environment"]["versions"] = {name: name}
-    html = page.render(value, compared, [value], thumbnails=True)
-    html.encode("utf-8")
-    return html
-
-
-HARMLESS = skeleton_with("harmless")
-
-
-def test_control_characters_and_surrogates_are_spelled_out() -> None:
-    html = page_with("\x1b[2J\x00caf\udce9\u202e")
-    assert r"\x1b[2J\x00caf\udce9\u202e" in html
-    assert not [character for character in html if not character.isprintable() and character != "\n"]
 
 
 def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
