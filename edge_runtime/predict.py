@@ -15,6 +15,7 @@ from typing import BinaryIO
 from edge_runtime._cli import (
     add_engine_options,
     add_foreign_options,
+    add_general_options,
     foreign_options,
     positive,
     receipt_line,
@@ -260,5 +261,5 @@ def _parser() -> argparse.ArgumentParser:
         "--record", metavar="FILE", help="also write all probabilities as JSON, for irv2-drift --recorded on a host"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
+    add_general_options(parser)
     return parser
