@@ -17,7 +17,7 @@ from rich.table import Table
 
 from convert.cache.store import Cache, ago, limit, place
 from convert.cli.errors import one_line_errors
-from convert.cli.options import COUNT, FILE, field_options, limit_options, network_options
+from convert.cli.options import COUNT, FILE, field_options, limit_options, network_options, pinned
 from convert.cli.progress import TerminalProgress
 from convert.errors import SourceError
 from convert.images.conventions import fitted
@@ -54,6 +54,7 @@ INPUT_STYLES = {"same": "green", "changed": "bold red", "not given": "dim", "not
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print what would be done, and stop.")
 @one_line_errors
+@pinned("network")
 @click.pass_context
 def convert(
     context: click.Context,
@@ -145,6 +146,7 @@ def describe(input_size: int, classes: int, output: Path) -> None:
 @click.argument("compiled", type=FILE)
 @click.option("--output", type=FILE, metavar="FILE", help="Where to write.  [default: ARTIFACT.compiled.tflite]")
 @one_line_errors
+@pinned("compiled")
 def attach(card_or_artifact: Path, compiled: Path, output: Path | None) -> None:
     """Give COMPILED, which a vendor's compiler (Edge TPU, Ethos-U, ...) made of an artifact, its card and labels.
 
@@ -167,6 +169,7 @@ def attach(card_or_artifact: Path, compiled: Path, output: Path | None) -> None:
 @field_options(Sources)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @one_line_errors
+@pinned("artifact")
 def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources: Any) -> None:
     """Check the checksums of ARTIFACT; given its sources, show which have changed, or build it again and compare.
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
-from convert.cli.options import FILE, SIZE, limit_options, output_options
+from convert.cli.options import FILE, SIZE, limit_options, output_options, pinned
 from convert.cli.progress import TerminalProgress
 from convert.devices.ssh import Address
 from convert.drift import on_device
@@ -26,6 +26,7 @@ from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.images.labels import read_labels
 from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
+from convert.reporting.answers_csv import write_answers
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_report
 from convert.statistics.verdict import Limits
@@ -35,7 +36,7 @@ CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 EXCLUDES = {
     "device": ("shard", "scheduler", "reference_kernels", "recorded"),
-    "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
+    "shard": ("scheduler", "as_json", "junit", "html", "csv", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
 """Option -> options that mean nothing together with it."""
@@ -117,6 +118,8 @@ def drift() -> None:
 @limit_options
 @output_options
 @one_line_errors
+@pinned("candidate")
+@pinned("reference", "--reference-sha256")
 def gate(
     candidate: Path | None,
     reference: Path,
@@ -225,7 +228,9 @@ def merge(shards: tuple[Path, ...], limits: Limits, **output: Any) -> None:
     show(drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits), **output)
 
 
-def show(found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, no_thumbnails: bool) -> None:
+def show(
+    found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, csv: Path | None, no_thumbnails: bool
+) -> None:
     """Print and write what was found, and exit with the code of the verdict."""
     report = found.report
     if html is not None:
@@ -234,6 +239,8 @@ def show(found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, 
         page.write(page.render(report, found.assessment.comparison, thumbnails=not no_thumbnails), html)
     if junit is not None:
         ci.write_junit(junit, report)
+    if csv is not None:
+        write_answers(csv, found.assessment.comparison)
     ci.append_step_summary(report, lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(as_text(report))

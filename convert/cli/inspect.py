@@ -17,6 +17,7 @@ from convert.audit import runtimes
 from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
+from convert.cli.options import pinned
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 from edge_runtime.artifact import Artifact
 from edge_runtime.card import Card
@@ -55,6 +56,7 @@ STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
     help="Run MODEL on --delegate and find the first operator that it computes wrongly; exit with 3 if there is one.",
 )
 @one_line_errors
+@pinned("model")
 def inspect(
     model: Path, as_json: bool, require: str | None, target_runtime: str | None, delegate: str | None, bisects: bool
 ) -> None:
