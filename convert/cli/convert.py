@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ from convert.images.conventions import fitted
 from convert.job import Job, Sources, check, labelled_source
 from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
 from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
-from convert.reporting.formatting import count, megabytes, number
+from convert.reporting import ci
+from convert.reporting.formatting import Report, count, megabytes, number
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_outcomes
 from convert.statistics.verdict import Limits
@@ -52,6 +54,7 @@ INPUT_STYLES = {"same": "green", "changed": "bold red", "not given": "dim", "not
 @field_options(Job)
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write the verdicts as JUnit XML.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print what would be done, and stop.")
 @one_line_errors
 @pinned("network")
@@ -63,6 +66,7 @@ def convert(
     quantize: str,
     limits: Limits,
     as_json: bool,
+    junit: Path | None,
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -80,11 +84,13 @@ def convert(
 
     with TerminalProgress(Console(stderr=True)) as progress:
         outcomes = run(job, progress)
+    final = [outcome for outcome in outcomes if not outcome.superseded]
+    _tell_ci([outcome.to_json() for outcome in final], junit)
     if as_json:
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
     else:
         print_outcomes(Console(), outcomes)
-    sys.exit(exit_code([outcome.gate for outcome in outcomes if not outcome.superseded]))
+    sys.exit(exit_code([outcome.gate for outcome in final]))
 
 
 @convert.command()
@@ -186,6 +192,13 @@ def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources
     else:
         _show_verification(Console(), found)
     sys.exit(0 if found.holds else NOT_VERIFIED)
+
+
+def _tell_ci(reports: Sequence[Report], junit: Path | None) -> None:
+    """Leave the verdicts where continuous integration looks for them."""
+    if junit is not None:
+        ci.write_junit(junit, reports)
+    ci.append_step_summary(reports, lambda text: click.echo(text, err=True))
 
 
 def _explain(job: Job) -> None:

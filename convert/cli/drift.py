@@ -238,10 +238,10 @@ def show(
 
         page.write(page.render(report, found.assessment.comparison, thumbnails=not no_thumbnails), html)
     if junit is not None:
-        ci.write_junit(junit, report)
+        ci.write_junit(junit, [report])
     if csv is not None:
         write_answers(csv, found.assessment.comparison)
-    ci.append_step_summary(report, lambda text: click.echo(text, err=True))
+    ci.append_step_summary([report], lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(as_text(report))
     else:
