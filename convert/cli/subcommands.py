@@ -10,6 +10,8 @@ import click
 SUBCOMMANDS = {
     "attach": "convert.cli.attach:attach",
     "cache": "convert.cli.cache:cache",
+    "card": "convert.cli.card:card",
+    "compare": "convert.cli.compare:compare",
     "describe": "convert.cli.describe:describe",
     "verify": "convert.cli.verify:verify",
 }

@@ -21,8 +21,8 @@ MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
 ARTIFACT = (("artifact", "path"), ("sha256", "sha256"))
 """Name of a fact, and its key in a report's `artifact`."""
 MOST_FLIPS_SHOWN = 10
-MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
-"""Characters that mean something in Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
+MARKDOWN = re.compile(r"([\\`*_\[\]#|~$@])")
+"""Characters that mean something within a line of Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
 
 
 def write_junit(path: Path, reports: Sequence[Report]) -> None:
@@ -96,7 +96,10 @@ def step_summary(report: Report) -> str:
 
 
 def markdown(text: str) -> str:
-    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell."""
+    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell.
+
+    It must not stand at the beginning of a line, where more has a meaning.
+    """
     return MARKDOWN.sub(r"\\\1", html.escape(printable(text)).replace("&#x27;", "'").replace("&quot;", '"'))
 
 
