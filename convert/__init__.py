@@ -172,6 +172,7 @@ def measure_drift(
     from convert.drift.models import ModelOptions
     from convert.drift.run import DriftRequest, run
     from convert.images.folder import image_folder
+    from convert.reporting.notebook import NotebookRun
     from convert.statistics.verdict import Limits
     from convert.system.progress import Silent
 
@@ -184,7 +185,7 @@ def measure_drift(
             options=options,
             image_labels=image_labels,
         )
-        return run(request, limits or Limits(), stop_early, progress or Silent())
+        return NotebookRun(**vars(run(request, limits or Limits(), stop_early, progress or Silent())))
 
 
 def _source(model: Any, scratch: Path, progress: Progress) -> ModelSource:

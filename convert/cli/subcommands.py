@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "cache": "convert.cli.cache:cache",
     "card": "convert.cli.card:card",
     "compare": "convert.cli.compare:compare",
+    "completion": "convert.cli.completion:completion",
     "describe": "convert.cli.describe:describe",
     "verify": "convert.cli.verify:verify",
 }
