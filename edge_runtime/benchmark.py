@@ -24,6 +24,7 @@ from edge_runtime import _autotune
 from edge_runtime._cli import (
     add_engine_options,
     add_foreign_options,
+    add_general_options,
     add_model,
     foreign_options,
     positive,
@@ -227,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         "--warmup", type=positive, metavar="N", default=5, help="untimed images first; default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
+    add_general_options(parser)
     return parser
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from edge_runtime._cli import (
     add_engine_options,
     add_foreign_options,
+    add_general_options,
     add_model,
     foreign_options,
     positive,
@@ -259,5 +260,5 @@ def _parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per line")
     form.add_argument("--csv", action="store_true", help="print CSV, a row for each class of an image")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
+    add_general_options(parser)
     return parser

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import FILE, pinned
 from convert.errors import SourceError
 
 
-@click.command()
+@click.command(epilog=exit_codes(DONE))
 @click.argument("card_or_artifact", type=FILE)
 @click.argument("compiled", type=FILE)
 @click.option("--output", type=FILE, metavar="FILE", help="Where to write.  [default: ARTIFACT.compiled.tflite]")

@@ -9,11 +9,12 @@ from rich.table import Table
 
 from convert.cache.store import Cache, ago, limit, place
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import DONE, exit_codes
 from convert.reporting.formatting import count, megabytes
 from edge_runtime.console import printable
 
 
-@click.command()
+@click.command(epilog=exit_codes(DONE))
 @click.option("--clear", is_flag=True, help="Remove all entries.")
 @one_line_errors
 def cache(clear: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import FILE, pinned
 from convert.errors import SourceError
 from convert.reporting import model_card
@@ -14,7 +15,7 @@ from convert.reporting.described import describe, known_keys
 from convert.system.temporary import write_atomically
 
 
-@click.command()
+@click.command(epilog=exit_codes(DONE))
 @click.argument("artifact", type=FILE)
 @click.option(
     "--format",
@@ -31,8 +32,6 @@ def card(artifact: Path, form: str, output: Path | None) -> None:
     """Describe ARTIFACT for others: figures, how they were measured, limits, how to use it.
 
     All of it is from the card inside and the report beside the artifact; what they do not say is left out.
-
-    Exit code: 0 done, 1 an error, 2 wrong usage.
     """
     found = describe(artifact)
     if found.artifact is None:

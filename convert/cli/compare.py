@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import FILE
 from convert.cli.progress import TerminalProgress
 from convert.reporting.described import Described, describe, known_keys
@@ -16,7 +17,7 @@ from convert.reporting.differences import differences
 from convert.reporting.outcome import as_text
 
 
-@click.command()
+@click.command(epilog=exit_codes(DONE))
 @click.argument("a", type=FILE)
 @click.argument("b", type=FILE)
 @click.option("--images", type=FILE, metavar="DIR", help="Also compare what both artifacts answer to these images.")
@@ -28,8 +29,6 @@ def compare(a: Path, b: Path, images: Path | None, as_json: bool, html: Path | N
 
     Each is an artifact, whose report beside it is read, too, or a report alone (.report.json). It compares, it does not
     judge: irv2-drift does.
-
-    Exit code: 0 compared, 1 an error, 2 wrong usage.
     """
     from convert.reporting import differences_shown  # which draws pages
 

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import DONE, exit_codes
 from convert.errors import MissingExtraError
 from edge_runtime import benchmark, predict
 
@@ -16,14 +17,11 @@ OF_CLICK = ("irv2-convert", "irv2-drift", "irv2-inspect")
 OF_ARGPARSE = (predict._parser, benchmark._parser)
 
 
-@click.command()
+@click.command(epilog=exit_codes(DONE))
 @click.argument("shell", type=click.Choice(SHELLS))
 @one_line_errors
 def completion(shell: str) -> None:
-    """Print what SHELL has to evaluate, so that Tab completes all commands and their options.
-
-    Exit code: 0 done, 1 an error, 2 wrong usage.
-    """
+    """Print what SHELL has to evaluate, so that Tab completes all commands and their options."""
     click.echo("\n".join([*_asking(shell), *_listing(shell)]))
 
 

@@ -6,47 +6,67 @@ Its other commands are those of `convert.cli.subcommands`.
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
+from convert.cli.configured import ALONE, configured, is_silent, of_conversion, refuse_no_network, settings_note
+from convert.cli.dry_run import explain
 from convert.cli.errors import one_line_errors
-from convert.cli.options import FILE, field_options, limit_options, network_options, pinned
-from convert.cli.progress import TerminalProgress
+from convert.cli.exit_codes import JUDGED, exit_codes
+from convert.cli.options import FILE, conversion_options, pinned, quiet_option
+from convert.cli.progress import shown_progress
 from convert.cli.subcommands import SUBCOMMANDS, Subcommands
-from convert.images.conventions import fitted
-from convert.job import Job, check, labelled_source
-from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
-from convert.quantization.schemes import DEFAULT, SCHEMES, parse_schemes
+from convert.cli.version import version_option
+from convert.job import Job
+from convert.keras_models.sources import ModelSource
+from convert.quantization.schemes import parse_schemes
 from convert.reporting import ci
-from convert.reporting.formatting import Report, number
+from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
-from convert.reporting.terminal import print_outcomes
+from convert.reporting.terminal import print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
-from convert.system.temporary import scratch_folder
-from edge_runtime.console import printable
+
+NOTHING_SAID = 2
+WELCOME = """irv2-convert makes one int8 .tflite of an image classifier, and measures what that costs. It needs
+a network, the names of its classes, images like those it will see, and others to judge the result on:
+
+  irv2-convert --model mine.keras --labels labels.txt --calibration DIR --validation DIR
+
+  irv2-convert init           writes irv2.toml from what is in this folder; then irv2-convert alone will do
+  irv2-convert --model demo   tries it on the bundled network: a minute or two
+  irv2-convert --help         lists all options
+"""
+
+
+class ConversionGroup(click.Group):
+    """A command with options, or the one that the first word names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep `irv2.toml` from the commands behind the first word, which have options of their own."""
+        if args and args[0] in self.commands:
+            ctx.meta[ALONE] = True
+        return super().parse_args(ctx, args)
 
 
 @click.group(
-    commands=Subcommands(SUBCOMMANDS), invoke_without_command=True, context_settings={"max_content_width": 100}
+    cls=ConversionGroup,
+    commands=Subcommands(SUBCOMMANDS),
+    invoke_without_command=True,
+    context_settings={"max_content_width": 100},
+    epilog=exit_codes(JUDGED),
 )
-@click.option(
-    "--quantize",
-    default=DEFAULT.name,
-    show_default=True,
-    metavar="SCHEME[,SCHEME...]",
-    help=f"How to quantize: {', '.join(SCHEMES)}.",
-)
-@network_options(default_model="demo")
-@field_options(Job)
-@limit_options
+@conversion_options
+@configured(of_conversion)
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Write the verdicts as JUnit XML.")
+@quiet_option
 @click.option("--dry-run", is_flag=True, help="Check everything, print what would be done, and stop.")
+@version_option
 @one_line_errors
 @pinned("network")
 @click.pass_context
@@ -58,27 +78,33 @@ def convert(
     limits: Limits,
     as_json: bool,
     junit: Path | None,
+    quiet: bool,
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Convert an Inception-ResNet-V2 to a judged .tflite artifact.
-
-    Exit code: 0 the gate passed, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
-    """
+    """Convert an image classifier to a judged .tflite artifact."""
     if context.invoked_subcommand is not None:
         return
+    if is_silent(context):
+        click.echo(WELCOME, err=True, nl=False)
+        sys.exit(NOTHING_SAID)
+    refuse_no_network(context)
     job = Job(network, tuple(parse_schemes(quantize)), limits, **options)
+    for note in () if quiet else _chosen(context, network):
+        click.echo(note, err=True)
     if dry_run:
-        _explain(job)
+        explain(context, job, quiet)
         return
     from convert.pipeline import convert as run
 
-    with TerminalProgress(Console(stderr=True)) as progress:
+    with shown_progress(quiet) as progress:
         outcomes = run(job, progress)
     final = [outcome for outcome in outcomes if not outcome.superseded]
     _tell_ci([outcome.to_json() for outcome in final], junit)
     if as_json:
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
+    elif quiet:
+        print_verdicts(Console(), outcomes)
     else:
         print_outcomes(Console(), outcomes)
     sys.exit(exit_code([outcome.gate for outcome in final]))
@@ -91,36 +117,8 @@ def _tell_ci(reports: Sequence[Report], junit: Path | None) -> None:
     ci.append_step_summary(reports, lambda text: click.echo(text, err=True))
 
 
-def _explain(job: Job) -> None:
-    """Print what a job would read and write, and what the user's own file turned out to be."""
-    inputs = check(job)
-    recognition = _recognized(labelled_source(job, inputs), inputs.preprocessing, job.fit)
-    calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
-    calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
-    validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
-    click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
-    for line in recognition:
-        click.echo(line)
-    for scheme in job.schemes:
-        artifact = job.output_dir / f"{job.source.name}.{scheme.name}.tflite"
-        click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")
-
-
-def _recognized(source: ModelSource, preprocessing: str | None, fit: str | None) -> list[str]:
-    """Load the user's own file, and return lines about it; none for our own networks, which are known."""
-    if source.is_ours:
-        return []
-    from convert.lowering.lower import RecognitionRequest, recognize
-
-    with TerminalProgress(Console(stderr=True)) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        found = recognize(RecognitionRequest(source, preprocessing, scratch), progress)
-    spec, what = fitted(found.spec, fit), found.recognized or found.architecture
-    says_classes = source.origin == WEIGHTS_FILE and bool(found.recognized)  # a whole model's line names it alone
-    colours = "grey" if spec.channels == 1 else spec.channel_order
-    scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"
-    lines = [
-        f"recognized:  {what}{'' if says_classes else f', {found.classes} classes'}",
-        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.geometry}, {spec.resize}",
-        *(f"in front:    {line}" for line in found.front),
-    ]
-    return [printable(line) for line in lines]
+def _chosen(context: click.Context, network: ModelSource) -> Iterator[str]:
+    """Say what was chosen that the command line does not say."""
+    yield from settings_note(context)
+    if network.file is None and context.get_parameter_source("model") == ParameterSource.DEFAULT:
+        yield "no --model: this converts the bundled demo"

@@ -8,12 +8,13 @@ import click
 from rich.console import Console
 
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import COUNT, FILE
 from convert.errors import SourceError
 from convert.system.temporary import write_atomically
 
 
-@click.command()
+@click.command(epilog=exit_codes(DONE))
 @click.option("--input-size", type=COUNT, default=299, show_default=True, help="Height and width in pixels.")
 @click.option("--classes", type=COUNT, default=1000, show_default=True, help="Number of classes.")
 @click.option(

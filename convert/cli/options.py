@@ -11,10 +11,12 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from convert.errors import SourceError
-from convert.job import Option, Sources, options_of
+from convert.job import Job, Option, Sources, options_of
 from convert.keras_models.sources import DEMO, NETWORKS_OF_WEIGHTS, ModelSource, Size
+from convert.quantization.schemes import DEFAULT, SCHEMES
 from convert.statistics.verdict import Limits
 from convert.system.content import content_sha256
 from edge_runtime.conventions import parse_size
@@ -109,6 +111,10 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
             **others: Any,
         ) -> Any:
             network = None
+            if weights is not None and model is not None and _wins("model", "weights"):
+                weights = None
+            elif weights is not None and _wins("weights", "model"):
+                model = None
             if model is not None or weights is not None:
                 network = ModelSource(model or DEMO, weights, classes, input_size, architecture)
             else:
@@ -156,6 +162,12 @@ def _refuse_other(opened: Path | ModelSource | None, expected: str, option: str)
         raise SourceError(f"{path} has SHA-256 {found}, expected {expected}: this is not the file you pinned")
 
 
+def _wins(option: str, other: str) -> bool:
+    """Return whether the command line says one of two options, and only the settings file or nothing the other."""
+    sources = [click.get_current_context().get_parameter_source(name) for name in (option, other)]
+    return sources[0] == ParameterSource.COMMANDLINE and sources[1] != ParameterSource.COMMANDLINE
+
+
 def limit_options(command: Command) -> Command:
     """Hand the limits of the drift check to a command as `limits: Limits`."""
 
@@ -189,6 +201,18 @@ def field_options(kind: type[Sources]) -> Callable[[Command], Command]:
     return add
 
 
+def conversion_options(command: Command) -> Command:
+    """Add all that decides about a conversion: `quantize`, `network`, the fields of `Job`, and `limits`."""
+    schemes = click.option(
+        "--quantize",
+        default=DEFAULT.name,
+        show_default=True,
+        metavar="SCHEME[,SCHEME...]",
+        help=f"How to quantize: {', '.join(SCHEMES)}.",
+    )
+    return with_options(command, (schemes, network_options(default_model=DEMO), field_options(Job), limit_options))
+
+
 def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[Command], Command]:
     """Return the option of a field, given its type; a flag turns a Boolean field into the opposite of its default."""
     dashed = field.name.replace("_", "-")
@@ -210,6 +234,13 @@ def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[
         show_default=True,
         metavar=option.metavar,
         help=option.help,
+    )
+
+
+def quiet_option(command: Command) -> Command:
+    """Add `--quiet` to a command that ends in a verdict."""
+    return click.option("--quiet", is_flag=True, help="Print the verdict in one line, and errors, but nothing else.")(
+        command
     )
 
 

@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "compare": "convert.cli.compare:compare",
     "completion": "convert.cli.completion:completion",
     "describe": "convert.cli.describe:describe",
+    "init": "convert.cli.init:init",
     "verify": "convert.cli.verify:verify",
 }
 """Name -> module and function."""

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import VERIFIED, exit_codes
 from convert.cli.options import FILE, field_options, network_options, pinned
 from convert.cli.progress import TerminalProgress
 from convert.job import Sources
@@ -28,7 +29,7 @@ INPUT_STYLES = {"same": "green", "changed": "bold red", "not given": "dim", "not
 """State of an input of an artifact -> its style."""
 
 
-@click.command()
+@click.command(epilog=exit_codes(VERIFIED))
 @click.argument("artifact", type=FILE)
 @network_options(default_model=None)
 @field_options(Sources)
@@ -39,8 +40,6 @@ def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources
     """Check the checksums of ARTIFACT; given its sources, show which have changed, or build it again and compare.
 
     What its card records (calibrator, sizes, limits) is taken from there.
-
-    Exit code: 0 nothing differs, 1 an error or a damaged file, 2 wrong usage, 3 an input or a byte differs.
     """
     from convert.verify import verify as run
 
