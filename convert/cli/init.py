@@ -67,7 +67,7 @@ def init() -> None:
     An existing one is left as it is.
     """
     path = Path(NAME)
-    if path.exists():
+    if os.path.lexists(path):
         raise SettingsError(f"{path} exists and is left as it is: edit it, or remove it first")
     found = look(Path())
     text = settings_text(found)

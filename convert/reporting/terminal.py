@@ -99,8 +99,10 @@ def _next_step(outcomes: Sequence[Outcome]) -> str:
     usable = next((each for each in outcomes if each.gate is None or each.gate.verdict == PASS), None)
     if usable is None:
         return NEXT[worst([outcome.gate.verdict for outcome in outcomes if outcome.gate is not None])]
-    image = "IMAGE" if usable.compared is None else str(usable.compared.reference.paths[0])
-    return printable(f"irv2-predict {shlex.join([str(usable.path), image])}")
+    image = Path("IMAGE") if usable.compared is None else usable.compared.reference.paths[0]
+    here = Path.cwd()
+    shorter = image.relative_to(here) if image.is_relative_to(here) else image
+    return printable(f"irv2-predict {shlex.join([str(usable.path), str(shorter)])}")
 
 
 def _shown_path(path: Path) -> str:

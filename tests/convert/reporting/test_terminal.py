@@ -80,7 +80,7 @@ def test_the_last_lines_are_what_a_user_wants() -> None:
 
 def test_the_next_command_has_an_image_of_the_user_s_and_can_be_pasted() -> None:
     names = ("cat", "dog")
-    answers = Predictions((Path("my photos/cat/1.jpg"),), np.array([[0.9, 0.1]], np.float32), names)
+    answers = Predictions((Path.cwd() / "my photos/cat/1.jpg",), np.array([[0.9, 0.1]], np.float32), names)
     found = replace(
         outcome(drift=measured(1)), path=Path("out/a b.tflite"), compared=Comparison(answers, answers, None)
     )
