@@ -52,6 +52,7 @@ def _keras_settings() -> str | dict[str, Any]:
     path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "keras.json"
     text = path.read_text(errors="replace") if path.is_file() else "{}"
     try:
-        return KERAS_DEFAULTS | json.loads(text)
+        settings: dict[str, Any] = KERAS_DEFAULTS | json.loads(text)
+        return settings
     except (ValueError, TypeError, RecursionError):
         return text
