@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,12 @@ def warn_about(name: str, receipt: Receipt) -> None:
         complain(name, f"warning: answers of {receipt.requested} are not verified: {receipt.unverified}")
     for remark in receipt.remarks:
         complain(name, f"note: {remark}")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL and --sha256."""
+    parser.add_argument("model", metavar="MODEL", help="the .tflite file")
+    parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse a model file with any other SHA-256")
 
 
 def add_general_options(parser: argparse.ArgumentParser) -> None:
@@ -105,13 +112,14 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return `spec` and `labels` for `Classifier.open`; none for an artifact, which says both itself.
 
     Raises:
-        ArtifactError: an option is given for an artifact, cannot be read, or does not fit the model.
+        ArtifactError: an option is given for an artifact, cannot be read, or does not fit the model; or --sha256
+            pins another file.
     """
     given = [name for name in ("preprocessing", "fit", "labels", "input_size") if getattr(arguments, name) is not None]
     if not given:
         return {}
     path = Path(arguments.model)
-    check_tflite(path)
+    check_tflite(path, arguments.sha256)
     if has_card(path):
         option = given[0].replace("_", "-")
         raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
@@ -136,6 +144,13 @@ def delegate(text: str) -> str:
         except DelegateError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def sha256_hex(text: str) -> str:
+    """Parse an argparse value: 64 hexadecimal digits."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 of 64 hexadecimal digits")
+    return text.lower()
 
 
 def positive(text: str) -> int:

@@ -40,8 +40,8 @@ PLACES = {
     "SECURITY.md": "project/security.md",
     "README.md": "index.md",
 }
-"""Where files of the repository are in the site; of a folder, its Markdown and its pictures."""
-SUFFIXES = (".md", ".svg", ".png", ".webp", ".css")
+"""Where files of the repository are in the site; of a folder, its Markdown, its pictures and its files to copy."""
+SUFFIXES = (".md", ".svg", ".png", ".webp", ".css", ".yml")
 LINK = re.compile(r"(\]\(|src=\"|srcset=\"|href=\")([^)\"\s#]+)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 

@@ -8,7 +8,7 @@ import click
 
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
-from convert.cli.options import FILE
+from convert.cli.options import FILE, pinned
 from convert.errors import SourceError
 
 
@@ -17,6 +17,7 @@ from convert.errors import SourceError
 @click.argument("compiled", type=FILE)
 @click.option("--output", type=FILE, metavar="FILE", help="Where to write.  [default: ARTIFACT.compiled.tflite]")
 @one_line_errors
+@pinned("compiled")
 def attach(card_or_artifact: Path, compiled: Path, output: Path | None) -> None:
     """Give COMPILED, which a vendor's compiler (Edge TPU, Ethos-U, ...) made of an artifact, its card and labels.
 

@@ -6,7 +6,8 @@ Its other commands are those of `convert.cli.subcommands`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,13 +18,15 @@ from convert.cli.configured import ALONE, configured, is_silent, of_conversion, 
 from convert.cli.dry_run import explain
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
-from convert.cli.options import conversion_options, quiet_option
+from convert.cli.options import FILE, conversion_options, pinned, quiet_option
 from convert.cli.progress import shown_progress
 from convert.cli.subcommands import SUBCOMMANDS, Subcommands
 from convert.cli.version import version_option
 from convert.job import Job
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import parse_schemes
+from convert.reporting import ci
+from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
@@ -60,10 +63,12 @@ class ConversionGroup(click.Group):
 @conversion_options
 @configured(of_conversion)
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write the verdicts as JUnit XML.")
 @quiet_option
 @click.option("--dry-run", is_flag=True, help="Check everything, print what would be done, and stop.")
 @version_option
 @one_line_errors
+@pinned("network")
 @click.pass_context
 def convert(
     context: click.Context,
@@ -72,6 +77,7 @@ def convert(
     quantize: str,
     limits: Limits,
     as_json: bool,
+    junit: Path | None,
     quiet: bool,
     dry_run: bool,
     **options: Any,
@@ -93,13 +99,22 @@ def convert(
 
     with shown_progress(quiet) as progress:
         outcomes = run(job, progress)
+    final = [outcome for outcome in outcomes if not outcome.superseded]
+    _tell_ci([outcome.to_json() for outcome in final], junit)
     if as_json:
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
     elif quiet:
         print_verdicts(Console(), outcomes)
     else:
         print_outcomes(Console(), outcomes)
-    sys.exit(exit_code([outcome.gate for outcome in outcomes if not outcome.superseded]))
+    sys.exit(exit_code([outcome.gate for outcome in final]))
+
+
+def _tell_ci(reports: Sequence[Report], junit: Path | None) -> None:
+    """Leave the verdicts where continuous integration looks for them."""
+    if junit is not None:
+        ci.write_junit(junit, reports)
+    ci.append_step_summary(reports, lambda text: click.echo(text, err=True))
 
 
 def _chosen(context: click.Context, network: ModelSource) -> Iterator[str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from convert.cli.configured import configured, of_drift, settings_note
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
-from convert.cli.options import FILE, SIZE, limit_options, output_options, quiet_option
+from convert.cli.options import FILE, SIZE, limit_options, output_options, pinned, quiet_option
 from convert.cli.progress import shown_progress
 from convert.cli.version import version_option
 from convert.devices.ssh import Address
@@ -29,6 +29,7 @@ from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.images.labels import read_labels
 from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
+from convert.reporting.answers_csv import write_answers
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import print_report, print_verdict
 from convert.statistics.verdict import Limits
@@ -38,7 +39,7 @@ CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 EXCLUDES = {
     "device": ("shard", "scheduler", "reference_kernels", "recorded"),
-    "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
+    "shard": ("scheduler", "as_json", "junit", "html", "csv", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
 """Option -> options that mean nothing together with it."""
@@ -125,6 +126,8 @@ def drift() -> None:
 @quiet_option
 @version_option
 @one_line_errors
+@pinned("candidate")
+@pinned("reference", "--reference-sha256")
 def gate(
     candidate: Path | None,
     reference: Path,
@@ -237,7 +240,13 @@ def merge(shards: tuple[Path, ...], limits: Limits, quiet: bool, **output: Any) 
 
 
 def show(
-    found: DriftRun, quiet: bool, as_json: bool, junit: Path | None, html: Path | None, no_thumbnails: bool
+    found: DriftRun,
+    quiet: bool,
+    as_json: bool,
+    junit: Path | None,
+    html: Path | None,
+    csv: Path | None,
+    no_thumbnails: bool,
 ) -> None:
     """Print and write what was found, and exit with the code of the verdict."""
     report = found.report
@@ -246,8 +255,10 @@ def show(
 
         page.write(page.render(report, found.assessment.comparison, thumbnails=not no_thumbnails), html)
     if junit is not None:
-        ci.write_junit(junit, report)
-    ci.append_step_summary(report, lambda text: click.echo(text, err=True))
+        ci.write_junit(junit, [report])
+    if csv is not None:
+        write_answers(csv, found.assessment.comparison)
+    ci.append_step_summary([report], lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(as_text(report))
     elif quiet:

@@ -1,10 +1,11 @@
-"""Progress bars for people; plain lines if standard error is not a terminal."""
+"""Progress bars for people, in terminals and notebooks; plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Self, TypeVar
 
 from rich import progress
@@ -25,7 +26,7 @@ class TerminalProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._has_bars = console.file.isatty()  # not `is_terminal`, which FORCE_COLOR makes true in the log of a CI
+        self._has_bars = _draws_bars(console)
         self._bars = progress.Progress(
             progress.SpinnerColumn(),
             progress.TextColumn("{task.description}"),
@@ -78,6 +79,13 @@ class TerminalProgress:
 def shown_progress(quiet: bool) -> AbstractContextManager[Progress]:
     """Return what shows progress on standard error, or with `quiet` nothing."""
     return nullcontext(Silent()) if quiet else TerminalProgress(Console(stderr=True))
+
+
+def _draws_bars(console: Console) -> bool:
+    """Return whether bars can be drawn: on a terminal, or in a notebook that has the widgets for them."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.file.isatty()  # not `is_terminal`, which FORCE_COLOR makes true in the log of a CI
 
 
 class RateColumn(progress.ProgressColumn):

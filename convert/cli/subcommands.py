@@ -10,6 +10,9 @@ import click
 SUBCOMMANDS = {
     "attach": "convert.cli.attach:attach",
     "cache": "convert.cli.cache:cache",
+    "card": "convert.cli.card:card",
+    "compare": "convert.cli.compare:compare",
+    "completion": "convert.cli.completion:completion",
     "describe": "convert.cli.describe:describe",
     "init": "convert.cli.init:init",
     "verify": "convert.cli.verify:verify",

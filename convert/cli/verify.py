@@ -13,7 +13,7 @@ from rich.table import Table
 
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import VERIFIED, exit_codes
-from convert.cli.options import FILE, field_options, network_options
+from convert.cli.options import FILE, field_options, network_options, pinned
 from convert.cli.progress import TerminalProgress
 from convert.job import Sources
 from convert.keras_models.sources import ModelSource
@@ -35,6 +35,7 @@ INPUT_STYLES = {"same": "green", "changed": "bold red", "not given": "dim", "not
 @field_options(Sources)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @one_line_errors
+@pinned("artifact")
 def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources: Any) -> None:
     """Check the checksums of ARTIFACT; given its sources, show which have changed, or build it again and compare.
 

@@ -5,45 +5,55 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from convert.reporting.devices import device_rows
-from convert.reporting.formatting import count, drift_rows, probability
+from convert.reporting.formatting import Report, count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
+ARTIFACT = (("artifact", "path"), ("sha256", "sha256"))
+"""Name of a fact, and its key in a report's `artifact`."""
 MOST_FLIPS_SHOWN = 10
-MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
-"""Characters that mean something in Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
+MARKDOWN = re.compile(r"([\\`*_\[\]#|~$@])")
+"""Characters that mean something within a line of Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
 
 
-def write_junit(path: Path, report: dict[str, Any]) -> None:
-    """Write a test suite with a test case for each limit; an inconclusive one is a failure of its own type.
+def write_junit(path: Path, reports: Sequence[Report]) -> None:
+    """Write a test suite for each report, with a test case for each limit; inconclusive is a failure of its own type.
 
-    The report is one of `convert.drift.run`. A file that cannot be written is a `ConvertError`.
+    A report is one of `convert.drift.run` or of an `Outcome`. A file that cannot be written is a `ConvertError`.
     """
-    cases = [_test_case(reason, report) for reason in report["gate"]["reasons"]]
-    failures = sum(len(case) for case in cases)
-    suite = ElementTree.Element(
-        "testsuite", name="irv2-drift", tests=str(len(cases)), failures=str(failures), errors="0", skipped="0"
-    )
-    properties = ElementTree.SubElement(suite, "properties")
-    for name, value in _facts(report):
-        ElementTree.SubElement(properties, "property", name=name, value=printable(value))
-    suite.extend(cases)
-    ElementTree.SubElement(suite, "system-out").text = "\n".join(_flip(flip) for flip in report["drift"]["flips"])
-    tree = ElementTree.ElementTree(suite)
+    suites = [_test_suite(report) for report in reports]
+    root = suites[0] if len(suites) == 1 else ElementTree.Element("testsuites")
+    root.extend([] if len(suites) == 1 else suites)
+    tree = ElementTree.ElementTree(root)
     ElementTree.indent(tree)
     write_atomically(path, lambda partial: tree.write(partial, encoding="utf-8", xml_declaration=True))
 
 
-def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
+def _test_suite(report: Report) -> ElementTree.Element:
+    """Return a suite; an artifact whose drift was not measured has no case in it."""
+    cases = [_test_case(reason, report) for reason in (report["gate"] or {"reasons": ()})["reasons"]]
+    name, failures = "irv2-convert" if "scheme" in report else "irv2-drift", sum(len(case) for case in cases)
+    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": "0"}
+    suite = ElementTree.Element("testsuite", {"name": name, **counts})
+    properties = ElementTree.SubElement(suite, "properties")
+    for fact, value in _facts(report):
+        ElementTree.SubElement(properties, "property", name=fact, value=printable(value))
+    suite.extend(cases)
+    flips = (report["drift"] or {"flips": ()})["flips"]
+    ElementTree.SubElement(suite, "system-out").text = "\n".join(map(_flip, flips))
+    return suite
+
+
+def _test_case(reason: str, report: Report) -> ElementTree.Element:
     verdict, text = reason.split(": ", 1)
     name = " ".join(text.split()[:2])
     artifact = printable(Path(report["artifact"]["path"]).name)
@@ -53,22 +63,23 @@ def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
     return case
 
 
-def append_step_summary(report: dict[str, Any], complain: Callable[[str], object]) -> None:
-    """Append the verdict as Markdown to the step's summary, if the environment names its file.
+def append_step_summary(reports: Sequence[Report], complain: Callable[[str], object]) -> None:
+    """Append each verdict as Markdown to the step's summary, if the environment names its file.
 
-    A summary that cannot be written is a warning, passed to `complain`; it does not change the verdict.
+    What was not measured has no verdict. A summary that cannot be written is a warning, passed to `complain`; it does
+    not change the verdict.
     """
     path = os.environ.get(STEP_SUMMARY)
     if not path:
         return
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(step_summary(report))
+            file.writelines(step_summary(report) for report in reports if report["gate"] is not None)
     except OSError as error:
         complain(f"warning: {STEP_SUMMARY} {path} cannot be written: {error.strerror or error}")
 
 
-def step_summary(report: dict[str, Any]) -> str:
+def step_summary(report: Report) -> str:
     """Return the verdict, its reasons, the figures and the most confident flips as Markdown; names are escaped."""
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
@@ -85,16 +96,22 @@ def step_summary(report: dict[str, Any]) -> str:
 
 
 def markdown(text: str) -> str:
-    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell."""
+    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell.
+
+    It must not stand at the beginning of a line, where more has a meaning.
+    """
     return MARKDOWN.sub(r"\\\1", html.escape(printable(text)).replace("&#x27;", "'").replace("&quot;", '"'))
 
 
-def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(report: Report) -> list[tuple[str, str]]:
+    drift, artifact = report["drift"], [(name, report["artifact"][key]) for name, key in ARTIFACT]
+    if drift is None:
+        return artifact
+    of = f" of {count(report['sampling']['available'])}" if "sampling" in report else ""
     return [
-        ("artifact", report["artifact"]["path"]),
-        ("sha256", report["artifact"]["sha256"]),
-        ("images", f"{count(report['drift']['images'])} of {count(report['sampling']['available'])}"),
-        *drift_rows(report["drift"]),
+        *artifact,
+        ("images", f"{count(drift['images'])}{of}"),
+        *drift_rows(drift),
         *device_rows(report.get("device", {})),
     ]
 

@@ -50,7 +50,7 @@ def render(
         thumbnails: show the images whose answer changed, and paths; without them only file names are shown.
     """
     names = ("float", printable(report["scheme"])) if "scheme" in report else ("the reference", "the candidate")
-    return _template().render(
+    return template("report.html.j2").render(
         report=report,
         title=Path(report["artifact"]["path"]).name,
         names=names,
@@ -106,7 +106,8 @@ def thumbnail(path: Path) -> str | None:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a page's template, which escapes every value, and has the filters of `formatting`."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("convert.reporting"),
         autoescape=True,
@@ -117,7 +118,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {name: getattr(formatting, name) for name in FILTERS}
     environment.filters |= {"verdict": sections.verdict, "style": sections.VERDICTS.get, "breakable": breakable}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _readable(value: object) -> object:
