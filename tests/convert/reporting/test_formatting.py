@@ -133,6 +133,15 @@ def test_one_fact_has_one_text(fact: str, places: tuple[str, ...], tmp_path: Pat
     assert [place for place in places if fact not in texts[place]] == []
 
 
+@pytest.mark.parametrize("place", EVERYWHERE)
+def test_limits_are_required_or_allowed(place: str, tmp_path: Path) -> None:
+    """Of answers that fail, so that JUnit has its reasons, too."""
+    text = shown(comparison([0] * 200, [0] * 100 + [1] * 100, [0] * 200), tmp_path)[place]
+    assert "at least 95.00% required" in text
+    assert "at most 2.00 pp allowed" in text
+    assert "wanted" not in text
+
+
 def test_what_an_sqnr_is_of_reads_the_same_everywhere(tmp_path: Path) -> None:
     """Answers in 256 steps tell little of the logits: their SQNR has another name."""
     reference, candidate = CHANGED.reference, replace(CHANGED.candidate, step=1 / 256)
