@@ -13,11 +13,11 @@ from rich.console import Console
 from convert.cli.errors import one_line_errors
 from convert.cli.options import FILE, SIZE, limit_options, output_options
 from convert.cli.progress import TerminalProgress
-from convert.devices.ssh import Address
 from convert.drift import on_device
 from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
+from convert.drift.on_device import Devices
 from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit
@@ -26,10 +26,12 @@ from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.images.labels import read_labels
 from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
-from convert.reporting.outcome import as_text, exit_code
+from convert.reporting.devices import exit_code
+from convert.reporting.outcome import as_text
 from convert.reporting.terminal import print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
+from edge_runtime.delegates import CPU
 
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
@@ -112,8 +114,15 @@ def drift() -> None:
     "--device",
     multiple=True,
     metavar="ssh://USER@HOST[:PORT]",
-    help="Judge the answers of a device, through the OpenSSH client and its configuration; all images are run.",
+    help="Judge the answers of a device, through the OpenSSH client and its configuration; all images are run. Can be "
+    "repeated: devices work side by side.",
 )
+@click.option(
+    "--delegate",
+    metavar="NAME[:key=value,...]",
+    help="What computes on the device, as for irv2-predict.  [default: cpu]",
+)
+@click.option("--install", is_flag=True, help="Install on the device what it lacks, in an environment of its own.")
 @limit_options
 @output_options
 @one_line_errors
@@ -136,12 +145,15 @@ def gate(
     reference_kernels: bool,
     recorded: Path | None,
     device: tuple[str, ...],
+    delegate: str | None,
+    install: bool,
     limits: Limits,
     **output: Any,
 ) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
-    Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell.
+    Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell. Of several devices
+    the worst counts: 3, then 1 for one that did not answer, then 4.
     """
     _check_together(click.get_current_context().params)
     if fit is not None:
@@ -179,7 +191,7 @@ def gate(
             _write_shard(request, Share.parse(shard), rows, progress)
             return
         if device:
-            found = on_device.run(Address.parse(device[0]), request, limits, progress)
+            found = on_device.run(Devices(device, delegate or CPU, install), request, limits, progress)
         elif scheduler is None:
             found = drift_run.run(request, limits, stop_early, progress)
         else:
@@ -191,14 +203,22 @@ def _check_together(options: Mapping[str, Any]) -> None:
     """Refuse options that would be ignored."""
     if options["candidate"] is None and options["save_reference"] is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
-    if len(options["device"]) > 1:
-        raise click.UsageError("--device is given twice: run the check once for each device")
+    if options["device"] and _is_typed("stop_early") and options["stop_early"]:
+        raise click.UsageError("--stop-early does not go with --device: a device answers all images")
     for option, others in EXCLUDES.items():
         other = next((other for other in others if options[other]), None)
         if options[option] and other is not None:
             raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
     if options["rows"] is not None and options["shard"] is None:
         raise click.UsageError("--rows goes with --shard K/N")
+    for option in ("delegate", "install"):
+        if options[option] and not options["device"]:
+            raise click.UsageError(f"{_flag(option)} goes with --device ssh://USER@HOST")
+
+
+def _is_typed(option: str) -> bool:
+    """Return whether the user has typed an option that has a default."""
+    return click.get_current_context().get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 def _flag(option: str) -> str:
@@ -239,4 +259,4 @@ def show(found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, 
         click.echo(as_text(report))
     else:
         print_report(Console(), report)
-    sys.exit(exit_code([found.assessment.gate]))
+    sys.exit(exit_code(report))

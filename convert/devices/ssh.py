@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -77,7 +78,7 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        self.cut()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             try:
@@ -86,6 +87,10 @@ class Connection:
             except BrokenPipeError:
                 pass
         self._said.close()
+
+    def cut(self) -> None:
+        """End the connection, from any thread; the program there ends with it."""
+        self._process.kill()
 
     def send(self, data: bytes | dict[str, Any]) -> None:
         """Send bytes, or one JSON line; after a broken pipe `receive` says what happened."""
@@ -97,17 +102,20 @@ class Connection:
             pass
 
     def receive(self) -> dict[str, Any]:
-        """Return the next JSON line; without one a `DeviceError` says why."""
+        """Return the next JSON line; without one, or if it tells of an error, a `DeviceError` says why."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             raise self._failure()
         try:
-            return dict(json.loads(line))
+            answer = dict(json.loads(line))
         except ValueError as error:
             raise DeviceError(
                 f"{self.address.text} says {line[:80]!r}: its shell must print nothing at login"
             ) from error
+        if "error" in answer:
+            raise DeviceError(f"{self.address.text}: {answer['error']}")
+        return answer
 
     def lines(self) -> list[bytes]:
         """Return all lines until the program ends; a connection that failed is a `ConnectionLostError`."""
@@ -123,3 +131,28 @@ class Connection:
         known = (advice for pattern, advice in ADVICE.items() if any(pattern in line for line in said))
         text = f"{self.address.text}: {next(known, said[-1])}"
         return ConnectionLostError(text) if code == CONNECTION_FAILED else DeviceError(text)
+
+
+class Line:
+    """The way to one device: one connection at a time, until any thread hangs up."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._hung_up = False
+
+    def run(self, remote: Sequence[str] | str) -> Connection:
+        """Run a program there, words or a line for its shell; a `DeviceError` after `hang_up`."""
+        with self._lock:
+            if self._hung_up:
+                raise DeviceError(f"{self.address.text}: interrupted")
+            self._connection = Connection(self.address, remote)
+            return self._connection
+
+    def hang_up(self) -> None:
+        """End the connection, and allow no other."""
+        with self._lock:
+            self._hung_up = True
+            if self._connection is not None:
+                self._connection.cut()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from convert.reporting.devices import device_rows
+from convert.reporting.devices import FLEET_COLUMNS, device_rows, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.temporary import write_atomically
@@ -26,31 +26,54 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 def write_junit(path: Path, report: dict[str, Any]) -> None:
     """Write a test suite with a test case for each limit; an inconclusive one is a failure of its own type.
 
-    The report is one of `convert.drift.run`. A file that cannot be written is a `ConvertError`.
+    The report is one of `convert.drift.run`; of several devices each has a suite. A file that cannot be written is a
+    `ConvertError`.
     """
+    root = _suite(report, "irv2-drift")
+    if "fleet" in report:
+        root = ElementTree.Element("testsuites", name="irv2-drift")
+        root.extend(_suite_of_device(report | each) for each in report["fleet"]["devices"])
+    tree = ElementTree.ElementTree(root)
+    ElementTree.indent(tree)
+    write_atomically(path, lambda partial: tree.write(partial, encoding="utf-8", xml_declaration=True))
+
+
+def _suite_of_device(report: dict[str, Any]) -> ElementTree.Element:
+    """Return the suite of one device of several; of one that did not answer, with that error alone."""
+    name = printable(f"irv2-drift {report['address']}")
+    if not report["error"]:
+        return _suite(report, name)
+    suite = ElementTree.Element("testsuite", name=name, tests="1", failures="0", errors="1", skipped="0")
+    case = ElementTree.SubElement(suite, "testcase", classname=f"drift.{_artifact(report)}", name="device answers")
+    ElementTree.SubElement(case, "error", type="error", message=printable(report["error"]))
+    return suite
+
+
+def _suite(report: dict[str, Any], name: str) -> ElementTree.Element:
     cases = [_test_case(reason, report) for reason in report["gate"]["reasons"]]
     failures = sum(len(case) for case in cases)
     suite = ElementTree.Element(
-        "testsuite", name="irv2-drift", tests=str(len(cases)), failures=str(failures), errors="0", skipped="0"
+        "testsuite", name=name, tests=str(len(cases)), failures=str(failures), errors="0", skipped="0"
     )
     properties = ElementTree.SubElement(suite, "properties")
-    for name, value in _facts(report):
-        ElementTree.SubElement(properties, "property", name=name, value=printable(value))
+    for fact, value in _facts(report):
+        ElementTree.SubElement(properties, "property", name=fact, value=printable(value))
     suite.extend(cases)
     ElementTree.SubElement(suite, "system-out").text = "\n".join(_flip(flip) for flip in report["drift"]["flips"])
-    tree = ElementTree.ElementTree(suite)
-    ElementTree.indent(tree)
-    write_atomically(path, lambda partial: tree.write(partial, encoding="utf-8", xml_declaration=True))
+    return suite
 
 
 def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
     verdict, text = reason.split(": ", 1)
     name = " ".join(text.split()[:2])
-    artifact = printable(Path(report["artifact"]["path"]).name)
-    case = ElementTree.Element("testcase", classname=f"drift.{artifact}", name=name)
+    case = ElementTree.Element("testcase", classname=f"drift.{_artifact(report)}", name=name)
     if verdict != PASS:
         ElementTree.SubElement(case, "failure", type=verdict, message=text)
     return case
+
+
+def _artifact(report: dict[str, Any]) -> str:
+    return printable(Path(report["artifact"]["path"]).name)
 
 
 def append_step_summary(report: dict[str, Any], complain: Callable[[str], object]) -> None:
@@ -73,7 +96,7 @@ def step_summary(report: dict[str, Any]) -> str:
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
     lines = [f"### {MARKS[gate['verdict']]} drift of {name}: {gate['verdict']}", ""]
-    lines += [f"- {markdown(reason)}" for reason in gate["reasons"]]
+    lines += [*_fleet_lines(report), *(f"- {markdown(reason)}" for reason in gate["reasons"])]
     lines += ["", "| | |", "|---|---|", *(f"| {key} | {markdown(value)} |" for key, value in _facts(report))]
     if flips:
         lines += ["", "| flipped image | reference | candidate |", "|---|---|---|"]
@@ -82,6 +105,15 @@ def step_summary(report: dict[str, Any]) -> str:
             for flip in flips
         ]
     return "\n".join([*lines, "", ""])
+
+
+def _fleet_lines(report: dict[str, Any]) -> list[str]:
+    """Return a table with a row for each device, and what else is to be said; nothing for a report of one device."""
+    rows = [f"| {' | '.join(map(markdown, row.values()))} |" for row in fleet_rows(report)]
+    said = [f"- {markdown(line)}" for line in (*fleet_errors(report), *fleet_remarks(report))]
+    if not rows:
+        return []
+    return [f"| {' | '.join(FLEET_COLUMNS)} |", "|---" * len(FLEET_COLUMNS) + "|", *rows, "", *said]
 
 
 def markdown(text: str) -> str:

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 
 from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
 from convert.reporting import charts, conversion_figures, formatting, sections
+from convert.reporting.devices import FLEET_COLUMNS, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
@@ -61,6 +62,10 @@ def render(
         summary=sections.summary(report),
         figures=sections.key_figures(report),
         facts=sections.facts(report, comparison, folders=thumbnails),
+        fleet_columns=FLEET_COLUMNS,
+        fleet_rows=fleet_rows(report),
+        fleet_errors=fleet_errors(report),
+        fleet_remarks=fleet_remarks(report),
         schemes=sections.schemes(report, others),
         attempts=report.get("recovery", ()),
         attribution=report["blame"],

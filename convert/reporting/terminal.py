@@ -18,7 +18,7 @@ from convert.reporting.conversion_figures import (
     speed,
     speed_notes,
 )
-from convert.reporting.devices import device_rows
+from convert.reporting.devices import FLEET_COLUMNS, device_rows, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import (
     WORDS,
     Report,
@@ -72,6 +72,9 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 def print_report(console: Console, report: Report) -> None:
     """Print the report of a drift check: the verdict first, then the figures behind it and where the drift is from."""
+    if "fleet" in report:
+        _print_fleet(console, report)
+        return
     drift, gate = report["drift"], report["gate"]
     head = drift.get("head", SOFTMAX)
     of_labels = "" if head == SOFTMAX else f", {head_text(head, drift['classes'])}"
@@ -91,6 +94,24 @@ def print_report(console: Console, report: Report) -> None:
         for name, text in device_rows(report["device"]):
             rows.add_row(name, escape(printable(text)))
         console.print(rows)
+
+
+def _print_fleet(console: Console, report: Report) -> None:
+    """Print a row for each device, why others have none, which are odd, and why some did not pass."""
+    table = Table(*FLEET_COLUMNS, box=None, pad_edge=False)
+    for row in fleet_rows(report):
+        cells = {name: escape(printable(text)) for name, text in row.items()}
+        table.add_row(*(cells | {"verdict": _styled(row["verdict"])}).values())
+    console.print(table)
+    for line in fleet_errors(report):
+        console.print(f"[bold red]error[/] {escape(printable(line))}", highlight=False, soft_wrap=True)
+    for line in fleet_remarks(report):
+        console.print(escape(printable(line)), highlight=False, soft_wrap=True)
+    for each in report["fleet"]["devices"]:
+        for reason in each["gate"]["reasons"] if "gate" in each else ():
+            if not reason.startswith(PASS):
+                line = escape(printable(f"{each['address']}: {reason}"))
+                console.print(line, highlight=False, soft_wrap=True)
 
 
 def _attribution(steps: Sequence[Report]) -> Table:
