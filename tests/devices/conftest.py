@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import run_command, save_colour_pictures
+from tests.devices.arm import Machine, arm_machine
 from tests.devices.debian import skip_without_apt, unpack_alone
 from tests.devices.remote import COUNT
 from tests.devices.sshd import Server, serving
@@ -67,6 +68,13 @@ def base(request: pytest.FixtureRequest) -> Path:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "pillow", litert], check=True)
         (folder / "done").touch()
     return python
+
+
+@pytest.fixture(scope="session")
+def arm(request: pytest.FixtureRequest, wheel: Path) -> Machine:
+    """The emulated Arm machine."""
+    assert request.config.cache is not None
+    return arm_machine(request.config.cache.mkdir("arm"), wheel)
 
 
 @pytest.fixture

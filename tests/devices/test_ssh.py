@@ -150,7 +150,7 @@ def test_no_interpreter(server: Server, network: Path, images: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     server.offer("python3", f'exec {bare}/bin/python "$@"')
     line = refused(server, network, images)
-    assert "has no numpy and no pillow and no ai-edge-litert: run there" in line
+    assert "has no numpy and no pillow and no ai-edge-litert: add --install, or run there" in line
     assert line.endswith("-m pip install numpy pillow ai-edge-litert")
 
 
@@ -164,6 +164,40 @@ def test_an_address_that_is_none(server: Server, network: Path, images: Path) ->
     _, err = running.communicate(timeout=60)
     assert running.returncode == 1
     assert "is no address: pass ssh://USER@HOST" in err.splitlines()[-1]
+
+
+def test_stopping_early_is_refused_by_name(server: Server, network: Path, images: Path) -> None:
+    running = started(server, network, images, "--stop-early")
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert "--stop-early does not go with --device: a device answers all images" in err
+
+
+FULL = "import os; os.statvfs = lambda _, real=os.statvfs('/'): os.statvfs_result((512, 512, 0, 0, 20000, *real[5:]))"
+
+
+def test_space_is_checked_against_what_is_to_be_copied(server: Server, network: Path, images: Path, base: Path) -> None:
+    """20,000 blocks of 512 bytes are 10.2 MB: more than what stays free, less than that and the files."""
+    folder = server.folder / "full"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FULL)
+    offer_agent(server, base, f'PYTHONPATH={folder} exec {base} "$@"')
+    files = [network, *images.rglob("*.png")]
+    line = refused(server, network, images)
+    needed = 10_000_000 + len(runtime_archive()) + sum(path.stat().st_size for path in files)
+    assert needed > 10_240_000
+    assert f"has 10,240,000 bytes free of the {needed:,} that are needed: make space there" in line
+    assert list(files_there(server).iterdir()) == []
+
+
+def test_a_file_that_arrives_damaged_twice_is_given_up(server: Server, network: Path, images: Path, base: Path) -> None:
+    folder = server.folder / "line"
+    folder.mkdir()
+    damage = "import os; read = os.read; os.read = lambda f, n: read(f, n) if n == 1 else bytes(len(read(f, n)))"
+    (folder / "sitecustomize.py").write_text(damage)
+    offer_agent(server, base, f'PYTHONPATH={folder} exec {base} "$@"')
+    assert "arrived damaged twice: check the line" in refused(server, network, images)
+    assert list(files_there(server).iterdir()) == []
 
 
 def test_the_runtime_is_equal_wherever_it_is_made() -> None:
