@@ -24,15 +24,18 @@ def test_json_report(artifact_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert set(report) == {
         "model", "runs", "warmup", "engine_import_ms", "inference", "peak_memory_bytes", "preprocess_12mp_ms",
-        "saved",
+        "saved", "before", "after",
     }  # fmt: skip
     assert (report["model"], report["runs"], report["warmup"]) == (str(artifact_path), 20, 2)
     assert [speed["receipt"]["threads"] for speed in report["inference"]] == [1, 2]
     for speed in report["inference"]:
-        assert 0 < speed["p50_ms"] <= speed["p90_ms"] <= speed["p99_ms"]
+        assert 0 < speed["p50_ms"] <= speed["p90_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
         assert 1000 / speed["p99_ms"] <= speed["images_per_s"]
         assert speed["load_ms"] > speed["p50_ms"]
         assert 10e6 < speed["resident_bytes"] <= report["peak_memory_bytes"]
+    for state in (report["before"], report["after"]):
+        assert set(state) == {"peak_memory_bytes", "clock_khz", "temperature_c"}
+    assert report["before"]["peak_memory_bytes"] <= report["after"]["peak_memory_bytes"]
     assert report["preprocess_12mp_ms"] > 1
     assert report["peak_memory_bytes"] < 200e6  # without the 12-megapixel picture
 
@@ -77,7 +80,7 @@ def speed_of(delegate: str, p50_ms: float, fallback: str | None = None) -> Speed
     receipt = Receipt(
         delegate, "cpu", "litert", "2", "cpu", None, 1, 1, None, None, None, None, fallback, None
     )  # fmt: skip
-    return Speed(receipt, 1, 1, p50_ms, p50_ms, p50_ms, 1, None)
+    return Speed(receipt, 1, 1, p50_ms, p50_ms, p50_ms, p50_ms, 1, None)
 
 
 def test_the_fastest_that_proved_itself_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +116,7 @@ def test_every_time_is_of_one_inference(artifact_path: Path, monkeypatch: pytest
     clock = iter(range(10_000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     speed, _ = measure(str(artifact_path), "auto", 1, 3, 10)
-    assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms} == {1000}
+    assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p95_ms, speed.p99_ms} == {1000}
     assert speed.images_per_s == 1
 
 
