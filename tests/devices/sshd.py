@@ -38,14 +38,15 @@ class Server:
         path.chmod(0o755)
 
     def sessions(self) -> list[str]:
-        """The runtimes that are running there, as commands."""
+        """The programs of Python that are running there, as commands."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                environment = path.with_name("environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if str(self.home) in command and "python" in command:
+            if f"HOME={self.home}".encode() in environment and "python" in command:
                 found.append(command)
         return found
 
