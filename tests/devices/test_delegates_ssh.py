@@ -55,7 +55,7 @@ def test_one_that_lies_after_100_runs_is_found_out(server: Server, network: Path
     device = judged(server, network, images, "--delegate", f"{plugin}:behaviour=lies-later")["device"]
     assert device["images"] == 120
     assert "differ" in device["receipt"]["fallback"]
-    assert 0 < device["answers_different"] < 30
+    assert device["largest_difference"] > 0.01
 
 
 def test_ctrl_c_ends_the_trial_of_one_that_hangs(server: Server, network: Path, images: Path, plugin: Path) -> None:
