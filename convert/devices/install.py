@@ -12,10 +12,23 @@ import subprocess
 import sys
 
 PACKAGES = ("numpy", "pillow", "ai-edge-litert")
-NO_NETWORK = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ProxyError", "dns error",
-              "Connection refused", "Failed to fetch", "error sending request")  # fmt: skip
-NO_WHEEL = ("No matching distribution", "No solution found", "not a supported wheel")
-NO_VENV = ("ensurepip", "No module named venv")
+HERE = f"{platform.machine()} and Python {sys.version_info[0]}.{sys.version_info[1]}"
+REASONS = {
+    ("ensurepip", "No module named venv"): (
+        "its Python cannot make virtual environments: install python3-venv, or uv, there"
+    ),
+    ("invalid peer certificate", "CERTIFICATE_VERIFY_FAILED"): (
+        "it does not trust the certificate of the package index: set its clock, or the certificates that it trusts"
+    ),
+    (
+        *("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ProxyError"),
+        *("Connection refused", "dns error", "error sending request"),
+    ): "it cannot reach the package index: connect it to the network, or set a mirror in its pip configuration",
+    ("No matching distribution", "No solution found"): (
+        f"there are no wheels for {HERE}: see which platforms ai-edge-litert has on PyPI"
+    ),
+}
+"""What pip, uv and venv say -> what it means, and the next step."""
 
 
 def run(*command: str) -> None:
@@ -38,16 +51,10 @@ def make(folder: str) -> None:
 
 
 def reason(said: str) -> str:
-    """Return what went wrong, and the next step, in one line."""
-    if any(sign in said for sign in NO_VENV):
-        return "its Python cannot make virtual environments: install python3-venv, or uv, there"
-    if any(sign in said for sign in NO_NETWORK):
-        return "it cannot reach the package index: connect it to the network, or set a mirror in its pip configuration"
-    if any(sign in said for sign in NO_WHEEL):
-        here = "{} and Python {}.{}".format(platform.machine(), *sys.version_info[:2])
-        return f"there are no wheels for {here}: see which platforms ai-edge-litert has on PyPI"
-    lines = said.strip().splitlines() or ["pip fails without a word"]
-    return "installing fails there: " + lines[-1]
+    """Return what went wrong in one line."""
+    known = [text for signs, text in REASONS.items() if any(sign in said for sign in signs)]
+    lines = said.strip().splitlines() or ["nothing is said"]
+    return known[0] if known else "installing fails there: " + lines[-1]
 
 
 def install(home: str) -> dict[str, str]:

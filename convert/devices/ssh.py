@@ -18,6 +18,7 @@ PREFIX = "ssh://"
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=10", "ServerAliveCountMax=3")
 """Nobody is asked for anything, and a silent line is given up after 30 s."""
 CONNECTION_FAILED = 255
+BROKEN = "the connection breaks: see to the device and its network, and run it again"
 ADVICE = {
     "Host key verification failed": "its host key is not known here: run `ssh` to it once and compare the key",
     "Permission denied": "it refuses the login: give it your key with `ssh-copy-id`, no password is asked for here",
@@ -127,7 +128,8 @@ class Connection:
     def _failure(self) -> DeviceError:
         code = self._process.wait()
         self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+        silence = BROKEN if code == CONNECTION_FAILED else f"what ran there ended with exit code {code}: see its log"
+        said = self._said.read().decode(errors="replace").strip().splitlines() or [silence]
         known = (advice for pattern, advice in ADVICE.items() if any(pattern in line for line in said))
         text = f"{self.address.text}: {next(known, said[-1])}"
         return ConnectionLostError(text) if code == CONNECTION_FAILED else DeviceError(text)

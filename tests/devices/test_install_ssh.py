@@ -53,6 +53,14 @@ def test_no_network(server: Server, bare: Path, network: Path, images: Path) -> 
     assert list(environment_there(server).parent.iterdir()) == []
 
 
+def test_a_certificate_that_it_does_not_trust(server: Server, bare: Path, network: Path, images: Path) -> None:
+    """It trusts nobody but an authority that did not sign that of the index."""
+    other = min(Path("/etc/ssl/certs").glob("*.pem"))
+    with_pip_setting(server, bare, f"PIP_CONFIG_FILE=/dev/null PIP_CERT={other}")
+    line = refused(server, network, images, "--install")
+    assert line.endswith(": set its clock, or the certificates that it trusts")
+
+
 def test_no_wheel_for_its_platform(server: Server, bare: Path, network: Path, images: Path, tmp_path: Path) -> None:
     with_pip_setting(server, bare, f"PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS={tmp_path}")
     line = refused(server, network, images, "--install")

@@ -77,23 +77,37 @@ def test_a_copy_that_broke_off_goes_on_where_it_stopped(server: Server, network:
     assert (files_there(server) / file_sha256(network)).stat().st_ino == inode
 
 
-FIRST_LINES = "import sys; [sys.stdout.write(sys.stdin.readline()) for _ in range(31)]"
+FIRST_LINES = "import sys; [sys.stdout.write(sys.stdin.readline()) for _ in range({})]"
 
 
+@pytest.mark.parametrize("lines", [31, 1 + COUNT], ids=["in the middle", "after the last answer"])
 def test_a_connection_that_is_cut_is_taken_up_and_no_image_counts_twice(
-    server: Server, network: Path, images: Path, base: Path
+    server: Server, network: Path, images: Path, base: Path, lines: int
 ) -> None:
     cut = server.folder / "cut"
     offer_agent(
         server,
         base,
-        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES}"; '
+        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES.format(lines)}"; '
         f"kill -9 $PPID; exit 1; }};; esac\n"
         f'exec {base} "$@"',
     )
     device = judged(server, network, images)["device"]
     assert cut.exists()
     assert (device["connections"], device["images"], device["answers_different"]) == (2, COUNT, 0)
+
+
+def test_a_connection_that_breaks_again_and_again_is_given_up(
+    server: Server, network: Path, images: Path, base: Path
+) -> None:
+    broken = server.folder / "broken"
+    offer_agent(
+        server,
+        base,
+        f'case "$*" in */files/*) echo >>{broken}; kill -9 $PPID; exit 1;; esac\nexec {base} "$@"',
+    )
+    assert refused(server, network, images).endswith(": see to the device and its network, and run it again")
+    assert len(broken.read_text().splitlines()) == 5
 
 
 def test_one_wrong_answer_is_found_and_named(server: Server, network: Path, images: Path, base: Path) -> None:
