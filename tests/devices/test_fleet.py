@@ -35,7 +35,10 @@ WIDE = ("--max-drop", 20, "--min-agreement", 80)
 REFUSED = "it refuses the login: give it your key with `ssh-copy-id`, no password is asked for here"
 
 
-def test_each_device_has_a_row(pair: list[Server], network: Path, images: Path, tmp_path: Path) -> None:
+def test_each_device_has_a_row(
+    pair: list[Server], network: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     running = judging(
         pair, network, images, *WIDE, "--junit", tmp_path / "drift.xml", "--html", tmp_path / "drift.html"
     )
@@ -49,6 +52,8 @@ def test_each_device_has_a_row(pair: list[Server], network: Path, images: Path, 
     suites = ElementTree.parse(tmp_path / "drift.xml").getroot()
     assert [suite.get("name") for suite in suites] == [f"irv2-drift {server.address}" for server in pair]
     assert "every answer is the same to the last bit" in (tmp_path / "drift.xml").read_text()
+    summary = (tmp_path / "summary.md").read_text().replace("\\", "")
+    assert all(re.search(rf"^\| {server.address} \| pass \| 100.00% \|", summary, re.MULTILINE) for server in pair)
     page = (tmp_path / "drift.html").read_text()
     assert all(f'<th scope="row">{server.address}' in page for server in pair)
 
