@@ -74,16 +74,14 @@ def run_on_devices(arguments: argparse.Namespace) -> int:
         facts = {"address": device.name, "machine": device.facts["machine"], "python": python}
         return {**found, "model": arguments.model, "device": facts}
 
-    with Fleet(arguments.device) as fleet:
+    with Fleet(arguments.device, lambda error: complain(NAME, f"error: {error}")) as fleet:
         reports = fleet.finish(fleet.start(work))
     for report in reports.values():
         if not arguments.json:
             print(_title(report))
         show(report, arguments.json)
-    for line, error in fleet.failures.items():
-        complain(NAME, f"error: {error}")
-        if arguments.json:
-            print(json.dumps({"device": {"address": line.address.text}, "error": error}))
+    for line, error in fleet.failures.items() if arguments.json else ():
+        print(json.dumps({"device": {"address": line.address.text}, "error": error}))
     medians = {line.address.text: report["inference"][0]["p50_ms"] for line, report in reports.items()}
     for remark in () if arguments.json else speed_remarks(medians):
         print(printable(remark))

@@ -20,14 +20,16 @@ Tell = Callable[[], object]
 class Fleet:
     """The lines to some devices; they are hung up with the block, so that nothing keeps running there.
 
-    `failures` has the error of each device that dropped out, in the order in which they were given.
+    `failures` has the error of each device that dropped out, in the order in which they were given. `say` is told of
+    each at once, where there are several.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], say: Callable[[str], object] = lambda _: None) -> None:
         twice = [address for address, times in Counter(addresses).items() if times > 1]
         if twice:
             raise DeviceError(f"--device {twice[0]} is given twice: name each device once")
         self.lines = [Line(Address.parse(address)) for address in addresses]
+        self._say = say
         self._errors: dict[Line, Exception] = {}
         self._pool = ThreadPoolExecutor(len(self.lines))
 
@@ -77,13 +79,13 @@ class Fleet:
             try:
                 found[line] = work(one)
             except (EdgeError, OSError) as error:
+                if len(self.lines) == 1:
+                    raise
                 self._errors[line] = error
-        if len(self._errors) < len(self.lines):
-            return found
-        if len(self.lines) == 1:
-            raise self._errors[self.lines[0]]
-        texts = list(self.failures.values())
-        raise DeviceError(f"none of the {len(texts)} devices answers: {'; '.join(texts)}")
+                self._say(str(error))
+        if len(self._errors) == len(self.lines):
+            raise DeviceError(f"none of the {len(self.lines)} devices answers: each has said why")
+        return found
 
 
 class Work(Generic[Result]):

@@ -1,15 +1,18 @@
 """Install what the runtime needs in an environment of its own. The text of this file runs on the device.
 
 Its argument is the folder in which `python`, the environment, is made or made again. {"installed": PATH} or
-{"error": TEXT} is printed; an environment that is not complete is not left there.
+{"error": TEXT} is printed. An environment that is not complete is not left there, nor does anything run on without a
+host.
 """
 
 import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 PACKAGES = ("numpy", "pillow", "ai-edge-litert")
 HERE = f"{platform.machine()} and Python {sys.version_info[0]}.{sys.version_info[1]}"
@@ -74,4 +77,12 @@ def install(home: str) -> dict[str, str]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def end_with_host() -> None:
+    """End what was started here as soon as there is no host: this program then cleans up."""
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGTERM)
+
+
+signal.signal(signal.SIGTERM, lambda *_: None)
+threading.Thread(target=end_with_host, daemon=True).start()
 print(json.dumps(install(sys.argv[1])))

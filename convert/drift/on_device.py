@@ -53,7 +53,10 @@ def run(devices: Devices, request: DriftRequest, limits: Limits, progress: Progr
     """
     images = request.image_set()
     files = Snapshot(images)
-    with Fleet(devices.addresses) as fleet, open_models(request, images, progress) as (reference, candidate):
+    with (
+        Fleet(devices.addresses, lambda error: progress.note(f"not judged: {error}")) as fleet,
+        open_models(request, images, progress) as (reference, candidate),
+    ):
 
         def ready(line: Line, _: Tell) -> tuple[Device, str, list[str]]:
             device = look_at(line, devices.install)
@@ -74,8 +77,6 @@ def run(devices: Devices, request: DriftRequest, limits: Limits, progress: Progr
         files.refuse_changes()
         judge = Judge(request, reference, candidate, images, expected, here, limits, progress)
         runs = fleet.each(answered, judge.judged)
-        for failure in fleet.failures.values():
-            progress.note(f"{failure}; the others are judged without it")
         return runs[fleet.lines[0]] if len(fleet.lines) == 1 else judge.together(fleet, answered, runs)
 
 

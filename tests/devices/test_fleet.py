@@ -67,7 +67,7 @@ def test_one_that_cannot_be_reached_does_not_spoil_the_other(
     good, bad = json.loads(out)["fleet"]["devices"]
     assert (good["gate"]["verdict"], good["error"], good["device"]["answers_different"]) == ("pass", None, 0)
     assert bad == {"address": unreachable.address, "error": f"{unreachable.address}: {REFUSED}"}
-    assert f"{unreachable.address}: {REFUSED}; the others are judged without it" in err.splitlines()
+    assert f"not judged: {unreachable.address}: {REFUSED}" in err.splitlines()
     suites = ElementTree.parse(tmp_path / "drift.xml").getroot()
     assert [(suite.get("errors"), suite.get("failures")) for suite in suites] == [("0", "0"), ("1", "0")]
 
@@ -100,9 +100,11 @@ def test_none_is_left(pair: list[Server], unreachable: Server, network: Path, im
     running = judging(pair, network, images)
     out, err = running.communicate(timeout=200)
     assert (running.returncode, out) == (1, "")
-    assert err.splitlines()[-1].startswith(
-        f"irv2-drift: error: none of the 2 devices answers: {pair[0].address} has no Python"
-    )
+    assert err.splitlines()[-3:] == [
+        f"not judged: {pair[0].address} has no Python: install python3, 3.11 or later, there",
+        f"not judged: {unreachable.address}: {REFUSED}",
+        "irv2-drift: error: none of the 2 devices answers: each has said why",
+    ]
 
 
 def test_one_that_answers_a_picture_wrongly_is_named(

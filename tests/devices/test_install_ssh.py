@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.devices.remote import judged, refused
+from tests.devices.remote import judged, refused, started, until
 from tests.devices.sshd import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.device]
@@ -79,6 +80,19 @@ def test_no_module_for_environments(server: Server, bare: Path, network: Path, i
     assert refused(server, network, images, "--install").endswith(
         "its Python cannot make virtual environments: install python3-venv, or uv, there"
     )
+
+
+def test_ctrl_c_leaves_nothing_running_and_nothing_half_made(
+    server: Server, bare: Path, network: Path, images: Path
+) -> None:
+    server.offer("uv", f'{bare} -m venv --without-pip "$5"\nexec {bare} -c "import time; time.sleep(600)"')
+    running = started(server, network, images, "--install")
+    until(lambda: any("time.sleep(600)" in command for command in server.sessions()))
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=30)
+    assert running.returncode == 130
+    until(lambda: not server.sessions())
+    assert list(environment_there(server).parent.iterdir()) == []
 
 
 def test_uv_is_used_where_it_is_there(server: Server, bare: Path, network: Path, images: Path) -> None:

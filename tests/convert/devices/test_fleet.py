@@ -32,11 +32,13 @@ def failing(line: Line, tell: Tell) -> str:
 
 
 def test_one_that_fails_drops_out_and_is_not_asked_again() -> None:
-    with Fleet(ADDRESSES) as fleet:
+    said: list[str] = []
+    with Fleet(ADDRESSES, said.append) as fleet:
         work = fleet.start(failing)
         assert len(list(work.pieces())) == 5
         assert list(fleet.finish(work).values()) == ["ssh://a", "ssh://c"]
         assert [(name(line), error) for line, error in fleet.failures.items()] == [("ssh://b", "b is broken")]
+        assert said == ["b is broken"]
         again = fleet.finish(fleet.start(lambda line, tell: name(line)))
         assert list(again.values()) == ["ssh://a", "ssh://c"]
 
@@ -49,6 +51,16 @@ def test_what_is_no_error_of_a_device_is_not_hidden() -> None:
 def test_the_error_of_an_only_device_is_its_own() -> None:
     with Fleet(["ssh://b"]) as fleet, pytest.raises(DeviceError, match=r"^b is broken$"):
         fleet.finish(fleet.start(failing))
+
+
+def test_where_none_is_left_each_has_said_why() -> None:
+    def broken(line: Line, tell: Tell) -> None:
+        raise DeviceError(f"{name(line)} is broken")
+
+    said: list[str] = []
+    with Fleet(ADDRESSES[:2], said.append) as fleet, pytest.raises(DeviceError, match="none of the 2 devices answers"):
+        fleet.finish(fleet.start(broken))
+    assert said == ["ssh://a is broken", "ssh://b is broken"]
 
 
 def test_a_line_that_was_hung_up_connects_no_more() -> None:
