@@ -92,9 +92,9 @@ def _title(report: dict[str, Any]) -> str:
     """Return a line about a device and the state that it was in."""
     device, before, after = report["device"], report["before"], report["after"]
     parts = [device["address"], device["machine"], f"Python {device['python']}"]
-    for key, unit in (("temperature_c", "°C"), ("clock_khz", "kHz")):
+    for key, unit, units in (("temperature_c", "°C", 1), ("clock_khz", "MHz", 1000)):
         if before[key] is not None and after[key] is not None:
-            parts.append(f"{before[key]:g} -> {after[key]:g} {unit}")
+            parts.append(f"{before[key] / units:g} -> {after[key] / units:g} {unit}")
     return printable(", ".join([*parts, *(["throttled"] if is_throttled(before, after) else [])]))
 
 

@@ -19,6 +19,8 @@ MOST_FAILURES, PAUSE_S = 5, 1.0
 """Broken connections in a row, without anything gained, after which a device is given up; seconds between them."""
 SPARE_BYTES = 10_000_000
 """Space that copying leaves free there, for what the runtime itself keeps."""
+LONGEST_SILENCE_S = 600.0
+"""Seconds after which a device that answers nothing is given up; the trial of a delegate alone may take 180."""
 CHUNK = 2**18
 Files = Mapping[str, Path | bytes]
 """SHA-256 -> content."""
@@ -80,16 +82,16 @@ class Device:
                 with self.agent() as connection:
                     self.connections += 1
                     connection.send({"do": "open", **model})
-                    opened = connection.receive()["opened"]
+                    opened = connection.receive(LONGEST_SILENCE_S)["opened"]
                     self.opened = self.opened or opened
                     connection.send(b"".join(self._job(sha256) for sha256 in left) + b'{"do": "end"}\n')
                     while left:
-                        answer = connection.receive()
+                        answer = connection.receive(LONGEST_SILENCE_S)
                         if answer.get("image") != left[0]:
                             raise DeviceError(f"{self.name} answered another image than it was asked for")
                         left.pop(0)
                         yield answer
-                    self.ended = connection.receive()["ended"]
+                    self.ended = connection.receive(LONGEST_SILENCE_S)["ended"]
             except ConnectionLostError:
                 failures = 1 if len(left) < before else failures + 1
                 if failures >= MOST_FAILURES:

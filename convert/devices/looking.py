@@ -12,6 +12,7 @@ from convert.devices.ssh import DeviceError, Line
 OURS = '"$HOME"/.cache/irv2-edge/python/bin/python'
 """The Python of the environment that `install` makes there, for the device's shell."""
 PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", OURS)
+LONGEST_LOOK_S = 120.0
 OLDEST_PYTHON = [3, 11]
 INTERPRETERS = ("ai_edge_litert", "tflite_runtime")
 
@@ -42,7 +43,7 @@ def _look(line: Line) -> dict[str, Any]:
     name = line.address.text
     loop = f'for p in {" ".join(PYTHONS)}; do command -v "$p" >/dev/null 2>&1 && "$p" -'
     with line.run(f"{loop} <<'EOF'\n{script('look')}\nEOF\ndone; true") as connection:
-        found = [json.loads(line) for line in connection.lines() if line.startswith(b"{")]
+        found = [json.loads(line) for line in connection.lines(LONGEST_LOOK_S) if line.startswith(b"{")]
     if not found:
         raise DeviceError(f"{name} has no Python: install python3, 3.11 or later, there")
     recent = [facts for facts in found if facts["python"] >= OLDEST_PYTHON]

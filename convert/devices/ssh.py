@@ -7,7 +7,8 @@ import shlex
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -66,7 +67,7 @@ class Connection:
     """A program running on a device: lines to it and from it; it is ended with the block."""
 
     def __init__(self, address: Address, remote: Sequence[str] | str) -> None:
-        self.address = address
+        self.address, self._silent = address, False
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that nobody reads would stop the program
         try:
             self._process = subprocess.Popen(
@@ -93,6 +94,10 @@ class Connection:
         """End the connection, from any thread; the program there ends with it."""
         self._process.kill()
 
+    def _give_up(self) -> None:
+        self._silent = True
+        self.cut()
+
     def send(self, data: bytes | dict[str, Any]) -> None:
         """Send bytes, or one JSON line; after a broken pipe `receive` says what happened."""
         assert self._process.stdin is not None
@@ -102,10 +107,14 @@ class Connection:
         except BrokenPipeError:
             pass
 
-    def receive(self) -> dict[str, Any]:
-        """Return the next JSON line; without one, or if it tells of an error, a `DeviceError` says why."""
+    def receive(self, seconds: float | None = None) -> dict[str, Any]:
+        """Return the next JSON line; without one, or if it tells of an error, a `DeviceError` says why.
+
+        With `seconds` the connection is ended if it does not come in that time.
+        """
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        with _alarm(seconds, self._give_up):
+            line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             raise self._failure()
         try:
@@ -118,21 +127,42 @@ class Connection:
             raise DeviceError(f"{self.address.text}: {answer['error']}")
         return answer
 
-    def lines(self) -> list[bytes]:
-        """Return all lines until the program ends; a connection that failed is a `ConnectionLostError`."""
-        found, _ = self._process.communicate()
-        if self._process.returncode == CONNECTION_FAILED:
+    def lines(self, seconds: float) -> list[bytes]:
+        """Return all lines until the program ends; a connection that failed is a `ConnectionLostError`.
+
+        It is given so many seconds.
+        """
+        with _alarm(seconds, self._give_up):
+            found, _ = self._process.communicate()
+        if self._silent or self._process.returncode == CONNECTION_FAILED:
             raise self._failure()
         return list(found.splitlines())
 
     def _failure(self) -> DeviceError:
         code = self._process.wait()
+        if self._silent:
+            return DeviceError(f"{self.address.text} is silent for too long: look what it does, and start it again")
         self._said.seek(0)
         silence = BROKEN if code == CONNECTION_FAILED else f"what ran there ended with exit code {code}: see its log"
         said = self._said.read().decode(errors="replace").strip().splitlines() or [silence]
         known = (advice for pattern, advice in ADVICE.items() if any(pattern in line for line in said))
         text = f"{self.address.text}: {next(known, said[-1])}"
         return ConnectionLostError(text) if code == CONNECTION_FAILED else DeviceError(text)
+
+
+@contextmanager
+def _alarm(seconds: float | None, ring: Callable[[], object]) -> Iterator[None]:
+    """Call `ring` in a thread of its own if the block takes longer; it may take any time if `seconds` is None."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Line:

@@ -53,10 +53,10 @@ def device_rows(device: dict[str, Any]) -> list[tuple[str, str]]:
         ("time of an image", ", ".join(f"{name} {milliseconds(value)}" for name, value in times.items())),
         ("start-up", ", ".join(f"{name} {milliseconds(value)}" for name, value in startup.items())),
         ("peak memory", "" if peak is None else megabytes(peak)),
-        ("temperature", _change(before["temperature_c"], after["temperature_c"], "°C")),
+        ("temperature", _degrees(before["temperature_c"], after["temperature_c"])),
         (
             "clock",
-            _change(before["clock_khz"], after["clock_khz"], "kHz") + (", throttled" if device["throttled"] else ""),
+            _megahertz(before["clock_khz"], after["clock_khz"]) + (", throttled" if device["throttled"] else ""),
         ),
         ("connections", "" if device["connections"] == 1 else count(device["connections"])),
     ]
@@ -92,5 +92,9 @@ def _differences(device: dict[str, Any]) -> str:
     return f"{count(rows)} of {count(device['images'])} images differ{largest}: {cause}"
 
 
-def _change(before: float | None, after: float | None, unit: str) -> str:
-    return "" if before is None or after is None else f"{before:g} -> {after:g} {unit}"
+def _megahertz(before: int | None, after: int | None) -> str:
+    return "" if before is None or after is None else f"{before / 1000:,.0f} -> {after / 1000:,.0f} MHz"
+
+
+def _degrees(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{before:g} -> {after:g} °C"

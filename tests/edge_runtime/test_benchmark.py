@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_runtime import Receipt, _autotune
+from edge_runtime import Receipt, _autotune, benchmark
 from edge_runtime.benchmark import Speed, _save, measure, milliseconds, peak_memory_bytes, synthetic_photo
 from edge_runtime.delegates import DELEGATES
 from tests.edge_runtime.commands import predict, run
@@ -118,6 +118,18 @@ def test_every_time_is_of_one_inference(artifact_path: Path, monkeypatch: pytest
     speed, _ = measure(str(artifact_path), "auto", 1, 3, 10)
     assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p95_ms, speed.p99_ms} == {1000}
     assert speed.images_per_s == 1
+
+
+def test_the_highest_clock_and_temperature_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sensors that are there; one that is switched off is passed over."""
+    for name, text in {"clock0": "600000\n", "clock1": "1500000\n", "zone0": "45250\n", "zone1": "N/A"}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(benchmark, "CLOCKS", str(tmp_path / "clock*"))
+    monkeypatch.setattr(benchmark, "TEMPERATURES", str(tmp_path / "zone*"))
+    state = benchmark.device_state()
+    assert (state["clock_khz"], state["temperature_c"]) == (1_500_000, 45.25)
+    monkeypatch.setattr(benchmark, "CLOCKS", str(tmp_path / "none*"))
+    assert benchmark.device_state()["clock_khz"] is None
 
 
 def test_milliseconds_are_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from convert.reporting.devices import exit_code, fleet_errors, fleet_rows
+from convert.reporting.devices import device_rows, exit_code, fleet_errors, fleet_rows
 
 BAD = {"error": "it is gone"}
 
@@ -49,3 +49,17 @@ def test_a_row_tells_what_was_not_as_it_should_be() -> None:
         "ssh://pi", "pass", "99.00%", "3 of 1,500", "10.0 ms", "11.0 ms", "1,200.0 ms", "40.0 ms",
         "throttled, not on its delegate, 2 connections",
     ]  # fmt: skip
+
+
+def test_a_device_that_grew_hot_says_so() -> None:
+    device = {
+        "address": "ssh://pi", "machine": "aarch64", "python": "3.11.2", "answers_different": 0, "pixels_different": 0,
+        "receipt": {"engine": "litert", "version": "2.3.0", "device": "cpu", "threads": 4, "fallback": None},
+        "latency_ms": {"p50": 10.0}, "startup_ms": {"model": 40.0}, "connections": 1, "throttled": True,
+        "before": {"temperature_c": 45.25, "clock_khz": 1_500_000},
+        "after": {"temperature_c": 82.0, "clock_khz": 600_000, "peak_memory_bytes": None},
+    }  # fmt: skip
+    rows = dict(device_rows(device))
+    assert rows["temperature"] == "45.25 -> 82 °C"
+    assert rows["clock"] == "1,500 -> 600 MHz, throttled"
+    assert "peak memory" not in rows
