@@ -27,7 +27,7 @@ demo: $(VENV)/convert
 	@echo "converting the bundled network and judging it on 1,000 images: a minute or two"
 	$(BIN)/irv2-convert --quantize int8
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
-	@echo "report: build/irv2-demo.int8.tflite.report.html; your own network: docs/first-conversion.md"
+	@echo "your own network: docs/first-conversion.md"
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)

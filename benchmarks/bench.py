@@ -23,8 +23,8 @@ from convert.keras_models.sources import ModelSource
 from convert.system.temporary import write_atomically
 from edge_runtime.benchmark import synthetic_photo
 from environments import OURS
-from groundwork import CACHE, FOLDER, LABELS, PHOTO, PICTURE, SIZE, STORED, empty_cache, write_images
-from keras_file import save_keras
+from groundwork import CACHE, FOLDER, GROUND, LABELS, LARGE, PHOTO, PICTURE, STORED, empty_cache
+from keras_file import save_keras, save_large
 from processes import measure_apart
 
 HERE = Path(__file__).parent
@@ -76,6 +76,7 @@ def main(scale: str | None, chosen: Sequence[str]) -> None:
 def everything(scale: Scale) -> Iterator[Work]:
     """What is measured, in the order of the table; later work uses what earlier work left."""
     yield conversion(scale)
+    yield large_conversion(scale)
     for threads in (1, 2):
         yield inference(scale, threads)
     for threads in (1, 2):
@@ -102,6 +103,22 @@ def conversion(scale: Scale) -> Work:
             bundled("ours, the bundled demo", scale.calibration),
             TABLE[0].converts(scale.calibration),
             *(replace(peer.converts(scale.calibration), turns=scale.peers) for peer in TABLE[1:]),
+        ),
+        scale.long,
+    )
+
+
+def large_conversion(scale: Scale) -> Work:
+    """The same at the size of the article's pictures."""
+    again = {"another scheme (float16)": ("--quantize", "float16"), "another option (`--io int8`)": ("--io", "int8")}
+    return Work(
+        f"Conversion to int8 at {LARGE.size} × {LARGE.size} pixels",
+        "As above, with the weights of demo_weights_299px.md.",
+        (
+            ours("ours", scale.calibration, before=empty_cache, ground=LARGE),
+            *(ours(f"ours, {name}", scale.calibration, more, ground=LARGE) for name, more in again.items()),
+            ours("ours, nothing changed", scale.calibration, ground=LARGE),
+            TABLE[0].converts(scale.calibration, LARGE),
         ),
         scale.long,
     )
@@ -143,7 +160,9 @@ def float_inference(scale: Scale, threads: int) -> Work:
 
 
 def _inference(title: str, contenders: tuple[Contender, ...], scale: Scale) -> Work:
-    note = f"Time of one image at {SIZE} × {SIZE}, median of {scale.runs} in a process; memory is its peak."
+    note = (
+        f"Time of one image at {GROUND.size} × {GROUND.size}, median of {scale.runs} in a process; memory is its peak."
+    )
     return Work(
         title, note, contenders, scale.long, reported_seconds, milliseconds, says_what_is_pictured, measure_apart
     )
@@ -190,7 +209,7 @@ def preprocessing(scale: Scale) -> Work:
     """A large photograph."""
     return Work(
         "Preprocessing of a 12-megapixel JPEG",
-        f"From the file to the {SIZE} × {SIZE} pixels of the network, one thread.",
+        f"From the file to the {GROUND.size} × {GROUND.size} pixels of the network, one thread.",
         tuple(
             Contender(name, (sys.executable, HERE / "photo.py", method, PHOTO, INT8))
             for name, method in (("ours", "load_pixels"), ("Pillow, decoded whole and resized", "pillow"))
@@ -205,12 +224,16 @@ def preprocessing(scale: Scale) -> Work:
 def prepare(scale: Scale) -> None:
     """What all start from, and what is not timed: network, images, our float model, environments."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if not (FOLDER / "network.keras").exists():
-        save_keras(ModelSource("demo"), FOLDER / "network.keras")
+    LARGE.folder.mkdir(exist_ok=True)
+    if not GROUND.network.exists():
+        save_keras(ModelSource("demo"), GROUND.network)
+    if not LARGE.network.exists():
+        save_large(LARGE.network)
     (FOLDER / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
     PHOTO.write_bytes(synthetic_photo())
     for images in {scale.calibration, *scale.sweep, *scale.peer_sweep}:
-        write_images(images)
+        GROUND.write_images(images)
+    LARGE.write_images(scale.calibration)
     for peer in TABLE:
         peer.environment.python()
     STORED.unlink(missing_ok=True)
@@ -234,10 +257,10 @@ def heading() -> str:
     versions = "\n".join(f"- {name}: {environment.versions()}" for name, environment in sorted(environments.items()))
     return f"""# Beside its peers
 
-Made by `make bench`. The demo network, Inception-ResNet-V2 of 59.6 million parameters, at {SIZE} × {SIZE} pixels. Whole
-processes take turns; times are wall-clock, memory is the peak of the summed PSS of a process and all its children;
-both are medians of the turns. Ratios are to the first row of their table: above 1 is slower, or larger. Only ratios
-within one run mean anything.
+Made by `make bench`. The demo network, Inception-ResNet-V2 of 59.6 million parameters, at {GROUND.size} × {GROUND.size}
+pixels where no other size is named. Whole processes take turns; times are wall-clock, memory is the peak of the summed
+PSS of a process and all its children; both are medians of the turns. Ratios are to the first row of their table: above
+1 is slower, or larger. Only ratios within one run mean anything.
 
 {machine.described()}
 

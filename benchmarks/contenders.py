@@ -10,7 +10,7 @@ from pathlib import Path
 import calibration_data
 from comparison import Contender, last_json
 from environments import AI_EDGE, ONNXRUNTIME, OPENVINO, OURS, Environment
-from groundwork import CACHE, FOLDER, PICTURE, PICTURED, STORED, empty_cache, furnish
+from groundwork import CACHE, FOLDER, GROUND, PICTURE, PICTURED, STORED, Ground, empty_cache
 from processes import Usage
 
 PEERS = Path(__file__).parent / "peers"
@@ -40,10 +40,10 @@ class Peer:
     runner: str
     floats: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
-    def converts(self, images: int) -> Contender:
+    def converts(self, images: int, ground: Ground = GROUND) -> Contender:
         """From Keras to int8."""
-        command = (self.environment.python(), PEERS / self.script, FOLDER / self.folder)
-        return Contender(self.name, command, QUIET, lambda: furnish(self.folder, images))
+        command = (self.environment.python(), PEERS / self.script, ground.folder / self.folder)
+        return Contender(self.name, command, QUIET, lambda: ground.furnish(self.folder, images))
 
     def classifies(self, name: str, model: str, threads: int, runs: int, *more: str) -> Contender:
         """One picture, `runs` times more."""
@@ -86,17 +86,19 @@ TABLE = (
 INT8, FLOAT = FOLDER / "ours" / "network.int8.tflite", FOLDER / "ours" / "network.none.tflite"
 
 
-def ours(name: str, images: int, options: tuple[str, ...] = (), before: object = None) -> Contender:
+def ours(
+    name: str, images: int, options: tuple[str, ...] = (), before: object = None, ground: Ground = GROUND
+) -> Contender:
     """`irv2-convert` of the Keras file."""
-    command = (tool("irv2-convert"), "--model", FOLDER / "network.keras", "--preprocessing", "tf")
-    command += ("--labels", FOLDER / "labels.txt", "--calibration", FOLDER / f"calibration-{images}")
-    command += ("--calibration-size", str(images), "--no-validate", "--output-dir", FOLDER / "ours", *options)
+    command = (tool("irv2-convert"), "--model", ground.network, "--preprocessing", "tf")
+    command += ("--labels", FOLDER / "labels.txt", "--calibration", ground.calibration(images))
+    command += ("--calibration-size", str(images), "--no-validate", "--output-dir", ground.folder / "ours", *options)
     return Contender(name, command, CACHE, before if callable(before) else lambda: None)
 
 
 def bundled(name: str, images: int) -> Contender:
     """`irv2-convert` of the bundled demo, which writes no name that others read."""
-    command = (tool("irv2-convert"), "--calibration", FOLDER / f"calibration-{images}", "--no-validate")
+    command = (tool("irv2-convert"), "--calibration", GROUND.calibration(images), "--no-validate")
     return Contender(name, (*command, "--output-dir", FOLDER / "bundled"), CACHE, empty_cache)
 
 

@@ -1,9 +1,10 @@
-"""What all contenders start from: one folder with network, images and a photograph; nothing of it is timed."""
+"""What all contenders start from: folders with networks, images and a photograph; nothing of it is timed."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +18,55 @@ FOLDER = Path("build/bench").absolute()
 CACHE = {"IRV2_CACHE_DIR": str(FOLDER / "cache")}
 LABELS = json.loads(calibration_data.MANIFEST.read_text(encoding="utf-8"))["labels"]
 PICTURE, PICTURED = calibration_data.VALIDATION / "bag" / "test_00429.png", LABELS.index("Bag")
-SIZE = 139
 STORED, PHOTO = FOLDER / "reference.npz", FOLDER / "photo.jpg"
 
 
-def write_images(count: int) -> None:
-    """A folder of calibration images, and the same as an array: float32 (count, SIZE, SIZE, 3) in -1..1."""
-    folder, array = FOLDER / f"calibration-{count}", FOLDER / f"calibration-{count}.npy"
-    if array.exists():
-        return
-    images, spec = calibration_images(count), input_spec("tf", SIZE, SIZE)
-    shutil.rmtree(folder, ignore_errors=True)
-    for path in images.paths:
-        copy = folder / path.relative_to(images.root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    np.save(array, np.stack([normalize(load_pixels(path, spec), spec) for path in images.paths]))
+@dataclass(frozen=True)
+class Ground:
+    """The network for square pictures of one size, and calibration images for it, in a folder."""
+
+    size: int
+    folder: Path
+
+    @property
+    def network(self) -> Path:
+        """Its Keras file."""
+        return self.folder / "network.keras"
+
+    def calibration(self, count: int) -> Path:
+        """The folder of so many images; the same as an array has its name with `.npy`."""
+        return self.folder / f"calibration-{count}"
+
+    def write_images(self, count: int) -> None:
+        """A folder of calibration images, and the same as an array: float32 (count, size, size, 3) in -1..1."""
+        folder, array = self.calibration(count), self.calibration(count).with_suffix(".npy")
+        if array.exists():
+            return
+        images, spec = calibration_images(count), input_spec("tf", self.size, self.size)
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in images.paths:
+            copy = folder / path.relative_to(images.root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        np.save(array, np.stack([normalize(load_pixels(path, spec), spec) for path in images.paths]))
+
+    def furnish(self, peer: str, images: int) -> None:
+        """Give a peer an empty folder with the network and `images` calibration images."""
+        place = self.folder / peer
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        (place / "network.keras").symlink_to(self.network)
+        (place / "calibration.npy").symlink_to(self.calibration(images).with_suffix(".npy"))
+
+
+GROUND, LARGE = Ground(139, FOLDER), Ground(299, FOLDER / "299")
+"""The demo network, and the same one for pictures of the article's size, with weights of its own."""
 
 
 def calibration_images(count: int) -> ImageSet:
     """Of the bundled ones; of those for validation where there are not enough."""
     images = find_images(calibration_data.CALIBRATION)
     return (images if count <= len(images) else find_images(calibration_data.VALIDATION)).shuffled()[:count]
-
-
-def furnish(folder: str, images: int) -> None:
-    """Give a peer an empty folder with the network and `images` calibration images."""
-    place = FOLDER / folder
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    (place / "network.keras").symlink_to(FOLDER / "network.keras")
-    (place / "calibration.npy").symlink_to(FOLDER / f"calibration-{images}.npy")
 
 
 def empty_cache() -> None:

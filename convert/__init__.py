@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ __all__ = [
     "convert_model",
     "inception_resnet_v2",
     "measure_drift",
+    "progress_bar",
 ]
 _HOMES = {
     "DriftRun": "convert.drift.run",
@@ -172,6 +174,7 @@ def measure_drift(
     from convert.drift.models import ModelOptions
     from convert.drift.run import DriftRequest, run
     from convert.images.folder import image_folder
+    from convert.reporting.notebook import NotebookRun
     from convert.statistics.verdict import Limits
     from convert.system.progress import Silent
 
@@ -184,7 +187,18 @@ def measure_drift(
             options=options,
             image_labels=image_labels,
         )
-        return run(request, limits or Limits(), stop_early, progress or Silent())
+        return NotebookRun(**vars(run(request, limits or Limits(), stop_early, progress or Silent())))
+
+
+def progress_bar() -> AbstractContextManager[Progress]:
+    """Show progress as the commands do: bars in a terminal and in a notebook that has ipywidgets, else lines.
+
+    with progress_bar() as progress:
+        convert_model("mine.keras", ..., progress=progress)
+    """
+    from convert.cli.progress import shown_progress
+
+    return shown_progress(quiet=False)
 
 
 def _source(model: Any, scratch: Path, progress: Progress) -> ModelSource:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.artifact import check_tflite, has_card
-from edge_runtime.console import complain, printable
+from edge_runtime.console import INTERRUPTED, complain, printable
 from edge_runtime.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, parse_size
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
 from edge_runtime.engines import AUTO, ENGINES, Receipt
@@ -15,6 +16,15 @@ from edge_runtime.errors import ArtifactError, DelegateError
 from edge_runtime.foreign import read_foreign
 from edge_runtime.labels import read_labels
 from edge_runtime.trial import PASSED
+
+EXIT_CODES = {
+    0: "done",
+    1: "an error, or an image that cannot be read",
+    2: "wrong usage",
+    INTERRUPTED: "Ctrl-C",
+    143: "SIGTERM",
+}
+"""What the exit codes of both commands mean."""
 
 
 def receipt_line(receipt: Receipt) -> str:
@@ -43,6 +53,30 @@ def warn_about(name: str, receipt: Receipt) -> None:
         complain(name, f"warning: answers of {receipt.requested} are not verified: {receipt.unverified}")
     for remark in receipt.remarks:
         complain(name, f"note: {remark}")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL and --sha256."""
+    parser.add_argument("model", metavar="MODEL", help="the .tflite file")
+    parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse a model file with any other SHA-256")
+
+
+def add_general_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command has: --version, --debug, and what its exit codes mean."""
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
+    parser.epilog = f"exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}"
+
+
+class _ShowVersion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata  # slow to import, and no other option needs it
+
+        try:
+            print(parser.prog, metadata.version("irv2-edge"))
+        except metadata.PackageNotFoundError:
+            print(parser.prog, "of a copy that is not installed, version unknown")
+        parser.exit()
 
 
 def add_engine_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -78,13 +112,14 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return `spec` and `labels` for `Classifier.open`; none for an artifact, which says both itself.
 
     Raises:
-        ArtifactError: an option is given for an artifact, cannot be read, or does not fit the model.
+        ArtifactError: an option is given for an artifact, cannot be read, or does not fit the model; or --sha256
+            pins another file.
     """
     given = [name for name in ("preprocessing", "fit", "labels", "input_size") if getattr(arguments, name) is not None]
     if not given:
         return {}
     path = Path(arguments.model)
-    check_tflite(path)
+    check_tflite(path, arguments.sha256)
     if has_card(path):
         option = given[0].replace("_", "-")
         raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
@@ -109,6 +144,13 @@ def delegate(text: str) -> str:
         except DelegateError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def sha256_hex(text: str) -> str:
+    """Parse an argparse value: 64 hexadecimal digits."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 of 64 hexadecimal digits")
+    return text.lower()
 
 
 def positive(text: str) -> int:

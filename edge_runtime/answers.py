@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from edge_runtime.classifier import Classifier, Prediction, TopK
 from edge_runtime.console import printable
@@ -15,6 +16,8 @@ from edge_runtime.preprocess import ImageSource, load_pixels
 from edge_runtime.specs import SOFTMAX
 from edge_runtime.tensors import Probabilities
 
+COLUMNS = ("image", "rank", "index", "label", "probability", "error")
+"""Of CSV."""
 BAR_WIDTH = 20
 WIDEST_LABEL = 40
 
@@ -83,6 +86,24 @@ def to_json(answer: Answer, known: dict[str, object]) -> dict[str, Any]:
         "timings_ms": {"preprocess": answer.preprocess_ms, "inference": answer.inference_ms},
         "error": None if answer.error is None else str(answer.error),
     }
+
+
+class AnswerTable:
+    """Writes answers to a file as CSV, a row for each class, after a header.
+
+    An answer without classes, and an error, is one row with the image alone, and the error.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._writer = file, csv.writer(file, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def write(self, answer: Answer) -> None:
+        """Write the rows of an answer; rank 1 is the most probable class, probabilities have all their digits."""
+        rows = [(rank, *vars(each).values(), "") for rank, each in enumerate(answer.predictions, 1)]
+        error = "" if answer.error is None else str(answer.error)
+        self._writer.writerows((answer.image, *row) for row in rows or [("", "", "", "", error)])
+        self._file.flush()
 
 
 class AnswerText:

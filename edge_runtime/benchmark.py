@@ -26,6 +26,8 @@ from edge_runtime import _autotune
 from edge_runtime._cli import (
     add_engine_options,
     add_foreign_options,
+    add_general_options,
+    add_model,
     foreign_options,
     positive,
     receipt_line,
@@ -83,14 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(
-    path: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU, **foreign: Any
+    path: str, engine: str, threads: int, warmup: int, runs: int, delegate: str = CPU, **opening: Any
 ) -> tuple[Speed, Model]:
     """Open the model at `path`, run it a first time, then `warmup` times unmeasured, then `runs` times.
 
-    `foreign` is what `Classifier.open` is told of a model without a card.
+    `opening` is what else `Classifier.open` is told: the pinned hash, and what a model without a card does not say.
     """
     start = time.perf_counter()
-    with Classifier.open(path, engine=engine, threads=threads, delegate=delegate, **foreign) as classifier:
+    with Classifier.open(path, engine=engine, threads=threads, delegate=delegate, **opening) as classifier:
         load = 1000 * (time.perf_counter() - start) - (classifier.receipt.trial_ms or 0.0)
         spec = classifier.spec
         noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, spec.channels), np.uint8)
@@ -166,16 +168,16 @@ def _highest(pattern: str) -> int | None:
 
 def run_here(arguments: argparse.Namespace) -> int:
     """Measure and print what the arguments say, on this machine; return the exit code."""
-    show(report_on(arguments, foreign_options(arguments)), arguments.json)
+    show(report_on(arguments, {"sha256": arguments.sha256, **foreign_options(arguments)}), arguments.json)
     return 0
 
 
-def report_on(arguments: argparse.Namespace, foreign: dict[str, Any]) -> dict[str, Any]:
-    """Measure what the arguments say, and return the report as JSON values; `foreign` is as for `measure`."""
+def report_on(arguments: argparse.Namespace, opening: dict[str, Any]) -> dict[str, Any]:
+    """Measure what the arguments say, and return the report as JSON values; `opening` is as for `measure`."""
     choice, before = choose_engine(arguments.engine), device_state()
     report: dict[str, Any] = {"model": arguments.model, "runs": arguments.runs, "warmup": arguments.warmup}
     report["engine_import_ms"] = milliseconds(lambda: import_interpreter(choice))
-    measured = _measure_each(arguments, foreign)
+    measured = _measure_each(arguments, opening)
     speeds, model = [speed for speed, _ in measured], measured[0][1]
     report["inference"] = [asdict(speed) for speed in speeds]
     report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count too
@@ -198,14 +200,14 @@ def show(report: dict[str, Any], as_json: bool) -> None:
         _print_report(report, receipts)
 
 
-def _measure_each(arguments: argparse.Namespace, foreign: dict[str, Any]) -> list[tuple[Speed, Model]]:
+def _measure_each(arguments: argparse.Namespace, opening: dict[str, Any]) -> list[tuple[Speed, Model]]:
     """Measure what is to be tried; what was not asked for may refuse, as the CPU does what was compiled."""
     measured, refusals = [], []
     for delegate in _delegates_to_try(arguments):
         try:
             for threads in arguments.threads or [os.cpu_count() or 1]:
                 how = arguments.engine, threads, arguments.warmup, arguments.runs, delegate
-                measured.append(measure(arguments.model, *how, **foreign))
+                measured.append(measure(arguments.model, *how, **opening))
         except EngineError as error:
             if not arguments.save or delegate in (arguments.delegate or ()):
                 raise
@@ -254,7 +256,7 @@ def _megabytes(count: int | None) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     parser = argparse.ArgumentParser(prog=NAME, description="Time a model made by irv2-convert on this device.")
-    parser.add_argument("model", metavar="MODEL", help="the .tflite file")
+    add_model(parser)
     add_engine_options(parser, several=True)
     add_foreign_options(parser)
     parser.add_argument(
@@ -273,7 +275,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--warmup", type=positive, metavar="N", default=5, help="untimed images first; default: %(default)s"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
+    add_general_options(parser)
     return parser
 
 

@@ -12,9 +12,9 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
+from importlib.machinery import ModuleSpec
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -63,15 +63,26 @@ def choose_engine(name: str = AUTO) -> EngineChoice:
         raise EngineError(f"engine {name!r} is unknown: choose {AUTO}, {' or '.join(ENGINES)}")
     candidates = ENGINES if name == AUTO else {name: ENGINES[name]}
     for candidate, (module, distribution) in candidates.items():
-        if importlib.util.find_spec(module.split(".")[0]) is not None:
-            return EngineChoice(candidate, _version(distribution), module)
+        package = importlib.util.find_spec(module.split(".")[0])
+        if package is not None:
+            return EngineChoice(candidate, _version(distribution, package), module)
     missing = " or ".join(distribution for _, distribution in candidates.values())
     raise EngineError(f"engine {name} is not installed: pip install {missing}")
 
 
-def _version(distribution: str) -> str:
+def _version(distribution: str, package: ModuleSpec) -> str:
+    """Return the version of a package, by the name of the folder that installers leave beside it, or of what is there.
+
+    The standard library's way reads the file in that folder, and takes 25 ms to be imported.
+    """
+    named = re.compile(f"{distribution.replace('-', '[-_.]')}-(.+)[.]dist-info", re.IGNORECASE)
+    for place in package.submodule_search_locations or ():
+        with suppress(OSError):
+            for found in filter(None, map(named.fullmatch, os.listdir(os.path.dirname(place)))):
+                return found[1]
+    metadata = importlib.import_module("importlib.metadata")
     try:
-        return metadata.version(distribution)
+        return str(metadata.version(distribution))
     except metadata.PackageNotFoundError:  # copied onto the device, or built under another name
         return "of unknown version"
 

@@ -6,7 +6,6 @@ import argparse
 import glob
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,12 +14,14 @@ from typing import BinaryIO
 from edge_runtime._cli import (
     add_engine_options,
     add_foreign_options,
+    add_general_options,
+    add_model,
     foreign_options,
     positive,
     receipt_line,
     warn_about,
 )
-from edge_runtime.answers import Answer, AnswerText, answer_image, known_of, to_json
+from edge_runtime.answers import Answer, AnswerTable, AnswerText, answer_image, known_of, to_json
 from edge_runtime.camera.sources import find_camera
 from edge_runtime.camera.watch import add_camera_options, camera_option, watch
 from edge_runtime.classifier import TOP_K, Classifier, TopK
@@ -88,7 +89,8 @@ def _mistake(arguments: argparse.Namespace) -> str | None:
         return f"{given} is for --camera" if given else None if arguments.image else "pass an IMAGE, or --camera SOURCE"
     if arguments.image:
         return f"{arguments.image[0]!r} and --camera: pass images or a camera"
-    return "--record is for images, not for --camera" if arguments.record else None
+    given = "--record" if arguments.record else "--csv" if arguments.csv else None
+    return f"{given} is for images, not for --camera" if given else None
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -127,7 +129,9 @@ def _classify_all(classifier: Classifier, images: list[str], selection: TopK, ar
             complain(NAME, f"note: {note}")
     if recorder is not None:
         recorder.write()
-    if not arguments.json:
+    if arguments.csv:
+        complain(NAME, receipt_line(classifier.receipt))
+    elif not arguments.json:
         print(receipt_line(classifier.receipt))
     return failed
 
@@ -179,9 +183,11 @@ def _source(image: str) -> str | BinaryIO:
 def _choose_writer(
     classifier: Classifier, selection: TopK, arguments: argparse.Namespace, count: int
 ) -> Callable[[Answer], None]:
-    """Return what prints an answer: as JSON, as a table, or, for several images without --top-k, as one line."""
+    """Return what prints an answer: as JSON or CSV, as a table, or, for several images without --top-k, as one line."""
     if arguments.json:
         return lambda answer: print(json.dumps(to_json(answer, known_of(classifier))), flush=True)
+    if arguments.csv:
+        return AnswerTable(sys.stdout).write
     text = AnswerText(classifier.labels, classifier.head, selection.threshold)
     as_table = count == 1 or arguments.top_k
 
@@ -220,16 +226,9 @@ def fraction(text: str) -> float:
     return value
 
 
-def sha256_hex(text: str) -> str:
-    """Parse an argparse value: 64 hexadecimal digits."""
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256 of 64 hexadecimal digits")
-    return text.lower()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=NAME, description="Classify images with a model made by irv2-convert.")
-    parser.add_argument("model", metavar="MODEL", help="the .tflite file")
+    add_model(parser)
     parser.add_argument(
         "image",
         metavar="IMAGE",
@@ -240,8 +239,8 @@ def _parser() -> argparse.ArgumentParser:
         "--top-k",
         type=positive,
         metavar="K",
-        help=f"how many classes to show for each image; default: {TOP_K}, or 1 for several images without --json; "
-        "all of independent labels",
+        help=f"how many classes to show for each image; default: {TOP_K}, or 1 for several images without --json or "
+        "--csv; all of independent labels",
     )
     parser.add_argument(
         "--threshold",
@@ -255,10 +254,11 @@ def _parser() -> argparse.ArgumentParser:
     add_camera_options(parser)
     parser.add_argument("--strict", action="store_true", help="fail if the delegate cannot be used")
     parser.add_argument("--threads", type=positive, metavar="N", help="interpreter threads; default: one per core")
-    parser.add_argument("--sha256", type=sha256_hex, metavar="HEX", help="refuse a model file with any other SHA-256")
     parser.add_argument(
         "--record", metavar="FILE", help="also write all probabilities as JSON, for irv2-drift --recorded on a host"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and the output of native libraries")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object per line")
+    form.add_argument("--csv", action="store_true", help="print CSV, a row for each class of an image")
+    add_general_options(parser)
     return parser

@@ -1,7 +1,8 @@
 """The documentation as a site: `make docs` writes build/site, with every warning an error.
 
 Pages are the Markdown of docs/ and of what `PLACES` names. They link to each other as they lie in the repository, so
-that links work there, too; here they are turned to where the pages are in the site. The command reference is made anew.
+that links work there, too; here they are turned to where the pages are in the site. Pages that the code itself writes
+are made anew.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout, where it is not installed
 
-from scripts.command_reference import markdown
+from scripts import command_reference, figures_reference
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 SOURCE, CONFIGURATION = BUILD / "site-source", BUILD / "mkdocs.yml"
-REFERENCE = ROOT / "docs" / "commands.md"
+GENERATED = {
+    ROOT / "docs" / "commands.md": command_reference.markdown,
+    ROOT / "docs" / "figures.md": figures_reference.markdown,
+}
+"""Page, as others link to it -> what writes it."""
 PLACES = {
     "docs": ".",
     "benchmarks": "benchmarks",
@@ -35,15 +40,15 @@ PLACES = {
     "SECURITY.md": "project/security.md",
     "README.md": "index.md",
 }
-"""Where files of the repository are in the site; of a folder, its Markdown and its pictures."""
-SUFFIXES = (".md", ".svg", ".png", ".webp", ".css")
+"""Where files of the repository are in the site; of a folder, its Markdown, its pictures and its files to copy."""
+SUFFIXES = (".md", ".svg", ".png", ".webp", ".css", ".yml")
 LINK = re.compile(r"(\]\(|src=\"|srcset=\"|href=\")([^)\"\s#]+)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def places() -> dict[Path, Path]:
     """File of the repository -> its place in the site."""
-    found = {REFERENCE: Path(REFERENCE.name)}
+    found = {page: Path(page.name) for page in GENERATED}
     for name, place in PLACES.items():
         path = ROOT / name
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -77,8 +82,8 @@ def gather() -> None:
     for source, place in found.items():
         target = SOURCE / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source == REFERENCE:
-            target.write_text(markdown(), "utf-8")
+        if source in GENERATED:
+            target.write_text(GENERATED[source](), "utf-8")
         elif source.suffix == ".md":
             target.write_text(in_site(source.read_text("utf-8"), source, found), "utf-8")
         else:

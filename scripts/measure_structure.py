@@ -47,14 +47,14 @@ def main(root: Path) -> None:
 
 def room_arrows(folder: Path, trees: Mapping[Path, ast.Module]) -> dict[str, set[str]]:
     """Map each room of `convert` to the rooms it imports; a room is a package or a module beside them, the root
-    with its `errors` left out: everybody may raise them."""
+    with its `errors` left out, which everybody may raise, and its `__main__`, which nobody imports."""
     arrows: dict[str, set[str]] = {}
     for path, tree in trees.items():
         if not path.is_relative_to(folder):
             continue
         parts = path.relative_to(folder).parts
         here = parts[0] if len(parts) > 1 else "convert"
-        if here == "convert" and parts[0] == "errors.py":
+        if parts[0] in ("errors.py", "__main__.py"):
             continue
         there = (name.split(".") for name in imported(tree))
         rooms = {room_of(folder, name) for name in there if name[0] == "convert" and name[1:2] != ["errors"]}

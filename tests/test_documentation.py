@@ -16,11 +16,13 @@ import click
 import pytest
 import yaml
 
+from convert.reporting import answers_csv
+from edge_runtime import answers
+from scripts.build_docs import GENERATED
 from scripts.command_reference import ARGPARSE, CLICK, markdown
 from tests.conftest import run_command
 
 ROOT = Path(__file__).parents[1]
-GENERATED = ROOT / "docs" / "commands.md"
 PLACES = ("*.md", "docs/**/*.md", "benchmarks/*.md", "calibration_data/*.md", "edge_runtime/*.md")
 PAGES = sorted(page for place in PLACES for page in ROOT.glob(place))
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -114,7 +116,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(CODE.sub("", prose(page))):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        if re.match(r"[a-z]+:", link) or target == GENERATED:
+        if re.match(r"[a-z]+:", link) or target in GENERATED:
             continue
         named = anchor in anchors(target) or "." in anchor if anchor and target.is_file() else True
         if not target.exists() or not named:
@@ -236,3 +238,18 @@ def test_every_key_that_other_commands_print_is_in_the_contracts_once(
     assert told(json.loads(recording.read_text()), "receipt") == documented("Recording")
     assert told(json.loads(timed.out), "inference[].receipt", "before", "after") == documented("Benchmark JSON")
     assert told(json.loads(verified.out), "sha256") == documented("Verification JSON")
+
+
+def test_every_key_of_a_comparison_is_in_the_contracts_once(converted: Path, validation_folder: Path) -> None:
+    names = (converted / "colours.int8.tflite", converted / "colours.none.tflite")
+    compared = run_command("irv2-convert", "compare", *names, "--images", validation_folder, "--json")
+    found = json.loads(compared.out)
+    both = found | {"layers": [{"key": "", "a": None, "b": None}]}  # none is compared where one is float
+    assert told(both, "answers", "card[].a", "card[].b") == documented("Comparison JSON")
+
+
+def test_the_columns_of_csv_are_in_the_contracts() -> None:
+    contracts = (ROOT / "docs" / "contracts.md").read_text("utf-8")
+    for command, columns in (("irv2-predict --csv", answers.COLUMNS), ("irv2-drift --csv FILE", answers_csv.COLUMNS)):
+        (row,) = re.findall(rf"^\| `{command}` \| (.*) \|$", contracts, re.MULTILINE)
+        assert tuple(re.findall(r"`(\w+)`", row)) == columns

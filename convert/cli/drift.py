@@ -10,9 +10,12 @@ from typing import Any
 import click
 from rich.console import Console
 
+from convert.cli.configured import configured, of_drift, settings_note
 from convert.cli.errors import one_line_errors
-from convert.cli.options import FILE, SIZE, limit_options, output_options
-from convert.cli.progress import TerminalProgress
+from convert.cli.exit_codes import JUDGED, exit_codes
+from convert.cli.options import FILE, SIZE, limit_options, output_options, pinned, quiet_option
+from convert.cli.progress import shown_progress
+from convert.cli.version import version_option
 from convert.drift import on_device
 from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
@@ -26,9 +29,10 @@ from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.images.labels import read_labels
 from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
-from convert.reporting.devices import exit_code
+from convert.reporting.answers_csv import write_answers
+from convert.reporting.devices import device_reports, exit_code
 from convert.reporting.outcome import as_text
-from convert.reporting.terminal import print_report
+from convert.reporting.terminal import print_report, print_verdict
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
 from edge_runtime.delegates import CPU
@@ -37,7 +41,7 @@ CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
 EXCLUDES = {
     "device": ("shard", "scheduler", "reference_kernels", "recorded"),
-    "shard": ("scheduler", "as_json", "junit", "html", "reference_kernels", "recorded"),
+    "shard": ("scheduler", "as_json", "junit", "html", "csv", "reference_kernels", "recorded"),
     "scheduler": ("reference_kernels", "recorded"),
 }
 """Option -> options that mean nothing together with it."""
@@ -64,7 +68,9 @@ def drift() -> None:
 
 
 @drift.command(
-    GATE, epilog="The word `gate` may be left out. To judge several --shard runs as one, see `irv2-drift merge --help`."
+    GATE,
+    epilog="The word `gate` may be left out. To judge several --shard runs as one, see `irv2-drift merge --help`. "
+    f"{exit_codes(JUDGED)}",
 )
 @click.argument("candidate", type=FILE, required=False)
 @click.option(
@@ -124,8 +130,13 @@ def drift() -> None:
 )
 @click.option("--install", is_flag=True, help="Install on the device what it lacks, in an environment of its own.")
 @limit_options
+@configured(of_drift)
 @output_options
+@quiet_option
+@version_option
 @one_line_errors
+@pinned("candidate")
+@pinned("reference", "--reference-sha256")
 def gate(
     candidate: Path | None,
     reference: Path,
@@ -148,26 +159,18 @@ def gate(
     delegate: str | None,
     install: bool,
     limits: Limits,
+    quiet: bool,
     **output: Any,
 ) -> None:
     """Measure how far CANDIDATE is from a reference, and judge it.
 
-    Exit code: 0 pass, 1 an error, 2 wrong usage, 3 drift over the limit, 4 too few images to tell. Of several devices
-    the worst counts: 3, then 1 for one that did not answer, then 4.
+    Of several devices the worst exit code counts: 3, then 1 for one that did not answer, then 4.
     """
-    _check_together(click.get_current_context().params)
-    if fit is not None:
-        check_fit(fit)
-    found_labels = None if labels is None else read_labels(labels)
-    model_options = ModelOptions(
-        preprocessing,
-        None if found_labels is None else found_labels.names,
-        height_and_width(input_size),
-        {} if found_labels is None else found_labels.by_wordnet,
-        fit=fit,
-    )
-    with TerminalProgress(Console(stderr=True)) as progress:
-        for note in () if found_labels is None or labels is None else found_labels.notes(labels.name):
+    context = click.get_current_context()
+    _check_together(context.params)
+    model_options, notes = _model_options(preprocessing, fit, labels, input_size)
+    with shown_progress(quiet) as progress:
+        for note in (*settings_note(context), *notes):
             progress.note(note)
         if save_reference is not None:
             chosen = model_options.named(find_images(images)).shuffled()[:images_size]
@@ -196,7 +199,20 @@ def gate(
             found = drift_run.run(request, limits, stop_early, progress)
         else:
             found = drift_shards.run_on_cluster(scheduler, request, limits, progress)
-    show(found, **output)
+    show(found, quiet, **output)
+
+
+def _model_options(
+    preprocessing: str | None, fit: str | None, labels: Path | None, input_size: Size | None
+) -> tuple[ModelOptions, list[str]]:
+    """Return what is said of models without a card, and what the file of labels was taken for."""
+    if fit is not None:
+        check_fit(fit)
+    size = height_and_width(input_size)
+    if labels is None:
+        return ModelOptions(preprocessing, input_size=size, fit=fit), []
+    found = read_labels(labels)
+    return ModelOptions(preprocessing, found.names, size, found.by_wordnet, fit=fit), list(found.notes(labels.name))
 
 
 def _check_together(options: Mapping[str, Any]) -> None:
@@ -232,20 +248,28 @@ def _write_shard(request: DriftRequest, share: Share, rows: Path | None, progres
     progress.note(f"{path}: {len(shard['images'])} of {shard['run']['images']['count']} images, shard {share}")
 
 
-@drift.command()
+@drift.command(epilog=exit_codes(JUDGED))
 @click.argument("shards", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @limit_options
+@configured(of_drift)
 @output_options
+@quiet_option
 @one_line_errors
-def merge(shards: tuple[Path, ...], limits: Limits, **output: Any) -> None:
-    """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have.
-
-    The exit codes are those of `irv2-drift gate`.
-    """
-    show(drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits), **output)
+def merge(shards: tuple[Path, ...], limits: Limits, quiet: bool, **output: Any) -> None:
+    """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have."""
+    found = drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits)
+    show(found, quiet, **output)
 
 
-def show(found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, no_thumbnails: bool) -> None:
+def show(
+    found: DriftRun,
+    quiet: bool,
+    as_json: bool,
+    junit: Path | None,
+    html: Path | None,
+    csv: Path | None,
+    no_thumbnails: bool,
+) -> None:
     """Print and write what was found, and exit with the code of the verdict."""
     report = found.report
     if html is not None:
@@ -253,10 +277,14 @@ def show(found: DriftRun, as_json: bool, junit: Path | None, html: Path | None, 
 
         page.write(page.render(report, found.assessment.comparison, thumbnails=not no_thumbnails), html)
     if junit is not None:
-        ci.write_junit(junit, report)
-    ci.append_step_summary(report, lambda text: click.echo(text, err=True))
+        ci.write_junit(junit, device_reports(report))
+    if csv is not None:
+        write_answers(csv, found.assessment.comparison)
+    ci.append_step_summary([report], lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(as_text(report))
+    elif quiet:
+        print_verdict(Console(), report)
     else:
         print_report(Console(), report)
     sys.exit(exit_code(report))

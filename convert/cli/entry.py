@@ -10,7 +10,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -42,8 +42,25 @@ def inspect() -> None:
     if "--bisect" in sys.argv[1:]:
         _run("inspect", extra="drift")
         return
+    files = sys.argv[1:]
+
+    def load() -> Callable[[], object]:
+        run = _load("inspect", extra="drift")
+        files.extend(_artifact_of_settings())
+        return run
+
     with _interruptible("irv2-inspect"):
-        sys.exit(run_limited("irv2-inspect", lambda: _load("inspect", extra="drift"), sys.argv[1:]))
+        sys.exit(run_limited("irv2-inspect", load, files))
+
+
+def _artifact_of_settings() -> list[str]:
+    """Return what `irv2-inspect` opens where it is given nothing; a settings file with a mistake is its to refuse."""
+    from convert.cli.settings import find_artifact
+    from edge_runtime.errors import EdgeError
+
+    with suppress(EdgeError, OSError):
+        return [str(artifact)] if (artifact := find_artifact()) is not None else []
+    return []
 
 
 def _run(command: str, extra: str) -> None:

@@ -6,7 +6,7 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -27,8 +27,13 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except (EdgeError, OSError) as error:
             if debug:
                 traceback.print_exc()
-            message = printable(" ".join(str(error).split()))
-            click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
-            sys.exit(1)
+            fail(error)
 
     return wrapped
+
+
+def fail(error: Exception) -> NoReturn:
+    """End the command with an error as one line, and exit code 1."""
+    message = printable(" ".join(str(error).split()))
+    click.echo(f"{click.get_current_context().find_root().info_name}: error: {message}", err=True)
+    sys.exit(1)

@@ -17,6 +17,10 @@ from convert.audit import runtimes
 from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
+from convert.cli.exit_codes import AUDITED, exit_codes
+from convert.cli.options import pinned
+from convert.cli.settings import ARTIFACT, NAME, find_artifact
+from convert.cli.version import version_option
 from convert.reporting.formatting import count, head_text, megabytes, percent, words
 from edge_runtime.artifact import Artifact
 from edge_runtime.card import Card
@@ -30,8 +34,8 @@ MOST_PLACES_SHOWN = 3
 STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
 
 
-@click.command(context_settings={"max_content_width": 100})
-@click.argument("model", type=click.Path(path_type=Path))
+@click.command(context_settings={"max_content_width": 100}, epilog=exit_codes(AUDITED))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
     "--require",
@@ -54,11 +58,23 @@ STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "dim"}
     is_flag=True,
     help="Run MODEL on --delegate and find the first operator that it computes wrongly; exit with 3 if there is one.",
 )
+@version_option
 @one_line_errors
+@pinned("model")
 def inspect(
-    model: Path, as_json: bool, require: str | None, target_runtime: str | None, delegate: str | None, bisects: bool
+    model: Path | None,
+    as_json: bool,
+    require: str | None,
+    target_runtime: str | None,
+    delegate: str | None,
+    bisects: bool,
 ) -> None:
-    """Audit MODEL, any .tflite file: is it really int8, what is wrong with it, which runtimes can run it?"""
+    """Audit MODEL, any .tflite file: is it really int8, what is wrong with it, which runtimes can run it?
+
+    Without MODEL it is the artifact that the nearest irv2.toml names.
+    """
+    if model is None:
+        model = _artifact_of_settings()
     if bisects != (delegate is not None):
         raise click.UsageError("--delegate and --bisect belong together: pass both")
     if bisects and (require or target_runtime):
@@ -78,6 +94,14 @@ def inspect(
     if unmet is not None:
         click.echo(f"{click.get_current_context().find_root().info_name}: {require} was required: {unmet}", err=True)
         sys.exit(NOT_MET)
+
+
+def _artifact_of_settings() -> Path:
+    artifact = find_artifact()
+    if artifact is None:
+        raise click.UsageError(f"MODEL is missing: pass a .tflite, or name one as {ARTIFACT} in {NAME}")
+    click.echo(f"{ARTIFACT} of {NAME}: {printable(str(artifact))}", err=True)
+    return artifact
 
 
 def _bisect(model: Path, file: InspectedFile, delegate: str, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field
 from pathlib import Path
@@ -10,10 +11,14 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import click
+from click.core import ParameterSource
 
-from convert.job import Option, Sources, options_of
+from convert.errors import SourceError
+from convert.job import Job, Option, Sources, options_of
 from convert.keras_models.sources import DEMO, NETWORKS_OF_WEIGHTS, ModelSource, Size
+from convert.quantization.schemes import DEFAULT, SCHEMES
 from convert.statistics.verdict import Limits
+from convert.system.content import content_sha256
 from edge_runtime.conventions import parse_size
 
 Command = Callable[..., Any]
@@ -44,6 +49,18 @@ class ImageSize(click.ParamType["Size"]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return height if height == width else (height, width)
+
+
+class Sha256(click.ParamType["str"]):
+    """64 hexadecimal digits."""
+
+    name = "sha256"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the digits in lower case."""
+        if not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
+            self.fail(f"{value!r} is not a SHA-256 of 64 hexadecimal digits", param, ctx)
+        return str(value).lower()
 
 
 SIZE = ImageSize()
@@ -94,6 +111,10 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
             **others: Any,
         ) -> Any:
             network = None
+            if weights is not None and model is not None and _wins("model", "weights"):
+                weights = None
+            elif weights is not None and _wins("weights", "model"):
+                model = None
             if model is not None or weights is not None:
                 network = ModelSource(model or DEMO, weights, classes, input_size, architecture)
             else:
@@ -105,6 +126,46 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
         return wrapped
 
     return add
+
+
+def pinned(argument: str, option: str = "--sha256") -> Callable[[Command], Command]:
+    """Add an option with the SHA-256 of what a command opens as `argument`; any other file is refused unopened.
+
+    The argument is a path or a `ModelSource`; of a folder, or of several files, the hash is that of `source` in cards.
+    """
+    name = option.removeprefix("--").replace("-", "_")
+
+    def add(command: Command) -> Command:
+        @click.option(
+            option, name, type=Sha256(), metavar="HEX", help=f"Refuse another {argument} than that with this SHA-256."
+        )
+        @functools.wraps(command)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            expected = options.pop(name)
+            if expected is not None:
+                _refuse_other(options[argument], expected, option)
+            return command(*args, **options)
+
+        return wrapped
+
+    return add
+
+
+def _refuse_other(opened: Path | ModelSource | None, expected: str, option: str) -> None:
+    path = opened.file if isinstance(opened, ModelSource) else opened
+    if opened is None or path is None:
+        raise click.UsageError(f"{option} pins a file, and none is given")
+    if not path.exists():
+        raise SourceError(f"{path} does not exist: pass the path of the file that {option} pins")
+    found = opened.sha256() if isinstance(opened, ModelSource) else content_sha256(path)
+    if found != expected:
+        raise SourceError(f"{path} has SHA-256 {found}, expected {expected}: this is not the file you pinned")
+
+
+def _wins(option: str, other: str) -> bool:
+    """Return whether the command line says one of two options, and only the settings file or nothing the other."""
+    sources = [click.get_current_context().get_parameter_source(name) for name in (option, other)]
+    return sources[0] == ParameterSource.COMMANDLINE and sources[1] != ParameterSource.COMMANDLINE
 
 
 def limit_options(command: Command) -> Command:
@@ -140,6 +201,18 @@ def field_options(kind: type[Sources]) -> Callable[[Command], Command]:
     return add
 
 
+def conversion_options(command: Command) -> Command:
+    """Add all that decides about a conversion: `quantize`, `network`, the fields of `Job`, and `limits`."""
+    schemes = click.option(
+        "--quantize",
+        default=DEFAULT.name,
+        show_default=True,
+        metavar="SCHEME[,SCHEME...]",
+        help=f"How to quantize: {', '.join(SCHEMES)}.",
+    )
+    return with_options(command, (schemes, network_options(default_model=DEMO), field_options(Job), limit_options))
+
+
 def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[Command], Command]:
     """Return the option of a field, given its type; a flag turns a Boolean field into the opposite of its default."""
     dashed = field.name.replace("_", "-")
@@ -164,14 +237,22 @@ def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[
     )
 
 
+def quiet_option(command: Command) -> Command:
+    """Add `--quiet` to a command that ends in a verdict."""
+    return click.option("--quiet", is_flag=True, help="Print the verdict in one line, and errors, but nothing else.")(
+        command
+    )
+
+
 def output_options(command: Command) -> Command:
-    """Add `--json`, `--junit`, `--html` and `--no-thumbnails` to a command."""
+    """Add `--json`, `--junit`, `--html`, `--csv` and `--no-thumbnails` to a command."""
     return with_options(
         command,
         (
             click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
             click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML."),
             click.option("--html", type=FILE, metavar="FILE", help="Write the report as an HTML page."),
+            click.option("--csv", type=FILE, metavar="FILE", help="Write what both answered to each image, as CSV."),
             click.option("--no-thumbnails", is_flag=True, help="Leave images and folders out of the page."),
         ),
     )

@@ -1,8 +1,11 @@
-"""Progress bars for people; plain lines if standard error is not a terminal."""
+"""Progress bars for people, in terminals and notebooks; plain lines elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Self, TypeVar
 
 from rich import progress
@@ -10,9 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from convert.system.progress import Progress, Silent
 from edge_runtime.console import printable
 
 T = TypeVar("T")
+SECONDS_A_LINE = 30
+"""How often a stage says how far it is where there are no bars."""
 
 
 class TerminalProgress:
@@ -20,6 +26,7 @@ class TerminalProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._has_bars = _draws_bars(console)
         self._bars = progress.Progress(
             progress.SpinnerColumn(),
             progress.TextColumn("{task.description}"),
@@ -29,7 +36,7 @@ class TerminalProgress:
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not self._has_bars,
         )
         self._running: progress.TaskID | None = None
 
@@ -46,10 +53,15 @@ class TerminalProgress:
 
     def track(self, items: Iterable[T], name: str, total: int) -> Iterator[T]:
         """Yield `items` and show how many of `total` are done; see `Progress`."""
-        task = self._begin(name, total)
-        for item in items:
+        task, start = self._begin(name, total), time.monotonic()
+        said = start
+        for done, item in enumerate(items, 1):
             yield item
             self._bars.advance(task)
+            now = time.monotonic()
+            if not self._has_bars and now - said >= SECONDS_A_LINE:
+                self.note(f"{name}: {done} of {total}, {done / (now - start):.1f}/s")
+                said = now
 
     def note(self, text: str) -> None:
         """Print a line that stays; see `Progress`."""
@@ -58,10 +70,22 @@ class TerminalProgress:
     def _begin(self, name: str, total: int | None) -> progress.TaskID:
         if self._running is not None:
             self._bars.stop_task(self._running)
-        if not self._console.is_terminal:
+        if not self._has_bars:
             self._console.print(escape(name), highlight=False)
         self._running = self._bars.add_task(escape(name), total=total)
         return self._running
+
+
+def shown_progress(quiet: bool) -> AbstractContextManager[Progress]:
+    """Return what shows progress on standard error, or with `quiet` nothing."""
+    return nullcontext(Silent()) if quiet else TerminalProgress(Console(stderr=True))
+
+
+def _draws_bars(console: Console) -> bool:
+    """Return whether bars can be drawn: on a terminal, or in a notebook that has the widgets for them."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.file.isatty()  # not `is_terminal`, which FORCE_COLOR makes true in the log of a CI
 
 
 class RateColumn(progress.ProgressColumn):

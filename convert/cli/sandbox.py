@@ -31,7 +31,8 @@ def run_limited(program: str, load: Callable[[], Callable[[], object]], argument
 
     Args:
         program: its name, for messages.
-        load: imports what the command needs, without limits, and returns the function that runs it within them.
+        load: imports what the command needs, without limits, and returns the function that runs it within them; it may
+            add to `arguments` what the command will open beside them.
         arguments: of the command line; the limits grow with the largest file among them.
     """
     sys.stdout.flush()

@@ -62,7 +62,7 @@ def run_on_devices(arguments: argparse.Namespace) -> int:
         EdgeError: it names the file; or the device and what it lacks, if no other is left.
     """
     model = Path(arguments.model)
-    check_tflite(model)
+    check_tflite(model, arguments.sha256)
     job = {"sha256": file_sha256(model), **_described(foreign_options(arguments))}
     options = {name: getattr(arguments, name) for name in PASSED_ON}
 

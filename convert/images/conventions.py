@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from convert.errors import PreprocessingUnknownError, as_source_errors
-from edge_runtime import InputSpec, conventions
+from edge_runtime import ArtifactError, InputSpec, conventions
 from edge_runtime.conventions import (
     CONVENTIONS,
     DECODE,
@@ -43,9 +45,23 @@ def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") 
 
 
 def check_preprocessing(preprocessing: str) -> None:
-    """Raise `SourceError` if this is neither a convention nor a file."""
+    """Raise `SourceError` if this is neither a convention nor a file that describes how images are prepared."""
     with as_source_errors():
         conventions.check_preprocessing(preprocessing)
+        if preprocessing not in CONVENTIONS:
+            _check_file(preprocessing)
+
+
+def _check_file(path: str) -> None:
+    """Raise `ArtifactError` if a file does not serve images of any size, in grey or in colours."""
+    said: object = {}
+    with suppress(OSError, ValueError, RecursionError):  # `input_spec` words it
+        said = json.loads(Path(path).read_text())
+    height, width = (said.get(side, 1) if isinstance(said, dict) else 1 for side in ("height", "width"))
+    with suppress(ArtifactError):
+        conventions.input_spec(path, height, width, channels=1)
+        return
+    conventions.input_spec(path, height, width)
 
 
 def input_spec(preprocessing: str, height: int, width: int, channels: int = 3) -> InputSpec:

@@ -13,8 +13,9 @@ import numpy as np
 
 from convert.quantization.head import head_layer
 from convert.tflite.graph import TfliteGraph
-from convert.tflite.interpreter import logits_tensor, record_over
+from convert.tflite.interpreter import logits_tensor
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DEPTHWISE
+from convert.tflite.piecewise import Piecewise
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels
@@ -75,10 +76,10 @@ def correct_head(
     bias = None if layer is None else layer.bias
     if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
         return model
-    tensors = (encode(pixels, spec, input_tensor) for pixels in images)
-    found = record_over(model, tensors, lambda engine, _: engine.tensor(logits).reshape(-1))
+    network = Piecewise(graph, [encode(pixels, spec, input_tensor) for pixels in images])
+    network.advance([after for reader in graph.consumers(logits) for after in reader.outputs])
     error = np.zeros(float_logits.shape[1])
-    for expected, actual in zip(float_logits, found, strict=True):
-        error += expected - actual
+    for image, expected in enumerate(float_logits):
+        error += expected - network.values(logits, image).reshape(-1)
     graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()

@@ -53,8 +53,8 @@ class Histogram:
         """Return the middle of each bin, float64 (2 * HALF,)."""
         return (np.arange(-HALF, HALF) + 0.5) * self.width
 
-    def add(self, values: Array) -> None:
-        """Count finite values of any shape, at least one; double the limit until it exceeds them all."""
+    def add(self, values: Array, weight: int = 1) -> None:
+        """Count finite values of any shape, `weight` times each; double the limit until it exceeds them."""
         largest = max(float(values.max()), -float(values.min()))
         if largest >= self.limit:
             limit = 2.0 ** float(np.frexp(largest)[1])
@@ -62,7 +62,7 @@ class Histogram:
             self.counts = np.bincount(bins, self.counts, 2 * HALF).astype(np.int64)
             self.limit = limit
         bins = np.floor(values.reshape(-1) * np.float32(1 / self.width)).astype(np.int32) + HALF
-        self.counts += np.bincount(bins, minlength=2 * HALF)
+        self.counts += weight * np.bincount(bins, minlength=2 * HALF)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ of the same, quantized, input: it tells which layer to keep in float.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph, layer_name
 from convert.tflite.interpreter import RecordingEngine, run_over
-from convert.tflite.isolated import IsolatedOperators
+from convert.tflite.piecewise import Piecewise
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
@@ -107,29 +107,39 @@ def compare_layers(
     what its integers stand for may differ by half a step, which the bias of the first layer makes up for.
     """
     exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
-    input_tensor, _ = quantized.io_specs
-    by_name = {rounded.tensor_name(i): i for i in rounded.tensors}
-    layers: dict[tuple[int, int], LayerError] = {}
-    for operator in exact.operators:
-        name = exact.tensor_name(operator.outputs[0])
-        if name in by_name:
-            pair = operator.outputs[0], by_name[name]
-            layers[pair] = LayerError(layer_name(name), operator.name, rounded.dtype(by_name[name]))
-    float_engine, integer_engine = RecordingEngine(float_model), RecordingEngine(quantized.model)
-    operators = IsolatedOperators(float_model)
-    computed = {i: exact.tensor_name(i) for i in operators.read if i not in exact.inputs}
-    counterpart = {i: by_name[name] for i, name in computed.items() if name in by_name}
     few = images[:MOST_IMAGES]
-    in_float = run_over(float_engine, (normalize(pixels, spec) for pixels in few))
-    in_integers = run_over(integer_engine, (encode(pixels, spec, input_tensor) for pixels in few))
-    for _ in zip(in_float, in_integers, strict=True):
-        given = {i: float_engine.tensor(i) for i in operators.read}
-        for i, j in counterpart.items():
-            given[i] = _real(integer_engine.tensor(j), rounded.quantization(j)).reshape(given[i].shape)
-        expected = operators.run(given)
-        for (i, j), layer in layers.items():
-            layer.add(float_engine.tensor(i), integer_engine.tensor(j), rounded.quantization(j), expected.get(i))
-    return list(layers.values())
+    inputs = [normalize(pixels, spec) for pixels in few]
+    by_name = {rounded.tensor_name(i): i for i in rounded.tensors}
+    counterpart = {i: by_name[exact.tensor_name(i)] for i in exact.activations if exact.tensor_name(i) in by_name}
+    recorded = _recorded(quantized, spec, few, counterpart.values())
+    in_float, alone = Piecewise(exact, inputs), Piecewise(exact, inputs)
+    layers = []
+    for operator in exact.operators:
+        for network in (in_float, alone):
+            network.step(operator)
+        for output in filter(in_float.knows, counterpart.keys() & set(operator.outputs)):
+            integers = [values.reshape(exact.shape(output)) for values in recorded[counterpart[output]]]
+            affine = rounded.quantization(counterpart[output])
+            if output == operator.outputs[0]:
+                name, dtype = layer_name(exact.tensor_name(output)), rounded.dtype(counterpart[output])
+                layers.append(LayerError(name, operator.name, dtype))
+                for each in zip(in_float.computed(output), integers, alone.computed(output), strict=True):
+                    layers[-1].add(each[0], each[1], affine, each[2])
+            alone.replace(output, [_real(values, affine) for values in integers])
+    return layers
+
+
+def _recorded(
+    quantized: QuantizedModel, spec: InputSpec, images: Sequence[Pixels], tensors: Collection[int]
+) -> dict[int, list[Array]]:
+    """Return some tensors of a quantized network for each image."""
+    input_tensor, _ = quantized.io_specs
+    engine = RecordingEngine(quantized.model)
+    found: dict[int, list[Array]] = {i: [] for i in tensors}
+    for _ in run_over(engine, (encode(pixels, spec, input_tensor) for pixels in images)):
+        for i, values in found.items():
+            values.append(engine.tensor(i))
+    return found
 
 
 def _real(values: Array, affine: tuple[float, int] | None) -> Array:

@@ -5,65 +5,66 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from convert.reporting.devices import FLEET_COLUMNS, device_rows, fleet_errors, fleet_remarks, fleet_rows
-from convert.reporting.formatting import count, drift_rows, probability
+from convert.reporting.formatting import Report, count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
+ARTIFACT = (("artifact", "path"), ("sha256", "sha256"))
+"""Name of a fact, and its key in a report's `artifact`."""
 MOST_FLIPS_SHOWN = 10
-MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
-"""Characters that mean something in Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
+MARKDOWN = re.compile(r"([\\`*_\[\]#|~$@])")
+"""Characters that mean something within a line of Markdown or to GitHub; "<" and "&" are left to `html.escape`."""
 
 
-def write_junit(path: Path, report: dict[str, Any]) -> None:
-    """Write a test suite with a test case for each limit; an inconclusive one is a failure of its own type.
+def write_junit(path: Path, reports: Sequence[Report]) -> None:
+    """Write a test suite for each report, with a test case for each limit; inconclusive is a failure of its own type.
 
-    The report is one of `convert.drift.run`; of several devices each has a suite. A file that cannot be written is a
+    A report is one of `convert.drift.run`, of an `Outcome` or of `device_reports`. A file that cannot be written is a
     `ConvertError`.
     """
-    root = _suite(report, "irv2-drift")
-    if "fleet" in report:
-        root = ElementTree.Element("testsuites", name="irv2-drift")
-        root.extend(_suite_of_device(report | each) for each in report["fleet"]["devices"])
+    suites = [_test_suite(report) for report in reports]
+    root = suites[0] if len(suites) == 1 else ElementTree.Element("testsuites")
+    root.extend([] if len(suites) == 1 else suites)
     tree = ElementTree.ElementTree(root)
     ElementTree.indent(tree)
     write_atomically(path, lambda partial: tree.write(partial, encoding="utf-8", xml_declaration=True))
 
 
-def _suite_of_device(report: dict[str, Any]) -> ElementTree.Element:
-    """Return the suite of one device of several; of one that did not answer, with that error alone."""
-    name = printable(f"irv2-drift {report['address']}")
-    if not report["error"]:
-        return _suite(report, name)
+def _test_suite(report: Report) -> ElementTree.Element:
+    """Return a suite; an artifact whose drift was not measured has no case in it, a device without answers an error."""
+    name = "irv2-convert" if "scheme" in report else " ".join(["irv2-drift", *filter(None, [report.get("address")])])
+    if report.get("error"):
+        return _broken_suite(report, printable(name))
+    cases = [_test_case(reason, report) for reason in (report["gate"] or {"reasons": ()})["reasons"]]
+    failures = sum(len(case) for case in cases)
+    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": "0"}
+    suite = ElementTree.Element("testsuite", {"name": printable(name), **counts})
+    properties = ElementTree.SubElement(suite, "properties")
+    for fact, value in _facts(report):
+        ElementTree.SubElement(properties, "property", name=fact, value=printable(value))
+    suite.extend(cases)
+    flips = (report["drift"] or {"flips": ()})["flips"]
+    ElementTree.SubElement(suite, "system-out").text = "\n".join(map(_flip, flips))
+    return suite
+
+
+def _broken_suite(report: Report, name: str) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name=name, tests="1", failures="0", errors="1", skipped="0")
     case = ElementTree.SubElement(suite, "testcase", classname=f"drift.{_artifact(report)}", name="device answers")
     ElementTree.SubElement(case, "error", type="error", message=printable(report["error"]))
     return suite
 
 
-def _suite(report: dict[str, Any], name: str) -> ElementTree.Element:
-    cases = [_test_case(reason, report) for reason in report["gate"]["reasons"]]
-    failures = sum(len(case) for case in cases)
-    suite = ElementTree.Element(
-        "testsuite", name=name, tests=str(len(cases)), failures=str(failures), errors="0", skipped="0"
-    )
-    properties = ElementTree.SubElement(suite, "properties")
-    for fact, value in _facts(report):
-        ElementTree.SubElement(properties, "property", name=fact, value=printable(value))
-    suite.extend(cases)
-    ElementTree.SubElement(suite, "system-out").text = "\n".join(_flip(flip) for flip in report["drift"]["flips"])
-    return suite
-
-
-def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
+def _test_case(reason: str, report: Report) -> ElementTree.Element:
     verdict, text = reason.split(": ", 1)
     name = " ".join(text.split()[:2])
     case = ElementTree.Element("testcase", classname=f"drift.{_artifact(report)}", name=name)
@@ -72,26 +73,27 @@ def _test_case(reason: str, report: dict[str, Any]) -> ElementTree.Element:
     return case
 
 
-def _artifact(report: dict[str, Any]) -> str:
+def _artifact(report: Report) -> str:
     return printable(Path(report["artifact"]["path"]).name)
 
 
-def append_step_summary(report: dict[str, Any], complain: Callable[[str], object]) -> None:
-    """Append the verdict as Markdown to the step's summary, if the environment names its file.
+def append_step_summary(reports: Sequence[Report], complain: Callable[[str], object]) -> None:
+    """Append each verdict as Markdown to the step's summary, if the environment names its file.
 
-    A summary that cannot be written is a warning, passed to `complain`; it does not change the verdict.
+    What was not measured has no verdict. A summary that cannot be written is a warning, passed to `complain`; it does
+    not change the verdict.
     """
     path = os.environ.get(STEP_SUMMARY)
     if not path:
         return
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(step_summary(report))
+            file.writelines(step_summary(report) for report in reports if report["gate"] is not None)
     except OSError as error:
         complain(f"warning: {STEP_SUMMARY} {path} cannot be written: {error.strerror or error}")
 
 
-def step_summary(report: dict[str, Any]) -> str:
+def step_summary(report: Report) -> str:
     """Return the verdict, its reasons, the figures and the most confident flips as Markdown; names are escaped."""
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
@@ -107,7 +109,7 @@ def step_summary(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", ""])
 
 
-def _fleet_lines(report: dict[str, Any]) -> list[str]:
+def _fleet_lines(report: Report) -> list[str]:
     """Return a table with a row for each device, and what else is to be said; nothing for a report of one device."""
     rows = [f"| {' | '.join(map(markdown, row.values()))} |" for row in fleet_rows(report)]
     said = [f"- {markdown(line)}" for line in (*fleet_errors(report), *fleet_remarks(report))]
@@ -117,16 +119,22 @@ def _fleet_lines(report: dict[str, Any]) -> list[str]:
 
 
 def markdown(text: str) -> str:
-    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell."""
+    """Escape text so that Markdown shows it literally: no link, image, tag, mention or table cell.
+
+    It must not stand at the beginning of a line, where more has a meaning.
+    """
     return MARKDOWN.sub(r"\\\1", html.escape(printable(text)).replace("&#x27;", "'").replace("&quot;", '"'))
 
 
-def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(report: Report) -> list[tuple[str, str]]:
+    drift, artifact = report["drift"], [(name, report["artifact"][key]) for name, key in ARTIFACT]
+    if drift is None:
+        return artifact
+    of = f" of {count(report['sampling']['available'])}" if "sampling" in report else ""
     return [
-        ("artifact", report["artifact"]["path"]),
-        ("sha256", report["artifact"]["sha256"]),
-        ("images", f"{count(report['drift']['images'])} of {count(report['sampling']['available'])}"),
-        *drift_rows(report["drift"]),
+        *artifact,
+        ("images", f"{count(drift['images'])}{of}"),
+        *drift_rows(drift),
         *device_rows(report.get("device", {})),
     ]
 

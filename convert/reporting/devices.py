@@ -20,6 +20,11 @@ def exit_code(report: Report) -> int:
     return next((code for code in WORST_FIRST if code in codes), 0)
 
 
+def device_reports(report: Report) -> list[Report]:
+    """Return a report for each of several devices, which has `address` and `error`, too; of one its own report."""
+    return [{**report, **each} for each in report["fleet"]["devices"]] if "fleet" in report else [report]
+
+
 def fleet_rows(report: Report) -> list[dict[str, str]]:
     """Return for each device that answered its cells, by `FLEET_COLUMNS`; none for a report of one device."""
     return [_cells(each) for each in report.get("fleet", {"devices": ()})["devices"] if not each["error"]]

@@ -25,7 +25,7 @@ class Words:
         row: name of the accuracy in a table.
         same: what both networks predict where they agree.
         change, grouped: how changed answers, and how agreements are grouped; of the names of both networks.
-        agreement, drop: what the two mean.
+        terms: names of the `explanations` of what agreement is.
     """
 
     rank: str
@@ -33,8 +33,7 @@ class Words:
     same: str
     change: str
     grouped: str
-    agreement: str
-    drop: str
+    terms: tuple[str, ...]
 
 
 WORDS = {
@@ -44,8 +43,7 @@ WORDS = {
         "the same class",
         "the classes that {} and {} predict",
         "by the class that {} predicts",
-        "Top-1 agreement: how often both networks predict the same class.",
-        "Top-1 accuracy lost on the same images",
+        ("Agreement",),
     ),
     INDEPENDENT: Words(
         "Whole-set",
@@ -53,9 +51,7 @@ WORDS = {
         "the same whole set of labels",
         "the labels that {} and {} disagree on",
         "label by label",
-        "Whole-set agreement: how often both networks predict the same whole set of labels; any single label agrees "
-        "at least as often.",
-        "Accuracy of the whole set of labels, lost on the same images",
+        ("Agreement", "Whole set"),
     ),
 }
 """Head -> how its answers are spoken of."""
@@ -78,6 +74,11 @@ def head_text(head: str, classes: int) -> str:
 def count(value: int) -> str:
     """Return a count with thousands separators."""
     return f"{value:,}"
+
+
+def number_of(value: int, one: str, many: str) -> str:
+    """Return a count with its noun."""
+    return f"{count(value)} {one if value == 1 else many}"
 
 
 def gain(value: int) -> str:

@@ -19,22 +19,22 @@ from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
-from convert.reporting import charts, conversion_figures, formatting, sections
+from convert.reporting import charts, classes, conversion_figures, explanations, formatting, gauges, sections
 from convert.reporting.devices import FLEET_COLUMNS, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import Report, count, decibel, error, percent
+from convert.reporting.names import breakable, distinguished
 from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
 from edge_runtime.preprocess import FORMATS, MAX_PIXELS, to_rgb
 
 FILTERS = (
-    *("attribution_cells", "count", "decibel", "gain", "megabytes"),
+    *("attribution_cells", "count", "decibel", "gain", "megabytes", "number_of"),
     *("milliseconds", "percent", "points", "probability"),
 )
 """What the template takes from `convert.reporting.formatting`."""
 MOST_FLIPS = 36
-MOST_PAIRS = 12
-MOST_CLASSES = 30
-"""With more classes no matrix is drawn, and only the classes that lost most have bars."""
+MOST_PAIRS, MOST_FOLDED_PAIRS = 12, 500
+"""Shown at once, and on demand; more are counted."""
 THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 224, 82
 """Longest side in pixels, shown at half of it so that it is sharp on a dense display; quality of its WebP file."""
 
@@ -51,14 +51,15 @@ def render(
         thumbnails: show the images whose answer changed, and paths; without them only file names are shown.
     """
     names = ("float", printable(report["scheme"])) if "scheme" in report else ("the reference", "the candidate")
-    return _template().render(
+    return template("report.html.j2").render(
         report=report,
         title=Path(report["artifact"]["path"]).name,
         names=names,
         words=formatting.words(report["drift"]),
         verdict=sections.verdict(report),
         reasons=sections.reasons(report),
-        gauges=sections.gauges(report),
+        explain=explanations.explained(*names),
+        gauges=gauges.gauges(report),
         summary=sections.summary(report),
         figures=sections.key_figures(report),
         facts=sections.facts(report, comparison, folders=thumbnails),
@@ -66,6 +67,7 @@ def render(
         fleet_rows=fleet_rows(report),
         fleet_errors=fleet_errors(report),
         fleet_remarks=fleet_remarks(report),
+        device=sections.device(report),
         schemes=sections.schemes(report, others),
         attempts=report.get("recovery", ()),
         attribution=report["blame"],
@@ -109,7 +111,8 @@ def thumbnail(path: Path) -> str | None:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a page's template, which escapes every value, and has the filters of `formatting`."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("convert.reporting"),
         autoescape=True,
@@ -119,8 +122,8 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(formatting, name) for name in FILTERS}
-    environment.filters |= {"verdict": sections.verdict, "style": sections.VERDICTS.get}
-    return environment.get_template("report.html.j2")
+    environment.filters |= {"verdict": sections.verdict, "style": sections.VERDICTS.get, "breakable": breakable}
+    return environment.get_template(name)
 
 
 def _readable(value: object) -> object:
@@ -130,42 +133,49 @@ def _readable(value: object) -> object:
 
 def _measured(report: Report, comparison: Comparison, names: tuple[str, str], thumbnails: bool) -> dict[str, Any]:
     """Return what the sections show that need the predictions of both networks."""
-    pairs, few_classes = changed_pairs(comparison), len(comparison.labels) <= MOST_CLASSES
+    pairs, groups = changed_pairs(comparison), classes.class_groups(report, comparison)
+    few_classes = len(comparison.labels) <= classes.FEW_CLASSES
     matrix = confusion_matrix(comparison) if pairs and few_classes else None
-    classes = [{**each, "gain": _gain(each)} for each in report["drift"]["per_class"]]
-    worst = sorted(classes, key=lambda each: (each["gain"], round(each["images"] * (each["agreement"] - 1))))
     return {
         "measured": comparison,
         "changed": len(comparison.changed),
-        "flips": [_shown(flip, comparison, thumbnails) for flip in report["drift"]["flips"][:MOST_FLIPS]],
+        "flips": _flips(report["drift"]["flips"][:MOST_FLIPS], comparison, thumbnails),
         "thumbnails": thumbnails,
         "matrix": None if matrix is None else matrix.tolist(),
         "pairs": pairs[:MOST_PAIRS],
-        "pairs_left_out": len(pairs[MOST_PAIRS:]),
-        "classes": worst[:MOST_CLASSES],
-        "classes_left_out": len(worst[MOST_CLASSES:]),
+        "folded_pairs": pairs[MOST_PAIRS:][:MOST_FOLDED_PAIRS],
+        "pairs_left_out": len(pairs[MOST_PAIRS:][MOST_FOLDED_PAIRS:]),
+        "groups": groups,
+        "rates": classes.have_rates(groups),
+        "pairs_known": any(each.changes for group in groups for each in group.shown),
         "scatter": _scatter(comparison, names),
         "most_points": charts.MOST_POINTS if len(comparison) > charts.MOST_POINTS else None,
     }
 
 
-def _shown(flip: Report, comparison: Comparison, thumbnails: bool) -> dict[str, Any]:
-    """Return a flip with its effect, the name of its image, and the image as a `data:` URI, if it can be read."""
-    path = Path(flip["image"])
+def _flips(flips: Sequence[Report], comparison: Comparison, thumbnails: bool) -> list[dict[str, Any]]:
+    """Return flips with their effect, the name of their image in two parts, and the image, if it can be read."""
+    names = [_name(Path(flip["image"]), comparison, thumbnails) for flip in flips]
+    return [
+        {
+            **flip,
+            "effect": _effect(flip),
+            "name": name,
+            "parts": parts,
+            "picture": thumbnail(Path(flip["image"])) if thumbnails else None,
+        }
+        for flip, name, parts in zip(flips, names, distinguished(names), strict=True)
+    ]
+
+
+def _effect(flip: Report) -> str:
     effect_of = {flip["candidate"]["label"]: "gained", flip["reference"]["label"]: "lost"}
-    shown = {**flip, "effect": effect_of.get(flip["label"], "still wrong"), "name": path.name, "picture": None}
-    if thumbnails:
-        root = sections.common_folder(comparison.reference.paths)
-        shown |= {"name": os.path.relpath(path, root), "picture": thumbnail(path)}
-    return shown
+    return effect_of.get(flip["label"], "still wrong")
 
 
-def _gain(of_class: Report) -> int:
-    """Return how many more images of a class the candidate gets right; 0 without labels."""
-    if of_class["top1_reference"] is None:
-        return 0
-    gain: int = round(of_class["images"] * (of_class["top1_candidate"] - of_class["top1_reference"]))
-    return gain
+def _name(path: Path, comparison: Comparison, folders: bool) -> str:
+    """Return the name of an image, with `folders` as seen from the folder that all images share."""
+    return os.path.relpath(path, sections.common_folder(comparison.reference.paths)) if folders else path.name
 
 
 def _scatter(comparison: Comparison, names: tuple[str, str]) -> Markup:

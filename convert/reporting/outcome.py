@@ -111,6 +111,14 @@ class Outcome:
             "environment": environment(),
         }
 
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, for notebooks: the one beside the artifact, if it is of this artifact."""
+        from convert.reporting import html, notebook  # which draw charts
+
+        beside = html.beside(self.path)
+        written = beside.read_text("utf-8") if beside.is_file() else ""
+        return notebook.framed(written if self.sha256 in written else html.render(self.to_json(), self.compared))
+
 
 def exit_code(gates: Sequence[Gate | None]) -> int:
     """Return the exit code of the worst verdict; gates that did not judge (None) do not count."""

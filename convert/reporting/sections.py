@@ -1,4 +1,4 @@
-"""What the sections of the page say: a report's figures and facts in words, and its intervals as strips.
+"""What the sections of the page say: a report's figures and facts in words.
 
 A report of `irv2-drift` lacks what only a conversion knows, and one of a conversion lacks `reference` and `sampling`.
 """
@@ -51,16 +51,8 @@ INTERVALS = {
     "anytime": "95%, valid after every image, so that the run could stop early",
 }
 """Value of `drift.interval` -> its text."""
-GAUGE_MARGIN = 0.12
-"""Fraction of a strip left free at both ends."""
-AGREEMENT_LIMIT = "min_agreement"
-LIMITED = (
-    ("{} agreement", "agreement_top1", "agreement_ci95", AGREEMENT_LIMIT),
-    ("{} drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp"),
-    ("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp"),
-)
-"""What is measured (with `Words.rank` where a name is left open), keys of its value and interval in a report's
-`drift`, and of its limit in `gate.limits`."""
+CALIBRATION_ERROR = "Expected calibration error"
+PROBABILITY_TERMS = ("Largest probability error", "KL divergence")
 
 
 @dataclass(frozen=True)
@@ -89,27 +81,12 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A key figure: its title, its value and notes below it."""
+    """A key figure: its title, its value, notes below it, and the `explanations` of what it and its notes are."""
 
     title: str
     value: str
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Gauge:
-    """An interval and its limit as a strip, with places in percent of its width.
-
-    If `more_is_better`, values right of the limit are allowed, else those left of it.
-    """
-
-    name: str
-    limit: str
-    value_at: float
-    low: float
-    high: float
-    limit_at: float
-    more_is_better: bool
+    terms: tuple[str, ...] = ()
 
 
 def verdict(report: Report) -> VerdictStyle:
@@ -123,28 +100,12 @@ def reasons(report: Report) -> list[tuple[VerdictStyle, str]]:
     return [(VERDICTS[word], rest) for word, _, rest in split]
 
 
-def gauges(report: Report) -> list[Gauge]:
-    """Return a gauge for each limit of the report's gate whose figure has an interval in its drift."""
-    if report["drift"] is None:
-        return []
-    found = []
-    for name, value_key, interval_key, limit_key in LIMITED:
-        interval, limit = report["drift"][interval_key], report["gate"]["limits"][limit_key]
-        if interval is not None:
-            more_is_better = limit_key == AGREEMENT_LIMIT
-            text = f"at least {percent(limit)}" if more_is_better else f"at most {points(limit)}"
-            value_at, low, high, limit_at = _places(report["drift"][value_key], *interval, limit)
-            found.append(
-                Gauge(name.format(words(report["drift"]).rank), text, value_at, low, high, limit_at, more_is_better)
-            )
-    return found
-
-
 def key_figures(report: Report) -> list[Figure]:
     """Return the key figures that this report has, the most important first."""
     latency = report.get("latency_ms")
     notes = () if latency is None else (speed(report), *speed_notes(report))
-    size = Figure("Size", megabytes(report["artifact"]["bytes"]), notes)
+    terms = ("Size", "Time") if notes else ("Size",)
+    size = Figure("Size", megabytes(report["artifact"]["bytes"]), notes, terms)
     drift = report["drift"]
     if drift is None:
         return [size]
@@ -153,11 +114,11 @@ def key_figures(report: Report) -> list[Figure]:
     divergence = f"mean KL divergence {drift['kl_mean']:.4f} nats"
     return [
         *_top_k(drift, 1),
-        Figure(f"{words(drift).rank} agreement", percent(drift["agreement_top1"]), agreement),
+        Figure(f"{words(drift).rank} agreement", percent(drift["agreement_top1"]), agreement, _agreement_terms(drift)),
         _changed(drift),
         *_top_k(drift, 5),
-        Figure(sqnr_name(drift), sqnr(drift), (cosine, *_answers_sqnr(drift))),
-        Figure("Largest probability error", error(drift["max_abs_error"]), (divergence,)),
+        Figure(sqnr_name(drift), sqnr(drift), (cosine, *_answers_sqnr(drift)), _sqnr_terms(drift)),
+        Figure("Largest probability error", error(drift["max_abs_error"]), (divergence,), PROBABILITY_TERMS),
         *_calibration_error(drift),
         size,
     ]
@@ -201,12 +162,16 @@ def facts(report: Report, comparison: Comparison | None, folders: bool) -> list[
         ("Left in float", "; ".join(_islands(report))),
         ("Scales raised", _raised(report)),
         ("Intervals", "" if drift is None else INTERVALS[drift["interval"]]),
-        *((name.capitalize(), text) for name, text in device_rows(report.get("device", {}))),
         ("Measured on", ", ".join(machine)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Run time", ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in timings.items())),
     ]
     return [(term, value) for term, value in found if value]
+
+
+def device(report: Report) -> list[tuple[str, str]]:
+    """Return what the device that answered says of itself, as terms and values; none where this host answered."""
+    return [(name.capitalize(), text) for name, text in device_rows(report.get("device", {}))]
 
 
 def schemes(report: Report, others: Sequence[Report]) -> list[Report]:
@@ -229,6 +194,17 @@ def _clear(drift: Report) -> list[str]:
     return [f"{name}: {text}" for name, text in clear_agreement(drift)]
 
 
+def _agreement_terms(drift: Report) -> tuple[str, ...]:
+    second = () if drift["agreement_top5"] is None else ("Within the top 5",)
+    clear = ("Lead of 10 points",) if _clear(drift) else ()
+    return (*words(drift).terms, "95% interval", *second, *clear)
+
+
+def _sqnr_terms(drift: Report) -> tuple[str, ...]:
+    stepped = ("Answers in steps",) if drift.get("answer_step") else ()
+    return ("SQNR", "Logits", *stepped, "Cosine similarity")
+
+
 def _answers_sqnr(drift: Report) -> list[str]:
     """Return the SQNR of answers in steps beside that of the logits."""
     of_answers = drift.get("answers_sqnr_db")
@@ -243,26 +219,29 @@ def _top_k(drift: Report, k: int) -> list[Figure]:
         return []
     value = f"{percent(drift[f'top{k}_reference'])} → {percent(drift[f'top{k}_candidate'])}"
     notes = [f"drop {points(drift[f'top{k}_drop_pp'])} {points_interval(drift[f'top{k}_drop_ci95_pp'])}"]
+    terms = ["Accuracy", "Drop", "95% interval"] if k == 1 else [f"Top {k}"]
     if k == 1 and drift["top1_drop_p_value"] is not None:
+        terms += ["Bootstrap", "McNemar's p"]
         notes.append(f"bootstrap {points_interval(drift['top1_drop_bootstrap95_pp'])}")
         notes.append(f"exact McNemar p = {p_value(drift['top1_drop_p_value'])}")
-    return [Figure(f"{words(drift).rank if k == 1 else f'Top-{k}'} accuracy", value, tuple(notes))]
+    return [Figure(f"{words(drift).rank if k == 1 else f'Top-{k}'} accuracy", value, tuple(notes), tuple(terms))]
 
 
 def _changed(drift: Report) -> Figure:
     changed = drift["flips_near_tie"] + drift["flips_confident"]
-    notes = [flip_kinds(drift["flips_near_tie"], drift["flips_confident"])]
+    notes, terms = [flip_kinds(drift["flips_near_tie"], drift["flips_confident"])], ["Near tie, confident"]
     if drift["labelled"]:
+        terms.insert(0, "Lost, gained, still wrong")
         lost, gained = drift["top1_lost"], drift["top1_gained"]
         notes.insert(0, f"{count(lost)} lost, {count(gained)} gained, {count(changed - lost - gained)} still wrong")
-    return Figure("Changed answers", f"{count(changed)} of {count(drift['images'])}", tuple(notes))
+    return Figure("Changed answers", f"{count(changed)} of {count(drift['images'])}", tuple(notes), tuple(terms))
 
 
 def _calibration_error(drift: Report) -> list[Figure]:
     if not drift["labelled"]:
         return []
     value = f"{percent(drift['ece_reference'])} → {percent(drift['ece_candidate'])}"
-    return [Figure("Expected calibration error", value, ("mean gap between confidence and accuracy",))]
+    return [Figure(CALIBRATION_ERROR, value, ("mean gap between confidence and accuracy",), (CALIBRATION_ERROR,))]
 
 
 def _head(report: Report) -> str:
@@ -295,10 +274,3 @@ def _of_available(report: Report) -> str:
 def _skipped(comparison: Comparison) -> str:
     skipped = len(comparison.candidate.skipped)
     return f"{count(skipped)} more images, not counted" if skipped else ""
-
-
-def _places(*numbers: float) -> list[float]:
-    """Return positions on a strip that just shows all numbers."""
-    left, right = min(numbers), max(numbers)
-    width = (right - left) or 1.0
-    return [round(100 * (GAUGE_MARGIN + (1 - 2 * GAUGE_MARGIN) * (x - left) / width), 2) for x in numbers]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -37,19 +39,27 @@ from convert.reporting.formatting import (
     sqnr,
     sqnr_name,
 )
-from convert.reporting.outcome import FallbackRow, Outcome
-from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
+from convert.reporting.outcome import FallbackRow, Outcome, report_path
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, worst
 from edge_runtime.console import printable
 from edge_runtime.specs import SOFTMAX
 
 VERDICT_STYLES = {PASS: "bold green", FAIL: "bold red", INCONCLUSIVE: "bold yellow"}
+NOT_MEASURED = "not measured"
+NEXT = {
+    FAIL: "the report shows which answers changed, and why; --recover keeps as few layers in float as pass",
+    INCONCLUSIVE: "pass more images to --validation: above is how many would decide",
+}
+"""Worst verdict -> what to do."""
+PAGE = ".html"
+"""Suffix of the report as a page, which lies beside the one for programs."""
 MOST_PAIRS_SHOWN = 5
 SOURCE_ROWS = {"in front": "front", "slow layers": "slow_layers"}
 """Title -> key of a report's `source`."""
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """Print a column for each artifact, the reasons for each verdict, and where the files are."""
+    """Print a column for each artifact, the reasons for each verdict, and last what most users look for."""
     columns = [_cells(outcome) for outcome in outcomes]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -66,19 +76,45 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.recovery:
             console.print(_fallbacks(outcome.recovery))
+    console.print()
+    print_verdicts(console, outcomes)
     for outcome in outcomes:
-        console.print(f"[bold]{escape(str(outcome.path))}[/]", highlight=False, soft_wrap=True)
+        console.print(
+            f"report: {_shown_path(report_path(outcome.path).with_suffix(PAGE))}", highlight=False, soft_wrap=True
+        )
+    console.print(f"next:   {escape(_next_step(outcomes))}", highlight=False, soft_wrap=True)
+
+
+def print_verdicts(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Print a line for each artifact: its verdict, its file, its size and its speed."""
+    for outcome in outcomes:
+        verdict = NOT_MEASURED if outcome.gate is None else _styled(outcome.gate.verdict)
+        figures = [megabytes(outcome.bytes), speed(outcome.to_json()) if outcome.latency_ms is not None else ""]
+        line = ", ".join([f"{verdict}: [bold]{_shown_path(outcome.path)}[/]", *filter(None, figures)])
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _next_step(outcomes: Sequence[Outcome]) -> str:
+    """Return what to type, or to do, after a conversion: the first artifact that did not fall short is to be used."""
+    usable = next((each for each in outcomes if each.gate is None or each.gate.verdict == PASS), None)
+    if usable is None:
+        return NEXT[worst([outcome.gate.verdict for outcome in outcomes if outcome.gate is not None])]
+    image = Path("IMAGE") if usable.compared is None else usable.compared.reference.paths[0]
+    here = Path.cwd()
+    shorter = image.relative_to(here) if image.is_relative_to(here) else image
+    return printable(f"irv2-predict {shlex.join([str(usable.path), str(shorter)])}")
+
+
+def _shown_path(path: Path) -> str:
+    return escape(printable(str(path)))
 
 
 def print_report(console: Console, report: Report) -> None:
     """Print the report of a drift check: the verdict first, then the figures behind it and where the drift is from."""
+    print_verdict(console, report)
     if "fleet" in report:
-        _print_fleet(console, report)
         return
     drift, gate = report["drift"], report["gate"]
-    head = drift.get("head", SOFTMAX)
-    of_labels = "" if head == SOFTMAX else f", {head_text(head, drift['classes'])}"
-    console.print(f"{_styled(gate['verdict'])} on {count(drift['images'])} images{of_labels}", highlight=False)
     for reason in gate["reasons"]:
         console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -112,6 +148,17 @@ def _print_fleet(console: Console, report: Report) -> None:
             if not reason.startswith(PASS):
                 line = escape(printable(f"{each['address']}: {reason}"))
                 console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_verdict(console: Console, report: Report) -> None:
+    """Print the verdict of a drift check in one line; of several devices the line of each, and what is odd."""
+    if "fleet" in report:
+        _print_fleet(console, report)
+        return
+    drift, head = report["drift"], report["drift"].get("head", SOFTMAX)
+    of_labels = "" if head == SOFTMAX else f", {head_text(head, drift['classes'])}"
+    verdict = _styled(report["gate"]["verdict"])
+    console.print(f"{verdict} on {count(drift['images'])} images{of_labels}", highlight=False)
 
 
 def _attribution(steps: Sequence[Report]) -> Table:
@@ -181,4 +228,4 @@ def _cells(outcome: Outcome) -> dict[str, str]:
     cells["noisiest layer"] = escape(noisiest_layer(report) or "")
     cells["lowest accumulated"] = escape(most_accumulated(report) or "")
     cells = {name: text for name, text in cells.items() if text}
-    return {**cells, "verdict": "not measured" if outcome.gate is None else _styled(outcome.gate.verdict)}
+    return {**cells, "verdict": NOT_MEASURED if outcome.gate is None else _styled(outcome.gate.verdict)}

@@ -277,25 +277,6 @@ class TfliteGraph:
             for entry in [*definition.inputs, *definition.outputs]:
                 (entry.tensorIndex,) = moved([entry.tensorIndex]).tolist()
 
-    def cut_apart(self) -> dict[int, int]:
-        """Part the operators from each other, and return the new input of the graph for each activation they read.
-
-        All operators that read an activation read that input instead. What any operator writes is an output.
-        """
-        copies: dict[int, int] = {}
-        for operator in self.operators:
-            for i in operator.inputs:
-                if i >= 0 and i not in copies and not self.is_constant(i):
-                    copies[i] = schema.add_tensor(self._model, f"given/{i}", self.shape(i), self.dtype(i), 0)
-        written = [output for operator in self.operators for output in operator.outputs]
-        for table in self._graph.operators:
-            table.inputs = np.array([copies.get(int(i), int(i)) for i in table.inputs], np.int32)
-        self._graph.inputs = np.array(list(copies.values()), np.int32)
-        self._graph.outputs, self._model.signatureDefs = np.array(written, np.int32), None
-        for derived in ("operators", "_consumers", "_producers"):
-            self.__dict__.pop(derived, None)
-        return copies
-
     def set_metadata(self, name: str, content: bytes) -> None:
         """Add or replace a metadata entry of the model."""
         schema.set_metadata(self._model, name, content)

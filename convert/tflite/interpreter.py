@@ -69,6 +69,10 @@ class RecordingEngine(Engine):
         """Return a copy of a tensor of the last run."""
         return np.asarray(self._interpreter.get_tensor(index))
 
+    def view(self, index: int) -> Array:
+        """Return a tensor of the last run where it lies; the next run is refused until it is let go of."""
+        return np.asarray(self._interpreter.tensor(index)())
+
 
 def record_over(
     model: bytes, tensors: Iterable[Array], look: Callable[[RecordingEngine, int], Looked]

@@ -1,4 +1,4 @@
-"""A network computed piece by piece over all images at once, so that weights further on can still be changed."""
+"""A network computed piece by piece over all images at once: weights further on, and what they read, can be changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from edge_runtime.arrays import Array
 
 
 class Piecewise:
-    """Runs the operators of `graph`, of batch 1, over several inputs; only what waiting operators read is remembered.
+    """Runs the operators of `graph`, of batch 1, over several inputs.
+
+    Only what waiting operators read is remembered, and what the graph returns.
 
     Each operator is run once, but for those that unpack constants: they are run in every piece that reads what they
     unpack, because LiteRT 2.3 computes the other operators of a piece wrongly where that is an output. Constants may be
@@ -29,7 +31,7 @@ class Piecewise:
         self._values: dict[int, list[Array]] = {graph.inputs[0]: [tensor[np.newaxis] for tensor in inputs]}
 
     def knows(self, tensor: int) -> bool:
-        """Return whether a tensor is computed, and still read by an operator that waits."""
+        """Return whether a tensor is computed, and still remembered."""
         return tensor in self._values
 
     def values(self, tensor: int, image: int) -> Array:
@@ -40,10 +42,22 @@ class Piecewise:
         scale, zero_point = quantization
         return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
+    def computed(self, tensor: int) -> list[Array]:
+        """Return a tensor that is known, as it was computed for each image."""
+        return self._values[tensor]
+
+    def replace(self, tensor: int, values: list[Array]) -> None:
+        """Let the operators that wait read other values of a tensor that is known, one for each image."""
+        self._values[tensor] = values
+
+    def step(self, operator: Operator) -> None:
+        """Run one operator, if its inputs are known."""
+        self.advance([i for other in self._waiting if other != operator for i in other.outputs])
+
     def advance(self, held: Collection[int]) -> None:
         """Run every operator whose inputs are known or become so, except those that compute a tensor of `held`."""
         ready, waiting = self._ready(held)
-        needed = {i for operator in waiting for i in operator.inputs}
+        needed = {i for operator in waiting for i in operator.inputs}.union(self.graph.outputs)
         outputs = [i for operator in ready for i in operator.outputs if i in needed]
         if outputs:
             inputs = sorted({i for operator in ready for i in operator.inputs if i in self._values})

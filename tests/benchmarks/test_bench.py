@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -27,17 +28,15 @@ def bench(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def groundwork(benchmarks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The module, with a folder of its own."""
-    module = import_module("groundwork")
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
-    return module
+def ground(benchmarks: Path, tmp_path: Path) -> Any:
+    """A network's place in a folder of its own; its pictures have 40 x 40 pixels."""
+    return import_module("groundwork").Ground(40, tmp_path)
 
 
 def test_every_piece_of_work_begins_with_ours_and_runs_what_exists(bench: ModuleType) -> None:
     works = list(bench.everything(bench.QUICK))
     titles = [work.title for work in works]
-    assert len(set(titles)) == len(titles) == 9
+    assert len(set(titles)) == len(titles) == 10
     for work in works:
         names = [contender.name for contender in work.contenders]
         assert names[0].startswith("ours"), work.title
@@ -55,23 +54,23 @@ def test_the_harness_does_not_import_tensorflow(benchmarks: Path) -> None:
     assert run([sys.executable, "-c", code, str(benchmarks)]).code == 0
 
 
-def test_folder_and_array_of_calibration_images_are_the_same_images(groundwork: ModuleType, tmp_path: Path) -> None:
+def test_folder_and_array_of_calibration_images_are_the_same_images(ground: Any, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    groundwork.write_images(3)
+    ground.write_images(3)
     array, paths = np.load(tmp_path / "calibration-3.npy"), sorted((tmp_path / "calibration-3").rglob("*.png"))
-    assert array.shape == (3, groundwork.SIZE, groundwork.SIZE, 3)
+    assert array.shape == (3, 40, 40, 3)
     assert array.dtype == np.float32
     assert len(paths) == 3
     in_folder = sorted(np.asarray(Image.open(path), np.float32).mean() / 127.5 - 1 for path in paths)
     assert np.allclose(sorted(array.mean(axis=(1, 2, 3))), in_folder, atol=0.03)
 
 
-def test_a_peer_starts_in_an_empty_folder(groundwork: ModuleType, tmp_path: Path) -> None:
+def test_a_peer_starts_in_an_empty_folder(ground: Any, tmp_path: Path) -> None:
     (tmp_path / "peer").mkdir()
     (tmp_path / "peer" / "candidate.tflite").write_bytes(b"of the last turn")
-    groundwork.furnish("peer", 10)
+    ground.furnish("peer", 10)
     assert sorted(path.name for path in (tmp_path / "peer").iterdir()) == ["calibration.npy", "network.keras"]
 
 

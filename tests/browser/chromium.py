@@ -30,6 +30,8 @@ OPTIONS = (
     "--hide-scrollbars",
 )
 PATIENCE_S = 60
+A4_INCHES, MARGIN_INCHES = (8.27, 11.69), 0.55
+"""Of paper, and what the page's style leaves free on both sides."""
 FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
 <fontconfig>
@@ -66,7 +68,7 @@ class Page:
             page.call(f"{domain}.enable")
         return page
 
-    def show(self, file: Path, width: int, height: int = 844, scheme: str = "light") -> None:
+    def show(self, file: Path, width: int, height: int = 844, scheme: str = "light", fragment: str = "") -> None:
         """Load a file in a window of that many CSS pixels, on a screen that is light or dark."""
         self.complaints.clear()
         self.requests.clear()
@@ -75,7 +77,7 @@ class Page:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=file.as_uri() + (f"#{fragment}" if fragment else ""))
         while not self.loaded:
             self._receive()
 
@@ -92,8 +94,20 @@ class Page:
 
     def print(self, file: Path) -> None:
         """The page as a PDF file, on A4 paper."""
-        paper = self.call("Page.printToPDF", printBackground=True, paperWidth=8.27, paperHeight=11.69)
+        width, height = A4_INCHES
+        options = {"printBackground": True, "preferCSSPageSize": True}
+        paper = self.call("Page.printToPDF", **options, paperWidth=width, paperHeight=height)
         file.write_bytes(base64.b64decode(paper["data"]))
+
+    def as_printed(self, shown: bool = True) -> None:
+        """The page as it is on A4 paper, dark screens or not; or, if not `shown`, on the screen again."""
+        if not shown:
+            self.call("Emulation.setEmulatedMedia", media="")
+            return
+        inner = round(96 * (A4_INCHES[0] - 2 * MARGIN_INCHES))
+        self.call("Emulation.setDeviceMetricsOverride", width=inner, height=1000, deviceScaleFactor=1, mobile=False)
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        self.call("Emulation.setEmulatedMedia", media="print", features=dark)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The result of a method of the protocol; what happens meanwhile is noted."""

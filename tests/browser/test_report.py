@@ -6,6 +6,7 @@ With `IRV2_SCREENSHOTS=FOLDER` in the environment every page leaves its pictures
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from convert.drift.comparison import Comparison
 from convert.drift.predictions import Predictions
 from convert.reporting import html as page
 from tests.browser.chromium import Page
-from tests.convert.comparisons import HOSTILE, comparison, everything, report
+from tests.convert.comparisons import DEVICE, HOSTILE, comparison, everything, report
 
 pytestmark = pytest.mark.browser
 
@@ -41,6 +42,19 @@ VERDICT_WIDTH = """(() => {
     return range.getBoundingClientRect().width;
 })()"""
 TALLEST_ROW = "Math.max(0, ...[...document.querySelectorAll('.matrix tbody tr')].map(each => each.offsetHeight))"
+STICKING_OUT_ON_PAPER = """[...document.querySelectorAll("table, td, th, img, svg, dl, ul, ol")].filter(each => {
+    const box = each.getBoundingClientRect();
+    return box.width && (box.left < -0.5 || box.right > innerWidth + 0.5);
+}).map(each => each.outerHTML.slice(0, 200))"""
+HIDDEN_ON_PAPER = """[...document.querySelectorAll("details > :not(summary), .name span")].filter(
+    each => each.textContent && (!each.checkVisibility() || each.scrollWidth > each.clientWidth + 1)
+        && getComputedStyle(each).display != "inline"
+).map(each => each.outerHTML.slice(0, 200))"""
+NAME_ENDS = """[...document.querySelectorAll(".name")].map(each => {
+    const [beginning, end] = each.children;
+    return [beginning.scrollWidth > beginning.clientWidth, end.scrollWidth <= end.clientWidth + 1, end.textContent];
+})"""
+"""Of each name: whether its beginning is cut, whether its end is whole, and the end."""
 BROKEN = "[...document.images].filter(each => !each.naturalWidth).map(each => each.alt)"
 INK_AND_GROUND = """(() => {
     const brush = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -98,11 +112,18 @@ def thousand_classes() -> Comparison:
     return Comparison(*answers, None)
 
 
-def thirty_classes() -> Comparison:
-    """The widest matrix there is."""
-    classes = [i % 30 for i in range(900)]
-    changed = [(each + i % 7 * (i % 5 == 0)) % 30 for i, each in enumerate(classes)]
-    return comparison(classes, changed, classes, labels=[f"a class with a long name, number {i}" for i in range(30)])
+def one_image_of_a_thousand_classes() -> Comparison:
+    """As the public samples of ImageNet have them; the answers to 17 images change."""
+    truth = list(range(1000))
+    changed = [(each + 1) % 1000 if each % 60 == 0 else each for each in truth]
+    return comparison(truth, changed, truth, labels=[f"folded class {i:03}" for i in range(1000)])
+
+
+def many_pairs(classes: int) -> Comparison:
+    """A matrix of so many classes with long names."""
+    truth = [i % classes for i in range(900)]
+    changed = [(each + i % 7 * (i % 5 == 0)) % classes for i, each in enumerate(truth)]
+    return comparison(truth, changed, truth, labels=[f"a class with a long name, number {i}" for i in range(classes)])
 
 
 def hostile(folder: Path) -> Comparison:
@@ -142,8 +163,11 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "everything": lambda folder: page.render(*of_clothing()),
     "no-thumbnails": lambda folder: page.render(*of_clothing(), thumbnails=False),
     "thousand-classes": lambda folder: page.render(report(compared := thousand_classes()), compared),
-    "thirty-classes": lambda folder: page.render(report(compared := thirty_classes()), compared),
+    "one-image-each": lambda folder: page.render(everything(compared := one_image_of_a_thousand_classes()), compared),
+    "fourteen-classes": lambda folder: page.render(report(compared := many_pairs(14)), compared),
+    "thirty-classes": lambda folder: page.render(report(compared := many_pairs(30)), compared),
     "hostile": lambda folder: page.render(everything(compared := hostile(folder)), compared),
+    "device": lambda folder: page.render(report(compared := clothing()) | {"device": DEVICE}, compared),
     "not-measured": lambda folder: page.render(report(None), None),
 }
 
@@ -224,9 +248,53 @@ def test_the_page_prints(tab: Page, shown: Path, tmp_path: Path) -> None:
     tab.show(shown, DESKTOP, scheme="dark")
     tab.print(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
-    tab.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    tab.as_printed()
     assert tab.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    tab.call("Emulation.setEmulatedMedia", media="")
+    assert tab.value(STICKING_OUT_ON_PAPER) == [], "no table is cut at the edge"
+    assert tab.value(HIDDEN_ON_PAPER) == [], "whatever can be folded is open, and names are whole"
+    tab.as_printed(False)
+
+
+def test_what_is_printed_is_what_was_folded(tab: Page, tmp_path: Path) -> None:
+    """The PDF of a page grows by pages where a list of 1,000 classes is in it."""
+    compared = one_image_of_a_thousand_classes()
+    html = page.render(report(compared), compared, thumbnails=False)
+    pages = []
+    for number, each in enumerate((html, re.sub('<ul class="unchanged">.*?</ul>', "", html, flags=re.DOTALL))):
+        tab.show(page.write(each, tmp_path / f"{number}.html"), DESKTOP)
+        tab.print(tmp_path / f"{number}.pdf")
+        pages.append(len(re.findall(rb"/Type\s*/Page\b", (tmp_path / f"{number}.pdf").read_bytes())))
+    assert pages[0] >= pages[1] + 2
+
+
+def test_a_folded_class_is_found(tab: Page, tmp_path: Path) -> None:
+    """A text fragment of an address opens what it is in, as find in page does."""
+    compared = one_image_of_a_thousand_classes()
+    file = page.write(page.render(report(compared), compared, thumbnails=False), tmp_path / "page.html")
+    tab.show(file, DESKTOP)
+    assert tab.value("document.querySelectorAll('details[open]').length") == 0
+    again = shutil.copyfile(file, tmp_path / "again.html")
+    tab.show(again, DESKTOP, fragment=":~:text=folded%20class%20999")
+    assert tab.value("document.querySelector('details[open]')?.querySelector('summary').textContent") == "983 classes"
+
+
+def test_an_explanation_opens_beside_its_figure(tab: Page, tmp_path: Path) -> None:
+    report_, compared, _ = of_clothing()
+    tab.show(page.write(page.render(report_, compared), tmp_path / "page.html"), DESKTOP)
+    visible = "document.querySelector('.mark dl').checkVisibility()"
+    assert not tab.value(visible)
+    tab.value("document.querySelector('.mark summary').click()")
+    assert tab.value(visible)
+    assert tab.value("document.querySelector('.mark summary').getBoundingClientRect().width") >= 24, "for a thumb"
+
+
+def test_a_long_name_is_cut_in_its_middle(tab: Page, tmp_path: Path) -> None:
+    compared = thousand_classes()
+    tab.show(page.write(page.render(report(compared), compared), tmp_path / "page.html"), PHONE)
+    ends = tab.value(NAME_ENDS)
+    assert len(ends) == page.MOST_FLIPS
+    assert all(beginning_is_cut and end_is_whole for beginning_is_cut, end_is_whole, _ in ends)
+    assert len({end for _, _, end in ends}) == page.MOST_FLIPS, "each keeps what tells it apart"
 
 
 def contrast(one: list[int], other: list[int]) -> float:

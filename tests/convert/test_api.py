@@ -21,7 +21,7 @@ from tests.conftest import COLOURS
 
 STABLE = {
     *("DriftRun", "Inspection", "Limits", "ModelSource", "Outcome"),
-    *("audit_model", "convert_model", "inception_resnet_v2", "measure_drift"),
+    *("audit_model", "convert_model", "inception_resnet_v2", "measure_drift", "progress_bar"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -38,6 +39,16 @@ def test_json_report(artifact_path: Path) -> None:
     assert report["before"]["peak_memory_bytes"] <= report["after"]["peak_memory_bytes"]
     assert report["preprocess_12mp_ms"] > 1
     assert report["peak_memory_bytes"] < 200e6  # without the 12-megapixel picture
+
+
+def test_another_file_than_the_pinned_one_is_refused(artifact_path: Path) -> None:
+    right = hashlib.sha256(artifact_path.read_bytes()).hexdigest()
+    assert run(BENCHMARK, artifact_path, "--runs", 1, "--sha256", right.upper()).returncode == 0
+    for more in ((), ("--preprocessing", "tf")):
+        done = run(BENCHMARK, artifact_path, "--runs", 1, "--sha256", "0" * 64, *more)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"irv2-benchmark: error: {artifact_path} has SHA-256 {right}, expected 000")
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_table_has_a_row_for_each_number_of_threads(artifact_path: Path) -> None:

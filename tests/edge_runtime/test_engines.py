@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tests.edge_runtime.tiny_model import OUTPUT_SCALE, PIXEL_SCALE, tiny_flatbu
 
 
 def pretend_installed(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in modules else None)
+    found = {name: ModuleSpec(name, None) for name in modules}
+    monkeypatch.setattr(importlib.util, "find_spec", found.get)
     monkeypatch.setattr(metadata, "version", lambda distribution: f"version of {distribution}")
 
 
@@ -67,6 +69,23 @@ def test_an_interpreter_without_package_metadata_is_used(monkeypatch: pytest.Mon
     pretend_installed(monkeypatch, "ai_edge_litert")
     monkeypatch.setattr(metadata, "version", no_metadata)
     assert choose_engine().version == "of unknown version"
+
+
+@pytest.mark.parametrize("name", ["ai_edge_litert-9.8.7.dist-info", "ai-edge-litert-9.8.7.dist-info"])
+def test_the_version_is_that_of_the_package_that_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    for folder in ("ai_edge_litert", name, "ai_edge_litert_nightly-1.2.3.dist-info"):
+        (tmp_path / folder).mkdir()
+    spec = ModuleSpec("ai_edge_litert", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path / "ai_edge_litert")]
+    monkeypatch.setattr(importlib.util, "find_spec", {"ai_edge_litert": spec}.get)
+    assert choose_engine("litert").version == "9.8.7"
+
+
+def test_of_the_interpreter_here_it_is_what_its_own_metadata_say() -> None:
+    choice = choose_engine()
+    assert choice.version == metadata.version(ENGINES[choice.name][1])
 
 
 def test_an_interpreter_that_cannot_be_imported_is_an_engine_error() -> None:

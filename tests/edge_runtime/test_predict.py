@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import pty
@@ -108,6 +110,33 @@ def test_json_is_an_object_a_line(artifact_path: Path, pictures: Path) -> None:
         assert set(row["timings_ms"]) == {"preprocess", "inference"}
         assert all(milliseconds > 0 for milliseconds in row["timings_ms"].values())
         assert row["error"] is None
+
+
+def test_csv_says_what_json_says(artifact_path: Path, pictures: Path, bad_picture: Path) -> None:
+    odd = pictures / 'a "red", one.png'
+    odd.write_bytes((pictures / "red.png").read_bytes())
+    arguments = (artifact_path, odd, bad_picture, pictures / "blue.png", "--top-k", 2)
+    done = predict(*arguments, "--csv")
+    found = list(csv.DictReader(io.StringIO(done.stdout)))
+    expected = [
+        {"image": row["image"], "rank": str(rank), **{key: str(value) for key, value in each.items()}, "error": ""}
+        for row in json_lines(predict(*arguments, "--json").stdout)
+        for rank, each in enumerate(row["predictions"], 1)
+    ]
+    assert [row for row in found if not row["error"]] == expected
+    (failed,) = (row for row in found if row["error"])
+    assert failed["image"] == str(bad_picture)
+    assert "is not a readable image" in failed["error"]
+    assert [failed[key] for key in ("rank", "index", "label", "probability")] == [""] * 4
+    assert done.returncode == 1
+    assert " on cpu, " in done.stderr, "what ran is no part of the table"
+
+
+def test_csv_of_no_label_is_a_row_of_the_image(artifact_path: Path, pictures: Path) -> None:
+    (row,) = csv.DictReader(io.StringIO(predict(artifact_path, pictures / "red.png", "--threshold", 1, "--csv").stdout))
+    assert row == dict.fromkeys(("rank", "index", "label", "probability", "error"), "") | {
+        "image": str(pictures / "red.png")
+    }
 
 
 def test_options_may_stand_anywhere(artifact_path: Path, pictures: Path) -> None:
@@ -251,6 +280,8 @@ def test_debug_shows_the_traceback(pictures: Path, tmp_path: Path) -> None:
         ["model.tflite", "a.jpg", "--engine", "onnx"],
         ["model.tflite", "a.jpg", "--sha256", "abc"],
         ["model.tflite", "a.jpg", "--surprise"],
+        ["model.tflite", "a.jpg", "--csv", "--json"],
+        ["model.tflite", "--camera", "photos", "--csv"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:

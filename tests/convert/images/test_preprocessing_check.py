@@ -17,7 +17,7 @@ from PIL import Image
 from convert.errors import SourceError
 from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import ImageSet, find_images
-from convert.images.preprocessing_check import refuse_wrong_preprocessing
+from convert.images.preprocessing_check import other_reading, refuse_wrong_preprocessing
 from edge_runtime import InputSpec
 from tests.conftest import COLOURS, SIZE
 
@@ -57,6 +57,25 @@ def test_the_wrong_convention_is_refused_and_the_better_one_named(network: bytes
         SourceError, match=r"right on \d+% of 40 labelled images .* and on 100% with --preprocessing tf"
     ):
         refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), LABELS, pictures)
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(2, 20), (3, 40)])
+def test_no_more_images_are_looked_at_where_nearly_all_of_the_first_are_right(
+    wrong: int, expected: int, pictures: ImageSet
+) -> None:
+    """Answers that are right but for the first few: 18 of 20 are enough."""
+    truth = pictures.truth(LABELS)
+    assert truth is not None
+    asked = 0
+
+    def scores(_: InputSpec, pixels: Sequence[Any]) -> Any:
+        nonlocal asked
+        numbers = range(asked, asked + len(pixels))
+        asked += len(pixels)
+        return np.eye(len(LABELS))[[(truth[i] + (i < wrong)) % len(LABELS) for i in numbers]]
+
+    assert other_reading(scores, TF, LABELS, pictures) is None
+    assert asked == expected
 
 
 def test_images_of_one_class_tell_nothing(network: bytes, pictures: ImageSet) -> None:

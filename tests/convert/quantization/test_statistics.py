@@ -167,6 +167,24 @@ def test_the_sample_of_a_large_activation_is_small_and_drawn_from_all_of_it() ->
     assert not np.array_equal(rows, Measured.of(image, (0, 1)).rows)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 70])
+def test_an_activation_is_measured_channel_by_channel_however_many_there_are(channels: int) -> None:
+    image = np.random.default_rng(0).normal(3, 2, (1, 37, 41, channels)).astype(np.float32)
+    measured = Measured.of(image, (0, 0))
+    assert np.array_equal(measured.low, image.min(axis=(0, 1, 2)))
+    assert np.array_equal(measured.high, image.max(axis=(0, 1, 2)))
+    assert measured.mean == pytest.approx(image.mean(axis=(0, 1, 2), dtype=np.float64), rel=1e-6)
+
+
+def test_the_extremes_of_an_image_are_counted_beside_the_sample_which_stands_for_all_of_it() -> None:
+    """One value of 160,000 is far out: a sample misses it, and a calibrator that weighs clipping must not."""
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 400, 400, 1)).astype(np.float32)
+    image[0, 200, 200, 0] = 100.0
+    histogram = observer_of(image).observed().histogram
+    assert histogram.counts[histogram.centres > 2].sum() == 1
+    assert histogram.counts.sum() == pytest.approx(image.size, rel=0.01)
+
+
 def test_the_sample_does_not_grow_with_the_number_of_images() -> None:
     """Every second image is dropped whenever there are too many, so that those left are spread over all."""
     images = np.arange(5 * SAMPLED_IMAGES, dtype=np.float32).reshape(-1, 1, 1)

@@ -93,7 +93,7 @@ def shown(compared: Comparison, tmp_path: Path) -> dict[str, str]:
     checked, converted = io.StringIO(), io.StringIO()
     print_report(Console(file=checked, width=160), report)
     print_outcomes(Console(file=converted, width=160), [outcome])
-    ci.write_junit(tmp_path / "drift.xml", report)
+    ci.write_junit(tmp_path / "drift.xml", [report])
     return {
         "irv2-drift": checked.getvalue(),
         "irv2-convert": converted.getvalue(),
@@ -131,6 +131,15 @@ def test_one_fact_has_one_text(fact: str, places: tuple[str, ...], tmp_path: Pat
     """Of 1,000 answers 15 changed; by hand Wilson's intervals of 0.985 and 985/990, Agresti and Min's of the drop."""
     texts = shown(CHANGED, tmp_path)
     assert [place for place in places if fact not in texts[place]] == []
+
+
+@pytest.mark.parametrize("place", EVERYWHERE)
+def test_limits_are_required_or_allowed(place: str, tmp_path: Path) -> None:
+    """Of answers that fail, so that JUnit has its reasons, too."""
+    text = shown(comparison([0] * 200, [0] * 100 + [1] * 100, [0] * 200), tmp_path)[place]
+    assert "at least 95.00% required" in text
+    assert "at most 2.00 pp allowed" in text
+    assert "wanted" not in text
 
 
 def test_what_an_sqnr_is_of_reads_the_same_everywhere(tmp_path: Path) -> None:

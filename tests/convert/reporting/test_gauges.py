@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.reporting.sections import gauges
+from convert.reporting.gauges import gauges
 
 RATE = st.floats(0, 1)
 LIMITS = {"min_agreement": 0.95, "max_drop_pp": 2.0, "max_top5_drop_pp": 1.0}
@@ -36,8 +36,8 @@ def test_everything_lies_on_the_strip_in_its_order(numbers: list[float]) -> None
 
 def test_more_agreement_and_less_drop_are_better() -> None:
     agreement, drop = gauges(report((0.96, 0.97, 0.98), (-1.0, 0.5, 1.0)))
-    assert (agreement.limit, agreement.more_is_better) == ("at least 95.00%", True)
-    assert (drop.limit, drop.more_is_better) == ("at most 2.00 pp", False)
+    assert (agreement.limit, agreement.more_is_better) == ("at least 95.00% required", True)
+    assert (drop.limit, drop.more_is_better) == ("at most 2.00 pp allowed", False)
     assert agreement.limit_at < agreement.low
     assert drop.high < drop.limit_at
 
@@ -46,7 +46,7 @@ def test_top_5_has_a_gauge_where_it_has_an_interval() -> None:
     value = report((0.96, 0.97, 0.98))
     assert [gauge.name for gauge in gauges(value)] == ["Top-1 agreement"]
     value["drift"] |= {"top5_drop_pp": 0.1, "top5_drop_ci95_pp": [-0.2, 0.4]}
-    assert [(gauge.name, gauge.limit) for gauge in gauges(value)][1:] == [("Top-5 drop", "at most 1.00 pp")]
+    assert [(gauge.name, gauge.limit) for gauge in gauges(value)][1:] == [("Top-5 drop", "at most 1.00 pp allowed")]
 
 
 def test_an_unmeasured_artifact_has_no_gauge() -> None:

@@ -41,10 +41,11 @@ def test_key_figures_are_those_of_the_report() -> None:
             *("[95.68%, 99.49%]", "100.00% within the top 5"),
             "agreement, lead of 10 points: 98.50% [95.68%, 99.49%] of 200 images",
         ),
+        ("Agreement", "95% interval", "Within the top 5", "Lead of 10 points"),
     )
     assert found["Changed answers"].value == "3 of 200"
     assert found["Changed answers"].notes == ("1 lost, 2 gained, 0 still wrong", "0 near ties, 3 confident")
-    assert found["Size"] == Figure("Size", "59.6 MB")
+    assert found["Size"] == Figure("Size", "59.6 MB", terms=("Size",))
 
 
 def test_changes_are_lost_gained_or_still_wrong() -> None:
@@ -60,7 +61,9 @@ def test_figures_of_a_number_of_images_that_was_fixed_are_shown() -> None:
     )  # fmt: skip
     found = by_title(value | {"latency_ms": 17.06})
     assert found["Top-1 accuracy"].notes[1:] == ("bootstrap [-2.00, 1.00]", "exact McNemar p = 0.0625")
-    assert found["Top-5 accuracy"] == Figure("Top-5 accuracy", "99.00% → 98.00%", ("drop 1.00 pp [-0.50, 2.50]",))
+    assert found["Top-5 accuracy"].value == "99.00% → 98.00%"
+    assert found["Top-5 accuracy"].notes == ("drop 1.00 pp [-0.50, 2.50]",)
+    assert found["Top-1 accuracy"].terms == ("Accuracy", "Drop", "95% interval", "Bootstrap", "McNemar's p")
     assert found["Changed answers"].notes[1] == "2 near ties, 1 confident"
     assert found["Expected calibration error"].value == "3.10% → 3.45%"
     assert found["Size"].notes == ("17.1 ms per image",)
@@ -78,7 +81,7 @@ def test_without_labels_no_accuracy_is_shown() -> None:
 
 def test_an_unmeasured_artifact_has_a_size() -> None:
     value = report(None)
-    assert sections.key_figures(value) == [Figure("Size", "59.6 MB")]
+    assert sections.key_figures(value) == [Figure("Size", "59.6 MB", terms=("Size",))]
     assert sections.verdict(value) is VERDICTS[None]
     assert sections.reasons(value) == []
     assert sections.summary(value) == ["net.int8.tflite", "59.6 MB"]

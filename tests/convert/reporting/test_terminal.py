@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from rich.console import Console
 
 from convert.audit.islands import FloatIsland
 from convert.drift import attribution
+from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift, judge
+from convert.drift.predictions import Predictions
 from convert.quantization.bias_range import RaisedScales
+from convert.reporting import html
 from convert.reporting.outcome import Outcome
-from convert.reporting.terminal import print_outcomes, print_report
+from convert.reporting.terminal import print_outcomes, print_report, print_verdicts
 from convert.statistics.verdict import Limits
 from tests.convert.reporting.outcomes import measured, outcome
 
@@ -56,6 +63,55 @@ def test_reasons_are_printed_in_one_line_each() -> None:
     lines = printed(outcome(drift=measured(60))).splitlines()
     assert [line for line in lines if line.startswith("int8: fail: top-1 agreement 70.00%")]
     assert [line for line in lines if line.startswith("int8: fail: top-1 drop 30.00 pp")]
+
+
+def last_lines(*outcomes: Outcome) -> list[str]:
+    return printed(*outcomes).split("\n\n")[-1].splitlines()
+
+
+def test_the_last_lines_are_what_a_user_wants() -> None:
+    fast = replace(outcome(drift=measured(1)), latency_ms=2.0, float_latency_ms=6.0)
+    named = replace(fast, path=Path("build/mine.int8.tflite"))
+    verdict, report, advice = last_lines(named)
+    assert verdict == "pass: build/mine.int8.tflite, 62.0 MB, 2.0 ms per image, float 6.0 ms: 3.0 times as fast"
+    assert report == f"report: {html.beside(named.path)}"
+    assert advice == "next:   irv2-predict build/mine.int8.tflite IMAGE"
+
+
+def test_the_next_command_has_an_image_of_the_user_s_and_can_be_pasted() -> None:
+    names = ("cat", "dog")
+    answers = Predictions((Path.cwd() / "my photos/cat/1.jpg",), np.array([[0.9, 0.1]], np.float32), names)
+    found = replace(
+        outcome(drift=measured(1)), path=Path("out/a b.tflite"), compared=Comparison(answers, answers, None)
+    )
+    line = last_lines(found)[-1].removeprefix("next: ")
+    assert shlex.split(line) == ["irv2-predict", "out/a b.tflite", "my photos/cat/1.jpg"]
+
+
+def test_what_to_do_next_depends_on_the_verdict() -> None:
+    passed, failed, unsure = outcome("int8", measured(1)), outcome("int8", measured(60)), outcome("int8", measured(3))
+    assert "--recover" in last_lines(failed)[-1]
+    assert "more images to --validation" in last_lines(unsure)[-1]
+    assert "--recover" in last_lines(unsure, failed)[-1], "the worst counts"
+    assert last_lines(failed, replace(passed, path=Path("good.tflite")))[-1].startswith(
+        "next:   irv2-predict good.tflite"
+    )
+    assert last_lines(outcome("none"))[0].startswith("not measured: ")
+
+
+def test_the_verdict_is_coloured_unless_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verdict(**variables: str) -> str:
+        for name in ("FORCE_COLOR", "NO_COLOR"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"TERM": "xterm-256color", **variables}.items():
+            monkeypatch.setenv(name, value)
+        text = io.StringIO()
+        print_verdicts(Console(file=text, width=160), [outcome("int8", measured(60))])
+        return text.getvalue()
+
+    assert verdict(FORCE_COLOR="1").startswith("\x1b[1;31mfail\x1b[0m: ")
+    assert "31m" not in verdict(FORCE_COLOR="1", NO_COLOR="1")
+    assert "\x1b" not in verdict()
 
 
 def test_narrow_terminals_do_not_cut_figures() -> None:

@@ -1,0 +1,63 @@
+"""`irv2-convert --dry-run`: each value and where it is from, and what would be read and written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from convert.cli.configured import effective
+from convert.cli.progress import shown_progress
+from convert.images.conventions import fitted
+from convert.job import Job, check, labelled_source
+from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
+from convert.reporting.formatting import number
+from convert.system.temporary import scratch_folder
+from edge_runtime.console import printable
+
+
+def explain(context: click.Context, job: Job, quiet: bool) -> None:
+    """Print a job: its values, then what its files and folders hold, then what the user's own network turned out to be.
+
+    What cannot work is the error of a conversion; all but the last is checked without TensorFlow.
+    """
+    _print_values(context)
+    inputs = check(job)
+    calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
+    calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
+    validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
+    click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
+    for line in _recognized(labelled_source(job, inputs), inputs.preprocessing, job.fit, quiet):
+        click.echo(line)
+    for scheme in job.schemes:
+        artifact = job.output_dir / f"{job.source.name}.{scheme.name}.tflite"
+        click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")
+
+
+def _print_values(context: click.Context) -> None:
+    rows = [[printable(cell) for cell in row] for row in effective(context)]
+    keys, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for key, value, source in rows:
+        click.echo(f"{key:{keys}}  {value:{values}}  {source}")
+    click.echo()
+
+
+def _recognized(source: ModelSource, preprocessing: str | None, fit: str | None, quiet: bool) -> list[str]:
+    """Load the user's own file, and return lines about it; none for our own networks, which are known."""
+    if source.is_ours:
+        return []
+    from convert.lowering.lower import RecognitionRequest, recognize
+
+    with shown_progress(quiet) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
+        found = recognize(RecognitionRequest(source, preprocessing, scratch), progress)
+    spec, what = fitted(found.spec, fit), found.recognized or found.architecture
+    says_classes = source.origin == WEIGHTS_FILE and bool(found.recognized)  # a whole model's line names it alone
+    colours = "grey" if spec.channels == 1 else spec.channel_order
+    scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"
+    lines = [
+        f"recognized:  {what}{'' if says_classes else f', {found.classes} classes'}",
+        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.geometry}, {spec.resize}",
+        *(f"in front:    {line}" for line in found.front),
+    ]
+    return [printable(line) for line in lines]
