@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_runtime import specs
 from edge_runtime._archive import DAMAGED_ZIP, member
-from edge_runtime._graph_check import (
+from edge_runtime._flatbuffer import Reader
     GRAPH_INPUTS,
     GRAPH_OPERATORS,
     GRAPH_OUTPUTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convert.reporting.formatting import Report, count, megabytes, milliseconds, percent
-from convert.reporting.outcome import EXIT_CODES
+from convert.statistics.verdict import EXIT_CODES
 
 ERROR_CODE = 1
 WORST_FIRST = (3, ERROR_CODE, 4)
