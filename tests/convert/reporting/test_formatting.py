@@ -93,7 +93,7 @@ def shown(compared: Comparison, tmp_path: Path) -> dict[str, str]:
     checked, converted = io.StringIO(), io.StringIO()
     print_report(Console(file=checked, width=160), report)
     print_outcomes(Console(file=converted, width=160), [outcome])
-    ci.write_junit(tmp_path / "drift.xml", report)
+    ci.write_junit(tmp_path / "drift.xml", [report])
     return {
         "irv2-drift": checked.getvalue(),
         "irv2-convert": converted.getvalue(),
