@@ -13,7 +13,8 @@ from rich.console import Console
 from convert.cli.configured import configured, of_drift, settings_note
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
-from convert.cli.options import FILE, SIZE, limit_options, output_options, pinned, quiet_option
+from convert.cli.options import FILE, SIZE, limit_options, output_options, quiet_option
+from convert.cli.pinned import pinned
 from convert.cli.progress import shown_progress
 from convert.cli.version import version_option
 from convert.drift import on_device
