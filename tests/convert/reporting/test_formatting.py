@@ -37,6 +37,7 @@ from tests.convert.comparisons import comparison
         (formatting.decibel(24.97), "25.0 dB"),
         (formatting.decibel(float("-inf")), "-inf dB"),
         (formatting.megabytes(1_234_560_000), "1,234.6 MB"),
+        (formatting.megabytes(41_300), "41 kB"),
         (formatting.milliseconds(17.14), "17.1 ms"),
         (formatting.p_value(0.0625), "0.0625"),
         (formatting.error(0.0434), "0.043"),
