@@ -3,13 +3,14 @@
     {"do": "open", "model": PATH, "sha256": HASH}  ->  {"opened": {...}}
     {"do": "image", "path": PATH, "sha256": HASH}  ->  {"image": HASH, "probabilities": [...], ...}
     {"do": "end"}                                  ->  {"ended": {...}}
+    {"do": "benchmark", "options": {...}}          ->  {"benchmark": {...}}
 
 Without a host there is nobody to compute for: the process ends as soon as its input does.
 """
 
 from __future__ import annotations
 
-import glob
+import argparse
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edge_runtime.benchmark import milliseconds, peak_memory_bytes
+from edge_runtime.benchmark import device_state, milliseconds, report_on
 from edge_runtime.classifier import Classifier
 from edge_runtime.engines import AUTO, choose_engine, import_interpreter
 from edge_runtime.errors import EdgeError, ImageError
@@ -30,8 +31,8 @@ from edge_runtime.preprocess import load_pixels
 from edge_runtime.specs import InputSpec
 
 Job = dict[str, Any]
-CLOCKS = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"
-TEMPERATURES = "/sys/class/thermal/thermal_zone*/temp"
+LAST = ("end", "benchmark")
+"""What a job is that nothing follows."""
 
 
 def main() -> NoReturn:
@@ -49,7 +50,7 @@ def main() -> NoReturn:
             print(json.dumps(answer), file=answers, flush=True)
         except OSError:  # the host is gone
             os._exit(1)
-        if "error" in answer or "ended" in answer:
+        if "error" in answer or job["do"] in LAST:
             os._exit(int("error" in answer))  # the thread that reads would be waited for
 
 
@@ -61,31 +62,36 @@ class Agent:
 
     def do(self, job: Job) -> Job:
         """Return the answer to a job; raise `EdgeError` if there is none."""
-        if job["do"] == "open":
-            return {"opened": self._open(job)}
-        return self._image(job) if job["do"] == "image" else {"ended": _state()}
+        kinds = {"open": self._open, "image": self._image, "end": self._end, "benchmark": _benchmark}
+        return kinds[job["do"]](job)
 
     def _open(self, job: Job) -> Job:
-        before, kept = _state(), list[Classifier]()
-        spec = None if job.get("spec") is None else InputSpec.from_json(job["spec"])
+        before, kept = device_state(), list[Classifier]()
         started = milliseconds(lambda: import_interpreter(choose_engine(AUTO)))
-        how = {"sha256": job["sha256"], "spec": spec, "labels": job.get("labels")}
-        loaded = milliseconds(lambda: kept.append(Classifier.open(job["model"], delegate="cpu", **how)))
+        loaded = milliseconds(lambda: kept.append(Classifier.open(job["model"], delegate=job["delegate"], **_how(job))))
         self._classifier = kept[0]
-        return {
+        opened = {
             "labels": list(kept[0].labels),
-            "receipt": asdict(kept[0].receipt),
             "machine": platform.machine(),
             "python": platform.python_version(),
             "import_ms": started,
-            "load_ms": loaded,
+            "load_ms": loaded - (kept[0].receipt.trial_ms or 0.0),
             "state": before,
         }
+        return {"opened": opened}
+
+    def _end(self, _: Job) -> Job:
+        classifier = self._opened()
+        classifier.check_delegate()
+        return {"ended": {**device_state(), "receipt": asdict(classifier.receipt)}}
+
+    def _opened(self) -> Classifier:
+        if self._classifier is None:
+            raise EdgeError("no model was opened: open one first")
+        return self._classifier
 
     def _image(self, job: Job) -> Job:
-        classifier = self._classifier
-        if classifier is None:
-            raise EdgeError("an image came before a model: open one first")
+        classifier = self._opened()
         data = Path(job["path"]).read_bytes()
         if hashlib.sha256(data).hexdigest() != job["sha256"]:
             raise EdgeError(f"{job['path']} was changed on the device: run it again, it is copied anew")
@@ -105,24 +111,14 @@ def _timed(action: Callable[[], Any]) -> tuple[float, Any]:
     return milliseconds(lambda: found.append(action())), found[0]
 
 
-def _state() -> Job:
-    """Return peak memory in bytes, highest clock in kHz and temperature in degrees; None for what nobody tells."""
-    temperature = _highest(TEMPERATURES)
-    return {
-        "peak_memory_bytes": peak_memory_bytes(),
-        "clock_khz": _highest(CLOCKS),
-        "temperature_c": None if temperature is None else temperature / 1000,
-    }
+def _how(job: Job) -> Job:
+    """Return what `Classifier.open` is told of a model beside its path."""
+    spec = None if job.get("spec") is None else InputSpec.from_json(job["spec"])
+    return {"sha256": job["sha256"], "spec": spec, "labels": job.get("labels")}
 
 
-def _highest(pattern: str) -> int | None:
-    values = []
-    for path in glob.glob(pattern):
-        try:
-            values.append(int(Path(path).read_text()))
-        except (OSError, ValueError):  # a sensor that is switched off
-            continue
-    return max(values, default=None)
+def _benchmark(job: Job) -> Job:
+    return {"benchmark": report_on(argparse.Namespace(**job["options"]), _how(job))}
 
 
 def _jobs() -> queue.SimpleQueue[Job]:
@@ -130,12 +126,9 @@ def _jobs() -> queue.SimpleQueue[Job]:
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
 
     def listen() -> None:
-        job: Job = {}
         for line in sys.stdin:
-            job = json.loads(line)
-            jobs.put(job)
-        if job.get("do") != "end":
-            os._exit(1)
+            jobs.put(json.loads(line))
+        os._exit(1)
 
     threading.Thread(target=listen, daemon=True).start()
     return jobs

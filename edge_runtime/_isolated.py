@@ -18,6 +18,7 @@ from edge_runtime.errors import ArtifactError, EdgeError, first_line
 
 ENDING = "unloading it"
 GRACE_SECONDS = 10
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -41,7 +42,11 @@ def main() -> None:
 
 
 def _limit_harm(seconds: float) -> None:
-    """End this process if its parent cannot, leave no core file, and be the first to go where memory runs out."""
+    """End this process with its parent, and in time; leave no core file; be the first to go where memory runs out."""
+    with suppress(ImportError, OSError, AttributeError):  # not on Linux
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     if hasattr(signal, "alarm"):

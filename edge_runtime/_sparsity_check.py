@@ -6,10 +6,7 @@ all its indices, or is compressed and holds those between two of its segments. F
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edge_runtime._graph_check import Reader
+from edge_runtime._flatbuffer import Reader
 
 TRAVERSAL_ORDER, BLOCK_MAP, DIMENSIONS = 0, 1, 2
 FORMAT, DENSE_SIZE, SEGMENTS_TYPE, SEGMENTS, INDICES_TYPE, INDICES = range(6)

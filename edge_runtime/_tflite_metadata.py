@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_runtime._graph_check import BUFFER_DATA, MODEL_BUFFERS, Reader
+from edge_runtime._flatbuffer import Reader
+from edge_runtime._graph_check import BUFFER_DATA, MODEL_BUFFERS
 
 NAME = b"TFLITE_METADATA"
 IDENTIFIER = b"M001"

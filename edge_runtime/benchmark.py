@@ -8,6 +8,7 @@ Percentiles are times that were actually measured.
 from __future__ import annotations
 
 import argparse
+import glob
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,18 @@ from edge_runtime.preprocess import load_pixels
 NAME = "irv2-benchmark"
 PHOTO_SIZE = (4000, 3000)
 PHOTO_RUNS = 5
+CLOCKS = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"
+TEMPERATURES = "/sys/class/thermal/thermal_zone*/temp"
+COLUMNS = {
+    "load": "load_ms",
+    "first": "first_ms",
+    "p50": "p50_ms",
+    "p90": "p90_ms",
+    "p95": "p95_ms",
+    "p99": "p99_ms",
+    "images/s": "images_per_s",
+}
+"""Title -> key of a report's `inference`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class Speed:
     first_ms: float
     p50_ms: float
     p90_ms: float
+    p95_ms: float
     p99_ms: float
     images_per_s: float
     resident_bytes: int | None
@@ -65,8 +80,8 @@ class Speed:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     prepare_streams()
-    arguments = _parser().parse_args(argv)
-    return run_command(NAME, lambda: _benchmark(arguments), arguments.debug)
+    arguments = build_parser().parse_args(argv)
+    return run_command(NAME, lambda: run_here(arguments), arguments.debug)
 
 
 def measure(
@@ -85,9 +100,9 @@ def measure(
         for _ in range(warmup):
             classifier.run(noise)
         times = np.array([milliseconds(lambda: classifier.run(noise)) for _ in range(runs)])
-        p50, p90, p99 = (float(time) for time in np.percentile(times, (50, 90, 99), method="higher"))
+        p50, p90, p95, p99 = (float(time) for time in np.percentile(times, (50, 90, 95, 99), method="higher"))
         rate, resident = 1000 * runs / float(times.sum()), status_bytes("VmRSS")
-        return Speed(classifier.receipt, load, first, p50, p90, p99, rate, resident), classifier.model
+        return Speed(classifier.receipt, load, first, p50, p90, p95, p99, rate, resident), classifier.model
 
 
 def synthetic_photo() -> bytes:
@@ -131,25 +146,58 @@ def milliseconds(action: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def _benchmark(arguments: argparse.Namespace) -> int:
-    choice = choose_engine(arguments.engine)
+def device_state() -> dict[str, Any]:
+    """Return peak memory in bytes, highest clock in kHz and temperature in degrees; None for what nobody tells."""
+    temperature = _highest(TEMPERATURES)
+    return {
+        "peak_memory_bytes": peak_memory_bytes(),
+        "clock_khz": _highest(CLOCKS),
+        "temperature_c": None if temperature is None else temperature / 1000,
+    }
+
+
+def _highest(pattern: str) -> int | None:
+    values = []
+    for path in glob.glob(pattern):
+        try:
+            values.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # a sensor that is switched off
+            continue
+    return max(values, default=None)
+
+
+def run_here(arguments: argparse.Namespace) -> int:
+    """Measure and print what the arguments say, on this machine; return the exit code."""
+    show(report_on(arguments, {"sha256": arguments.sha256, **foreign_options(arguments)}), arguments.json)
+    return 0
+
+
+def report_on(arguments: argparse.Namespace, opening: dict[str, Any]) -> dict[str, Any]:
+    """Measure what the arguments say, and return the report as JSON values; `opening` is as for `measure`."""
+    choice, before = choose_engine(arguments.engine), device_state()
     report: dict[str, Any] = {"model": arguments.model, "runs": arguments.runs, "warmup": arguments.warmup}
     report["engine_import_ms"] = milliseconds(lambda: import_interpreter(choice))
-    measured = _measure_each(arguments, {"sha256": arguments.sha256, **foreign_options(arguments)})
+    measured = _measure_each(arguments, opening)
     speeds, model = [speed for speed, _ in measured], measured[0][1]
     report["inference"] = [asdict(speed) for speed in speeds]
     report["peak_memory_bytes"] = peak_memory_bytes()  # before the photo, which would count too
+    report |= {"before": before, "after": device_state()}
     photo = synthetic_photo()
     times = [milliseconds(lambda: load_pixels(photo, model.spec)) for _ in range(PHOTO_RUNS)]
     report["preprocess_12mp_ms"] = float(np.median(times))
     report["saved"] = _save(model.flatbuffer_sha256(), speeds) if arguments.save else None
-    for receipt in {speed.receipt.requested: speed.receipt for speed in speeds}.values():
+    return report
+
+
+def show(report: dict[str, Any], as_json: bool) -> None:
+    """Print a report, and what its receipts warn of on stderr."""
+    receipts = [Receipt(**speed["receipt"]) for speed in report["inference"]]
+    for receipt in {receipt.requested: receipt for receipt in receipts}.values():
         warn_about(NAME, receipt)
-    if arguments.json:
+    if as_json:
         print(json.dumps(report))
     else:
-        _print_report(report, speeds)
-    return 0
+        _print_report(report, receipts)
 
 
 def _measure_each(arguments: argparse.Namespace, opening: dict[str, Any]) -> list[tuple[Speed, Model]]:
@@ -157,7 +205,7 @@ def _measure_each(arguments: argparse.Namespace, opening: dict[str, Any]) -> lis
     measured, refusals = [], []
     for delegate in _delegates_to_try(arguments):
         try:
-            for threads in arguments.threads:
+            for threads in arguments.threads or [os.cpu_count() or 1]:
                 how = arguments.engine, threads, arguments.warmup, arguments.runs, delegate
                 measured.append(measure(arguments.model, *how, **opening))
         except EngineError as error:
@@ -184,19 +232,18 @@ def _save(model: str, speeds: Sequence[Speed]) -> dict[str, str]:
     return {"delegate": best, "file": os.fspath(_autotune.save_fastest(model, best))}
 
 
-def _print_report(report: dict[str, Any], speeds: Sequence[Speed]) -> None:
+def _print_report(report: dict[str, Any], receipts: Sequence[Receipt]) -> None:
     print(f"{printable(report['model'])}: {report['runs']} images after {report['warmup']} to warm up, times in ms")
-    print("threads     trial      load     first       p50       p90       p99  images/s  resident  delegate")
-    for speed in speeds:
-        times = (speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms, speed.images_per_s)
-        trial = "-" if speed.receipt.trial_ms is None else f"{speed.receipt.trial_ms:.2f}"
-        row = f"{speed.receipt.threads:7}{trial:>10}" + "".join(f"{value:10.2f}" for value in times)
-        print(f"{row}{_megabytes(speed.resident_bytes):>10}  {printable(speed.receipt.active)}")
+    print(f"threads     trial{''.join(f'{title:>10}' for title in COLUMNS)}  resident  delegate")
+    for speed, receipt in zip(report["inference"], receipts, strict=True):
+        trial = "-" if receipt.trial_ms is None else f"{receipt.trial_ms:.2f}"
+        row = f"{receipt.threads:7}{trial:>10}" + "".join(f"{speed[key]:10.2f}" for key in COLUMNS.values())
+        print(f"{row}{_megabytes(speed['resident_bytes']):>10}  {printable(receipt.active)}")
     print(
         f"import of the engine {report['engine_import_ms']:.0f} ms, 12-megapixel JPEG to pixels "
         f"{report['preprocess_12mp_ms']:.0f} ms, peak memory {_megabytes(report['peak_memory_bytes'])}"
     )
-    for line in dict.fromkeys(receipt_line(speed.receipt) for speed in speeds):
+    for line in dict.fromkeys(map(receipt_line, receipts)):
         print(line)
     if report["saved"] is not None:
         print(f"{printable(report['saved']['delegate'])} is the fastest, and what {AUTO} uses from now on")
@@ -206,7 +253,8 @@ def _megabytes(count: int | None) -> str:
     return "unknown" if count is None else f"{count / 1e6:.0f} MB"
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
     parser = argparse.ArgumentParser(prog=NAME, description="Time a model made by irv2-convert on this device.")
     add_model(parser)
     add_engine_options(parser, several=True)
@@ -220,7 +268,6 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         type=lambda text: [positive(part) for part in text.split(",")],
         metavar="N[,N...]",
-        default=[os.cpu_count() or 1],
         help="numbers of threads to try; default: one per core",
     )
     parser.add_argument("--runs", type=positive, metavar="N", default=50, help="images to time; default: %(default)s")

@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_runtime import specs
 from edge_runtime._archive import DAMAGED_ZIP, member
+from edge_runtime._flatbuffer import Reader
 from edge_runtime._graph_check import (
     GRAPH_INPUTS,
     GRAPH_OPERATORS,
@@ -34,7 +35,6 @@ from edge_runtime._graph_check import (
     TENSOR_SHAPE,
     TENSOR_TYPE,
     UINT8,
-    Reader,
     compiled_operator,
     operator_code,
 )

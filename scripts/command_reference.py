@@ -22,10 +22,11 @@ import click
 from convert.cli.convert import convert
 from convert.cli.drift import drift
 from convert.cli.inspect import inspect
-from edge_runtime import benchmark, predict
+from convert.devices.benchmark import device_parser
+from edge_runtime import predict
 
 CLICK = {"irv2-convert": convert, "irv2-drift": drift, "irv2-inspect": inspect}
-ARGPARSE = {"irv2-predict": predict._parser, "irv2-benchmark": benchmark._parser}
+ARGPARSE = {"irv2-predict": predict._parser, "irv2-benchmark": device_parser}
 LONGEST_METAVAR = 24
 INTRODUCTION = """# Command reference
 

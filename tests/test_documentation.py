@@ -148,7 +148,7 @@ OPAQUE = {
 LABEL_AND_PROBABILITY = ("drift.flips[].reference", "drift.flips[].candidate")
 OCCASIONAL = {"head", "gate.looks", "drift.head", "drift.agreement_labels"}
 """Keys that most reports lack."""
-OF_DEVICES = "device."
+OF_DEVICES = ("device.", "fleet.")
 """What keys begin with that only a report of a device over SSH has, which is not made here."""
 
 
@@ -236,7 +236,7 @@ def test_every_key_that_other_commands_print_is_in_the_contracts_once(
     assert verified.code == 3, "not the images that it was judged on: nothing is built again"
     assert told(json.loads(predicted.out), "receipt") == documented("Prediction JSON")
     assert told(json.loads(recording.read_text()), "receipt") == documented("Recording")
-    assert told(json.loads(timed.out), "inference[].receipt") == documented("Benchmark JSON")
+    assert told(json.loads(timed.out), "inference[].receipt", "before", "after") == documented("Benchmark JSON")
     assert told(json.loads(verified.out), "sha256") == documented("Verification JSON")
 
 

@@ -20,6 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import DemoArtifact, Finished
+from tests.edge_runtime.tiny_model import tiny_artifact
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +138,14 @@ def test_a_host_command_without_its_extra_prints_the_install_command(
     done = run(plain / command, *arguments, cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.err == f"{command}: error: click is not installed: pip install 'irv2-edge[{extra}]'\n"
+
+
+def test_the_plain_wheel_times_a_model_here_and_asks_devices(plain: Path, tmp_path: Path) -> None:
+    model = tiny_artifact().write(tmp_path / "tiny.tflite")
+    assert " on cpu, " in run(plain / "irv2-benchmark", model, "--runs", 2, cwd=tmp_path).out
+    done = run(plain / "irv2-benchmark", model, "--device", "ssh://nobody@127.0.0.1:1", cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("irv2-benchmark: error: ssh://nobody@127.0.0.1:1: ")
 
 
 def test_the_drift_extra_audits_an_artifact_without_tensorflow(

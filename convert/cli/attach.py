@@ -8,7 +8,8 @@ import click
 
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
-from convert.cli.options import FILE, pinned
+from convert.cli.options import FILE
+from convert.cli.pinned import pinned
 from convert.errors import SourceError
 
 

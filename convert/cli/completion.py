@@ -9,12 +9,13 @@ from click.shell_completion import get_completion_class
 
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
+from convert.devices.benchmark import device_parser
 from convert.errors import MissingExtraError
-from edge_runtime import benchmark, predict
+from edge_runtime import predict
 
 SHELLS = ("bash", "zsh", "fish")
 OF_CLICK = ("irv2-convert", "irv2-drift", "irv2-inspect")
-OF_ARGPARSE = (predict._parser, benchmark._parser)
+OF_ARGPARSE = (predict._parser, device_parser)
 
 
 @click.command(epilog=exit_codes(DONE))

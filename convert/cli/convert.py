@@ -18,7 +18,8 @@ from convert.cli.configured import ALONE, configured, is_silent, of_conversion, 
 from convert.cli.dry_run import explain
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
-from convert.cli.options import FILE, conversion_options, pinned, quiet_option
+from convert.cli.options import FILE, conversion_options, quiet_option
+from convert.cli.pinned import pinned
 from convert.cli.progress import shown_progress
 from convert.cli.subcommands import SUBCOMMANDS, Subcommands
 from convert.cli.version import version_option

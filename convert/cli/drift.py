@@ -13,14 +13,15 @@ from rich.console import Console
 from convert.cli.configured import configured, of_drift, settings_note
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
-from convert.cli.options import FILE, SIZE, limit_options, output_options, pinned, quiet_option
+from convert.cli.options import FILE, SIZE, limit_options, output_options, quiet_option
+from convert.cli.pinned import pinned
 from convert.cli.progress import shown_progress
 from convert.cli.version import version_option
-from convert.devices.ssh import Address
 from convert.drift import on_device
 from convert.drift import run as drift_run
 from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
+from convert.drift.on_device import Devices
 from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit
@@ -30,10 +31,12 @@ from convert.images.labels import read_labels
 from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
 from convert.reporting.answers_csv import write_answers
-from convert.reporting.outcome import as_text, exit_code
+from convert.reporting.devices import device_reports, exit_code
+from convert.reporting.outcome import as_text
 from convert.reporting.terminal import print_report, print_verdict
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
+from edge_runtime.delegates import CPU
 
 CONVENTION = "|".join([*CONVENTIONS, "FILE"])
 GATE = "gate"
@@ -118,8 +121,15 @@ def drift() -> None:
     "--device",
     multiple=True,
     metavar="ssh://USER@HOST[:PORT]",
-    help="Judge the answers of a device, through the OpenSSH client and its configuration; all images are run.",
+    help="Judge the answers of a device, through the OpenSSH client and its configuration; all images are run. Can be "
+    "repeated: devices work side by side.",
 )
+@click.option(
+    "--delegate",
+    metavar="NAME[:key=value,...]",
+    help="What computes on the device, as for irv2-predict.  [default: cpu]",
+)
+@click.option("--install", is_flag=True, help="Install on the device what it lacks, in an environment of its own.")
 @limit_options
 @configured(of_drift)
 @output_options
@@ -147,11 +157,16 @@ def gate(
     reference_kernels: bool,
     recorded: Path | None,
     device: tuple[str, ...],
+    delegate: str | None,
+    install: bool,
     limits: Limits,
     quiet: bool,
     **output: Any,
 ) -> None:
-    """Measure how far CANDIDATE is from a reference, and judge it."""
+    """Measure how far CANDIDATE is from a reference, and judge it.
+
+    Of several devices the worst exit code counts: 3, then 1 for one that did not answer, then 4.
+    """
     context = click.get_current_context()
     _check_together(context.params)
     model_options, notes = _model_options(preprocessing, fit, labels, input_size)
@@ -180,7 +195,7 @@ def gate(
             _write_shard(request, Share.parse(shard), rows, progress)
             return
         if device:
-            found = on_device.run(Address.parse(device[0]), request, limits, progress)
+            found = on_device.run(Devices(device, delegate or CPU, install), request, limits, progress)
         elif scheduler is None:
             found = drift_run.run(request, limits, stop_early, progress)
         else:
@@ -205,14 +220,22 @@ def _check_together(options: Mapping[str, Any]) -> None:
     """Refuse options that would be ignored."""
     if options["candidate"] is None and options["save_reference"] is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
-    if len(options["device"]) > 1:
-        raise click.UsageError("--device is given twice: run the check once for each device")
+    if options["device"] and _is_typed("stop_early") and options["stop_early"]:
+        raise click.UsageError("--stop-early does not go with --device: a device answers all images")
     for option, others in EXCLUDES.items():
         other = next((other for other in others if options[other]), None)
         if options[option] and other is not None:
             raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
     if options["rows"] is not None and options["shard"] is None:
         raise click.UsageError("--rows goes with --shard K/N")
+    for option in ("delegate", "install"):
+        if options[option] and not options["device"]:
+            raise click.UsageError(f"{_flag(option)} goes with --device ssh://USER@HOST")
+
+
+def _is_typed(option: str) -> bool:
+    """Return whether the user has typed an option that has a default."""
+    return click.get_current_context().get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 def _flag(option: str) -> str:
@@ -255,7 +278,7 @@ def show(
 
         page.write(page.render(report, found.assessment.comparison, thumbnails=not no_thumbnails), html)
     if junit is not None:
-        ci.write_junit(junit, [report])
+        ci.write_junit(junit, device_reports(report))
     if csv is not None:
         write_answers(csv, found.assessment.comparison)
     ci.append_step_summary([report], lambda text: click.echo(text, err=True))
@@ -265,4 +288,4 @@ def show(
         print_verdict(Console(), report)
     else:
         print_report(Console(), report)
-    sys.exit(exit_code([found.assessment.gate]))
+    sys.exit(exit_code(report))

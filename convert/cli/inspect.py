@@ -18,7 +18,7 @@ from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import AUDITED, exit_codes
-from convert.cli.options import pinned
+from convert.cli.pinned import pinned
 from convert.cli.settings import ARTIFACT, NAME, find_artifact
 from convert.cli.version import version_option
 from convert.reporting.formatting import count, head_text, megabytes, percent, words

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any, get_args, get_type_hints
 import click
 from click.core import ParameterSource
 
-from convert.errors import SourceError
 from convert.job import Job, Option, Sources, options_of
 from convert.keras_models.sources import DEMO, NETWORKS_OF_WEIGHTS, ModelSource, Size
 from convert.quantization.schemes import DEFAULT, SCHEMES
 from convert.statistics.verdict import Limits
-from convert.system.content import content_sha256
 from edge_runtime.conventions import parse_size
 
 Command = Callable[..., Any]
@@ -49,18 +46,6 @@ class ImageSize(click.ParamType["Size"]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return height if height == width else (height, width)
-
-
-class Sha256(click.ParamType["str"]):
-    """64 hexadecimal digits."""
-
-    name = "sha256"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the digits in lower case."""
-        if not re.fullmatch("[0-9a-fA-F]{64}", str(value)):
-            self.fail(f"{value!r} is not a SHA-256 of 64 hexadecimal digits", param, ctx)
-        return str(value).lower()
 
 
 SIZE = ImageSize()
@@ -126,40 +111,6 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
         return wrapped
 
     return add
-
-
-def pinned(argument: str, option: str = "--sha256") -> Callable[[Command], Command]:
-    """Add an option with the SHA-256 of what a command opens as `argument`; any other file is refused unopened.
-
-    The argument is a path or a `ModelSource`; of a folder, or of several files, the hash is that of `source` in cards.
-    """
-    name = option.removeprefix("--").replace("-", "_")
-
-    def add(command: Command) -> Command:
-        @click.option(
-            option, name, type=Sha256(), metavar="HEX", help=f"Refuse another {argument} than that with this SHA-256."
-        )
-        @functools.wraps(command)
-        def wrapped(*args: Any, **options: Any) -> Any:
-            expected = options.pop(name)
-            if expected is not None:
-                _refuse_other(options[argument], expected, option)
-            return command(*args, **options)
-
-        return wrapped
-
-    return add
-
-
-def _refuse_other(opened: Path | ModelSource | None, expected: str, option: str) -> None:
-    path = opened.file if isinstance(opened, ModelSource) else opened
-    if opened is None or path is None:
-        raise click.UsageError(f"{option} pins a file, and none is given")
-    if not path.exists():
-        raise SourceError(f"{path} does not exist: pass the path of the file that {option} pins")
-    found = opened.sha256() if isinstance(opened, ModelSource) else content_sha256(path)
-    if found != expected:
-        raise SourceError(f"{path} has SHA-256 {found}, expected {expected}: this is not the file you pinned")
 
 
 def _wins(option: str, other: str) -> bool:

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import VERIFIED, exit_codes
-from convert.cli.options import FILE, field_options, network_options, pinned
+from convert.cli.options import FILE, field_options, network_options
+from convert.cli.pinned import pinned
 from convert.cli.progress import TerminalProgress
 from convert.job import Sources
 from convert.keras_models.sources import ModelSource

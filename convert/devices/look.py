@@ -7,8 +7,6 @@ import platform
 import sys
 
 home = os.path.join(os.path.expanduser("~"), ".cache", "irv2-edge")
-there = os.path.expanduser("~")
-space = os.statvfs(there)
 packages = ("numpy", "PIL", "ai_edge_litert", "tflite_runtime")
 found = {
     "python": list(sys.version_info[:2]),
@@ -16,6 +14,5 @@ found = {
     "machine": platform.machine(),
     "packages": [name for name in packages if importlib.util.find_spec(name) is not None],
     "home": home,
-    "free_bytes": space.f_bavail * space.f_frsize,
 }
 sys.stdout.write(json.dumps(found) + "\n")

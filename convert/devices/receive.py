@@ -1,7 +1,8 @@
 """Keep files under their SHA-256. The text of this file runs on the device, with the folder as its argument.
 
-A header {"sha256", "bytes"} is answered by how many bytes are there already, {"have": N}; then come the rest of them,
-answered by {"stored": true}, {"damaged": true} or {"error": TEXT}. What came before a connection broke is kept.
+{"files": {SHA-256: BYTES}} is answered by {"missing_bytes": N, "free_bytes": N}. A header {"sha256", "bytes"} is
+answered by how many bytes are there already, {"have": N}; then come the rest of them, answered by {"stored": true},
+{"damaged": true} or {"error": TEXT}. What came before a connection broke is kept.
 """
 
 import fcntl
@@ -18,6 +19,16 @@ def say(**answer: object) -> None:
     """Write one line."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
+
+
+def space(folder: str, files: "dict[str, int]") -> None:
+    """Say how many bytes of some files are not there, and how many there is space for."""
+    missing = 0
+    for sha256, count in files.items():
+        there = [os.path.join(folder, name) for name in (sha256, sha256 + ".part")]
+        missing += max(0, count - max([os.path.getsize(path) for path in there if os.path.exists(path)] or [0]))
+    free = os.statvfs(folder)
+    say(missing_bytes=missing, free_bytes=free.f_bavail * free.f_frsize)
 
 
 def header_line() -> bytes:
@@ -86,6 +97,9 @@ try:
     os.makedirs(sys.argv[1], exist_ok=True)
     for line in iter(header_line, b""):
         header = json.loads(line.decode())
-        receive(sys.argv[1], header["sha256"], header["bytes"])
+        if "files" in header:
+            space(sys.argv[1], header["files"])
+        else:
+            receive(sys.argv[1], header["sha256"], header["bytes"])
 except OSError as error:
-    say(error=str(error.strerror or error))
+    say(error=f"files cannot be kept in {sys.argv[1]}: {error.strerror or error}: make space there")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from convert.reporting.devices import device_rows
+from convert.reporting.devices import FLEET_COLUMNS, device_rows, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import Report, count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.temporary import write_atomically
@@ -28,7 +28,8 @@ MARKDOWN = re.compile(r"([\\`*_\[\]#|~$@])")
 def write_junit(path: Path, reports: Sequence[Report]) -> None:
     """Write a test suite for each report, with a test case for each limit; inconclusive is a failure of its own type.
 
-    A report is one of `convert.drift.run` or of an `Outcome`. A file that cannot be written is a `ConvertError`.
+    A report is one of `convert.drift.run`, of an `Outcome` or of `device_reports`. A file that cannot be written is a
+    `ConvertError`.
     """
     suites = [_test_suite(report) for report in reports]
     root = suites[0] if len(suites) == 1 else ElementTree.Element("testsuites")
@@ -39,11 +40,14 @@ def write_junit(path: Path, reports: Sequence[Report]) -> None:
 
 
 def _test_suite(report: Report) -> ElementTree.Element:
-    """Return a suite; an artifact whose drift was not measured has no case in it."""
+    """Return a suite; an artifact whose drift was not measured has no case in it, a device without answers an error."""
+    name = "irv2-convert" if "scheme" in report else " ".join(["irv2-drift", *filter(None, [report.get("address")])])
+    if report.get("error"):
+        return _broken_suite(report, printable(name))
     cases = [_test_case(reason, report) for reason in (report["gate"] or {"reasons": ()})["reasons"]]
-    name, failures = "irv2-convert" if "scheme" in report else "irv2-drift", sum(len(case) for case in cases)
+    failures = sum(len(case) for case in cases)
     counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": "0"}
-    suite = ElementTree.Element("testsuite", {"name": name, **counts})
+    suite = ElementTree.Element("testsuite", {"name": printable(name), **counts})
     properties = ElementTree.SubElement(suite, "properties")
     for fact, value in _facts(report):
         ElementTree.SubElement(properties, "property", name=fact, value=printable(value))
@@ -53,14 +57,24 @@ def _test_suite(report: Report) -> ElementTree.Element:
     return suite
 
 
+def _broken_suite(report: Report, name: str) -> ElementTree.Element:
+    suite = ElementTree.Element("testsuite", name=name, tests="1", failures="0", errors="1", skipped="0")
+    case = ElementTree.SubElement(suite, "testcase", classname=f"drift.{_artifact(report)}", name="device answers")
+    ElementTree.SubElement(case, "error", type="error", message=printable(report["error"]))
+    return suite
+
+
 def _test_case(reason: str, report: Report) -> ElementTree.Element:
     verdict, text = reason.split(": ", 1)
     name = " ".join(text.split()[:2])
-    artifact = printable(Path(report["artifact"]["path"]).name)
-    case = ElementTree.Element("testcase", classname=f"drift.{artifact}", name=name)
+    case = ElementTree.Element("testcase", classname=f"drift.{_artifact(report)}", name=name)
     if verdict != PASS:
         ElementTree.SubElement(case, "failure", type=verdict, message=text)
     return case
+
+
+def _artifact(report: Report) -> str:
+    return printable(Path(report["artifact"]["path"]).name)
 
 
 def append_step_summary(reports: Sequence[Report], complain: Callable[[str], object]) -> None:
@@ -84,7 +98,7 @@ def step_summary(report: Report) -> str:
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
     lines = [f"### {MARKS[gate['verdict']]} drift of {name}: {gate['verdict']}", ""]
-    lines += [f"- {markdown(reason)}" for reason in gate["reasons"]]
+    lines += [*_fleet_lines(report), *(f"- {markdown(reason)}" for reason in gate["reasons"])]
     lines += ["", "| | |", "|---|---|", *(f"| {key} | {markdown(value)} |" for key, value in _facts(report))]
     if flips:
         lines += ["", "| flipped image | reference | candidate |", "|---|---|---|"]
@@ -93,6 +107,15 @@ def step_summary(report: Report) -> str:
             for flip in flips
         ]
     return "\n".join([*lines, "", ""])
+
+
+def _fleet_lines(report: Report) -> list[str]:
+    """Return a table with a row for each device, and what else is to be said; nothing for a report of one device."""
+    rows = [f"| {' | '.join(map(markdown, row.values()))} |" for row in fleet_rows(report)]
+    said = [f"- {markdown(line)}" for line in (*fleet_errors(report), *fleet_remarks(report))]
+    if not rows:
+        return []
+    return [f"| {' | '.join(FLEET_COLUMNS)} |", "|---" * len(FLEET_COLUMNS) + "|", *rows, "", *said]
 
 
 def markdown(text: str) -> str:

@@ -37,7 +37,7 @@ def print_differences(console: Console, found: Differences) -> None:
         title = f"layers ({len(rows)} of {count(len(found.layers))} that differ)"
         console.print(_table([title, "a", "b"], rows))
     if found.answers is not None:
-        console.print(_table(["answers of b beside a", ""], answer_rows(found.answers)))
+        console.print(_table(["answers: a is the reference, b the candidate", ""], answer_rows(found.answers)))
 
 
 def render(found: Differences) -> str:

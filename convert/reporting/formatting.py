@@ -122,8 +122,8 @@ def number(value: float) -> str:
 
 
 def megabytes(size: int) -> str:
-    """Return bytes in units of a million."""
-    return f"{size / 1e6:,.1f} MB"
+    """Return bytes in units of a million, or of a thousand below one."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
 def milliseconds(value: float | None) -> str:

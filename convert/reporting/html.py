@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 
 from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
 from convert.reporting import charts, classes, conversion_figures, explanations, formatting, gauges, sections
+from convert.reporting.devices import FLEET_COLUMNS, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.reporting.names import breakable, distinguished
 from convert.system.temporary import write_atomically
@@ -62,6 +63,10 @@ def render(
         summary=sections.summary(report),
         figures=sections.key_figures(report),
         facts=sections.facts(report, comparison, folders=thumbnails),
+        fleet_columns=FLEET_COLUMNS,
+        fleet_rows=fleet_rows(report),
+        fleet_errors=fleet_errors(report),
+        fleet_remarks=fleet_remarks(report),
         device=sections.device(report),
         schemes=sections.schemes(report, others),
         attempts=report.get("recovery", ()),

@@ -14,12 +14,10 @@ from convert.drift.comparison import Comparison
 from convert.drift.figures import Drift
 from convert.quantization.bias_range import RaisedScales
 from convert.quantization.schemes import Scheme
-from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate, worst
+from convert.statistics.verdict import EXIT_CODES, PASS, Gate, worst
 from convert.system.machine import environment
 from convert.system.temporary import write_atomically
 from edge_runtime.specs import SOFTMAX
-
-EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from convert.reporting.conversion_figures import (
     speed,
     speed_notes,
 )
-from convert.reporting.devices import device_rows
+from convert.reporting.devices import FLEET_COLUMNS, device_rows, fleet_errors, fleet_remarks, fleet_rows
 from convert.reporting.formatting import (
     WORDS,
     Report,
@@ -112,8 +112,10 @@ def _shown_path(path: Path) -> str:
 
 def print_report(console: Console, report: Report) -> None:
     """Print the report of a drift check: the verdict first, then the figures behind it and where the drift is from."""
-    drift, gate = report["drift"], report["gate"]
     print_verdict(console, report)
+    if "fleet" in report:
+        return
+    drift, gate = report["drift"], report["gate"]
     for reason in gate["reasons"]:
         console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
     if gate["verdict"] == INCONCLUSIVE and drift["interval"] == ANYTIME:
@@ -133,8 +135,29 @@ def print_report(console: Console, report: Report) -> None:
         console.print(rows)
 
 
+def _print_fleet(console: Console, report: Report) -> None:
+    """Print a row for each device, why others have none, which are odd, and why some did not pass."""
+    table = Table(*FLEET_COLUMNS, box=None, pad_edge=False)
+    for row in fleet_rows(report):
+        cells = {name: escape(printable(text)) for name, text in row.items()}
+        table.add_row(*(cells | {"verdict": _styled(row["verdict"])}).values())
+    console.print(table)
+    for line in fleet_errors(report):
+        console.print(f"[bold red]error[/] {escape(printable(line))}", highlight=False, soft_wrap=True)
+    for line in fleet_remarks(report):
+        console.print(escape(printable(line)), highlight=False, soft_wrap=True)
+    for each in report["fleet"]["devices"]:
+        for reason in each["gate"]["reasons"] if "gate" in each else ():
+            if not reason.startswith(PASS):
+                line = escape(printable(f"{each['address']}: {reason}"))
+                console.print(line, highlight=False, soft_wrap=True)
+
+
 def print_verdict(console: Console, report: Report) -> None:
-    """Print the verdict of a drift check in one line."""
+    """Print the verdict of a drift check in one line; of several devices the line of each, and what is odd."""
+    if "fleet" in report:
+        _print_fleet(console, report)
+        return
     drift, head = report["drift"], report["drift"].get("head", SOFTMAX)
     of_labels = "" if head == SOFTMAX else f", {head_text(head, drift['classes'])}"
     verdict = _styled(report["gate"]["verdict"])

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from convert.statistics import confidence_sequence, metrics
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
+EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
+"""Verdict -> the exit code of the command that judged."""
 MOST_IMAGES_WORTH_NAMING = 10_000_000
 PRECISION = 0.02
 """Relative precision of the number of images said to be enough."""

@@ -29,7 +29,7 @@ HOSTILE = (
 """What files and labels may be called, by accident or on purpose."""
 DEVICE = {
     "address": "ssh://pi@raspberrypi", "machine": "aarch64", "python": "3.11.2", "connections": 1, "throttled": None,
-    "receipt": {"engine": "ai-edge-litert", "version": "2.3.0", "device": "CPU", "threads": 4},
+    "receipt": {"engine": "ai-edge-litert", "version": "2.3.0", "device": "CPU", "threads": 4, "fallback": None},
     "latency_ms": {"p50": 21.3, "p95": 24.9, "p99": 31.0, "first": 58.2}, "startup_ms": {"engine": 311, "model": 88},
     "before": {"clock_khz": None, "temperature_c": None}, "images": 200,
     "after": {"clock_khz": None, "temperature_c": None, "peak_memory_bytes": None},

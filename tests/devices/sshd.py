@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +19,17 @@ NOT_ROOT = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 
 @dataclass(frozen=True)
 class Server:
-    """A server and what its users see: `home` is theirs, `programs` is all of their PATH, `client` has our ssh."""
+    """A server and what its users see: `home` is theirs, `programs` is all of their PATH."""
 
     port: int
     folder: Path
     home: Path
     programs: Path
-    client: Path
     process: subprocess.Popen[bytes]
 
     @property
     def address(self) -> str:
         return f"ssh://{USER}@127.0.0.1:{self.port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """That of a host whose `ssh` has this server's key and configuration."""
-        return {"PATH": f"{self.client}:{os.environ['PATH']}"}
 
     def offer(self, name: str, script: str) -> None:
         """Put a program there."""
@@ -44,23 +38,36 @@ class Server:
         path.chmod(0o755)
 
     def sessions(self) -> list[str]:
-        """The runtimes that are running there, as commands."""
+        """The programs of Python that are running there, as commands."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                environment = path.with_name("environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if str(self.home) in command and "python" in command:
+            if f"HOME={self.home}".encode() in environment and "python" in command:
                 found.append(command)
         return found
+
+
+def environment_for(servers: Sequence[Server]) -> dict[str, str]:
+    """That of a host whose `ssh` has the keys and the configuration of these servers."""
+    client = servers[0].folder / "client"
+    client.mkdir(exist_ok=True)
+    known = " ".join(str(server.folder / "known") for server in servers)
+    keys = "".join(f"IdentityFile {server.folder}/user\n" for server in servers)
+    (client / "config").write_text(f"{keys}IdentitiesOnly yes\nUserKnownHostsFile {known}\nStrictHostKeyChecking yes\n")
+    (client / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {client}/config "$@"\n')
+    (client / "ssh").chmod(0o755)
+    return {"PATH": f"{client}:{os.environ['PATH']}"}
 
 
 @contextmanager
 def serving(root: Path, folder: Path) -> Iterator[Server]:
     """Serve until the block ends; `root` has Debian's packages."""
-    home, programs, client = folder / "home", folder / "programs", folder / "client"
-    for each in (home, programs, client):
+    home, programs = folder / "home", folder / "programs"
+    for each in (home, programs):
         each.mkdir(parents=True)
     folder.chmod(0o755)
     for name in PROGRAMS:
@@ -80,12 +87,6 @@ def serving(root: Path, folder: Path) -> Iterator[Server]:
         f"SetEnv HOME={home} PATH={programs}\n"
     )
     (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
-    (folder / "ssh_config").write_text(
-        f"IdentityFile {folder}/user\nIdentitiesOnly yes\nUserKnownHostsFile {folder}/known\n"
-        "StrictHostKeyChecking yes\n"
-    )
-    (client / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {folder}/ssh_config "$@"\n')
-    (client / "ssh").chmod(0o755)
     libraries = next(root.glob("usr/lib/*/libnss_wrapper.so")).parent
     environment = {
         "LD_LIBRARY_PATH": str(libraries),
@@ -100,7 +101,7 @@ def serving(root: Path, folder: Path) -> Iterator[Server]:
         )
         try:
             _wait(port, process, folder / "log")
-            yield Server(port, folder, home, programs, client, process)
+            yield Server(port, folder, home, programs, process)
         finally:
             process.kill()
             process.wait()

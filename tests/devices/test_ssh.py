@@ -2,123 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from convert.devices.archive import runtime_archive
 from edge_runtime.hashing import file_sha256
-from tests.conftest import save_colour_pictures
-from tests.devices.debian import unpack_alone
-from tests.devices.sshd import Server, serving
-from tests.edge_runtime.tiny_model import tiny_artifact
+from tests.devices.remote import (
+    COUNT,
+    answering,
+    files_there,
+    judged,
+    offer_agent,
+    refused,
+    report_of,
+    started,
+    until,
+)
+from tests.devices.sshd import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.device]
-COUNT = 60
 ROOT = Path(__file__).parents[2]
-CHANGED_ANSWERS = """
-import json, sys, time
-dumps, seen = json.dumps, []
-def changed(value, **how):
-    if "probabilities" in value:
-        seen.append(1)
-        {change}
-    return dumps(value, **how)
-json.dumps = changed
-"""
-"""A `sitecustomize` of a device whose answers are not those of its model."""
-
-
-@pytest.fixture(scope="session")
-def base(request: pytest.FixtureRequest) -> Path:
-    """A Python with the base install's dependencies and nothing else."""
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("device") / "base"
-    python = folder / "bin" / "python"
-    if not (folder / "done").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        litert = f"ai-edge-litert=={metadata.version('ai-edge-litert')}"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "pillow", litert], check=True)
-        (folder / "done").touch()
-    return python
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest, base: Path, tmp_path: Path) -> Iterator[Server]:
-    assert request.config.cache is not None
-    packages = ["openssh-server", "libwrap0", "libnss-wrapper"]
-    root = unpack_alone(packages, request.config.cache.mkdir("device") / "debian")
-    with serving(root, tmp_path / "server") as server:
-        server.offer("python3", f'exec {base} "$@"')
-        yield server
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_colour_pictures(tmp_path_factory.mktemp("device") / "images", COUNT // 3, seed=3)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_artifact().write(tmp_path_factory.mktemp("device") / "float.tflite")
-
-
-def started(
-    server: Server, network: Path, images: Path, *options: object, device: str | None = None
-) -> subprocess.Popen[str]:
-    """`irv2-drift --device` as a user types it."""
-    script = Path(sys.executable).with_name("irv2-drift")
-    command = [
-        script,
-        network,
-        "--reference",
-        network,
-        "--images",
-        images,
-        "--device",
-        device or server.address,
-        *options,
-    ]
-    return subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **server.environment, "COLUMNS": "160"},
-    )
-
-
-def report_of(running: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = running.communicate(timeout=200)
-    assert out, err
-    return dict(json.loads(out))
-
-
-def judged(server: Server, network: Path, images: Path) -> dict[str, Any]:
-    return report_of(started(server, network, images, "--json"))
-
-
-def refused(server: Server, network: Path, images: Path) -> str:
-    """The one line with which the command ends."""
-    running = started(server, network, images)
-    out, err = running.communicate(timeout=200)
-    assert (running.returncode, out) == (1, "")
-    line = err.splitlines()[-1]
-    assert line.startswith("irv2-drift: error: ssh://")
-    return line
-
-
-def files_there(server: Server) -> Path:
-    return server.home / ".cache" / "irv2-edge" / "files"
 
 
 def test_the_demo_is_judged_by_the_device_s_answers(server: Server, tmp_path: Path) -> None:
@@ -169,36 +77,37 @@ def test_a_copy_that_broke_off_goes_on_where_it_stopped(server: Server, network:
     assert (files_there(server) / file_sha256(network)).stat().st_ino == inode
 
 
-FIRST_LINES = "import sys; [sys.stdout.write(sys.stdin.readline()) for _ in range(31)]"
+FIRST_LINES = "import sys; [sys.stdout.write(sys.stdin.readline()) for _ in range({})]"
 
 
+@pytest.mark.parametrize("lines", [31, 1 + COUNT], ids=["in the middle", "after the last answer"])
 def test_a_connection_that_is_cut_is_taken_up_and_no_image_counts_twice(
-    server: Server, network: Path, images: Path, base: Path
+    server: Server, network: Path, images: Path, base: Path, lines: int
 ) -> None:
     cut = server.folder / "cut"
-    server.offer(
-        "agent",
-        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES}"; '
+    offer_agent(
+        server,
+        base,
+        f'case "$*" in */files/*) [ -e {cut} ] || {{ : >{cut}; {base} "$@" | {base} -uc "{FIRST_LINES.format(lines)}"; '
         f"kill -9 $PPID; exit 1; }};; esac\n"
         f'exec {base} "$@"',
     )
-    server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
     device = judged(server, network, images)["device"]
     assert cut.exists()
     assert (device["connections"], device["images"], device["answers_different"]) == (2, COUNT, 0)
 
 
-AS_AGENT = "import sys, json; v = json.load(sys.stdin); v['executable'] = '{}/agent'; print(json.dumps(v))"
-"""Lets a device say that its Python is a script of ours."""
-
-
-def answering(server: Server, base: Path, change: str) -> None:
-    """Let the device's answers be changed."""
-    folder = server.folder / "changed"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(CHANGED_ANSWERS.format(change=change))
-    server.offer("agent", f'PYTHONPATH={folder} exec {base} "$@"')
-    server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
+def test_a_connection_that_breaks_again_and_again_is_given_up(
+    server: Server, network: Path, images: Path, base: Path
+) -> None:
+    broken = server.folder / "broken"
+    offer_agent(
+        server,
+        base,
+        f'case "$*" in */files/*) echo >>{broken}; kill -9 $PPID; exit 1;; esac\nexec {base} "$@"',
+    )
+    assert refused(server, network, images).endswith(": see to the device and its network, and run it again")
+    assert len(broken.read_text().splitlines()) == 5
 
 
 def test_one_wrong_answer_is_found_and_named(server: Server, network: Path, images: Path, base: Path) -> None:
@@ -222,13 +131,6 @@ def test_ctrl_c_leaves_nothing_running_there(server: Server, network: Path, imag
     _, err = running.communicate(timeout=30)
     assert (running.returncode, err.splitlines()[-1]) == (130, "irv2-drift: interrupted")
     until(lambda: not server.sessions())
-
-
-def until(true: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(server: Server, network: Path, images: Path) -> None:
@@ -262,13 +164,12 @@ def test_no_interpreter(server: Server, network: Path, images: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     server.offer("python3", f'exec {bare}/bin/python "$@"')
     line = refused(server, network, images)
-    assert "has no numpy and no pillow and no ai-edge-litert: run there" in line
+    assert "has no numpy and no pillow and no ai-edge-litert: add --install, or run there" in line
     assert line.endswith("-m pip install numpy pillow ai-edge-litert")
 
 
 def test_a_device_that_can_store_no_more(server: Server, network: Path, images: Path, base: Path) -> None:
-    server.offer("agent", f'ulimit -f 8; exec {base} "$@"')
-    server.offer("python3", f'{base} "$@" | {base} -c "{AS_AGENT.format(server.programs)}"')
+    offer_agent(server, base, f'ulimit -f 8; exec {base} "$@"')
     assert "File too large" in refused(server, network, images)
 
 
@@ -279,11 +180,38 @@ def test_an_address_that_is_none(server: Server, network: Path, images: Path) ->
     assert "is no address: pass ssh://USER@HOST" in err.splitlines()[-1]
 
 
-def test_two_devices_are_not_half_done(server: Server, network: Path, images: Path) -> None:
-    running = started(server, network, images, "--device", server.address)
+def test_stopping_early_is_refused_by_name(server: Server, network: Path, images: Path) -> None:
+    running = started(server, network, images, "--stop-early")
     _, err = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "--device is given twice: run the check once for each device" in err
+    assert "--stop-early does not go with --device: a device answers all images" in err
+
+
+FULL = "import os; os.statvfs = lambda _, real=os.statvfs('/'): os.statvfs_result((512, 512, 0, 0, 20000, *real[5:]))"
+
+
+def test_space_is_checked_against_what_is_to_be_copied(server: Server, network: Path, images: Path, base: Path) -> None:
+    """20,000 blocks of 512 bytes are 10.2 MB: more than what stays free, less than that and the files."""
+    folder = server.folder / "full"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FULL)
+    offer_agent(server, base, f'PYTHONPATH={folder} exec {base} "$@"')
+    files = [network, *images.rglob("*.png")]
+    line = refused(server, network, images)
+    needed = 10_000_000 + len(runtime_archive()) + sum(path.stat().st_size for path in files)
+    assert needed > 10_240_000
+    assert f"has 10,240,000 bytes free of the {needed:,} that are needed: make space there" in line
+    assert list(files_there(server).iterdir()) == []
+
+
+def test_a_file_that_arrives_damaged_twice_is_given_up(server: Server, network: Path, images: Path, base: Path) -> None:
+    folder = server.folder / "line"
+    folder.mkdir()
+    damage = "import os; read = os.read; os.read = lambda f, n: read(f, n) if n == 1 else bytes(len(read(f, n)))"
+    (folder / "sitecustomize.py").write_text(damage)
+    offer_agent(server, base, f'PYTHONPATH={folder} exec {base} "$@"')
+    assert "arrived damaged twice: check the line" in refused(server, network, images)
+    assert list(files_there(server).iterdir()) == []
 
 
 def test_the_runtime_is_equal_wherever_it_is_made() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_runtime import Receipt, _autotune
+from edge_runtime import Receipt, _autotune, benchmark
 from edge_runtime.benchmark import Speed, _save, measure, milliseconds, peak_memory_bytes, synthetic_photo
 from edge_runtime.delegates import DELEGATES
 from tests.edge_runtime.commands import predict, run
@@ -25,15 +25,18 @@ def test_json_report(artifact_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert set(report) == {
         "model", "runs", "warmup", "engine_import_ms", "inference", "peak_memory_bytes", "preprocess_12mp_ms",
-        "saved",
+        "saved", "before", "after",
     }  # fmt: skip
     assert (report["model"], report["runs"], report["warmup"]) == (str(artifact_path), 20, 2)
     assert [speed["receipt"]["threads"] for speed in report["inference"]] == [1, 2]
     for speed in report["inference"]:
-        assert 0 < speed["p50_ms"] <= speed["p90_ms"] <= speed["p99_ms"]
+        assert 0 < speed["p50_ms"] <= speed["p90_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
         assert 1000 / speed["p99_ms"] <= speed["images_per_s"]
         assert speed["load_ms"] > speed["p50_ms"]
         assert 10e6 < speed["resident_bytes"] <= report["peak_memory_bytes"]
+    for state in (report["before"], report["after"]):
+        assert set(state) == {"peak_memory_bytes", "clock_khz", "temperature_c"}
+    assert report["before"]["peak_memory_bytes"] <= report["after"]["peak_memory_bytes"]
     assert report["preprocess_12mp_ms"] > 1
     assert report["peak_memory_bytes"] < 200e6  # without the 12-megapixel picture
 
@@ -88,7 +91,7 @@ def speed_of(delegate: str, p50_ms: float, fallback: str | None = None) -> Speed
     receipt = Receipt(
         delegate, "cpu", "litert", "2", "cpu", None, 1, 1, None, None, None, None, fallback, None
     )  # fmt: skip
-    return Speed(receipt, 1, 1, p50_ms, p50_ms, p50_ms, 1, None)
+    return Speed(receipt, 1, 1, p50_ms, p50_ms, p50_ms, p50_ms, 1, None)
 
 
 def test_the_fastest_that_proved_itself_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +127,20 @@ def test_every_time_is_of_one_inference(artifact_path: Path, monkeypatch: pytest
     clock = iter(range(10_000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     speed, _ = measure(str(artifact_path), "auto", 1, 3, 10)
-    assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p99_ms} == {1000}
+    assert {speed.load_ms, speed.first_ms, speed.p50_ms, speed.p90_ms, speed.p95_ms, speed.p99_ms} == {1000}
     assert speed.images_per_s == 1
+
+
+def test_the_highest_clock_and_temperature_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sensors that are there; one that is switched off is passed over."""
+    for name, text in {"clock0": "600000\n", "clock1": "1500000\n", "zone0": "45250\n", "zone1": "N/A"}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(benchmark, "CLOCKS", str(tmp_path / "clock*"))
+    monkeypatch.setattr(benchmark, "TEMPERATURES", str(tmp_path / "zone*"))
+    state = benchmark.device_state()
+    assert (state["clock_khz"], state["temperature_c"]) == (1_500_000, 45.25)
+    monkeypatch.setattr(benchmark, "CLOCKS", str(tmp_path / "none*"))
+    assert benchmark.device_state()["clock_khz"] is None
 
 
 def test_milliseconds_are_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ from tests.convert.comparisons import comparison
         (formatting.decibel(24.97), "25.0 dB"),
         (formatting.decibel(float("-inf")), "-inf dB"),
         (formatting.megabytes(1_234_560_000), "1,234.6 MB"),
+        (formatting.megabytes(41_300), "41 kB"),
         (formatting.milliseconds(17.14), "17.1 ms"),
         (formatting.p_value(0.0625), "0.0625"),
         (formatting.error(0.0434), "0.043"),
@@ -93,7 +94,7 @@ def shown(compared: Comparison, tmp_path: Path) -> dict[str, str]:
     checked, converted = io.StringIO(), io.StringIO()
     print_report(Console(file=checked, width=160), report)
     print_outcomes(Console(file=converted, width=160), [outcome])
-    ci.write_junit(tmp_path / "drift.xml", report)
+    ci.write_junit(tmp_path / "drift.xml", [report])
     return {
         "irv2-drift": checked.getvalue(),
         "irv2-convert": converted.getvalue(),
