@@ -27,6 +27,7 @@ demo: $(VENV)/convert
 	@echo "converting the bundled network and judging it on 1,000 images: a minute or two"
 	$(BIN)/irv2-convert --quantize int8
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
+	@echo "the commands are in $(BIN): . $(BIN)/activate makes them known to this shell"
 	@echo "your own network: docs/first-conversion.md"
 
 test: $(VENV)/dev
@@ -67,6 +68,8 @@ lint: $(VENV)/dev
 
 # uv where it is there, which is several times as fast; both say what they are doing.
 $(VENV)/%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "irv2-edge needs Python 3.11 to 3.13, and $(PYTHON) is not: pass another, as in make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12" >&2; exit 1; }
 	@echo "installing irv2-edge[$*] into $(VENV): TensorFlow and what it needs, a few minutes the first time"
 	@test -x $(BIN)/python || $(if $(UV),$(UV) venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 	$(INSTALL) --editable '.[$*]'

@@ -6,6 +6,7 @@ No package is imported for it, so that it takes milliseconds. Equal fingerprints
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ SETTINGS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS"),
 )
 """Environment variables that change how numbers are computed."""
+KERAS_DEFAULTS = {"floatx": "float32", "epsilon": 1e-07, "backend": "tensorflow", "image_data_format": "channels_last"}
+"""What Keras does without a file. It writes one of these when it is first imported, which changes nothing."""
 
 
 def fingerprint() -> dict[str, Any]:
@@ -44,7 +47,12 @@ def own_code(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _keras_settings() -> str | None:
-    """Read the file in which Keras looks up its backend and its default type."""
+def _keras_settings() -> str | dict[str, Any]:
+    """Return what Keras takes from its file: backend and default types; the file's text where it holds no settings."""
     path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "keras.json"
-    return path.read_text(errors="replace") if path.is_file() else None
+    text = path.read_text(errors="replace") if path.is_file() else "{}"
+    try:
+        settings: dict[str, Any] = KERAS_DEFAULTS | json.loads(text)
+        return settings
+    except (ValueError, TypeError, RecursionError):
+        return text

@@ -32,7 +32,9 @@ def explain(context: click.Context, job: Job, quiet: bool) -> None:
         click.echo(line)
     for scheme in job.schemes:
         artifact = job.output_dir / f"{job.source.name}.{scheme.name}.tflite"
-        click.echo(f"would write: {artifact} ({scheme.summary}; ends {inputs.io[scheme.name]})")
+        io = inputs.io[scheme.name]
+        exact = "" if job.io is not None or io == "float32" else ", or float32 where those would not be exact"
+        click.echo(f"would write: {artifact} ({scheme.summary}; ends {io}{exact})")
 
 
 def _print_values(context: click.Context) -> None:

@@ -56,6 +56,10 @@ TAIL = """
 [drift]
 # junit = "drift.xml"
 # html = "drift.html"
+
+# Judge all images, as irv2-convert does. true: stop at the first one at which the verdict is certain; the intervals are
+# wider for it, so that few images may be inconclusive.
+stop-early = false
 """
 
 

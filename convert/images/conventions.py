@@ -40,7 +40,8 @@ __all__ = [
 def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> PreprocessingUnknownError:
     """Return the error for a network of which neither its file nor the user says how its images were prepared."""
     return PreprocessingUnknownError(
-        f"{source} does not say how its images were prepared: pass {option} {'|'.join(CONVENTIONS)} or a JSON file"
+        f"{source} does not say how its images were prepared: pass {option} as in training: tf (pixels from -1 to 1), "
+        "unit (0 to 1), none (0 to 255), torch, caffe or a JSON file"
     )
 
 

@@ -215,9 +215,10 @@ def refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
     for path in (path for paths in alike.values() for path in paths):
         sha256 = _content(path)
         if sha256 in known and sha256 != UNREADABLE:
+            where = path if known[sha256] == path else f"{known[sha256]} is {path}"
             raise ImageSetError(
-                f"calibration and validation share an image: {known[sha256]} is {path}; "
-                "drift must be measured on images that calibration never saw"
+                f"calibration and validation share an image: {where}; "
+                "drift must be measured on images that calibration never saw: take it out of one of the two"
             )
 
 

@@ -43,7 +43,7 @@ class Order:
     @property
     def option(self) -> str:
         """Return what to pass."""
-        return f"--labels FILE with the folders {self.name}: {shortened(self.labels, MOST_SHOWN)}"
+        return f"--labels FILE in this order, the folders {self.name}: {shortened(self.labels, MOST_SHOWN)}"
 
 
 def orders(folders: Sequence[str], labels: Sequence[str]) -> Iterator[Order]:

@@ -63,7 +63,7 @@ def feed_pixels(graph: TfliteGraph, spec: InputSpec, io: str) -> tuple[float, fl
         for reader in readers:
             if reader.name != CONVOLUTION or not reader.is_unpadded or not graph.is_constant(reader.bias):
                 raise QuantizationError(
-                    f"--io {io} cannot represent a mean of {spec.mean[0]} exactly, because the first operator "
+                    f"--io {io} cannot represent a mean of {spec.mean[0]} exactly where the first operator "
                     f"({reader.name}) pads its input or is no convolution with a bias: use --io float32"
                 )
         _add_to_biases(graph, readers, difference)

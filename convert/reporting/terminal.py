@@ -40,7 +40,7 @@ from convert.reporting.formatting import (
     sqnr_name,
 )
 from convert.reporting.outcome import FallbackRow, Outcome, report_path
-from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, worst
+from convert.statistics.verdict import ANYTIME, FAIL, INCONCLUSIVE, PASS, worst
 from edge_runtime.console import printable
 from edge_runtime.specs import SOFTMAX
 
@@ -51,6 +51,7 @@ NEXT = {
     INCONCLUSIVE: "pass more images to --validation: above is how many would decide",
 }
 """Worst verdict -> what to do."""
+NARROWER = "the intervals allow for stopping early; for few images use --no-stop-early, with those of irv2-convert"
 PAGE = ".html"
 """Suffix of the report as a page, which lies beside the one for programs."""
 MOST_PAIRS_SHOWN = 5
@@ -117,6 +118,8 @@ def print_report(console: Console, report: Report) -> None:
     drift, gate = report["drift"], report["gate"]
     for reason in gate["reasons"]:
         console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
+    if gate["verdict"] == INCONCLUSIVE and drift["interval"] == ANYTIME:
+        console.print(f"  {NARROWER}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, text in drift_rows(drift):
         table.add_row(name, text)

@@ -17,6 +17,7 @@ from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import Operator
 from edge_runtime.arrays import Array
 from edge_runtime.benchmark import milliseconds
+from edge_runtime.console import native_stderr_silenced
 from edge_runtime.engines import Engine, choose_engine, import_interpreter
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
@@ -38,8 +39,9 @@ def open_engine(model: Path | bytes) -> Engine:
 
 def open_interpreter(model: bytes, threads: int) -> Any:
     """Return LiteRT's own interpreter of a model with any number of inputs and outputs."""
-    interpreter = import_interpreter(choose_engine("litert"))(model_content=model, num_threads=threads)
-    interpreter.allocate_tensors()
+    with native_stderr_silenced():
+        interpreter = import_interpreter(choose_engine("litert"))(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
     return interpreter
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -35,9 +37,6 @@ def test_a_library_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_imports_none_of_them() -> None:
-    import subprocess
-    import sys
-
     code = "import sys; from convert.cache.fingerprint import fingerprint; fingerprint(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"tensorflow", "keras", "litert_quantizer", "ai_edge_litert"} & set(loaded)
@@ -80,6 +79,26 @@ def test_keras_settings_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     before = fingerprint()
     (tmp_path / "keras.json").write_text('{"floatx": "float16"}')
     assert fingerprint() != before
+
+
+def test_the_file_that_keras_writes_when_it_is_first_imported_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or nothing that the first conversion on a machine computes would be kept."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    before = fingerprint()
+    subprocess.run([sys.executable, "-c", "import keras"], check=True, capture_output=True)
+    assert (tmp_path / "keras.json").is_file()
+    assert fingerprint() == before
+
+
+@pytest.mark.parametrize("text", ["no settings", "[1]", "null"])
+def test_a_file_of_keras_without_settings_counts_by_its_text(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "keras.json").write_text(text)
+    assert fingerprint()["keras"] == text
 
 
 def test_our_own_code_is_found() -> None:

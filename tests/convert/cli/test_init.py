@@ -52,6 +52,7 @@ def test_what_is_there_is_filled_in(folder: Path, network_of_three_classes: byte
     assert written()["artifact"] == "build/mine.int8.tflite"
     assert written()["reference"] == "models/mine.tflite"
     assert (written()["max-drop"], written()["min-agreement"]) == (2.0, 95.0)
+    assert written()["drift"] == {"stop-early": False}, "as irv2-convert judges"
     for key, value in found.items():
         assert re.search(rf"^{key} +{value}$", finished.out, re.MULTILINE)
     assert finished.out.splitlines()[-1] == "wrote irv2.toml; next: irv2-convert --dry-run"

@@ -50,6 +50,20 @@ def test_options_win_over_the_file_and_the_file_over_defaults(project: Path) -> 
     assert finished.err.splitlines()[0] == "settings of irv2.toml"
 
 
+@pytest.mark.parametrize(
+    ("options", "ends"),
+    [
+        (["--quantize", "int8"], "ends uint8, or float32 where those would not be exact)"),
+        (["--quantize", "int8", "--io", "uint8"], "ends uint8)"),
+        (["--quantize", "float16"], "ends float32)"),
+    ],
+)
+def test_a_dry_run_promises_no_ends_that_the_run_may_not_keep(project: Path, options: list[str], ends: str) -> None:
+    finished = run_here("irv2-convert", "--model", "demo", "--dry-run", *options)
+    assert finished.code == 0, finished.err
+    assert finished.out.rstrip().endswith(ends)
+
+
 def test_a_dry_run_fails_as_the_run_would_after_it_has_said_where_each_value_is_from(project: Path) -> None:
     write(project, 'model = "demo"\ncalibration = "nowhere"')
     finished = run_here("irv2-convert", "--dry-run")
@@ -201,7 +215,7 @@ def test_a_ci_runs_the_commands_without_arguments(
     text = (project / "irv2.toml").read_text()
     text = text.replace('# preprocessing = "tf"', 'preprocessing = "tf"').replace('"int8"', '"int8,none"')
     text = text.replace('reference = "mine.keras"', 'reference = "build/mine.none.tflite"')
-    write(project, text.replace("# junit", "stop-early = false\njunit"))
+    write(project, text.replace("# junit", "junit"))
 
     converted = run_command("irv2-convert", cwd=project)
     assert converted.code == 0, converted.err

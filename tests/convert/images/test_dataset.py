@@ -256,6 +256,8 @@ def test_overlap_is_refused_by_content_not_by_name(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "calibration" / "002.png", validation / "copy.png")
     with pytest.raises(ImageSetError, match=r"share an image: .*002\.png is .*copy\.png"):
         refuse_overlap(calibration, find_images(validation))
+    with pytest.raises(ImageSetError, match=r"share an image: [^ ]*/calibration/\d+\.png; .*: take it out of one"):
+        refuse_overlap(calibration, calibration)
 
 
 def test_the_manifest_knows_names_and_contents_but_no_order_and_no_place(tmp_path: Path) -> None:

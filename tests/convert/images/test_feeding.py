@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,9 @@ def test_a_silent_file_is_fed_as_the_user_says(convention: str) -> None:
 def test_a_silent_file_and_a_silent_user_are_an_error() -> None:
     with pytest.raises(
         SourceError, match=r"mine\.keras does not say how its images were prepared: pass --preprocessing"
-    ):
+    ) as raised:
         feeding(SILENT, None, FILE, SIZE)
+    assert set(CONVENTIONS) <= set(re.findall(r"\w+", str(raised.value)))
 
 
 @pytest.mark.parametrize("convention", ["tf", "torch", "caffe", "unit"])

@@ -32,7 +32,9 @@ def test_folders_of_numbers_in_the_order_of_keras(tmp_path: Path) -> None:
     assert found is not None
     accuracy, order = found
     assert (accuracy, order.labels) == (1.0, theirs)
-    assert "--labels FILE with the folders sorted as text: 0, 1, 10, 11, 2, 3, ... (12 in all)" in order.option
+    assert (
+        "--labels FILE in this order, the folders sorted as text: 0, 1, 10, 11, 2, 3, ... (12 in all)" in order.option
+    )
 
 
 @pytest.mark.parametrize(

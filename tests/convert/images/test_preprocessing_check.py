@@ -134,7 +134,7 @@ def test_labels_in_another_order_than_the_folders_are_refused(
 ) -> None:
     with pytest.raises(
         SourceError,
-        match=r"on 100% with --labels FILE with the folders sorted as text: blue, green, red: check --labels",
+        match=r"on 100% with --labels FILE in this order, the folders sorted as text: blue, green, red: check --labels",
     ):
         refuse_wrong_preprocessing(network, TF, labels, pictures)
 

@@ -132,6 +132,17 @@ def test_drift_alone_begins_with_its_verdict() -> None:
     assert any(line.split() == ["flips", "3", "(0", "near", "ties,", "3", "confident)"] for line in rest)
 
 
+@pytest.mark.parametrize(("flips", "interval", "hinted"), [(3, "anytime", 1), (3, "fixed", 0), (0, "anytime", 0)])
+def test_an_inconclusive_run_that_could_stop_early_names_the_narrower_intervals(
+    flips: int, interval: str, hinted: int
+) -> None:
+    text = io.StringIO()
+    report = report_of(measured(flips))
+    report["drift"]["interval"] = interval
+    print_report(Console(file=text, width=120), report)
+    assert text.getvalue().count("--no-stop-early") == hinted
+
+
 def test_flips_beyond_the_listed_ones_are_counted() -> None:
     text = io.StringIO()
     drift = measured(150)
