@@ -203,7 +203,7 @@ def table(folder: Path) -> Iterator[str]:
         "`pretrained.py`. Scheme mixed keeps the first layer in float. *default* is without `--io`; the dtype in "
         "brackets is what the input became. Per cell: size, agreement with the float network, SQNR of the logits.",
     )
-    for name in (*PUBLISHED, *zoo.NAMES):
+    for name in dict.fromkeys((*PUBLISHED, *zoo.NAMES)):  # some stand in both
         result = folder / f"{name}.json"
         if result.exists():
             yield from ("", f"## {name}", "", *matrix(read(result)))
