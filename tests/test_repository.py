@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,15 @@ def test_no_file_names_a_place_on_somebody_s_machine() -> None:
         if b"\0" not in (content := path.read_bytes()) and (place := PLACES.search(content))
     }
     assert found == {}
+
+
+def test_an_unfit_python_is_refused_before_anything_is_downloaded(tmp_path: Path) -> None:
+    old = tmp_path / "python3.10"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10, 0); $2"\n')
+    old.chmod(0o755)
+    command = ["make", "--no-print-directory", f"VENV={tmp_path / 'venv'}", f"PYTHON={old}", "demo"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"irv2-edge needs Python 3.11 to 3.13, and {old} is not: ")
+    assert not (tmp_path / "venv").exists()
