@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -60,10 +61,22 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_SILENCE = threading.RLock()
+"""Two threads that redirect a descriptor would each put back what the other had put there."""
+
+
 @contextmanager
 def native_stderr_silenced() -> Iterator[None]:
-    """Discard what is written to stderr ("Created TensorFlow Lite XNNPACK delegate for CPU"), from C or Python."""
-    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), descriptors_redirected(nowhere.fileno(), 2):
+    """Discard what is written to stderr ("Created TensorFlow Lite XNNPACK delegate for CPU"), from C or Python.
+
+    One thread at a time is in such a block.
+    """
+    with (
+        _SILENCE,
+        open(os.devnull, "w") as nowhere,
+        redirect_stderr(nowhere),
+        descriptors_redirected(nowhere.fileno(), 2),
+    ):
         yield
 
 

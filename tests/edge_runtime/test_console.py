@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
+import time
 
 import pytest
 
@@ -42,3 +44,24 @@ def test_a_closed_descriptor_stays_closed() -> None:
     with descriptors_redirected(reading, writing), pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(writing)
     os.close(reading)
+
+
+def test_threads_do_not_silence_each_other_for_good(capfd: pytest.CaptureFixture[str]) -> None:
+    """The second to begin would take the silence of the first for stderr, and put it back after the first has ended."""
+    inside, begun = threading.Event(), threading.Event()
+
+    def second() -> None:
+        begun.set()
+        with native_stderr_silenced():
+            inside.wait(0.1)
+
+    thread = threading.Thread(target=second)
+    with native_stderr_silenced():
+        thread.start()
+        begun.wait()
+        time.sleep(0.05)
+    inside.set()
+    thread.join()
+    os.write(2, b"from C\n")
+    print("from Python", file=sys.stderr)
+    assert capfd.readouterr().err == "from C\nfrom Python\n"
