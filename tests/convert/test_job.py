@@ -118,7 +118,10 @@ def test_preprocessing_of_ones_own_model_is_asked_for(own: Job) -> None:
     """A whole model may say it itself, which is found when it is loaded; weights cannot."""
     weights = Path(own.source.model).with_suffix(".h5")
     weights.write_bytes(HDF5_START)
-    with pytest.raises(SourceError, match=r"mine\.h5 does not say .* pass --preprocessing tf\|caffe\|torch"):
+    with pytest.raises(
+        SourceError,
+        match=r"mine\.h5 does not say .* pass --preprocessing as in training: tf",
+    ):
         check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))
     with pytest.raises(
         SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, unit, none nor a JSON"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.devices.sshd import Server, environment_for
+from tests.edge_runtime.commands import heeding_ctrl_c
 
 COUNT = 60
 """Images that a device answers."""
@@ -36,13 +37,14 @@ AS_AGENT = "import sys, json; v = json.load(sys.stdin); v['executable'] = '{}/ag
 
 def start(command: Sequence[object], servers: Sequence[Server]) -> subprocess.Popen[str]:
     """Start a command on a host that knows these servers."""
-    return subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment_for(servers), "COLUMNS": "200"},
-    )
+    with heeding_ctrl_c():
+        return subprocess.Popen(
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment_for(servers), "COLUMNS": "200"},
+        )
 
 
 def judging(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import edge_runtime
@@ -33,3 +36,13 @@ def run(module: str, *arguments: object, stdin: bytes = b"") -> subprocess.Compl
 def predict(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     """`irv2-predict arguments`."""
     return run("edge_runtime", *arguments, stdin=stdin)
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Let processes started here heed Ctrl-C, even if the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

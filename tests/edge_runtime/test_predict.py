@@ -10,8 +10,6 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from edge_runtime import Receipt
 from edge_runtime.console import printable
 from edge_runtime.predict import find_images
 from edge_runtime.preprocess import SUPPORTED
-from tests.edge_runtime.commands import command_line, environment, predict
+from tests.edge_runtime.commands import command_line, environment, heeding_ctrl_c, predict
 from tests.edge_runtime.conftest import COLOURS
 from tests.edge_runtime.tiny_model import LABELS, SPEC, expected_probabilities, tiny_artifact
 
@@ -338,16 +336,6 @@ def test_a_reader_that_leaves_is_no_error(artifact_path: Path, pictures: Path) -
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
-
-
-@contextmanager
-def heeding_ctrl_c() -> Iterator[None]:
-    """Let processes started here heed Ctrl-C, even if the tests run in a shell's background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_quietly(artifact_path: Path, pictures: Path) -> None:

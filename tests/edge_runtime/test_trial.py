@@ -17,7 +17,7 @@ import pytest
 from edge_runtime import Classifier, DelegateError, _proofs, isolation
 from edge_runtime._cache_file import cache_path
 from edge_runtime.preprocess import Pixels
-from tests.edge_runtime.commands import ROOT, command_line, environment, predict, run
+from tests.edge_runtime.commands import ROOT, command_line, environment, heeding_ctrl_c, predict, run
 from tests.edge_runtime.compiled_models import compiled_artifact
 from tests.edge_runtime.refusals import every_engine
 from tests.edge_runtime.tiny_model import UINT8, expected_probabilities, tiny_artifact
@@ -87,14 +87,16 @@ def test_what_only_a_delegate_can_compute_is_one_clear_line(
 
 
 def test_nothing_of_a_delegate_that_hangs_is_left_running(artifact_path: Path, plugin: Path) -> None:
+    before = children_of(os.getpid())  # those of other tests
     with pytest.raises(DelegateError, match="takes more than 2 s"):
         Classifier.open(artifact_path, delegate=f"{plugin}:behaviour=hangs", strict=True)
-    assert children_of(os.getpid()) == []
+    assert set(children_of(os.getpid())) <= set(before)
 
 
 def test_ctrl_c_ends_a_trial_with_the_command(artifact_path: Path, plugin: Path, pictures: Path) -> None:
     line = command_line("edge_runtime", artifact_path, pictures / "red.png", "--delegate", f"{plugin}:behaviour=hangs")
-    process = subprocess.Popen(line, env=environment() | {isolation.LIMIT_VARIABLE: "60"})
+    with heeding_ctrl_c():
+        process = subprocess.Popen(line, env=environment() | {isolation.LIMIT_VARIABLE: "60"})
     deadline = time.monotonic() + 30
     while not (children := children_of(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
