@@ -33,7 +33,7 @@ NO_TENSOR = -1
 """The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
-ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE = 0, 32, 41, 53, 99
+ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE, BATCH_MATMUL = 0, 32, 41, 53, 99, 126
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**60
 """The smallest normal float32, below which XNNPACK's QUANTIZE aborts; sums abort from 2**108 on."""
 FINEST_SUM = {UINT8: 2.0**-19, INT8: 2.0**-19, INT16: 2.0**-14}
@@ -117,6 +117,8 @@ def _check_order(
         if not 0 <= tensor < count or tensors[tensor].is_constant:
             raise ValueError(f"its input is tensor {tensor} of {count}, which is a constant or does not exist")
     for number, operator in enumerate(operators):
+        if operator.code == BATCH_MATMUL and len(operator.inputs) != 2:  # LiteRT reads the second before it counts them
+            raise ValueError(f"operator {number}, a BATCH_MATMUL, has {len(operator.inputs)} inputs, not two")
         for tensor in operator.inputs:
             if operator.is_compiled and 0 <= tensor < count:
                 continue

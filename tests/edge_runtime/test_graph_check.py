@@ -89,6 +89,16 @@ def test_operators_that_do_not_fit_together_are_refused(path: str, value: object
         check_dataflow(changed(setter(path, value)))
 
 
+def test_a_batch_matmul_without_its_second_input_is_refused() -> None:
+    """LiteRT 2.3 reads what stands behind the first one, and crashes or not by what lies there."""
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
+    softmax = model.subgraphs[0].operators[SOFTMAX_OPERATOR]
+    model.operatorCodes[softmax.opcodeIndex].builtinCode = schema.BuiltinOperator.BATCH_MATMUL
+    with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR}, a BATCH_MATMUL, has 1 inputs, not two"):
+        check_dataflow(packed(model))
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
