@@ -6,20 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convert.audit.islands import FloatIsland, float_islands, timed
 from convert.audit.promise import audited
 from convert.audit.runtimes import refuse_newer
+from convert.cache.stages import StageCache, answers, quantizing, timing
 from convert.drift.figures import Assessment, Drift, assess
-from convert.drift.logit_tensors import tensor_logits
-from convert.drift.models import open_model
-from convert.drift.predictions import predict_all
 from convert.drift.time_budget import affordable, seconds_per_image, time_note
 from convert.images.dataset import ImageSet
 from convert.job import ASKED
 from convert.preparation import Prepared, stopwatch
-from convert.quantization import layer_comparison
-from convert.quantization.quantize import QuantizedModel, quantize
-from convert.quantization.schemes import Recipe, Scheme
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.schemes import SCHEMES, Recipe
+from convert.quantized import QuantizedNetwork, quantize_network
 from convert.reporting import html
 from convert.reporting.card import card_of
 from convert.reporting.outcome import Outcome, report_path, write_report
@@ -28,18 +25,22 @@ from convert.system.progress import Progress
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
-from convert.tflite.speed import Speed, compare_speed
+from convert.tflite.speed import Speed
 
 SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
 
 
 def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks: int = 1) -> Outcome:
     """Quantize as a recipe says, measure drift, judge it, and write artifact and report; `looks` is as in `Gate`."""
-    spent = dict(prepared.timings_s)
+    spent, stages = dict(prepared.timings_s), prepared.stages.forked()
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with stopwatch(spent, "quantization"):
-        quantized = _quantize(prepared, recipe, progress)
-        asked, (scheme, broken) = recipe.scheme, audited(recipe.scheme, quantized.model)
+        network = _quantize(prepared, recipe, stages)
+        quantized, asked, (scheme, broken) = (
+            network.quantized,
+            recipe.scheme,
+            audited(recipe.scheme, network.quantized.model),
+        )
         if broken is not None:
             progress.note(broken)
         name, images = prepared.job.source.name, _to_validate(prepared, recipe, quantized, progress)
@@ -47,15 +48,13 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
         build = _recorded(prepared, recipe, images) | ({} if scheme is asked else {ASKED: asked.name})
         card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
         package = artifact_writer.package(quantized.model, prepared.network.labels, card)
-    with stopwatch(spent, "layers"):
-        layers = _compare_layers(prepared, recipe, quantized)
     with stopwatch(spent, "drift"):
-        assessment = _assess(prepared, recipe, package, images, progress, looks)
+        assessment = _assess(prepared, recipe, package, images, stages, looks)
     drift = None if assessment is None else assessment.drift
     gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
     path, sha256 = _write_artifact(prepared.job.output_dir, package, drift, gate)
-    speed = _speed(prepared, recipe.scheme, path)
+    speed = _speed(prepared, package, path, stages)
     outcome = Outcome(
         recipe.scheme,
         path,
@@ -65,48 +64,33 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
         gate,
         spent,
         calibration=None if calibration is None else {**calibration.to_json(), "available": prepared.inputs.available},
-        layers=[layer.to_json() for layer in layers],
+        layers=[layer.to_json() for layer in network.layers],
         float_layers=tuple(map(layer_name, recipe.float_layers)),
         keras_sqnr_db=prepared.network.lowered.keras_sqnr_db,
         latency_ms=None if speed is None else speed.milliseconds,
         float_latency_ms=None if speed is None else speed.float_milliseconds,
         compared=None if assessment is None else assessment.comparison,
-        cached=prepared.cached,
+        cached=tuple(stages.recalled),
         head=prepared.network.lowered.head,
         classes=len(prepared.network.labels),
         source=prepared.network.lowered.findings(),
-        float_islands=_float_islands(recipe.scheme, quantized),
+        float_islands=network.islands,
         raised=quantized.raised,
     )
     write_report(outcome.to_json(), path)
     return outcome
 
 
-def _quantize(prepared: Prepared, recipe: Recipe, progress: Progress) -> QuantizedModel:
-    """Quantize as a recipe says, and correct the head where the kernels are fast enough to run all images."""
-    network, spec = prepared.network, prepared.network.spec
-    calibration = prepared.calibration if recipe.scheme.calibrates else None
-    if calibration is None:
-        quantized = quantize(network.model, recipe, spec, None)
+def _quantize(prepared: Prepared, recipe: Recipe, stages: StageCache) -> QuantizedNetwork:
+    """Quantize as a recipe says; refuse what the target runtime cannot run."""
+    name, request, calibration = prepared.job.source.name, prepared.request, prepared.calibration
+    if request is None or calibration is None or not recipe.scheme.calibrates:
+        network = quantize_network(prepared.network, None, recipe, stages.progress)
     else:
-        quantized = calibration.quantize(recipe, spec, progress)
+        network = stages.run(quantizing(name, prepared.network, request, calibration, recipe))
     if prepared.job.target_runtime is not None:
-        refuse_newer(quantized.model, prepared.job.target_runtime)
-    return quantized if calibration is None or recipe.scheme.slow_kernels else calibration.correct_head(quantized, spec)
-
-
-def _float_islands(scheme: Scheme, quantized: QuantizedModel) -> list[FloatIsland]:
-    """Return what is left in float between integers, and how long it takes where the kernels are fast enough."""
-    found = float_islands(quantized.model)
-    return found if scheme.slow_kernels else timed(quantized.model, found)
-
-
-def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:
-    """Compare layer by layer, for schemes with integer activations whose kernels are fast enough."""
-    calibration, scheme = prepared.calibration, recipe.scheme
-    if calibration is None or not scheme.calibrates or scheme.slow_kernels:
-        return []
-    return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
+        refuse_newer(network.quantized.model, prepared.job.target_runtime)
+    return network
 
 
 def _to_validate(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel, progress: Progress) -> ImageSet | None:
@@ -129,7 +113,7 @@ def _recorded(prepared: Prepared, recipe: Recipe, images: ImageSet | None) -> di
 
 
 def _assess(
-    prepared: Prepared, recipe: Recipe, package: Package, images: ImageSet | None, progress: Progress, looks: int
+    prepared: Prepared, recipe: Recipe, package: Package, images: ImageSet | None, stages: StageCache, looks: int
 ) -> Assessment | None:
     """Judge the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
     reference, scheme = prepared.reference, recipe.scheme
@@ -137,9 +121,7 @@ def _assess(
         return None
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     artifact_writer.write(package, path)
-    with open_model(path) as candidate:
-        predictions = predict_all(candidate, images, progress, f"drift of {scheme.name}")
-        logits = tensor_logits(candidate, predictions.paths)
+    predictions, logits = stages.run(answers(package, path, prepared.network, images))
     path.unlink()
     expected, limits = reference.first(len(predictions.paths)), prepared.job.limits
     return assess(expected, predictions, images, limits, candidate_logits=logits, looks=looks)
@@ -163,12 +145,13 @@ def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: G
     return path, sha256
 
 
-def _speed(prepared: Prepared, scheme: Scheme, path: Path) -> Speed | None:
+def _speed(prepared: Prepared, package: Package, path: Path, stages: StageCache) -> Speed | None:
     """Time an artifact beside its float network on this machine's CPU; None where reference kernels take minutes."""
+    scheme = SCHEMES[package.card.scheme]
     if scheme.slow_kernels:
         return None
     if not scheme.rules:
-        return compare_speed(path, None, prepared.network.spec)
+        return stages.run(timing(package, path, prepared.network, None))
     float_model = prepared.scratch / f"float{SUFFIX}"
     float_model.write_bytes(prepared.network.model)
-    return compare_speed(path, float_model, prepared.network.spec)
+    return stages.run(timing(package, path, prepared.network, float_model))
