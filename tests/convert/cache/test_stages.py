@@ -206,7 +206,9 @@ def test_an_artifact_s_answers_and_time_come_back(network: FloatModel, tmp_path:
 def test_what_an_artifact_s_answers_and_time_depend_on(network: FloatModel, tmp_path: Path) -> None:
     images, path = noise(tmp_path / "images", 3), tmp_path / "mine.tflite"
     shipped = packaged(network, network.model, Recipe(SCHEMES["none"], "float32"))
-    other_ends = replace(shipped, card=replace(shipped.card, input=replace(shipped.card.input, encoding="normalized", name="other")))
+    other_ends = replace(
+        shipped, card=replace(shipped.card, input=replace(shipped.card.input, encoding="normalized", name="other"))
+    )
     other_labels = replace(shipped, labels=("a", "b", "c"))
     others = [replace(shipped, flatbuffer=shipped.flatbuffer + b"\0"), other_ends, other_labels]
 
