@@ -155,8 +155,8 @@ def gptq(weights: Array, feedback: Array, scales: Array) -> Array:
     With moments (1 + U) D (1 + U)^T, U strictly upper triangular, column k becomes
     rint(w_k + sum over j < k of (w_j - q_j) U_jk); the largest magnitude of each channel keeps its integer.
 
-    `weights` are float32 (out, K), `feedback` is U^T (see `feedback_of`), `scales` are positive (out,): no weight exceeds
-    127 of them, and no integer exceeds 127.
+    `weights` are float32 (out, K), `feedback` is U^T, see `feedback_of`, and `scales` are positive (out,): no weight
+    exceeds 127 of them, and no integer exceeds 127.
     """
     exact = np.asarray((weights / scales[:, np.newaxis]).T, np.float32, order="C")
     is_free = (np.abs(weights) != np.abs(weights).max(axis=1, keepdims=True)).T.copy()
