@@ -32,6 +32,7 @@ from convert.keras_models.sources import DEMO, ModelSource, as_size
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
 from convert.statistics.verdict import Limits
+from convert.system import cluster
 from convert.system.machine import machine
 from edge_runtime import Card
 from edge_runtime.hashing import file_sha256
@@ -135,6 +136,9 @@ class Job(Sources):
     )
     target_runtime: str | None = option(
         None, "Refuse what this runtime cannot run, as tflite-runtime-2.14.", metavar="NAME"
+    )
+    scheduler: str | None = option(
+        None, "Measure the calibration images on the workers of a dask scheduler, tcp://HOST:PORT.", metavar="ADDRESS"
     )
     output_dir: Path = option(Path("build"), "Where artifacts and reports go.", metavar="DIR")
     use_cache: bool = option(True, "Neither use nor keep results of slow stages.", name="no-cache")
@@ -240,6 +244,8 @@ def check(job: Job) -> Inputs:
         calibration, validation = (images and with_label_names(images, labels) for images in (calibration, validation))
         if validation is not None:
             validation.truth(labels.names, INDEPENDENT)
+    if job.scheduler is not None and calibration is not None:
+        cluster.check(job.scheduler)
     seen, held_out = _held_out(job, calibration)
     unseen = validation and validation.shuffled()[: job.validation_size or MOST_VALIDATED]
     return Inputs(

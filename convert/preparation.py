@@ -90,7 +90,7 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
     with stopwatch(timings, "calibration"):
         if inputs.calibration is not None:
             options = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
-            request = CalibrationRequest(inputs.calibration, inputs.held_out, options)
+            request = CalibrationRequest(inputs.calibration, inputs.held_out, options, job.scheduler)
             calibration = stages.run(calibrating(name, network, request))
     with stopwatch(timings, "reference"):
         if inputs.validation is not None:

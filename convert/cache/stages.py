@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +22,9 @@ from convert.images.preprocessing_check import refuse_wrong_preprocessing
 from convert.images.reader import note_skipped
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
+from convert.quantization.on_workers import measure_on_workers
 from convert.quantization.schemes import Recipe
+from convert.quantization.statistics import Measure, measure_here
 from convert.quantized import QuantizedNetwork, quantize_network
 from convert.system.progress import Progress
 from convert.tflite.artifact_writer import Package
@@ -154,11 +157,17 @@ def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch:
 
 @dataclass(frozen=True)
 class CalibrationRequest:
-    """What to calibrate on, and how; `held_out` is None if there are no alternatives to judge."""
+    """What to calibrate on, how and where.
+
+    Attributes:
+        held_out: None if there are no alternatives to judge.
+        scheduler: of the workers that measure the images; None for this process, which gives the same.
+    """
 
     images: ImageSet
     held_out: ImageSet | None
     options: CalibrationOptions
+    scheduler: str | None = None
 
     @property
     def sets(self) -> list[ImageSet]:
@@ -169,8 +178,11 @@ class CalibrationRequest:
 def calibrating(name: str, network: FloatModel, request: CalibrationRequest) -> CacheableStage[Calibration]:
     """Return the stage that calibrates a float network; both networks of its result are kept: each takes seconds."""
 
+    measure: Measure = measure_here if request.scheduler is None else partial(measure_on_workers, request.scheduler)
+
     def compute(progress: Progress) -> Calibration:
-        return calibrate(network.model, network.spec, request.images, request.held_out, request.options, progress)
+        sets = request.images, request.held_out
+        return calibrate(network.model, network.spec, *sets, request.options, progress, measure)
 
     return _on_images("calibration", name, network, request.sets, {"request": asdict(request.options)}, compute)
 

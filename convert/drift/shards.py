@@ -9,7 +9,6 @@ scheduler; those of a worker that dies are run again.
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +21,11 @@ from convert.drift.figures import assess
 from convert.drift.models import needs_lowering
 from convert.drift.predictions import Predictions, predict_both, refuse_too_few
 from convert.drift.run import DriftRequest, DriftRun, open_models, reported, run_identity
-from convert.errors import ConvertError, MissingExtraError, SourceError
+from convert.errors import SourceError
 from convert.images.dataset import ImageSet
 from convert.images.image_labels import ImageLabels
 from convert.statistics.verdict import Limits
+from convert.system.cluster import connected, distributed
 from convert.system.progress import Progress, Silent
 from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError
@@ -36,7 +36,6 @@ FORMAT, FORMAT_VERSION = "irv2-edge drift shard", 1
 IMAGES_A_SHARD = 256
 SHARDS_A_WORKER = 4
 """Shards get smaller so that each worker has this many."""
-CONNECTION_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
@@ -155,13 +154,8 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     Every worker opens the files of the request under the same paths, as on a shared file system, and has the same
     version of this package. Workers with different processors may round differently.
 
-    Without dask.distributed, with a scheduler that cannot be reached, or workers that die again and again, it raises
-    `ConvertError`; an `EdgeError` of a worker is raised again.
+    For errors, see `connected`; an `EdgeError` of a worker is raised again.
     """
-    try:
-        distributed: Any = importlib.import_module("distributed")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[cluster]'") from error
     images = request.image_set()
     everywhere = replace(
         request,
@@ -170,34 +164,22 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
         images=request.images.resolve(),
         image_labels=request.image_labels and request.image_labels.resolve(),
     )
-    with _client(distributed, address) as client:
+    with connected(address) as client:
         workers = max(1, len(client.nthreads()))
         count = max(1, -(-len(images) // IMAGES_A_SHARD), min(SHARDS_A_WORKER * workers, len(images)))
         shares = [Share(number + 1, count) for number in range(count)]
         futures = client.map(predict_shard, [everywhere] * count, shares, [Silent()] * count, pure=False)
         share_of = dict(zip(futures, shares, strict=True))
-        try:
-            for _ in progress.track(_done(distributed, share_of, len(images)), "comparing", len(images)):
-                pass
-            shards = client.gather(futures)
-        except distributed.KilledWorker as error:
-            raise ConvertError(f"the workers of {address} died again and again: {error}; look at their logs") from error
+        for _ in progress.track(_done(share_of, len(images)), "comparing", len(images)):
+            pass
+        shards = client.gather(futures)
     shown = {"paths": request.paths}
     return merge({f"shard {share}": shard | shown for share, shard in zip(shares, shards, strict=True)}, limits)
 
 
-def _client(distributed: Any, address: str) -> Any:
-    try:
-        return distributed.Client(address, timeout=CONNECTION_TIMEOUT_S)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ConvertError(
-            f"--scheduler {address} cannot be reached ({error}): pass tcp://HOST:PORT of a dask scheduler"
-        ) from error
-
-
-def _done(distributed: Any, share_of: dict[Any, Share], total: int) -> Iterator[int]:
+def _done(share_of: dict[Any, Share], total: int) -> Iterator[int]:
     """Yield the position of each image among `total` as its shard is done."""
-    for future in distributed.as_completed(share_of):
+    for future in distributed().as_completed(share_of):
         yield from share_of[future].positions(total)
 
 

@@ -75,6 +75,11 @@ def refuse_unreadable(skipped: Sequence[str], images: ImageSet) -> None:
         )
 
 
+def fewest_readable(images: ImageSet) -> int:
+    """Return how many images of a set can be read at least, if `refuse_unreadable` does not refuse it."""
+    return len(images) - int(MOST_UNREADABLE * len(images))
+
+
 def note_skipped(note: Callable[[str], object], skipped: Sequence[str], images: ImageSet) -> None:
     """Pass a line for each image that could not be read to `note`, then their number."""
     for message in skipped:

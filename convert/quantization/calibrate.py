@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convert.images.dataset import ImageSet, manifest_sha256
-from convert.images.reader import PixelReader, note_skipped, refuse_unreadable
+from convert.images.reader import PixelReader, fewest_readable, note_skipped, refuse_unreadable
 from convert.quantization import calibrators, convergence, schemes
 from convert.quantization.bias_correction import correct_head
 from convert.quantization.calibrators import AUTO, CALIBRATORS, ObservedActivation, min_max
@@ -22,7 +22,13 @@ from convert.quantization.gptq import round_weights
 from convert.quantization.negations import without_negations
 from convert.quantization.quantize import QuantizedModel, quantize
 from convert.quantization.reconstruction import reconstruct
-from convert.quantization.statistics import ActivationStatistics, ChannelObserver, collect_statistics
+from convert.quantization.statistics import (
+    ActivationStatistics,
+    ChannelObserver,
+    Measure,
+    collect_statistics,
+    measure_here,
+)
 from convert.system.progress import Progress, Silent
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
@@ -106,10 +112,12 @@ def calibrate(
     held_out: ImageSet | None,
     request: CalibrationOptions,
     progress: Progress,
+    measure: Measure = measure_here,
 ) -> Calibration:
     """Calibrate a float network of static batch 1, ending in a softmax, on images prepared as `spec` says.
 
-    Others are held out to judge alternatives by; the calibrator "auto" needs some.
+    Others are held out to judge alternatives by; the calibrator "auto" needs some. `measure` decides where the network
+    is run for its statistics, and about no value.
 
     Raises:
         ImageSetError: more than a tenth of the images cannot be read.
@@ -118,7 +126,7 @@ def calibrate(
     float_model, evaluator = dense_as_convolutions(without_negations(float_model)), None
     if held_out is not None:
         evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
-    measured, observers, pixels, read = _collect(float_model, spec, images, request.until_enough, progress)
+    measured, observers, pixels, read = _collect(float_model, spec, images, request.until_enough, progress, measure)
     equalized, statistics, factors = equalize(float_model, measured)
     observed = {name: observer.observed(factors[name]) for name, observer in observers.items()}
     calibrator, tried = request.calibrator, dict[str, float]()
@@ -145,7 +153,7 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> list[Pixel
 
 
 def _collect(
-    float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress
+    float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress, measure: Measure
 ) -> tuple[ActivationStatistics, dict[str, ChannelObserver], list[Pixels], ImageSet]:
     """Return what `collect_statistics` does, the pixels, and the images that were read, some perhaps in vain.
 
@@ -157,10 +165,11 @@ def _collect(
         for index, pixels in progress.track(reader.read(images), "calibrating", len(images)):
             seen.append((index, pixels, len(reader.skipped)))
             yield pixels
-        refuse_unreadable(reader.skipped, images)  # before anyone complains that there are no pixels
+        if not seen:
+            refuse_unreadable(reader.skipped, images)  # before anyone complains that there are no pixels
 
-    has_enough = convergence.have_converged if until_enough else None
-    statistics, observers = collect_statistics(float_model, remembered(), spec, has_enough)
+    has_enough, fewest = (convergence.have_converged, 0) if until_enough else (None, fewest_readable(images))
+    statistics, observers = collect_statistics(float_model, remembered(), spec, has_enough, measure, fewest)
     seen, skipped, read = seen[: statistics.images], reader.skipped, len(images)
     if until_enough and convergence.have_converged(list(statistics.extremes)):
         last, _, before = seen[-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -92,6 +94,39 @@ class Measured:
         return cls(low.min(axis=0), high.max(axis=0), mean, sample.copy(), round(len(rows) / len(sample)))
 
 
+@dataclass(frozen=True)
+class MeasuredImage:
+    """What is kept of one image: of each of `TfliteGraph.activations`, and its logits, float32 (classes,)."""
+
+    activations: list[Measured]
+    logits: Array
+
+    def without_rows(self) -> MeasuredImage:
+        """Return the same of an image whose rows nobody keeps."""
+        return MeasuredImage([replace(each, rows=each.rows[:0]) for each in self.activations], self.logits)
+
+
+class Gauge:
+    """Measures the images that a float network was run over."""
+
+    def __init__(self, float_model: bytes) -> None:
+        graph = TfliteGraph(float_model)
+        self._activations, self._logits = graph.activations, logits_tensor(graph)
+
+    def measure(self, engine: RecordingEngine, number: int) -> MeasuredImage:
+        """Measure the image that an engine of the network ran last; the sampled positions depend on its number."""
+        activations = [Measured.of(engine.view(i), (i, number)) for i in self._activations]
+        return MeasuredImage(activations, engine.tensor(self._logits).reshape(-1))
+
+
+def sampled_every(images: int) -> int:
+    """Return the step between the images of which a `ChannelObserver` still has values after so many images."""
+    every = 1
+    while -(-images // every) > SAMPLED_IMAGES:
+        every *= 2
+    return every
+
+
 class ChannelObserver:
     """What is known of every channel of an activation, in memory that does not grow with the number of images.
 
@@ -149,37 +184,55 @@ class ChannelObserver:
         )
 
 
+Measurements = Generator[MeasuredImage, None, None]
+
+
+class Measure(Protocol):
+    """Runs a float network of batch 1 over images, and yields what is kept of each, in their order.
+
+    That depends on the network, the image and its number alone, wherever it is computed. `fewest` is a number of images
+    that will be taken in at least: which tells of some that no values have to be kept, see `sampled_every`.
+    """
+
+    def __call__(self, float_model: bytes, images: Iterable[Pixels], spec: InputSpec, fewest: int) -> Measurements:
+        """Yield what is kept of each image."""
+
+
+def measure_here(float_model: bytes, images: Iterable[Pixels], spec: InputSpec, fewest: int = 0) -> Measurements:
+    """Measure images in this process, one on each core; see `Measure`."""
+    yield from record_over(float_model, (normalize(pixels, spec) for pixels in images), Gauge(float_model).measure)
+
+
 def collect_statistics(
     float_model: bytes,
     images: Iterable[Pixels],
     spec: InputSpec,
     has_enough: Callable[[Sequence[Array]], bool] | None = None,
+    measure: Measure = measure_here,
+    fewest: int = 0,
 ) -> tuple[ActivationStatistics, dict[str, ChannelObserver]]:
     """Run a float network of batch 1 over images, and collect the statistics of every activation.
 
     `has_enough` is asked after each image whether to stop, given the extremes, (activations, 2), of each image so far.
-    The observers, by tensor name, know more than goes into the statistics: what calibrators need.
+    The observers, by tensor name, know more than goes into the statistics: what calibrators need. For `fewest`, see
+    `Measure`.
 
     Raises:
         QuantizationError: there is no image, or an activation is not finite.
     """
-    graph = TfliteGraph(float_model)
-    last, logits, extremes = logits_tensor(graph), [], []
+    graph, logits, extremes = TfliteGraph(float_model), list[Array](), list[Array]()
     observers = {
         i: ChannelObserver(channels, has_pixels=any(side > 1 for side in sides))
         for i in graph.activations
         for _, *sides, channels in [graph.shape(i)]
     }
-
-    def look(engine: RecordingEngine, image: int) -> tuple[list[Measured], Array]:
-        return [Measured.of(engine.view(i), (i, image)) for i in observers], engine.tensor(last).reshape(-1)
-
-    for measured, row in record_over(float_model, (normalize(pixels, spec) for pixels in images), look):
-        ends = [observer.add(each) for observer, each in zip(observers.values(), measured, strict=True)]
-        extremes.append(np.array(ends, np.float32))
-        logits.append(row)
-        if has_enough is not None and has_enough(extremes):
-            break
+    with closing(measure(float_model, images, spec, fewest)) as measured:
+        for image in measured:
+            ends = [observer.add(each) for observer, each in zip(observers.values(), image.activations, strict=True)]
+            extremes.append(np.array(ends, np.float32))
+            logits.append(image.logits)
+            if has_enough is not None and has_enough(extremes):
+                break
     if not logits:
         raise QuantizationError("no calibration image: pass --calibration with a folder of at least one readable image")
     by_name = {graph.tensor_name(i): observer for i, observer in observers.items()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from ai_edge_litert.interpreter import OpResolverType
@@ -103,19 +104,37 @@ def side_by_side(
         opened: called with a number of threads, returns an interpreter.
         compute: called with an interpreter that nobody else uses meanwhile, and an item.
     """
-    cores, free = len(os.sched_getaffinity(0)), queue.SimpleQueue[Opened]()
-    workers = min(cores, MOST_ENGINES)
-    for _ in range(workers):
-        free.put(opened(cores // workers))
+    interpreters = InterpreterPool(opened, len(os.sched_getaffinity(0)))
 
     def computed(item: Given) -> Looked:
-        engine = free.get()
-        try:
-            return compute(engine, item)
-        finally:
-            free.put(engine)
+        with interpreters.lent() as interpreter:
+            return compute(interpreter, item)
 
-    yield from in_order(computed, given, workers, workers)
+    yield from in_order(computed, given, interpreters.size, interpreters.size)
+
+
+class InterpreterPool(Generic[Opened]):
+    """Several interpreters of a model that share cores.
+
+    Attributes:
+        size: their number.
+    """
+
+    def __init__(self, opened: Callable[[int], Opened], cores: int) -> None:
+        """Open the interpreters: `opened` is called with a number of threads."""
+        self.size = min(cores, MOST_ENGINES)
+        self._free = queue.SimpleQueue[Opened]()
+        for _ in range(self.size):
+            self._free.put(opened(cores // self.size))
+
+    @contextmanager
+    def lent(self) -> Iterator[Opened]:
+        """Yield an interpreter that nobody else uses meanwhile; wait until one is free."""
+        interpreter = self._free.get()
+        try:
+            yield interpreter
+        finally:
+            self._free.put(interpreter)
 
 
 def median_milliseconds(model: bytes, runs: int) -> float:
