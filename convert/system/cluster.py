@@ -7,16 +7,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from importlib import metadata
 from itertools import islice
 from typing import Any, TypeVar
 
 from convert.errors import ConvertError, MissingExtraError
+from convert.system.machine import version
 
 CONNECTION_TIMEOUT_S = 20
 BEGUN_A_THREAD = 2
 """Items begun for each thread of the workers: one is computed, the other is there when it is done."""
 NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1TB"}
 """Items travel with the work, so that it can be done again elsewhere, and dask warns of more than 10 MB."""
+
+SAME_EVERYWHERE = ("irv2-edge", "ai-edge-litert", "numpy")
+"""Packages whose versions decide about what workers compute."""
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -37,7 +42,7 @@ def connected(address: str) -> Iterator[Any]:
 
     Raises:
         ConvertError: dask.distributed is not installed; the scheduler cannot be reached, or goes away within the block;
-            workers die again and again. What a worker raises is raised again.
+            a worker has other versions; workers die again and again. What a worker raises is raised again.
     """
     dask = distributed()
     try:
@@ -48,11 +53,25 @@ def connected(address: str) -> Iterator[Any]:
         ) from error
     with opened as client:
         try:
+            _refuse_other_versions(client, address)
             yield client
         except dask.KilledWorker as error:
             raise ConvertError(f"the workers of {address} died again and again: {error}; look at their logs") from error
-        except CancelledError as error:
+        except (CancelledError, dask.comm.CommClosedError) as error:
             raise ConvertError(f"--scheduler {address} went away: start it again and repeat the command") from error
+
+
+def _refuse_other_versions(client: Any, address: str) -> None:
+    """Refuse a worker that would not compute the same; dask waits for ever for one that cannot even import our code."""
+    for package in SAME_EVERYWHERE:
+        ours = version(package)
+        for worker, found in client.run(metadata.version, package, on_error="return").items():
+            theirs = None if isinstance(found, Exception) else found
+            if theirs != ours:
+                there = f"{package} {theirs}" if theirs else f"no {package}"
+                raise ConvertError(
+                    f"--scheduler {address}: its worker {worker} has {there}, here is {ours}: install the same there"
+                )
 
 
 def check(address: str) -> None:
@@ -66,8 +85,9 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Yield `function(shared, item)` for each item, in the order of the items; items are done again if a worker dies.
 
-    `shared` travels once to every worker, where all calls get the same object; it goes when this iterator does. No more
-    is begun than keeps the workers busy, and what is begun is dropped when the iterator is closed.
+    `shared` travels to a worker once, as long as that is busy, and all calls there get the same object; it goes when
+    this iterator does. No more is begun than keeps the workers busy, and what is begun is dropped when the iterator is
+    closed.
     """
     dask, waiting, pending = importlib.import_module("dask"), iter(items), deque[Any]()
     with dask.config.set(NO_WARNING):

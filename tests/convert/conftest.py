@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,11 @@ def lowered_at_once(network_of_three_classes: bytes, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(stages, "lower", lower)
     monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "cache"))  # nobody else should recall it
+
+
+@pytest.fixture
+def two_workers() -> Iterator[Any]:
+    """A real dask scheduler with two worker processes of one thread."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as started:
+        yield started
