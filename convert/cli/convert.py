@@ -29,7 +29,7 @@ from convert.quantization.schemes import parse_schemes
 from convert.reporting import ci
 from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
-from convert.reporting.terminal import print_outcomes, print_verdicts
+from convert.reporting.terminal import passed_before, print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
 
 NOTHING_SAID = 2
@@ -104,6 +104,7 @@ def convert(
     _tell_ci([outcome.to_json() for outcome in final], junit)
     if as_json:
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
+        click.echo("".join(f"{line}\n" for line in passed_before(outcomes)), nl=False, err=True)
     elif quiet:
         print_verdicts(Console(), outcomes)
     else:

@@ -93,6 +93,19 @@ def print_verdicts(console: Console, outcomes: Sequence[Outcome]) -> None:
         figures = [megabytes(outcome.bytes), speed(outcome.to_json()) if outcome.latency_ms is not None else ""]
         line = ", ".join([f"{verdict}: [bold]{_shown_path(outcome.path)}[/]", *filter(None, figures)])
         console.print(line, highlight=False, soft_wrap=True)
+    for line in passed_before(outcomes):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def passed_before(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say which artifacts had passed under the name of one that did not, and what became of them."""
+    lines = []
+    for outcome in outcomes:
+        if outcome.passed_before is not None and (outcome.gate is None or outcome.gate.verdict != PASS):
+            is_gone = outcome.passed_before == outcome.path
+            fate = "was replaced by one that was not measured" if is_gone else "stays"
+            lines.append(printable(f"before: {outcome.passed_before} had passed, and {fate}"))
+    return list(dict.fromkeys(lines))
 
 
 def _next_step(outcomes: Sequence[Outcome]) -> str:
