@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from convert.drift.decisions import TOP
 from edge_runtime.specs import BINARY, INDEPENDENT, SOFTMAX, THRESHOLD
 
 Report = Mapping[str, Any]
@@ -60,6 +61,11 @@ WORDS = {
 def words(drift: Report | None) -> Words:
     """Return the words for a report's `drift`."""
     return WORDS[(drift or {}).get("head", SOFTMAX)]
+
+
+def ranks_five(drift: Report) -> bool:
+    """Return whether top-5 figures of a report's `drift` say anything: among five classes they are always 100 %."""
+    return drift["agreement_top5"] is not None and int(drift["classes"]) > TOP
 
 
 def head_text(head: str, classes: int) -> str:
@@ -160,7 +166,7 @@ def drift_rows(drift: Report) -> list[tuple[str, str]]:
     return [
         ("agreement", agreement),
         *clear_agreement(drift),
-        _second_agreement(drift),
+        *_second_agreement(drift),
         *(_accuracy_rows(drift) if drift["labelled"] else [(words(drift).row, "images have no labels")]),
         (sqnr_name(drift), sqnr(drift)),
         ("largest probability error", error(drift["max_abs_error"])),
@@ -193,11 +199,11 @@ def sqnr(drift: Report) -> str:
     return decibel(drift["sqnr_db"]) + (f" (first {count(images)} images)" if images < drift["images"] else "")
 
 
-def _second_agreement(drift: Report) -> tuple[str, str]:
-    """Return an agreement that is easier to reach than that of the whole answer."""
+def _second_agreement(drift: Report) -> list[tuple[str, str]]:
+    """Return an agreement that is easier to reach than that of the whole answer, where there is one."""
     if drift["agreement_top5"] is None:
-        return "agreement, each label", percent(drift["agreement_labels"])
-    return "agreement, top-5", percent(drift["agreement_top5"])
+        return [("agreement, each label", percent(drift["agreement_labels"]))]
+    return [("agreement, top-5", percent(drift["agreement_top5"]))] if ranks_five(drift) else []
 
 
 def _accuracy_rows(drift: Report) -> list[tuple[str, str]]:
@@ -207,9 +213,8 @@ def _accuracy_rows(drift: Report) -> list[tuple[str, str]]:
         return f"{percent(drift[f'{key}_reference'])} reference, {percent(drift[f'{key}_candidate'])} candidate"
 
     rows = []
-    for key, rank in (("top1", words(drift).row), ("top5", "top-5")):
-        if drift[f"{key}_drop_pp"] is None:
-            continue
+    ranks = [("top1", words(drift).row), *([("top5", "top-5")] if ranks_five(drift) else [])]
+    for key, rank in ranks:
         drop = f"{points(drift[f'{key}_drop_pp'])} {points_interval(drift[f'{key}_drop_ci95_pp'])}"
         rows += [(rank, both(key)), (f"{rank} drop", drop)]
     rows.append(("calibration error", both("ece")))

@@ -26,6 +26,7 @@ from convert.reporting.formatting import (
     number,
     percent,
     points,
+    ranks_five,
     words,
 )
 from convert.reporting.sections import INTERVALS, MACHINE
@@ -93,9 +94,9 @@ def _results(drift: Report, card: Card) -> dict[str, Any]:
     images = f"{count(drift['images'])} {kind} images" + (f", manifest SHA-256 {manifest}" if manifest else "")
     accuracies = [
         ("accuracy", f"{words(drift).row} accuracy", "top1_candidate"),
-        ("accuracy", "top-5 accuracy", "top5_candidate"),
+        *([("accuracy", "top-5 accuracy", "top5_candidate")] if ranks_five(drift) else []),
     ]
-    metrics = [each for each in accuracies if drift[each[2]] is not None and _is_telling(each[2], drift)]
+    metrics = [each for each in accuracies if drift[each[2]] is not None]
     metrics.append(("agreement", "agreement with the float network", "agreement_top1"))
     return {
         "name": printable(card.name),
@@ -107,11 +108,6 @@ def _results(drift: Report, card: Card) -> dict[str, Any]:
             }
         ],
     }
-
-
-def _is_telling(key: str, drift: Report) -> bool:
-    """Return whether an accuracy says anything: among five classes every answer is in the top 5."""
-    return not key.startswith("top5") or drift["classes"] > 5
 
 
 def _yaml(value: Any) -> Iterator[str]:

@@ -60,6 +60,12 @@ def test_the_front_matter_has_what_was_measured(tmp_path: Path) -> None:
     }
 
 
+def test_among_two_classes_nothing_is_said_of_a_top_5(tmp_path: Path) -> None:
+    path = artifact(tmp_path / "net.tflite", FEW_CHANGES)
+    assert "| agreement | 99.00% " in card(path)
+    assert "top-5" not in card(path, "--format", "huggingface")
+
+
 def test_without_labels_there_is_no_accuracy(tmp_path: Path) -> None:
     path = artifact(tmp_path / "net.tflite", measured(2, labelled=False))
     front = hub(path)
