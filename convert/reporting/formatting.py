@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convert.drift.decisions import TOP
 from edge_runtime.specs import BINARY, INDEPENDENT, SOFTMAX, THRESHOLD
 
 Report = Mapping[str, Any]
@@ -65,6 +64,8 @@ def words(drift: Report | None) -> Words:
 
 def ranks_five(drift: Report) -> bool:
     """Return whether top-5 figures of a report's `drift` say anything: among five classes they are always 100 %."""
+    from convert.drift.decisions import TOP  # irv2-inspect does without
+
     return drift["agreement_top5"] is not None and int(drift["classes"]) > TOP
 
 
