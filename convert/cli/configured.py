@@ -178,7 +178,7 @@ def _value(settings: Settings, key: str, value: Any, parameter: click.Parameter)
     where = f"{settings.path}: {key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
     if isinstance(parameter, click.Option) and parameter.is_flag:
         if not isinstance(value, bool):
-            raise SettingsError(f"{where} is neither true nor false")
+            raise SettingsError(f"{where} is neither true nor false: write one of the two, without quotes")
         return value
     if isinstance(parameter, click.Option) and parameter.multiple:
         several = value if isinstance(value, list) else [value]
@@ -189,7 +189,7 @@ def _value(settings: Settings, key: str, value: Any, parameter: click.Parameter)
 def _single(settings: Settings, key: str, value: Any, parameter: click.Parameter, where: str) -> Any:
     takes_text = isinstance(parameter.type, TEXTS)
     if isinstance(value, bool) or not isinstance(value, str if takes_text else (str, int, float)):
-        raise SettingsError(f"{where} is not {'a text: write it in quotes' if takes_text else 'a number'}")
+        raise SettingsError(f"{where} is not {'a text: write it in quotes' if takes_text else 'a number: write one'}")
     if isinstance(value, str) and (parameter.type is FILE or value not in WORDS.get(key, (value,))):
         value = settings.beside(value)
     try:

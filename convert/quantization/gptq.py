@@ -131,7 +131,9 @@ def damped(moments: Array) -> Array:
     """
     mean = float(np.trace(moments, dtype=np.float64)) / len(moments)
     if not np.isfinite(mean):
-        raise QuantizationError("an activation is not finite on the calibration images: the network is broken")
+        raise QuantizationError(
+            "an activation is not finite on the calibration images: check the network's weights and --preprocessing"
+        )
     moments[np.diag_indices_from(moments)] += DAMPING * mean or 1.0
     return moments
 
@@ -184,6 +186,8 @@ def _feedback(moments: Array) -> Array:
     backwards = np.asarray(moments[::-1, ::-1], np.float64, order="F")
     lower, failed = dpotrf(backwards, lower=1, clean=1, overwrite_a=1)
     if failed:
-        raise QuantizationError("the moments of an activation are not positive definite: the network is broken")
+        raise QuantizationError(
+            "the moments of an activation are not positive definite: check the network's weights and --preprocessing"
+        )
     lower /= np.diag(lower).copy()
     return np.asarray(lower[::-1, ::-1].T, np.float32, order="C")
