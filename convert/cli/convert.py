@@ -53,6 +53,15 @@ class ConversionGroup(click.Group):
             ctx.meta[ALONE] = True
         return super().parse_args(ctx, args)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names; who passes a network there is told where it belongs."""
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            commands = ", ".join(self.commands)
+            raise click.UsageError(f"{args[0]} is no command ({commands}): to convert it, pass --model {args[0]}", ctx)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(
     cls=ConversionGroup,

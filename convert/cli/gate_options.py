@@ -27,6 +27,8 @@ EXCLUDES = {
     "scheduler": ("reference_kernels", "recorded"),
 }
 """Option -> options that mean nothing together with it."""
+OF_REPORTS = ("as_json", "junit", "html", "csv")
+"""Options that are no mistake beside a shard where only the settings file says them, for runs that have a report."""
 HINTS = {
     "device": "run it without a device",
     "shard": "a shard has no verdict, pass it to irv2-drift merge",
@@ -188,7 +190,7 @@ def check_together(context: click.Context) -> None:
     if options["device"] and is_typed and options["stop_early"]:
         raise click.UsageError("--stop-early does not go with --device: a device answers all images")
     for option, others in EXCLUDES.items():
-        other = next((other for other in others if options[other]), None)
+        other = next((other for other in others if options[other] and not _is_of_reports(context, other)), None)
         if options[option] and other is not None:
             raise click.UsageError(f"{_flag(option)} does not go with {_flag(other)}: {HINTS[option]}")
     if options["rows"] is not None and options["shard"] is None:
@@ -196,6 +198,10 @@ def check_together(context: click.Context) -> None:
     for option in ("delegate", "install"):
         if options[option] and not options["device"]:
             raise click.UsageError(f"{_flag(option)} goes with --device ssh://USER@HOST")
+
+
+def _is_of_reports(context: click.Context, option: str) -> bool:
+    return option in OF_REPORTS and context.get_parameter_source(option) is ParameterSource.DEFAULT_MAP
 
 
 def _flag(option: str) -> str:

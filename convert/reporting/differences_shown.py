@@ -28,8 +28,10 @@ DIGITS = 12
 
 
 def print_differences(console: Console, found: Differences) -> None:
-    """Print a table for each kind of difference, and what there is none of."""
-    console.print(_table(["", found.a["path"], found.b["path"], "b beside a"], figure_rows(found)))
+    """Print which two they are, a table for each kind of difference, and what there is none of."""
+    for name, side in (("a", _shown(found.a)), ("b", _shown(found.b))):
+        _say(console, f"{name}: {side['path']}, SHA-256 {side['sha256']}")
+    console.print(_table(["", "a", "b", "b beside a"], figure_rows(found)))
     for note in found.notes:
         _say(console, f"note: {note}")
     _say(console, "")

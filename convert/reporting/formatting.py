@@ -134,8 +134,10 @@ def megabytes(size: int) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Return a time in milliseconds."""
-    return DASH if value is None else f"{value:,.1f} ms"
+    """Return a time in milliseconds; below one with two significant digits."""
+    if value is None:
+        return DASH
+    return f"{value:,.1f} ms" if value >= 1 else f"{value:.2g} ms"
 
 
 def p_value(value: float) -> str:

@@ -31,6 +31,7 @@ from convert.reporting.formatting import (
 )
 from convert.reporting.sections import INTERVALS, MACHINE
 from convert.statistics.verdict import PASS
+from convert.system.installation import install_command_elsewhere
 from edge_runtime import Card
 from edge_runtime.console import printable
 from edge_runtime.custom_operators import COMPILED, COMPILED_FOR
@@ -56,6 +57,7 @@ def render(found: Described, form: str) -> str:
         verdict=None if found.report["gate"] is None else found.report["gate"]["verdict"],
         name=name,
         quoted=shlex.quote(name),
+        install=install_command_elsewhere(),
         labels=labels if len(labels) <= MOST_LABELS else None,
         what=list(_what(found, card)),
         figures=_figures(found.report),

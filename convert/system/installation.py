@@ -22,15 +22,29 @@ def not_installed(package: str, extra: str) -> str:
 def install_command(extra: str) -> str:
     """Return what installs an extra from where irv2-edge itself was installed: a checkout, a wheel, or an index."""
     try:
-        record = metadata.distribution(DISTRIBUTION).read_text(RECORD)
+        return f"pip install {_requirement(_record(), extra)}"
     except metadata.PackageNotFoundError:  # it is run from a checkout that was not installed
         return f"pip install '.[{extra}]'"
-    return f"pip install {_requirement({} if record is None else json.loads(record), extra)}"
 
 
-def _requirement(record: dict[str, Any], extra: str) -> str:
+def install_command_elsewhere() -> str:
+    """Return what installs the runtime on another machine: its name where an index has it, else the wheel there."""
+    try:
+        wheel = f"irv2_edge-{metadata.version(DISTRIBUTION)}-py3-none-any.whl"
+        return f"pip install {DISTRIBUTION if _record() is None else wheel}"
+    except metadata.PackageNotFoundError:
+        return "pip install irv2_edge-*.whl"
+
+
+def _record() -> dict[str, Any] | None:
+    """Return what an installer wrote down; None if irv2-edge came from an index."""
+    record = metadata.distribution(DISTRIBUTION).read_text(RECORD)
+    return None if record is None else dict(json.loads(record))
+
+
+def _requirement(record: dict[str, Any] | None, extra: str) -> str:
     """Return what pip is given, quoted for a shell."""
-    if not record:
+    if record is None:
         return shlex.quote(f"{DISTRIBUTION}[{extra}]")
     url, control = record["url"], record.get("vcs_info")
     if urlsplit(url).scheme == "file" and control is None:

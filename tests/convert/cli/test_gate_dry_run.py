@@ -79,11 +79,10 @@ def test_devices_and_parts_are_named(project: Path) -> None:
     finished = run_here("irv2-drift", "--dry-run", "--device", "ssh://pi@a", "--device", "ssh://pi@b:22")
     assert values(finished)["device"] == ["ssh://pi@a,", "ssh://pi@b:22", "option"]
     assert "would judge: mine.int8.tflite on 12 images, answered by ssh://pi@a, ssh://pi@b:22" in what(finished)
-    (project / "irv2.toml").unlink()
-    told = ("mine.int8.tflite", "--reference", "mine.none.tflite", "--images", "photos", "--dry-run")
-    assert what(run_here("irv2-drift", *told, "--shard", "2/3"))[-1] == (
-        "would write: drift.2-of-3.json, part 2/3 of 12 images"
-    )
+    part = run_here("irv2-drift", "--dry-run", "--shard", "2/3")
+    assert what(part)[-1] == "would write: drift.2-of-3.json, part 2/3 of 12 images", "and no junit, as irv2.toml says"
+    refused = run_here("irv2-drift", "--dry-run", "--shard", "2/3", "--junit", "x.xml")
+    assert (refused.code, "--shard does not go with --junit" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize(

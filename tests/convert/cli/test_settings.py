@@ -188,6 +188,15 @@ def test_without_anything_the_command_explains_itself(project: Path) -> None:
     assert list(project.iterdir()) == []
 
 
+def test_a_network_without_its_option_is_told_where_it_belongs(project: Path) -> None:
+    finished = run_here("irv2-convert", "mine.keras")
+    assert finished.code == 2
+    assert finished.err.splitlines()[-1].endswith(
+        "is no command (attach, cache, card, compare, completion, describe, "
+        "init, verify): to convert it, pass --model mine.keras"
+    )
+
+
 def test_the_demo_that_nobody_named_is_named(project: Path) -> None:
     assert "no --model: this converts the bundled demo\n" in run_here("irv2-convert", "--dry-run").err
     assert "bundled demo" not in run_here("irv2-convert", "--dry-run", "--model", "demo").err

@@ -61,6 +61,7 @@ def test_options_layers_and_labels(good: Path, bad: Path) -> None:
 
 def test_the_text_says_by_how_much(good: Path, bad: Path) -> None:
     lines = run_here("irv2-convert", "compare", good, bad).out.splitlines()
+    assert [line.split(", ")[0] for line in lines[:2]] == [f"a: {good}", f"b: {bad}"]
     rows = {line.split("  ")[0].strip(): line for line in lines}
     assert rows["agreement"].split()[1:] == ["99.00%", "80.00%", "-19.00", "pp"]
     assert rows["time per image"].endswith("2.00 times")

@@ -39,6 +39,7 @@ from tests.convert.comparisons import LABELS, SIX_LABELS, comparison
         (formatting.megabytes(1_234_560_000), "1,234.6 MB"),
         (formatting.megabytes(41_300), "41 kB"),
         (formatting.milliseconds(17.14), "17.1 ms"),
+        (formatting.milliseconds(0.0384), "0.038 ms"),
         (formatting.p_value(0.0625), "0.0625"),
         (formatting.error(0.0434), "0.043"),
         (formatting.flip_kinds(1, 1200), "1 near tie, 1,200 confident"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from convert.system.installation import install_command_elsewhere
 from tests.conftest import run_command
 from tests.convert.cli.commands import run_here
 from tests.convert.reporting.described import FEW_CHANGES, MANIFEST, MANY_CHANGES, artifact, with_report
@@ -129,6 +130,7 @@ def test_how_to_use_it_is_what_runs(tmp_path: Path) -> None:
     text = section(card(path), "How to use it")
     line = text.split("```sh\n")[1].splitlines()[1]
     assert line.startswith("irv2-predict 'my net.tflite' photo.jpg --sha256 ")
+    assert f"{install_command_elsewhere()}\n" in text
     done = run_command("irv2-predict", path, tmp_path / "photo.jpg", *line.split()[-2:])
     assert done.code == 0, done.err
     code = text.split("```python\n")[1].split("```")[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from convert.system.installation import install_command, not_installed
+from convert.system.installation import install_command, install_command_elsewhere, not_installed
 
 CHECKOUT = {"url": "file:///home/anna/my%20work/irv2-edge", "dir_info": {}}
 WHEEL = {"url": "file:///tmp/irv2_edge-0.1.0-py3-none-any.whl", "archive_info": {}}
@@ -45,6 +45,8 @@ def test_an_extra_comes_from_where_the_rest_came_from(
     monkeypatch.syspath_prepend(tmp_path)
     assert install_command("drift") == command
     assert not_installed("click", "drift") == f"click is not installed: {command}"
+    there = "irv2-edge" if record is None else "irv2_edge-0.1.0-py3-none-any.whl"
+    assert install_command_elsewhere() == f"pip install {there}"
 
 
 def test_a_checkout_that_was_not_installed_is_installed_from_where_it_is() -> None:
