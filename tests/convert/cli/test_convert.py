@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convert.reporting.formatting import milliseconds
 from edge_runtime import Classifier
 from edge_runtime.artifact import open_artifact
 from edge_runtime.probe import probe_pixels
@@ -100,7 +101,7 @@ def test_a_page_lies_beside_every_artifact(converted: Conversion) -> None:
         page = converted.artifact(scheme).with_name(f"colours.{scheme}.tflite.report.html").read_text()
         assert f"<title>Pass: colours.{scheme}.tflite</title>" in page
         assert page.count("<img ") == len(report["drift"]["flips"])
-        assert page.count(f"{report['latency_ms']:.1f} ms") >= 2
+        assert page.count(milliseconds(report["latency_ms"])) >= 2
         assert all(f">{other}" in page for other in ("int8", "float16", "dynamic", "none"))
     assert converted.report("none")["latency_ms"] > 0
 
