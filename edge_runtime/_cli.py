@@ -11,11 +11,8 @@ from edge_runtime.artifact import check_tflite, has_card
 from edge_runtime.console import INTERRUPTED, complain, printable
 from edge_runtime.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, parse_size
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
-from edge_runtime.engines import AUTO, ENGINES, Receipt
+from edge_runtime.engines import AUTO, ENGINES, PASSED, Receipt
 from edge_runtime.errors import ArtifactError, DelegateError
-from edge_runtime.foreign import read_foreign
-from edge_runtime.labels import read_labels
-from edge_runtime.trial import PASSED
 
 EXIT_CODES = {
     0: "done",
@@ -123,6 +120,9 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if has_card(path):
         option = given[0].replace("_", "-")
         raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
+    from edge_runtime.foreign import read_foreign  # artifacts need neither
+    from edge_runtime.labels import read_labels
+
     found = None if arguments.labels is None else read_labels(arguments.labels)
     spec = read_foreign(path).spec(arguments.preprocessing, arguments.input_size, arguments.fit)
     return {"spec": spec, "labels": None if found is None else found.names}

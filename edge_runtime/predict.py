@@ -22,8 +22,8 @@ from edge_runtime._cli import (
     warn_about,
 )
 from edge_runtime.answers import Answer, AnswerTable, AnswerText, answer_image, known_of, to_json
+from edge_runtime.camera.options import add_camera_options, camera_option
 from edge_runtime.camera.sources import find_camera
-from edge_runtime.camera.watch import add_camera_options, camera_option, watch
 from edge_runtime.classifier import TOP_K, Classifier, TopK
 from edge_runtime.console import ERASE_LINE, ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
@@ -108,6 +108,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         warn_about(NAME, classifier.receipt)
         selection = TopK(classifier.labels, arguments.top_k, arguments.threshold, None, None, classifier.head)
         if camera is not None:
+            from edge_runtime.camera.watch import watch  # nothing else needs it
+
             watch(NAME, classifier, camera, selection, arguments)
             return 0
         failed = _classify_all(classifier, images, selection, arguments)
