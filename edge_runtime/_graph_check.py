@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
-
-import numpy as np
 
 from edge_runtime._flatbuffer import Reader
 from edge_runtime._mmap import ModelFile, content_of
 from edge_runtime._sparsity_check import check_sparsity
-from edge_runtime.arrays import Array
 from edge_runtime.custom_operators import COMPILED
 from edge_runtime.errors import ArtifactError
 
@@ -49,7 +45,7 @@ FINEST_SQUARE = 2.0**-12
 def check_dataflow(model: ModelFile) -> int:
     """Check that every tensor is written once, before it is read, and that the kernels can compute with every scale.
 
-    Returns how many operators the first graph has.
+    Returns the number of operators in the first graph.
 
     Raises:
         ArtifactError: one of these does not hold, or the bytes are not the flatbuffer of a model.
@@ -58,12 +54,12 @@ def check_dataflow(model: ModelFile) -> int:
     try:
         with content_of(model) as content:
             reader = Reader(content)
-            buffers = _stored_bytes(reader, _positions(reader, reader.root, MODEL_BUFFERS))
+            buffers = [_stored_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
             codes = [_read_kind(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
             counts = []
             for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
-                tensors = _read_tensors(reader, _positions(reader, graph, GRAPH_TENSORS), buffers)
-                operators = _read_operators(reader, _positions(reader, graph, GRAPH_OPERATORS), codes)
+                tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
+                operators = [_read_operator(reader, table, codes) for table in reader.tables(graph, GRAPH_OPERATORS)]
                 inputs, outputs = reader.numbers(graph, GRAPH_INPUTS, "i"), reader.numbers(graph, GRAPH_OUTPUTS, "i")
                 _check_order(tensors, inputs, operators, outputs)
                 for number, operator in enumerate(operators):
@@ -90,10 +86,7 @@ def compiled_operator(model: ModelFile) -> str | None:
 
 
 class _Tensor(NamedTuple):
-    """A tensor; `given` if it need not be written (constant, variable or empty); no `scales` if not quantized.
-
-    Scales are read when they are asked for: weights have one for each channel, and hardly any operator needs those.
-    """
+    """A tensor; `given` if it need not be written (constant, variable or empty); no `scales` if not quantized."""
 
     is_constant: bool
     given: bool
@@ -108,8 +101,8 @@ class _Tensor(NamedTuple):
 class _Operator(NamedTuple):
     code: int
     custom: str
-    inputs: list[int]
-    outputs: list[int]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
     @property
     def is_compiled(self) -> bool:
@@ -160,7 +153,7 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
     before, after = read[0].scales(), written[0].scales()
     if bool(before) != bool(after) and operator.code != CAST:
         raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
-    if not (is_sum or is_square):
+    if not is_sum and not is_square:
         return
     coarsest = max((scale for tensor in read for scale in tensor.scales()), default=0.0)
     if is_sum and after and after[0] <= FINEST_SUM[written[0].type] * coarsest:
@@ -174,37 +167,26 @@ def _read_kind(reader: Reader, table: int) -> tuple[int, str]:
     return operator_code(reader, table), reader.text(table, CODE_CUSTOM).decode(errors="replace")
 
 
-def _positions(reader: Reader, table: int, field: int) -> Array:
-    return np.array(reader.tables(table, field), np.int64)
+def _read_operator(reader: Reader, table: int, kinds: list[tuple[int, str]]) -> _Operator:
+    kind = kinds[reader.number(table, OPERATOR_CODE, "<I")]
+    return _Operator(*kind, reader.numbers(table, OPERATOR_INPUTS, "i"), reader.numbers(table, OPERATOR_OUTPUTS, "i"))
 
 
-def _read_operators(reader: Reader, tables: Array, kinds: list[tuple[int, str]]) -> list[_Operator]:
-    codes = reader.each_number(tables, OPERATOR_CODE, "<u4").tolist()
-    ends = (reader.each_numbers(tables, field, "<i4") for field in (OPERATOR_INPUTS, OPERATOR_OUTPUTS))
-    return [_Operator(*kinds[code], *lists) for code, *lists in zip(codes, *ends, strict=True)]
-
-
-def _read_tensors(reader: Reader, tables: Array, buffers: list[int]) -> list[_Tensor]:
-    stored = [buffers[index] for index in reader.each_number(tables, TENSOR_BUFFER, "<u4").tolist()]
-    types = reader.each_number(tables, TENSOR_TYPE, "<i1").tolist()
-    variable = reader.each_number(tables, TENSOR_IS_VARIABLE, "<u1").tolist()
-    shapes = reader.each_numbers(tables, TENSOR_SHAPE, "<i4")
-    sparsities = reader.each_table(tables, TENSOR_SPARSITY).tolist()
-    for sparsity, shape, kind, stored_bytes in zip(sparsities, shapes, types, stored, strict=True):
-        if sparsity:
-            check_sparsity(reader, sparsity, tuple(shape), kind, stored_bytes)
-    return [
-        _Tensor(stored_bytes > 0, stored_bytes > 0 or bool(is_variable) or 0 in shape, kind, scales)
-        for stored_bytes, is_variable, shape, kind, scales in zip(
-            stored, variable, shapes, types, _read_scales(reader, tables), strict=True
-        )
-    ]
-
-
-def _read_scales(reader: Reader, tensors: Array) -> list[Callable[[], tuple[float, ...]]]:
-    quantizations = reader.each_table(tensors, TENSOR_QUANTIZATION)
-    places = iter(reader.each_place_of_numbers(quantizations[quantizations > 0], QUANTIZATION_SCALE, "f"))
-    return [partial(reader.numbers_at, *next(places)) if table else tuple for table in quantizations.tolist()]
+def _read_tensor(reader: Reader, table: int, buffers: list[int]) -> _Tensor:
+    stored_bytes = buffers[reader.number(table, TENSOR_BUFFER, "<I")]
+    is_constant = stored_bytes > 0
+    is_variable = bool(reader.number(table, TENSOR_IS_VARIABLE, "<B"))
+    shape, kind = reader.numbers(table, TENSOR_SHAPE, "i"), reader.number(table, TENSOR_TYPE, "<b")
+    is_empty = 0 in shape
+    quantization, sparsity = reader.table(table, TENSOR_QUANTIZATION), reader.table(table, TENSOR_SPARSITY)
+    if sparsity is not None:
+        check_sparsity(reader, sparsity, shape, kind, stored_bytes)
+    return _Tensor(
+        is_constant,
+        is_constant or is_variable or is_empty,
+        kind,
+        tuple if quantization is None else reader.later(quantization, QUANTIZATION_SCALE, "f"),
+    )
 
 
 def operator_code(reader: Reader, table: int) -> int:
@@ -212,10 +194,8 @@ def operator_code(reader: Reader, table: int) -> int:
     return max(reader.number(table, CODE_DEPRECATED, "<b"), reader.number(table, CODE, "<i"))
 
 
-def _stored_bytes(reader: Reader, buffers: Array) -> list[int]:
-    """Return how many bytes each buffer has; at least one if they are outside the flatbuffer."""
-    stored = reader.each_vector(buffers, BUFFER_DATA)[1].astype(np.uint64)
-    outside = reader.each_number(buffers, BUFFER_OFFSET, "<u8") >= OUTSIDE
-    sizes = reader.each_number(buffers[outside], BUFFER_SIZE, "<u8")
-    stored[outside] = np.maximum(stored[outside], sizes).clip(min=np.uint64(1))
-    return list(map(int, stored))
+def _stored_bytes(reader: Reader, buffer: int) -> int:
+    """Return how many bytes a buffer has; at least one if they are outside the flatbuffer."""
+    inside = reader.vector(buffer, BUFFER_DATA)[1]
+    is_outside = reader.number(buffer, BUFFER_OFFSET, "<Q") >= OUTSIDE
+    return max(inside, reader.number(buffer, BUFFER_SIZE, "<Q"), 1) if is_outside else inside

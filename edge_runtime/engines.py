@@ -41,8 +41,7 @@ DELEGATE = "DELEGATE"
 """The operator name of the node that replaces a partition handed to a delegate."""
 
 
-@dataclass(frozen=True)
-class EngineChoice:
+class EngineChoice(NamedTuple):
     """An installed interpreter: its name here, its version, and the module to import."""
 
     name: str
@@ -104,7 +103,6 @@ def import_interpreter(choice: EngineChoice) -> Any:
 
 
 PASSED, REMEMBERED = "passed", "remembered"
-"""How the trial of a delegate ended, see `Receipt.trial`."""
 
 
 class Placement(NamedTuple):

@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from edge_runtime._cli import (
+    add_camera_options,
     add_engine_options,
     add_foreign_options,
     add_general_options,
     add_model,
+    camera_option,
     foreign_options,
     positive,
     receipt_line,
     warn_about,
 )
 from edge_runtime.answers import Answer, AnswerTable, AnswerText, answer_image, known_of, to_json
-from edge_runtime.camera.options import add_camera_options, camera_option
 from edge_runtime.camera.sources import find_camera
 from edge_runtime.classifier import TOP_K, Classifier, TopK
 from edge_runtime.console import ERASE_LINE, ERROR, complain, prepare_streams, printable, run_command

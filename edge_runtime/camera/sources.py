@@ -6,8 +6,7 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edge_runtime.errors import CameraError
 from edge_runtime.preprocess import ImageSource
@@ -30,12 +29,8 @@ class Camera(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of camera: what its texts look like, what opens it, and how messages describe the texts.
-
-    What opens it is a module of this package, imported only then, and a class in it.
-    """
+class Kind(NamedTuple):
+    """One kind of camera: what its texts look like, what opens it, and how messages describe the texts."""
 
     matches: Callable[[str], object]
     opener: str
