@@ -195,6 +195,10 @@ class ForeignFile:
         is_distribution = bool(answer.min() >= -SUM_TOLERANCE and abs(float(answer.sum()) - 1) <= SUM_TOLERANCE)
         return replace(self, answers=PROBABILITIES if is_distribution else LOGITS)
 
+    def adapted(self, engine: AnyEngine, spec: InputSpec) -> AnyEngine:
+        """Return an engine that answers with a probability for each class, whatever the model answers."""
+        return ForeignEngine(engine, self, spec)
+
     @property
     def _channels(self) -> int:
         return 3 if self.shape is None else self.shape[3]
