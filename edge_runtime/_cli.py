@@ -13,7 +13,7 @@ from edge_runtime.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, parse_si
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
 from edge_runtime.engines import AUTO, ENGINES, Receipt
 from edge_runtime.errors import ArtifactError, DelegateError
-from edge_runtime.foreign import read_foreign
+from edge_runtime.foreign.reading import read_foreign
 from edge_runtime.labels import read_labels
 from edge_runtime.trial import PASSED
 

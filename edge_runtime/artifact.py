@@ -21,7 +21,9 @@ from edge_runtime.card import Card
 from edge_runtime.custom_operators import needs_hardware
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
-from edge_runtime.foreign import ForeignEngine, ForeignFile, read_foreign
+from edge_runtime.foreign.engine import ForeignEngine, settled
+from edge_runtime.foreign.file import ForeignFile
+from edge_runtime.foreign.reading import read_foreign
 from edge_runtime.hashing import file_sha256
 from edge_runtime.labels import count_advice
 from edge_runtime.specs import SOFTMAX, InputSpec, TensorSpec
@@ -79,7 +81,7 @@ class Model:
         """Return the same model with what its file does not say of its answers found out from one of them."""
         if self.foreign is None or self.foreign.is_settled:
             return self
-        return replace(self, foreign=self.foreign.settled(open_engine(), self.spec))
+        return replace(self, foreign=settled(self.foreign, open_engine(), self.spec))
 
     def adapted(self, engine: AnyEngine) -> AnyEngine:
         """Return an engine that answers with a probability for each class, whatever the model answers."""

@@ -11,7 +11,7 @@ from edge_runtime.delegates import CPU, DelegateRequest
 from edge_runtime.delegation import Delegation, Opened
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.foreign import ForeignEngine
+from edge_runtime.foreign.engine import ForeignEngine
 from edge_runtime.trial import try_out
 from edge_runtime.watched import Watch, WatchedEngine
 
