@@ -27,7 +27,7 @@ from convert.images.conventions import (
 )
 from convert.images.dataset import ImageSet, Snapshot, find_images, manifest_sha256, refuse_overlap
 from convert.images.image_labels import IMAGE_LABELS_HELP, read_image_labels
-from convert.images.labels import Labels, read_labels, with_label_names
+from convert.images.labels import Labels, notes_on, read_labels, with_label_names
 from convert.keras_models.sources import DEMO, ModelSource, as_size
 from convert.quantization import calibrators, convergence
 from convert.quantization.schemes import IO_CHOICES, SCHEMES, Scheme, check_io, unrecovered
@@ -258,7 +258,7 @@ def check(job: Job) -> Inputs:
 def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, validation: ImageSet | None) -> Iterator[str]:
     """Say what a label file was taken for, and what of the folders is not looked at."""
     if labels is not None and job.labels is not None:
-        yield from labels.notes(job.labels.name)
+        yield from notes_on(labels, job.labels.name)
     for images in (calibration, validation):
         yield from () if images is None else (*images.notes, *dark_notes(images))
     if calibration is not None and job.calibration_size is not None and len(calibration) > job.calibration_size:

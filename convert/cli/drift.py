@@ -27,7 +27,7 @@ from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit
 from convert.images.dataset import find_images
 from convert.images.image_labels import IMAGE_LABELS_HELP
-from convert.images.labels import read_labels
+from convert.images.labels import notes_on, read_labels
 from convert.keras_models.sources import Size, height_and_width
 from convert.reporting import ci
 from convert.reporting.answers_csv import write_answers
@@ -213,7 +213,7 @@ def _model_options(
     if labels is None:
         return ModelOptions(preprocessing, input_size=size, fit=fit), []
     found = read_labels(labels)
-    return ModelOptions(preprocessing, found.names, size, found.by_wordnet, fit=fit), list(found.notes(labels.name))
+    return ModelOptions(preprocessing, found.names, size, found.by_wordnet, fit=fit), notes_on(found, labels.name)
 
 
 def _check_together(options: Mapping[str, Any]) -> None:

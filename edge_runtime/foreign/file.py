@@ -10,9 +10,10 @@ from pathlib import Path
 from edge_runtime import specs
 from edge_runtime._archive import DAMAGED_ZIP, member
 from edge_runtime._graph_check import compiled_operator
+from edge_runtime._label_languages import LabelError
 from edge_runtime.conventions import CONVENTIONS, fitted, input_spec
 from edge_runtime.errors import ArtifactError
-from edge_runtime.labels import LabelError, Labels, decode, parse_lines
+from edge_runtime.labels import Labels, decode, parse_lines
 from edge_runtime.specs import InputSpec
 
 PROBABILITIES, INDEPENDENT, LOGITS, UNKNOWN = "probabilities", "independent", "logits", "unknown"
