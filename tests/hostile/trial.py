@@ -31,7 +31,7 @@ from convert.cli.inspect import inspect as show
 from edge_runtime import Classifier, EdgeError
 from edge_runtime.preprocess import load_pixels
 from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities
-from tests.hostile import models, pictures
+from tests.hostile import artifacts, foreign, pictures, unusual
 
 MEMORY = 2**30
 SECONDS = 10
@@ -74,7 +74,7 @@ def classify(path: Path, number: int) -> str:
     """The right answer where the checksums say that nothing was changed; else, any that is one."""
     with Classifier.open(path, engine="litert", delegate="cpu", threads=1) as classifier:
         found = classifier.predict(PIXELS)
-    if models.is_signed_again(number):
+    if artifacts.is_signed_again(number):
         assert all(0 <= prediction.probability <= 1.01 for prediction in found), found
         return ANSWERED
     for prediction in found:
@@ -140,9 +140,9 @@ class Kind:
 
 
 KINDS = {
-    "models": Kind(models.model_file, (classify, inspect, judge)),
-    "unusual": Kind(models.unusual_file, (classify_unusual, inspect)),
-    "foreign": Kind(models.foreign_file, (classify_foreign,)),
+    "artifacts": Kind(artifacts.artifact_file, (classify, inspect, judge)),
+    "unusual": Kind(unusual.unusual_file, (classify_unusual, inspect)),
+    "foreign": Kind(foreign.foreign_file, (classify_foreign,)),
     "pictures": Kind(pictures.picture_file, (look, look_at_a_fraction)),
 }
 
@@ -167,7 +167,7 @@ def run(kind: Kind, numbers: Iterable[int], folder: Path) -> Summary:
 
 def prepare(folder: Path) -> None:
     """The sound artifact and an image for `irv2-drift`."""
-    models.sound_artifacts()[0].write(folder / "sound.tflite")
+    artifacts.sound_artifacts()[0].write(folder / "sound.tflite")
     for label in LABELS:
         (folder / "images" / label).mkdir(parents=True)
         Image.fromarray(PIXELS).save(folder / "images" / label / "noise.png")
