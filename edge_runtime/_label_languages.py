@@ -1,7 +1,6 @@
 """The languages that labels are written in: label maps of TensorFlow (`.pbtxt`), YAML, JSON and Python.
 
-Of the first two only what label files are made of is read, without a parser; both come out as a list of names, or as a
-dictionary of them by number.
+Of the first two only what label files are made of is read, without a parser.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class ForeignEngine:
                 )
             self.input = replace(engine.input, encoding="pixels")
         else:
-            remarks += _clipped(file.path, engine.input, spec)
+            remarks += _clipped(file, engine.input, spec)
         self._scores = _scores(engine.output_shape)
         self._is_single = self._scores == 1 and file.answers == INDEPENDENT
         if self._scores < 2 and not self._is_single:
@@ -106,7 +105,7 @@ def _range(tensor: TensorSpec) -> tuple[float, float]:
     return tensor.scale * (limits.min - tensor.zero_point), tensor.scale * (limits.max - tensor.zero_point)
 
 
-def _clipped(path: Path, tensor: TensorSpec, spec: InputSpec) -> list[str]:
+def _clipped(file: ForeignFile, tensor: TensorSpec, spec: InputSpec) -> list[str]:
     """Say which part of the pixel values an integer input cannot hold; too many are an `ArtifactError`."""
     if tensor.scale is None or tensor.zero_point is None:
         return []
@@ -120,7 +119,7 @@ def _clipped(path: Path, tensor: TensorSpec, spec: InputSpec) -> list[str]:
         f"the input holds {low:.4g} to {high:.4g}, and pixels are prepared as {values.min():.4g} to {values.max():.4g}"
     )
     if outside >= MOST_CLIPPED:
-        raise ArtifactError(f"{path}: {said}, most of them out of its range: {_fitting(low, high)}")
+        raise ArtifactError(f"{file.path}: {said}, most of them out of its range: {_fitting(low, high)}")
     return [f"{said}: {outside:.0%} of the values are clipped"]
 
 
