@@ -18,13 +18,14 @@ from edge_runtime import ArtifactError, Classifier, InputSpec, engines
 from edge_runtime.artifact import open_artifact
 from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import SPEC
-from tests.hostile import artifacts, foreign, pictures, unusual
+from tests.hostile import artifacts, foreign, operators, pictures, unusual
 
-SAMPLE = {"artifacts": 200, "unusual": 100, "foreign": 100, "pictures": 100}
+SAMPLE = {"artifacts": 200, "unusual": 100, "foreign": 100, "operators": 300, "pictures": 100}
 TARGETS = {
     "artifacts": {"classify", "inspect", "judge"},
     "unusual": {"classify_unusual", "inspect"},
     "foreign": {"classify_foreign"},
+    "operators": {"compute"},
     "pictures": {"look", "look_at_a_fraction"},
 }
 
@@ -60,6 +61,7 @@ def test_hundreds_of_hostile_files(kind: str) -> None:
         ("artifacts", artifacts.COUNT),
         ("unusual", unusual.COUNT),
         ("foreign", foreign.COUNT),
+        ("operators", operators.COUNT),
         ("pictures", pictures.COUNT),
     ],
 )

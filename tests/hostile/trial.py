@@ -29,9 +29,10 @@ from convert.audit.inspection import inspect_file, to_json
 from convert.cli.drift import drift
 from convert.cli.inspect import inspect as show
 from edge_runtime import Classifier, EdgeError
+from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import load_pixels
 from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities
-from tests.hostile import artifacts, foreign, pictures, unusual
+from tests.hostile import artifacts, foreign, operators, pictures, unusual
 
 MEMORY = 2**30
 SECONDS = 10
@@ -99,6 +100,13 @@ def classify_unusual(path: Path, number: int) -> str:
     return ANSWERED
 
 
+def compute(path: Path, number: int) -> str:
+    """Some numbers, whatever the operator."""
+    engine = Engine(path, choose_engine("litert"), 1)
+    engine.run(np.ones(engine.input_shape, engine.input.dtype))
+    return ANSWERED
+
+
 def inspect(path: Path, number: int) -> str:
     """A report that can be written as JSON, and one that can be read."""
     json.dumps(to_json(inspect_file(path), "tflite-runtime-2.14"))
@@ -143,6 +151,7 @@ KINDS = {
     "artifacts": Kind(artifacts.artifact_file, (classify, inspect, judge)),
     "unusual": Kind(unusual.unusual_file, (classify_unusual, inspect)),
     "foreign": Kind(foreign.foreign_file, (classify_foreign,)),
+    "operators": Kind(operators.operator_file, (compute,)),
     "pictures": Kind(pictures.picture_file, (look, look_at_a_fraction)),
 }
 
