@@ -24,6 +24,7 @@ LAYERS = (
     ("cache",),
     ("reporting",),
     ("job",),
+    ("checking",),
     ("preparation",),
     ("artifacts",),
     ("pipeline",),
