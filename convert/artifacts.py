@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convert.audit.islands import FloatIsland, float_islands, timed
 from convert.audit.promise import audited
 from convert.audit.runtimes import refuse_newer
+from convert.cache.stages import StageCache, answers, quantizing, timing
 from convert.drift.figures import Assessment, Drift, assess
-from convert.drift.logit_tensors import tensor_logits
-from convert.drift.models import open_model
-from convert.drift.predictions import predict_all
 from convert.drift.time_budget import affordable, seconds_per_image, time_note
 from convert.images.dataset import ImageSet
 from convert.job import ASKED
 from convert.preparation import Prepared, stopwatch
-from convert.quantization import layer_comparison
-from convert.quantization.quantize import QuantizedModel, quantize
-from convert.quantization.schemes import Recipe, Scheme
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.schemes import SCHEMES, Recipe
+from convert.quantized import QuantizedNetwork, quantize_network
 from convert.reporting import html
 from convert.reporting.card import card_of
 from convert.reporting.outcome import Outcome, report_path, write_report
-from convert.statistics.verdict import FAIL, PASS, Gate
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate
 from convert.system.progress import Progress
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
-from convert.tflite.speed import Speed, compare_speed
+from convert.tflite.speed import Speed
+from edge_runtime.artifact import open_artifact
+from edge_runtime.errors import EdgeError
 
-SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
+SUFFIX = ".tflite"
+BESIDE = {FAIL: ".failed.tflite", INCONCLUSIVE: ".inconclusive.tflite"}
+"""Verdict -> the suffix that keeps an artifact from taking the name of one that passed."""
 
 
 def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks: int = 1) -> Outcome:
     """Quantize as a recipe says, measure drift, judge it, and write artifact and report; `looks` is as in `Gate`."""
-    spent = dict(prepared.timings_s)
+    spent, stages = dict(prepared.timings_s), prepared.stages.forked()
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with stopwatch(spent, "quantization"):
-        quantized = _quantize(prepared, recipe, progress)
-        asked, (scheme, broken) = recipe.scheme, audited(recipe.scheme, quantized.model)
+        network = _quantize(prepared, recipe, stages)
+        quantized, asked, (scheme, broken) = (
+            network.quantized,
+            recipe.scheme,
+            audited(recipe.scheme, network.quantized.model),
+        )
         if broken is not None:
             progress.note(broken)
         name, images = prepared.job.source.name, _to_validate(prepared, recipe, quantized, progress)
@@ -47,66 +52,50 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
         build = _recorded(prepared, recipe, images) | ({} if scheme is asked else {ASKED: asked.name})
         card = card_of(name, quantized, prepared.network, recipe, prepared.calibration, build)
         package = artifact_writer.package(quantized.model, prepared.network.labels, card)
-    with stopwatch(spent, "layers"):
-        layers = _compare_layers(prepared, recipe, quantized)
     with stopwatch(spent, "drift"):
-        assessment = _assess(prepared, recipe, package, images, progress, looks)
+        assessment = _assess(prepared, recipe, package, images, stages, looks)
     drift = None if assessment is None else assessment.drift
     gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
-    path, sha256 = _write_artifact(prepared.job.output_dir, package, drift, gate)
-    speed = _speed(prepared, recipe.scheme, path)
+    written = _write_artifact(prepared.job.output_dir, package, drift, gate)
+    speed = _speed(prepared, package, written.path, stages)
     outcome = Outcome(
         recipe.scheme,
-        path,
-        path.stat().st_size,
-        sha256,
+        written.path,
+        written.path.stat().st_size,
+        written.sha256,
         drift,
         gate,
         spent,
         calibration=None if calibration is None else {**calibration.to_json(), "available": prepared.inputs.available},
-        layers=[layer.to_json() for layer in layers],
+        layers=[layer.to_json() for layer in network.layers],
         float_layers=tuple(map(layer_name, recipe.float_layers)),
         keras_sqnr_db=prepared.network.lowered.keras_sqnr_db,
         latency_ms=None if speed is None else speed.milliseconds,
         float_latency_ms=None if speed is None else speed.float_milliseconds,
         compared=None if assessment is None else assessment.comparison,
-        cached=prepared.cached,
+        cached=tuple(stages.recalled),
         head=prepared.network.lowered.head,
         classes=len(prepared.network.labels),
         source=prepared.network.lowered.findings(),
-        float_islands=_float_islands(recipe.scheme, quantized),
+        float_islands=network.islands,
         raised=quantized.raised,
+        passed_before=written.passed_before,
     )
-    write_report(outcome.to_json(), path)
+    write_report(outcome.to_json(), written.path)
     return outcome
 
 
-def _quantize(prepared: Prepared, recipe: Recipe, progress: Progress) -> QuantizedModel:
-    """Quantize as a recipe says, and correct the head where the kernels are fast enough to run all images."""
-    network, spec = prepared.network, prepared.network.spec
-    calibration = prepared.calibration if recipe.scheme.calibrates else None
-    if calibration is None:
-        quantized = quantize(network.model, recipe, spec, None)
+def _quantize(prepared: Prepared, recipe: Recipe, stages: StageCache) -> QuantizedNetwork:
+    """Quantize as a recipe says; refuse what the target runtime cannot run."""
+    name, request, calibration = prepared.job.source.name, prepared.request, prepared.calibration
+    if request is None or calibration is None or not recipe.scheme.calibrates:
+        network = quantize_network(prepared.network, None, recipe, stages.progress)
     else:
-        quantized = calibration.quantize(recipe, spec, progress)
+        network = stages.run(quantizing(name, prepared.network, request, calibration, recipe))
     if prepared.job.target_runtime is not None:
-        refuse_newer(quantized.model, prepared.job.target_runtime)
-    return quantized if calibration is None or recipe.scheme.slow_kernels else calibration.correct_head(quantized, spec)
-
-
-def _float_islands(scheme: Scheme, quantized: QuantizedModel) -> list[FloatIsland]:
-    """Return what is left in float between integers, and how long it takes where the kernels are fast enough."""
-    found = float_islands(quantized.model)
-    return found if scheme.slow_kernels else timed(quantized.model, found)
-
-
-def _compare_layers(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel) -> list[layer_comparison.LayerError]:
-    """Compare layer by layer, for schemes with integer activations whose kernels are fast enough."""
-    calibration, scheme = prepared.calibration, recipe.scheme
-    if calibration is None or not scheme.calibrates or scheme.slow_kernels:
-        return []
-    return layer_comparison.compare_layers(calibration.equalized, quantized, prepared.network.spec, calibration.pixels)
+        refuse_newer(network.quantized.model, prepared.job.target_runtime)
+    return network
 
 
 def _to_validate(prepared: Prepared, recipe: Recipe, quantized: QuantizedModel, progress: Progress) -> ImageSet | None:
@@ -129,7 +118,7 @@ def _recorded(prepared: Prepared, recipe: Recipe, images: ImageSet | None) -> di
 
 
 def _assess(
-    prepared: Prepared, recipe: Recipe, package: Package, images: ImageSet | None, progress: Progress, looks: int
+    prepared: Prepared, recipe: Recipe, package: Package, images: ImageSet | None, stages: StageCache, looks: int
 ) -> Assessment | None:
     """Judge the artifact as it will be shipped, opened as a device opens it; None if drift is not measured."""
     reference, scheme = prepared.reference, recipe.scheme
@@ -137,38 +126,59 @@ def _assess(
         return None
     path = prepared.scratch / f"{scheme.name}{SUFFIX}"
     artifact_writer.write(package, path)
-    with open_model(path) as candidate:
-        predictions = predict_all(candidate, images, progress, f"drift of {scheme.name}")
-        logits = tensor_logits(candidate, predictions.paths)
+    predictions, logits = stages.run(answers(package, path, prepared.network, images))
     path.unlink()
     expected, limits = reference.first(len(predictions.paths)), prepared.job.limits
     return assess(expected, predictions, images, limits, candidate_logits=logits, looks=looks)
 
 
-def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Gate | None) -> tuple[Path, str]:
-    """Write the artifact, and return its path and SHA-256.
+@dataclass(frozen=True)
+class Written:
+    """An artifact's path and SHA-256, and the path of the one that had passed under the name that it asked for."""
 
-    A failed artifact never takes the name of a passing one; a passing one replaces a failed one.
+    path: Path
+    sha256: str
+    passed_before: Path | None
+
+
+def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Gate | None) -> Written:
+    """Write the artifact under the name that its verdict allows.
+
+    One that failed never has the plain name, and an inconclusive one never takes it from one that passed. Whoever asks
+    for no verdict gets the name: a command that ends with 0 has made the file that the next one opens.
     """
-    name = f"{package.card.name}.{package.card.scheme}"
-    passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
-    path = failing if gate is not None and gate.verdict == FAIL else passing
+    name, verdict = f"{package.card.name}.{package.card.scheme}", None if gate is None else gate.verdict
+    plain, beside = folder / f"{name}{SUFFIX}", {each: folder / f"{name}{suffix}" for each, suffix in BESIDE.items()}
+    passed_before = plain if _has_passed(plain) else None
+    path = plain
+    if verdict == FAIL or (verdict == INCONCLUSIVE and passed_before is not None):
+        path = beside[verdict]
     summary = None if drift is None or gate is None else {**drift.summary(), "verdict": gate.verdict}
     sha256 = artifact_writer.write(package.with_drift(summary), path)
     stale = [report_path(path), html.beside(path)]  # of the artifact before, should the run end here
-    if gate is not None and gate.verdict == PASS:
-        stale += [failing, report_path(failing), html.beside(failing)]
+    for less in beside.values() if verdict == PASS else ():
+        stale += [less, report_path(less), html.beside(less)]
     for old in stale:
         old.unlink(missing_ok=True)
-    return path, sha256
+    return Written(path, sha256, passed_before)
 
 
-def _speed(prepared: Prepared, scheme: Scheme, path: Path) -> Speed | None:
+def _has_passed(path: Path) -> bool:
+    """Return whether there is a whole artifact whose card says that it passed."""
+    try:
+        drift = open_artifact(path).card.drift
+    except (EdgeError, OSError):
+        return False
+    return drift is not None and drift.get("verdict") == PASS
+
+
+def _speed(prepared: Prepared, package: Package, path: Path, stages: StageCache) -> Speed | None:
     """Time an artifact beside its float network on this machine's CPU; None where reference kernels take minutes."""
+    scheme = SCHEMES[package.card.scheme]
     if scheme.slow_kernels:
         return None
     if not scheme.rules:
-        return compare_speed(path, None, prepared.network.spec)
+        return stages.run(timing(package, path, prepared.network, None))
     float_model = prepared.scratch / f"float{SUFFIX}"
     float_model.write_bytes(prepared.network.model)
-    return compare_speed(path, float_model, prepared.network.spec)
+    return stages.run(timing(package, path, prepared.network, float_model))

@@ -40,7 +40,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             scratch = stack.enter_context(scratch_folder(job.output_dir))
         except OSError as error:
             raise ConvertError(
-                f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}"
+                f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}; free space or rights "
+                "there, or pass another folder"
             ) from error
         prepared = prepare(job, inputs, scratch, progress)
         outcomes: list[Outcome] = []

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import calibration_data
-from convert.cache.stages import StageCache, calibrating, float_predictions, lowering, preprocessing_check
+from convert.cache.stages import (
+    CalibrationRequest,
+    StageCache,
+    calibrating,
+    float_predictions,
+    lowering,
+    preprocessing_check,
+)
 from convert.cache.store import open_cache
 from convert.checking import labelled_source
 from convert.drift.label_notes import guess_notes
@@ -48,10 +55,10 @@ class Prepared:
 
     Attributes:
         float_layers: tensors whose operators `--keep-float` keeps in float.
-        calibration: None if no scheme calibrates.
+        request, calibration: None if no scheme calibrates.
         reference: predictions of the float network; None if drift is not measured.
         scratch: a temporary folder.
-        cached: the stages whose results came from the cache.
+        stages: what runs slow stages, and knows whose results came from the cache.
         io: scheme name -> data type of the artifact's input and output.
     """
 
@@ -59,11 +66,12 @@ class Prepared:
     inputs: Inputs
     network: FloatModel
     float_layers: tuple[str, ...]
+    request: CalibrationRequest | None
     calibration: Calibration | None
     reference: Predictions | None
     timings_s: dict[str, float]
     scratch: Path
-    cached: tuple[str, ...]
+    stages: StageCache
     io: dict[str, str]
 
 
@@ -79,18 +87,18 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
     images = inputs.validation or inputs.calibration
     if images is not None and not job.source.is_ours:
         stages.run(preprocessing_check(name, network, images[:IMAGES]))
-    calibration = reference = None
+    request = calibration = reference = None
     with stopwatch(timings, "calibration"):
         if inputs.calibration is not None:
             options = CalibrationOptions(job.calibrator, until_enough=job.calibration_size is None)
-            calibration = stages.run(calibrating(name, network, inputs.calibration, inputs.held_out, options))
+            request = CalibrationRequest(inputs.calibration, inputs.held_out, options)
+            calibration = stages.run(calibrating(name, network, request))
     with stopwatch(timings, "reference"):
         if inputs.validation is not None:
             reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
             for note in guess_notes(reference, inputs.validation):
                 progress.note(note)
-    recalled = tuple(stages.recalled)
-    return Prepared(job, inputs, network, float_layers, calibration, reference, timings, scratch, recalled, io)
+    return Prepared(job, inputs, network, float_layers, request, calibration, reference, timings, scratch, stages, io)
 
 
 def _choose_io(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> dict[str, str]:

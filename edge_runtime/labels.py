@@ -58,7 +58,9 @@ def read_labels(path: str | os.PathLike[str], option: str = "--labels") -> Label
         if len(data) > MAX_BYTES:
             raise ArtifactError(f"{option} {path} has more than {MAX_BYTES:,} bytes: pass a file of labels")
         return parse_labels(decode(data), Path(path).suffix.lower())
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ArtifactError(f"{option} {path} cannot be read: {error.strerror}; pass a file of labels") from error
+    except UnicodeDecodeError as error:
         raise ArtifactError(f"{option} {path} cannot be read as UTF-8 text: {error}") from error
     except LabelError as error:
         raise ArtifactError(f"{option} {path} {error}") from error

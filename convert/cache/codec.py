@@ -13,16 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from convert.audit.islands import FloatIsland
 from convert.drift.predictions import Predictions
 from convert.lowering.lower import LoweredModel
+from convert.quantization.bias_range import RaisedScales
 from convert.quantization.calibrate import Calibration
 from convert.quantization.evaluation import Evaluator
+from convert.quantization.layer_comparison import LayerError
+from convert.quantization.quantize import QuantizedModel
 from convert.quantization.statistics import ActivationStatistics
+from convert.quantized import QuantizedNetwork
+from convert.tflite.speed import Speed
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 
 KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (ActivationStatistics, Calibration, Evaluator, InputSpec, LoweredModel, Predictions)
+    kind.__name__: kind
+    for kind in (
+        *(ActivationStatistics, Calibration, Evaluator, FloatIsland, InputSpec, LayerError, LoweredModel, Predictions),
+        *(QuantizedModel, QuantizedNetwork, RaisedScales, Speed),
+    )
 }
 """The dataclasses that a result is made of, beside the types of Python and NumPy."""
 TREE = "result.json"

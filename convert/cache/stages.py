@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from convert.cache.codec import pack, unpack
 from convert.cache.fingerprint import fingerprint
 from convert.cache.store import Cache, Key, ago
+from convert.drift.logit_tensors import tensor_logits
 from convert.drift.models import open_model
 from convert.drift.predictions import Predictions, predict_all
 from convert.images.conventions import CONVENTIONS
@@ -19,7 +21,12 @@ from convert.images.preprocessing_check import refuse_wrong_preprocessing
 from convert.images.reader import note_skipped
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
+from convert.quantization.schemes import Recipe
+from convert.quantized import QuantizedNetwork, quantize_network
 from convert.system.progress import Progress
+from convert.tflite.artifact_writer import Package
+from convert.tflite.speed import Speed, compare_speed
+from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
 
 T = TypeVar("T")
@@ -48,6 +55,10 @@ class StageCache:
     cache: Cache | None
     progress: Progress
     recalled: list[str] = field(default_factory=list)
+
+    def forked(self) -> StageCache:
+        """Return the same cache, which lists the stages recalled so far and, apart from this one, those to come."""
+        return StageCache(self.cache, self.progress, list(self.recalled))
 
     def run(self, stage: CacheableStage[T]) -> T:
         """Return the result of a stage, and keep it unless something it was made from has changed meanwhile."""
@@ -141,16 +152,80 @@ def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch:
     return _on_images("float answers", name, network, [images], {"labels": network.labels}, compute)
 
 
-def calibrating(
-    name: str, network: FloatModel, images: ImageSet, held_out: ImageSet | None, options: CalibrationOptions
-) -> CacheableStage[Calibration]:
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """What to calibrate on, and how; `held_out` is None if there are no alternatives to judge."""
+
+    images: ImageSet
+    held_out: ImageSet | None
+    options: CalibrationOptions
+
+    @property
+    def sets(self) -> list[ImageSet]:
+        """Return all images."""
+        return [self.images] if self.held_out is None else [self.images, self.held_out]
+
+
+def calibrating(name: str, network: FloatModel, request: CalibrationRequest) -> CacheableStage[Calibration]:
     """Return the stage that calibrates a float network; both networks of its result are kept: each takes seconds."""
 
     def compute(progress: Progress) -> Calibration:
-        return calibrate(network.model, network.spec, images, held_out, options, progress)
+        return calibrate(network.model, network.spec, request.images, request.held_out, request.options, progress)
 
-    sets = [images] if held_out is None else [images, held_out]
-    return _on_images("calibration", name, network, sets, {"request": asdict(options)}, compute)
+    return _on_images("calibration", name, network, request.sets, {"request": asdict(request.options)}, compute)
+
+
+def quantizing(
+    name: str, network: FloatModel, request: CalibrationRequest, calibration: Calibration, recipe: Recipe
+) -> CacheableStage[QuantizedNetwork]:
+    """Return the stage that quantizes a float network as a recipe says, with the calibration that a request gave."""
+
+    def compute(progress: Progress) -> QuantizedNetwork:
+        return quantize_network(network, calibration, recipe, progress)
+
+    how = {"scheme": recipe.scheme.name, "io": recipe.io, "float_layers": list(recipe.float_layers)}
+    more = {"request": asdict(request.options), "recipe": how}
+    return _on_images("quantized network", name, network, request.sets, more, compute)
+
+
+def answers(
+    package: Package, artifact: Path, network: FloatModel, images: ImageSet
+) -> CacheableStage[tuple[Predictions, Array | None]]:
+    """Return the stage that runs an artifact of a network, opened as a device opens it, over the validation images.
+
+    `artifact` is the file of `package`. Beside its predictions it has its logits where those do not tell them, see
+    `tensor_logits`.
+    """
+
+    def compute(progress: Progress) -> tuple[Predictions, Array | None]:
+        with open_model(artifact) as candidate:
+            predictions = predict_all(candidate, images, progress, f"drift of {artifact.stem}")
+            return predictions, tensor_logits(candidate, predictions.paths)
+
+    return _on_images("answers", package.card.name, network, [images], _decisive(package), compute)
+
+
+def timing(package: Package, artifact: Path, network: FloatModel, float_model: Path | None) -> CacheableStage[Speed]:
+    """Return the stage that times an artifact beside its float network on this machine; see `compare_speed`."""
+
+    def key() -> Key:
+        beside = None if float_model is None else network.sha256
+        fields = {**_decisive(package), "beside": beside, "versions": fingerprint()}
+        return Key("speed", package.card.name, fields)
+
+    return CacheableStage(artifact.parent, key, lambda _: compare_speed(artifact, float_model, network.spec))
+
+
+def _decisive(package: Package) -> dict[str, Any]:
+    """Return what of an artifact decides about its answers, as JSON values; how it was judged does not."""
+    card = package.card
+    return {
+        "flatbuffer": hashlib.sha256(package.flatbuffer).hexdigest(),
+        "labels": package.labels,
+        "preprocessing": card.preprocessing.to_json(),
+        "ends": [asdict(card.input), asdict(card.output)],
+        "head": card.head,
+    }
 
 
 def _on_images(

@@ -26,6 +26,7 @@ from convert.errors import ConvertError, MissingExtraError, SourceError
 from convert.images.dataset import ImageSet
 from convert.images.image_labels import ImageLabels
 from convert.statistics.verdict import Limits
+from convert.system.installation import not_installed
 from convert.system.progress import Progress, Silent
 from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError
@@ -161,7 +162,7 @@ def run_on_cluster(address: str, request: DriftRequest, limits: Limits, progress
     try:
         distributed: Any = importlib.import_module("distributed")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[cluster]'") from error
+        raise MissingExtraError(not_installed(str(error.name), "cluster")) from error
     images = request.image_set()
     everywhere = replace(
         request,

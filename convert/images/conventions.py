@@ -40,11 +40,11 @@ GEOMETRY_KEYS = {"fit", "fit_as", "crop_fraction", "pad_color", "resize"}
 """What a JSON file may say of how pictures are fitted to the tensor."""
 
 
-def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> PreprocessingUnknownError:
+def unknown_preprocessing(source: Path | None) -> PreprocessingUnknownError:
     """Return the error for a network of which neither its file nor the user says how its images were prepared."""
     return PreprocessingUnknownError(
-        f"{source} does not say how its images were prepared: pass {option} as in training: tf (pixels from -1 to 1), "
-        "unit (0 to 1), none (0 to 255), torch, caffe or a JSON file"
+        f"{source} does not say how its images were prepared: pass --preprocessing, or write it into irv2.toml, as in "
+        "training: tf (pixels from -1 to 1), unit (0 to 1), none (0 to 255), torch, caffe or a JSON file"
     )
 
 

@@ -270,7 +270,7 @@ def _visible_files(root: Path) -> Iterator[Path]:
 
 
 def _refuse_unreadable(error: OSError) -> None:
-    raise ImageSetError(f"folder {error.filename} cannot be read: {error.strerror}")
+    raise ImageSetError(f"folder {error.filename} cannot be read: {error.strerror}; check its permissions")
 
 
 def shortened(names: Iterable[str], most: int = 10) -> str:

@@ -145,8 +145,9 @@ def feeding(scaling: Scaling, preprocessing: str | None, file: Path | None, size
     if scaling.is_silent:
         raise unknown_preprocessing(file)
     raise PreprocessingUnknownError(
-        f"{file} takes values that are scaled already ({_named(scaling)}), and does not say how: pass "
-        f"--preprocessing unit if pixels were divided by 255 in training, else {'|'.join(CONVENTIONS)} or a JSON file"
+        f"{file} takes values that are scaled already ({_named(scaling)}), and does not say how: pass --preprocessing, "
+        f"or write it into irv2.toml: unit if pixels were divided by 255 in training, else {'|'.join(CONVENTIONS)} or "
+        "a JSON file"
     )
 
 

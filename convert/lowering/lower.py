@@ -31,7 +31,7 @@ from convert.system.progress import Progress
 from edge_runtime import EdgeError, InputSpec
 from edge_runtime.specs import BINARY, SOFTMAX
 
-COMPARED_WITH_KERAS = 4
+COMPARED_WITH_KERAS = 2
 MOST_LOG_LINES = 100
 
 

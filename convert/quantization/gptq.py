@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf
 from threadpoolctl import threadpool_limits
 
 from convert.errors import QuantizationError
@@ -114,7 +113,7 @@ def _round_readers(
 
     def new_weights(observer: SecondMoments) -> Array:
         weights = [graph.constant(reader.weights) for reader in readers[observer.window]]
-        return rounded(np.concatenate(weights), damped(observer.mean()))
+        return rounded(np.concatenate(weights), feedback_of(damped(observer.mean())))
 
     for observer, weights in zip(observers, cores.map(new_weights, observers), strict=True):
         tensors = [reader.weights for reader in readers[observer.window]]
@@ -131,59 +130,66 @@ def damped(moments: Array) -> Array:
     """
     mean = float(np.trace(moments, dtype=np.float64)) / len(moments)
     if not np.isfinite(mean):
-        raise QuantizationError("an activation is not finite on the calibration images: the network is broken")
+        raise QuantizationError(
+            "an activation is not finite on the calibration images: check the network's weights and --preprocessing"
+        )
     moments[np.diag_indices_from(moments)] += DAMPING * mean or 1.0
     return moments
 
 
-def rounded(weights: Array, moments: Array) -> Array:
+def rounded(weights: Array, feedback: Array) -> Array:
     """Return float32 multiples of max|w| / 127 for each output channel; the largest magnitudes stay as they are.
 
-    Args:
-        weights: float32 (out, h, w, in).
-        moments: positive definite (K, K), K = h * w * in; only its upper triangle is read.
+    `weights` are float32 (out, h, w, in), `feedback` that of moments (K, K), K = h * w * in.
     """
     flat = weights.reshape(len(weights), -1)
     peaks = np.abs(flat).max(axis=1)
     scales = np.maximum(peaks, np.float32(LEAST_PEAK)) / np.float32(STEPS)
-    values = gptq(flat, moments, scales) * scales[:, np.newaxis]
+    values = gptq(flat, feedback, scales) * scales[:, np.newaxis]
     limits = peaks[:, np.newaxis]
     exact = np.where(np.abs(flat) == limits, flat, np.clip(values, -limits, limits))
     return np.asarray(exact.reshape(weights.shape), np.float32)
 
 
-def gptq(weights: Array, moments: Array, scales: Array) -> Array:
+def gptq(weights: Array, feedback: Array, scales: Array) -> Array:
     """Return integers q, float32 (out, K), that keep E[((w - scale * q) . x)^2] small for x of given second moments.
 
     With moments (1 + U) D (1 + U)^T, U strictly upper triangular, column k becomes
     rint(w_k + sum over j < k of (w_j - q_j) U_jk); the largest magnitude of each channel keeps its integer.
 
-    `weights` are float32 (out, K), `moments` as `rounded` takes them, `scales` positive (out,): no weight exceeds 127
-    of them, and no integer exceeds 127.
+    `weights` are float32 (out, K), `feedback` is U^T, see `feedback_of`, and `scales` are positive (out,): no weight
+    exceeds 127 of them, and no integer exceeds 127.
     """
     exact = np.asarray((weights / scales[:, np.newaxis]).T, np.float32, order="C")
     is_free = (np.abs(weights) != np.abs(weights).max(axis=1, keepdims=True)).T.copy()
-    feedback = _feedback(moments)
     integers, errors = np.rint(exact), np.empty_like(exact)
     for start in range(0, len(exact), BLOCK):
         block = slice(start, start + BLOCK)
         wanted = exact[block] + feedback[block, :start] @ errors[:start]
-        for i, target in enumerate(wanted):
-            k = start + i
+        for k, target in enumerate(wanted, start):
+            np.add(target, feedback[k, start:k] @ errors[start:k], out=target)
             np.rint(target, out=target)
             np.minimum(target, STEPS, out=target)
             np.maximum(target, -STEPS, out=target)
             np.copyto(integers[k], target, where=is_free[k])
             np.subtract(exact[k], integers[k], out=errors[k])
-            wanted[i + 1 :] += feedback[k + 1 : start + len(wanted), k, np.newaxis] * errors[k]
     return integers.T
 
 
-def _feedback(moments: Array) -> Array:
-    """Return U^T of moments = (1 + U) D (1 + U)^T: the Cholesky factor from the other end, float32 (K, K)."""
-    backwards = np.asarray(moments[::-1, ::-1], np.float64, order="F")
-    lower, failed = dpotrf(backwards, lower=1, clean=1, overwrite_a=1)
-    if failed:
-        raise QuantizationError("the moments of an activation are not positive definite: the network is broken")
+def feedback_of(moments: Array) -> Array:
+    """Return U^T of moments = (1 + U) D (1 + U)^T: the Cholesky factor from the other end, float32 (K, K).
+
+    `moments` are positive definite (K, K); only their upper triangle is read.
+
+    Raises:
+        QuantizationError: they are not.
+    """
+    backwards = np.asarray(moments[::-1, ::-1], np.float64)
+    try:
+        lower = np.linalg.cholesky(backwards)  # SciPy's would stop all other threads
+    except np.linalg.LinAlgError as error:
+        raise QuantizationError(
+            "the moments of an activation are not positive definite: check the network's weights and --preprocessing"
+        ) from error
     lower /= np.diag(lower).copy()
     return np.asarray(lower[::-1, ::-1].T, np.float32, order="C")

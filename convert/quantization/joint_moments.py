@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import ssyrk
 
 from convert.errors import QuantizationError
 from convert.quantization.gptq import DAMPING
@@ -22,8 +21,6 @@ SHRINKAGE = 10.0
 
 Chosen on 200 photographs of EfficientNet-Lite0: against GPTQ alone 10 gained 1.3 dB, 1 only 0.3 (overfitted); biases
 alone, without a target, 1.1 there, but -0.3 on a MobileNetV2 where 10 gained 1.9."""
-WORTH_HALVING = 64
-"""The fewest inputs for which half a product is computed."""
 LEAST_VARIANCE = 1e-3
 """The least variance of a group's inputs, as a fraction of the mean over all groups: almost dead channels stay."""
 
@@ -34,7 +31,7 @@ class JointMoments:
 
     Attributes:
         count: of positions.
-        y, yy: (groups, K), (groups, K, K); of large yy only the upper triangle is known, in half the time.
+        y, yy: (groups, K), (groups, K, K).
         e, ey: (groups, out), (groups, out, K).
     """
 
@@ -48,7 +45,7 @@ class JointMoments:
     def of_rows(cls, weights: Array, exact: Array, noisy: Array) -> JointMoments:
         """Sum over rows, (groups, n, K), of the float network and of the quantized one."""
         error = (exact - noisy) @ weights.transpose(0, 2, 1)
-        yy = np.stack([_products(rows) for rows in noisy])
+        yy = np.stack([rows.T @ rows for rows in noisy])  # one by one: of such a product NumPy computes half
         sums = (noisy.sum(axis=1), yy, error.sum(axis=1), error.transpose(0, 2, 1) @ noisy)
         return cls(noisy.shape[1], *sums)
 
@@ -64,27 +61,18 @@ class JointMoments:
             QuantizationError: a value was not finite.
         """
         y, e = self.y / self.count, self.e / self.count
-        yy = np.stack([_reflected(sums) for sums in self.yy])
-        yy /= self.count
+        yy = self.yy / self.count
         yy -= y[:, :, np.newaxis] * y[:, np.newaxis, :]
         ey = self.ey / self.count - e[:, :, np.newaxis] * y[:, np.newaxis, :]
         variance = np.trace(yy, axis1=1, axis2=2) / yy.shape[1]
         if not np.isfinite(variance).all():
-            raise QuantizationError("an activation is not finite on the calibration images: the network is broken")
+            raise QuantizationError(
+                "an activation is not finite on the calibration images: check the network's weights and --preprocessing"
+            )
         variance = np.maximum(variance, LEAST_VARIANCE * variance.mean())
         diagonal = np.arange(yy.shape[1])
         yy[:, diagonal, diagonal] += np.where(variance > 0, DAMPING * variance, 1)[:, np.newaxis]
         return y, e, yy, ey
-
-
-def _products(rows: Array) -> Array:
-    """Return rows^T rows, (K, K), of rows (n, K); if that is large, its upper triangle, and zeros."""
-    return np.asarray(rows.T @ rows if rows.shape[1] < WORTH_HALVING else ssyrk(1.0, rows.T))
-
-
-def _reflected(products: Array) -> Array:
-    """Return all of a symmetric matrix (K, K) of which `_products` gave what it gives."""
-    return products if len(products) < WORTH_HALVING else np.triu(products) + np.triu(products, 1).T
 
 
 def stacked_weights(weights: Array, *, depthwise: bool) -> Array:

@@ -112,20 +112,20 @@ def compare_layers(
     by_name = {rounded.tensor_name(i): i for i in rounded.tensors}
     counterpart = {i: by_name[exact.tensor_name(i)] for i in exact.activations if exact.tensor_name(i) in by_name}
     recorded = _recorded(quantized, spec, few, counterpart.values())
-    in_float, alone = Piecewise(exact, inputs), Piecewise(exact, inputs)
+    network = Piecewise(exact, inputs + inputs)  # the images in float, then the layers alone
     layers = []
     for operator in exact.operators:
-        for network in (in_float, alone):
-            network.step(operator)
-        for output in filter(in_float.knows, counterpart.keys() & set(operator.outputs)):
-            integers = [values.reshape(exact.shape(output)) for values in recorded[counterpart[output]]]
+        network.step(operator)
+        for output in filter(network.knows, counterpart.keys() & set(operator.outputs)):
+            integers = [values.reshape(exact.shape(output)) for values in recorded.pop(counterpart[output])]
             affine = rounded.quantization(counterpart[output])
+            in_float, alone = _halves(network.computed(output))
             if output == operator.outputs[0]:
                 name, dtype = layer_name(exact.tensor_name(output)), rounded.dtype(counterpart[output])
                 layers.append(LayerError(name, operator.name, dtype))
-                for each in zip(in_float.computed(output), integers, alone.computed(output), strict=True):
+                for each in zip(in_float, integers, alone, strict=True):
                     layers[-1].add(each[0], each[1], affine, each[2])
-            alone.replace(output, [_real(values, affine) for values in integers])
+            network.replace(output, [*in_float, *(_real(values, affine) for values in integers)])
     return layers
 
 
@@ -140,6 +140,11 @@ def _recorded(
         for i, values in found.items():
             values.append(engine.tensor(i))
     return found
+
+
+def _halves(values: list[Array]) -> tuple[list[Array], list[Array]]:
+    """Return the first half of a list, and the second."""
+    return values[: len(values) // 2], values[len(values) // 2 :]
 
 
 def _real(values: Array, affine: tuple[float, int] | None) -> Array:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import operator as operators
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from convert.errors import QuantizationError
 from convert.quantization import schemes
 from convert.quantization.bias_range import least_scales
-from convert.quantization.gptq import LEAST_PEAK, STEPS, rounded
+from convert.quantization.gptq import LEAST_PEAK, STEPS, feedback_of, rounded
 from convert.quantization.joint_moments import JointMoments, stacked_rows, stacked_weights, target, unstacked_weights
 from convert.quantization.quantize import quantize
 from convert.quantization.second_moments import Window, depthwise_windows, windows
@@ -51,7 +51,7 @@ ACTIVATION_LIMITS = {
     "RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0),
 }  # fmt: skip
 """Activation, fused or an operator of its own -> what it clips to."""
-NEWTON_STEPS = 5
+NEWTON_STEPS = 4
 LEAST_INSIDE, LEAST_SLOPE = 0.02, 0.1
 """The fraction of unclipped outputs below which a channel is left alone, and the smallest one that is divided by."""
 
@@ -132,7 +132,7 @@ def reconstruct(
         tensors = [normalize(pixels, spec) for pixels in images]
         threads = len(os.sched_getaffinity(0))
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as cores:
-            yield from _Networks(graph, quantized, tensors, cores).fit(layers)
+            yield from _Networks(graph, float_model, quantized, tensors, cores).fit(layers)
 
     for _ in progress.track(fitting(), "fitting weights", len(layers)):
         pass
@@ -153,29 +153,40 @@ def _layers(graph: TfliteGraph, float_layers: Collection[str]) -> Iterator[Layer
 class _Networks:
     """A float network and its quantized one, both computed over all images as far as their layers are fitted.
 
-    Operators and tensors of the quantized one are found by the names of the float one's.
+    `graph` is that of the float model, and is given the weights that are fitted. Operators and tensors of the quantized
+    one are found by the names of the float one's.
     """
 
-    def __init__(self, graph: TfliteGraph, quantized: TfliteGraph, images: Sequence[Array], cores: Executor) -> None:
+    def __init__(
+        self, graph: TfliteGraph, float_model: bytes, quantized: TfliteGraph, images: Sequence[Array], cores: Executor
+    ) -> None:
         self.graph, self.quantized, self._cores, self._images = graph, quantized, cores, len(images)
-        self._exact = Piecewise(TfliteGraph(graph.to_bytes()), images)
+        self._exact = Piecewise(TfliteGraph(float_model), images)
         self._noisy = Piecewise(quantized, images)
         self._tensors = {quantized.tensor_name(i): i for i in quantized.tensors}
 
     def fit(self, layers: Sequence[Layer]) -> Iterator[None]:
         """Fit each layer as soon as what it reads is known; yield after each."""
         waiting = [layer for layer in layers if all(map(self._has_counterpart, layer.outputs))]
-        while waiting:
-            held = [tensor for layer in waiting for tensor in layer.outputs]
-            self._exact.advance(held)
-            self._noisy.advance([self._counterpart(i) for i in held])
-            ready = [layer for layer in waiting if self._exact.knows(layer.window.tensor)]
-            for layer in ready:
-                self._fit(layer)
-                yield
-            if not ready:  # what is left reads nothing that depends on the image
-                break
-            waiting = [layer for layer in waiting if layer not in ready]
+        with ThreadPoolExecutor(1) as ahead:
+            exact = ahead.submit(self._exact_until, waiting)
+            while waiting:
+                known, held = exact.result(), _outputs(waiting)
+                ready = [layer for layer in waiting if layer.window.tensor in known]
+                if not ready:  # what is left reads nothing that depends on the image
+                    break
+                waiting = [layer for layer in waiting if layer not in ready]
+                exact = ahead.submit(self._exact_until, waiting)  # it does not depend on what is fitted meanwhile
+                self._noisy.advance([self._counterpart(i) for i in held])
+                for layer in ready:
+                    self._fit(layer, known[layer.window.tensor])
+                    yield
+
+    def _exact_until(self, waiting: Sequence[Layer]) -> dict[int, list[Array]]:
+        """Compute the float network up to what some layers compute, and return what those read, image by image."""
+        self._exact.advance(_outputs(waiting))
+        tensors = {layer.window.tensor for layer in waiting}
+        return {i: self._exact.computed(i) for i in tensors if self._exact.knows(i)}
 
     def _has_counterpart(self, index: int) -> bool:
         return self.graph.tensor_name(index) in self._tensors
@@ -190,12 +201,15 @@ class _Networks:
         assert found is not None
         return found
 
-    def _fit(self, layer: Layer) -> None:
-        """Fit the convolutions of a layer, in the float graph and in the quantized one."""
+    def _fit(self, layer: Layer, exact: Sequence[Array]) -> None:
+        """Fit the convolutions of a layer, in the float graph and in the quantized one.
+
+        `exact` is what the float network's layer reads in each image, (1, height, width, channels).
+        """
         parts = [self._stacked(reader, layer.depthwise) for reader in layer.readers]
         weights = np.concatenate(parts, axis=1)
         numbers = range(min(PARTS, self._images))
-        samples = list(self._cores.map(lambda part: self._sample(layer, weights, part), numbers))
+        samples = list(self._cores.map(lambda part: self._sample(layer, weights, exact, part), numbers))
         found = self._fitted_input(weights, samples) if self._is_first(layer) else self._fitted(layer, weights, samples)
         ends = np.cumsum([part.shape[1] for part in parts])[:-1]
         split = (np.split(each, ends, axis=1) for each in (found.weights, found.shift, found.removed))
@@ -209,7 +223,7 @@ class _Networks:
     def _stacked(self, reader: Operator, depthwise: bool) -> Array:
         return stacked_weights(self.graph.constant(reader.weights), depthwise=depthwise)
 
-    def _sample(self, layer: Layer, weights: Array, part: int) -> Sample:
+    def _sample(self, layer: Layer, weights: Array, given: Sequence[Array], part: int) -> Sample:
         """Read what a layer reads in every image of a part."""
         source = self._counterpart_of(layer.readers[0]).inputs[0]
         exact: list[Array] = []
@@ -218,7 +232,7 @@ class _Networks:
             random = np.random.default_rng((layer.readers[0].position, image))
             positions = random.permutation(layer.positions)[:POSITIONS]
             for values, rows in (
-                (self._exact.values(layer.window.tensor, image), exact),
+                (given[image][0], exact),
                 (self._noisy.values(source, image), noisy),
             ):
                 rows.append(stacked_rows(values, layer.window, positions, depthwise=layer.depthwise))
@@ -228,13 +242,14 @@ class _Networks:
     def _fitted_input(self, weights: Array, samples: Sequence[Sample]) -> Fit:
         """Round the weights of a layer that reads the image, whose noise is none of the network's own."""
         y, e, yy, _ = functools.reduce(operators.add, (sample.moments for sample in samples)).central()
-        fitted = self._rounded(weights, yy)
+        fitted = self._rounded(weights, self._cores.map(feedback_of, yy))
         return Fit(fitted, e + np.einsum("gok,gk->go", weights - fitted, y), e)
 
     def _fitted(self, layer: Layer, weights: Array, samples: Sequence[Sample]) -> Fit:
         """Fit weights to what a layer reads in the quantized network, and its biases to equal means of its outputs."""
         y, e, yy, ey = functools.reduce(operators.add, (sample.moments for sample in samples)).central()
-        fitted = self._rounded(target(weights, yy, ey), yy)
+        feedbacks = self._cores.map(feedback_of, yy)  # meanwhile
+        fitted = self._rounded(target(weights, yy, ey), feedbacks)
         outputs = self._cores.map(lambda sample: sample.noisy @ fitted.transpose(0, 2, 1), samples)
         noisy = np.concatenate(list(outputs), axis=1)
         exact = np.concatenate([sample.exact_outputs for sample in samples], axis=1)
@@ -244,17 +259,28 @@ class _Networks:
         of_int8 = [_int8_range(self.quantized, self._counterpart(i)) for i in layer.outputs]
         clipped, saturated = (_per_channel(each, biases, offset.shape) for each in (of_float, of_int8))
         shift = e + np.einsum("gok,gk->go", weights - fitted, y)
-        shift = equal_means(exact + offset, noisy + offset, clipped, saturated, shift)
+        shift = self._equal_means(exact + offset, noisy + offset, clipped, saturated, shift)
         return Fit(fitted, shift, np.zeros_like(e))
 
-    def _rounded(self, weights: Array, moments: Array) -> Array:
-        """Round weights (groups, out, K) with the moments of each group, a group a thread."""
+    def _equal_means(self, exact: Array, noisy: Array, clipped: Limits, saturated: Limits, shift: Array) -> Array:
+        """Return what `equal_means` does; every thread has channels of its own."""
+        axis = -1 if len(exact) == 1 else 0
 
-        def rounded_group(own: Array, own_moments: Array) -> Array:
-            kernels = own[:, np.newaxis, np.newaxis]
-            return rounded(kernels, np.asarray(own_moments, np.float32))[:, 0, 0]
+        def parts(values: Array) -> list[Array]:
+            return np.array_split(values, PARTS, axis)
 
-        return np.stack(list(self._cores.map(rounded_group, weights, moments)))
+        limits = (zip(*map(parts, pair), strict=True) for pair in (clipped, saturated))
+        return np.concatenate(
+            list(self._cores.map(equal_means, parts(exact), parts(noisy), *limits, parts(shift))), axis
+        )
+
+    def _rounded(self, weights: Array, feedbacks: Iterable[Array]) -> Array:
+        """Round weights (groups, out, K) with the feedback of each group, a group a thread."""
+
+        def rounded_group(own: Array, feedback: Array) -> Array:
+            return rounded(own[:, np.newaxis, np.newaxis], feedback)[:, 0, 0]
+
+        return np.stack(list(self._cores.map(rounded_group, weights, feedbacks)))
 
     def _write(self, reader: Operator, fit: Fit, depthwise: bool) -> None:
         """Put new weights, and what is added to the bias, into both graphs."""
@@ -291,6 +317,11 @@ class _Networks:
             step = scales.astype(np.float64) * source[0]
             quantized.set_constant(other.bias, np.rint(bias / step).astype(np.int32))
             quantized.set_scales(other.bias, step.astype(np.float32))
+
+
+def _outputs(layers: Sequence[Layer]) -> list[int]:
+    """Return the tensors that some layers compute."""
+    return [tensor for layer in layers for tensor in layer.outputs]
 
 
 def _bias(graph: TfliteGraph, reader: Operator) -> Array:
@@ -351,7 +382,8 @@ def equal_means(exact: Array, noisy: Array, exact_limits: Limits, noisy_limits: 
     wanted = np.clip(exact, *exact_limits).mean(axis=1)
     for _ in range(NEWTON_STEPS):
         moved = noisy + shift[:, np.newaxis].astype(np.float32)
-        inside = ((moved > noisy_limits[0]) & (moved < noisy_limits[1])).mean(axis=1)
-        missing = wanted - np.clip(moved, *noisy_limits).mean(axis=1)
+        clipped = np.clip(moved, *noisy_limits)
+        inside = np.count_nonzero(clipped == moved, axis=1) / moved.shape[1]
+        missing = wanted - clipped.mean(axis=1)
         shift = shift + np.where(inside > LEAST_INSIDE, missing / np.maximum(inside, LEAST_SLOPE), 0)
     return shift

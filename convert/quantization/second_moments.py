@@ -9,7 +9,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.blas import ssyrk
 
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_before
@@ -87,11 +86,11 @@ def _window(graph: TfliteGraph, operator: Operator) -> Window:
 
 
 class SecondMoments:
-    """Observer of E[x x^T] for what a window reads; it keeps the upper triangle, in the order that BLAS writes."""
+    """Observer of E[x x^T] for what a window reads."""
 
     def __init__(self, window: Window) -> None:
         self.window = window
-        self._sum: Array = np.zeros((window.width, window.width), np.float32, order="F")
+        self._sum: Array = np.zeros((window.width, window.width), np.float32)
         self._rows: list[Array] = []
         self._count = 0
 
@@ -113,7 +112,7 @@ class SecondMoments:
     def _add_products(self) -> None:
         if self._rows:
             rows = np.concatenate(self._rows)
-            self._sum = ssyrk(1.0, rows.T, beta=1.0, c=self._sum, overwrite_c=1)
+            self._sum += rows.T @ rows  # of such a product NumPy computes half, and SciPy would stop all other threads
             self._rows = []
 
 

@@ -101,7 +101,7 @@ def test_preprocessing_of_ones_own_model_is_asked_for(own: Job) -> None:
     weights.write_bytes(HDF5_START)
     with pytest.raises(
         SourceError,
-        match=r"mine\.h5 does not say .* pass --preprocessing as in training: tf",
+        match=r"mine\.h5 does not say .* pass --preprocessing, or write it into irv2\.toml, as in training: tf",
     ):
         check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))
     with pytest.raises(

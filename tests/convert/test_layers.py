@@ -19,6 +19,7 @@ LAYERS = (
     ("tflite", "images", "keras_models"),
     ("lowering", "picture"),
     ("quantization", "audit"),
+    ("quantized",),
     ("devices",),
     ("drift",),
     ("cache",),

@@ -226,7 +226,7 @@ def test_files_that_cannot_serve_are_refused_in_one_line(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"--labels .*nowhere\.txt cannot be read"):
+    with pytest.raises(ArtifactError, match=r"--labels .*nowhere\.txt cannot be read: No such .*; pass a file"):
         read_labels(tmp_path / "nowhere.txt")
 
 

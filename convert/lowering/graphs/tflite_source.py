@@ -31,7 +31,9 @@ class TfliteNetwork:
         try:
             content = self._path.read_bytes()
         except OSError as error:
-            raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
+            raise SourceError(
+                f"{self._path} cannot be read: {error.strerror or error}; check its permissions"
+            ) from error
         self._graph: ForeignGraph = read_foreign_graph(content, source.size, str(self._path), source.labels)
         self.architecture = self._said.architecture if isinstance(self._said, Card) else "TFLite file"
         self.weights_sha256 = file_sha256(self._path)

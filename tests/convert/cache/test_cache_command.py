@@ -13,7 +13,8 @@ from tests.convert.cli.commands import run_here
 from tests.convert.cli.conversions import Conversion
 
 FROM_CACHE = re.compile(r"^(.+): from the cache, made .+$", re.MULTILINE)
-ALL = ["float network", "preprocessing check", "calibration", "float answers"]
+SHARED = ["float network", "preprocessing check", "calibration", "float answers"]
+ALL = [*SHARED, "quantized network", "answers", "speed"]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,9 @@ def test_other_schemes_and_options_share_what_they_can(arguments: list[object], 
     float16 = run_here("irv2-convert", *arguments, "--quantize", "float16", "--output-dir", tmp_path / "a")
     assert recalled(float16) == ["float network", "preprocessing check", "float answers"]
     other_ends = run_here("irv2-convert", *arguments, "--io", "int8", "--output-dir", tmp_path / "b")
-    assert recalled(other_ends) == ALL
+    assert recalled(other_ends) == SHARED
+    other_limits = run_here("irv2-convert", *arguments, "--min-agreement", 1, "--output-dir", tmp_path / "d")
+    assert recalled(other_limits) == ALL
     fewer = run_here("irv2-convert", *arguments, "--calibration-size", 7, "--output-dir", tmp_path / "c")
     assert recalled(fewer) == ["float network", "preprocessing check", "float answers"]
 
@@ -106,7 +109,7 @@ def test_a_damaged_entry_is_made_again(cold: Conversion, arguments: list[object]
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     finished = run_here("irv2-convert", *arguments, "--output-dir", tmp_path / "out")
-    assert recalled(finished) == ["float network", "preprocessing check", "float answers"]
+    assert recalled(finished) == [kind for kind in ALL if kind != "calibration"]
     assert "cache: what was kept of the calibration is damaged" in finished.err
     rebuilt = Conversion(finished, tmp_path / "out").artifact("int8").read_bytes()
     assert rebuilt == cold.artifact("int8").read_bytes()

@@ -16,11 +16,15 @@ from PIL import Image
 from convert.cache import stages
 from convert.cache.stages import (
     CacheableStage,
+    CalibrationRequest,
     StageCache,
+    answers,
     calibrating,
     float_predictions,
     lowering,
     preprocessing_check,
+    quantizing,
+    timing,
 )
 from convert.cache.store import Cache, Key
 from convert.drift.predictions import Predictions
@@ -29,6 +33,11 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest
 from convert.quantization.calibrate import CalibrationOptions
 from convert.quantization.calibrators import AUTO
+from convert.quantization.quantize import QuantizedModel
+from convert.quantization.schemes import SCHEMES, Recipe
+from convert.reporting.card import card_of
+from convert.tflite import artifact_writer
+from convert.tflite.artifact_writer import Package, package
 from edge_runtime import InputSpec
 from tests.convert.listeners import Listener
 from tests.convert.networks import SPEC, residual_network
@@ -37,7 +46,7 @@ from tests.convert.networks import SPEC, residual_network
 @pytest.fixture(scope="module")
 def network() -> FloatModel:
     lowered = LoweredModel(residual_network(), "tiny", None, "12ab", SPEC, 5, 120.0, {})
-    return FloatModel(lowered, ("a", "b", "ç"))
+    return FloatModel(lowered, ("a", "b", "ç", "d", "e"))
 
 
 def with_spec(network: FloatModel, spec: InputSpec) -> FloatModel:
@@ -111,14 +120,14 @@ def test_a_calibration_comes_back_in_every_bit(
     options = CalibrationOptions(calibrator, until_enough)
     chosen, others = images[: 40 - held_out], images[40 - held_out :] if held_out else None
 
-    stage = calibrating("mine", network, chosen, others, options)
+    stage = calibrating("mine", network, CalibrationRequest(chosen, others, options))
     calibration = memory.run(stage)
     assert_equal(recalled(stage, memory), calibration)
 
 
 def calibration_key(network: FloatModel, images: ImageSet, **changes: Any) -> str:
-    arguments: dict[str, Any] = {"held_out": None, "options": CalibrationOptions()}
-    return calibrating("mine", network, images, **{**arguments, **changes}).key().digest
+    request = replace(CalibrationRequest(images, None, CalibrationOptions()), **changes)
+    return calibrating("mine", network, request).key().digest
 
 
 def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> None:
@@ -141,10 +150,81 @@ def test_what_a_calibration_depends_on(network: FloatModel, tmp_path: Path) -> N
     assert calibration_key(network, images) not in keys
 
 
+@pytest.fixture(scope="module")
+def int8() -> Recipe:
+    return Recipe(SCHEMES["int8"], "uint8")
+
+
+def packaged(network: FloatModel, model: bytes, recipe: Recipe) -> Package:
+    """An artifact of a quantized network, as a conversion makes it."""
+    quantized = QuantizedModel(model, "normalized" if recipe.io == "float32" else "pixels")
+    return package(model, network.labels, card_of("mine", quantized, network, recipe, None, {}))
+
+
+def test_a_quantized_network_comes_back_in_every_bit(
+    network: FloatModel, int8: Recipe, tmp_path: Path, memory: StageCache
+) -> None:
+    request = CalibrationRequest(noise(tmp_path / "images", 6), None, CalibrationOptions())
+    calibration = memory.run(calibrating("mine", network, request))
+
+    stage = quantizing("mine", network, request, calibration, int8)
+    quantized = memory.run(stage)
+    assert quantized.layers
+    assert_equal(recalled(stage, memory), quantized)
+
+    def digest(recipe: Recipe, request: CalibrationRequest = request, network: FloatModel = network) -> str:
+        return quantizing("mine", network, request, calibration, recipe).key().digest
+
+    keys = [
+        digest(int8),
+        digest(replace(int8, io="int8")),
+        digest(replace(int8, float_layers=("a",))),
+        digest(replace(int8, scheme=SCHEMES["int16x8"])),
+        digest(int8, replace(request, images=request.images[:5])),
+        digest(int8, replace(request, options=CalibrationOptions("minmax"))),
+        digest(int8, network=changed(network)),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_an_artifact_s_answers_and_time_come_back(network: FloatModel, tmp_path: Path, memory: StageCache) -> None:
+    images = noise(tmp_path / "images", 5)
+    unquantized = packaged(network, network.model, Recipe(SCHEMES["none"], "float32"))
+    path = tmp_path / "mine.tflite"
+    artifact_writer.write(unquantized, path)
+
+    stage = answers(unquantized, path, network, images)
+    predictions, logits = memory.run(stage)
+    assert predictions.probabilities.shape == (5, 5)
+    assert logits is None, "floats tell their logits"
+    assert_equal(recalled(stage, memory), (predictions, logits))
+    speed = memory.run(timing(unquantized, path, network, None))
+    assert speed.milliseconds > 0
+    assert_equal(recalled(timing(unquantized, path, network, None), memory), speed)
+
+
+def test_what_an_artifact_s_answers_and_time_depend_on(network: FloatModel, tmp_path: Path) -> None:
+    images, path = noise(tmp_path / "images", 3), tmp_path / "mine.tflite"
+    shipped = packaged(network, network.model, Recipe(SCHEMES["none"], "float32"))
+    other_ends = replace(
+        shipped, card=replace(shipped.card, input=replace(shipped.card.input, encoding="normalized", name="other"))
+    )
+    other_labels = replace(shipped, labels=("a", "b", "c"))
+    others = [replace(shipped, flatbuffer=shipped.flatbuffer + b"\0"), other_ends, other_labels]
+
+    asked = [answers(each, path, network, images).key().digest for each in (shipped, *others)]
+    asked.append(answers(shipped, path, network, images[:2]).key().digest)
+    timed = [timing(each, path, network, None).key().digest for each in (shipped, *others)]
+    timed += [timing(shipped, path, each, path).key().digest for each in (network, changed(network))]
+    assert len(set(asked + timed)) == len(asked + timed)
+    judged = shipped.with_drift({"verdict": "pass"})
+    assert answers(judged, path, network, images).key().digest == asked[0], "how it was judged is no matter"
+
+
 def test_answers_come_back_with_their_paths(network: FloatModel, tmp_path: Path, memory: StageCache) -> None:
     images = noise(tmp_path / "images", 5).shuffled()
     readable = tuple(path for path in images.paths if path.name != "002.png")
-    rows = np.random.default_rng(1).dirichlet(np.ones(3), 4).astype(np.float32)
+    rows = np.random.default_rng(1).dirichlet(np.ones(5), 4).astype(np.float32)
     answers = Predictions(readable, rows, network.labels, (f"{images.root}/noise/002.png is broken",), 0.0)
 
     stage = float_predictions("mine", network, images, tmp_path)
@@ -225,16 +305,25 @@ def test_what_a_float_network_depends_on(request_: LoweringRequest, tmp_path: Pa
 
 
 def test_every_key_has_the_versions(
-    request_: LoweringRequest, network: FloatModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_: LoweringRequest,
+    network: FloatModel,
+    int8: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = noise(tmp_path / "more", 2)
+    request = CalibrationRequest(images, None, CalibrationOptions())
+    shipped = packaged(network, network.model, Recipe(SCHEMES["none"], "float32"))
 
     def keys() -> list[Key]:
         return [
             lowering(request_).key(),
-            calibrating("mine", network, images, None, CalibrationOptions()).key(),
+            calibrating("mine", network, request).key(),
             float_predictions("mine", network, images, tmp_path).key(),
             preprocessing_check("mine", network, images).key(),
+            quantizing("mine", network, request, Mock(), int8).key(),
+            answers(shipped, tmp_path, network, images).key(),
+            timing(shipped, tmp_path, network, None).key(),
         ]
 
     before = keys()

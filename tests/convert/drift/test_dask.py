@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from convert.drift.run import DriftRequest, run
 from convert.drift.shards import run_on_cluster
 from convert.errors import ConvertError, MissingExtraError
 from convert.statistics.verdict import Limits
+from convert.system.installation import install_command
 from convert.system.progress import Silent
 from tests.conftest import save_colour_pictures
 from tests.convert.drift.commands import gate, report_of
@@ -98,5 +100,5 @@ def test_a_scheduler_that_is_not_there_is_named(
 
 def test_without_dask_the_extra_is_named(request_for_images: DriftRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'irv2-edge\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("cluster"))):
         run_on_cluster("tcp://x", request_for_images, Limits(), Watching())

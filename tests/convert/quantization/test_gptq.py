@@ -14,7 +14,7 @@ import tensorflow as tf
 from convert.errors import QuantizationError
 from convert.quantization import gptq as module
 from convert.quantization import second_moments
-from convert.quantization.gptq import damped, gptq, round_weights, rounded
+from convert.quantization.gptq import damped, feedback_of, gptq, round_weights, rounded
 from convert.quantization.quantize import quantize
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.second_moments import SecondMoments, patches, windows
@@ -80,7 +80,7 @@ def rounded_model(float_model: bytes, images: list[Pixels]) -> bytes:
 @pytest.mark.parametrize(("outputs", "inputs"), [(40, 3), (16, 40), (8, 32), (8, 33), (64, 150)])
 def test_feedback_beats_nearest_rounding(outputs: int, inputs: int) -> None:
     weights, moments, scales = problem(outputs, inputs)
-    integers = gptq(weights, moments, scales)
+    integers = gptq(weights, feedback_of(moments), scales)
     assert np.array_equal(integers, np.rint(integers))
     assert np.abs(integers).max() == 127
     ours = output_error(weights, integers, moments, scales).sum()
@@ -94,7 +94,7 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
     down = np.floor(weights / scales[:, np.newaxis])
     ways = [output_error(weights, down + np.array((0, *up)), moments, scales) for up in product((0, 1), repeat=3)]
     ours, best = (
-        output_error(weights, gptq(weights, moments, scales), moments, scales),
+        output_error(weights, gptq(weights, feedback_of(moments), scales), moments, scales),
         np.min(ways, axis=0),
     )
     diagonal = np.diag(np.linalg.cholesky(moments[::-1, ::-1])) ** 2
@@ -105,27 +105,38 @@ def test_tiny_problems_against_every_way_of_rounding(seed: int) -> None:
 
 def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:
     weights, moments, scales = problem(16, 70)
-    assert np.array_equal(gptq(weights, np.diag(np.diag(moments)), scales), nearest(weights, scales))
+    assert np.array_equal(gptq(weights, feedback_of(np.diag(np.diag(moments))), scales), nearest(weights, scales))
+
+
+def test_feedback_is_a_factor_of_the_moments_read_from_their_upper_triangle() -> None:
+    _, moments, _ = problem(1, 40)
+    feedback = feedback_of(np.triu(moments)).astype(np.float64)
+    assert np.array_equal(np.triu(feedback, 1), np.zeros((40, 40)))
+    assert np.array_equal(np.diag(feedback), np.ones(40))
+    middle = np.linalg.solve(feedback.T, np.linalg.solve(feedback.T, moments).T)
+    assert np.allclose(middle, np.diag(np.diag(middle)), atol=1e-3 * np.diag(middle).max())
+    with pytest.raises(QuantizationError, match="not positive definite"):
+        feedback_of(-moments)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, moments, scales = problem(6, 50)
-    whole = gptq(weights, moments, scales)
+    whole = gptq(weights, feedback_of(moments), scales)
     monkeypatch.setattr(module, "BLOCK", 7)
-    assert np.array_equal(gptq(weights, moments, scales), whole)
+    assert np.array_equal(gptq(weights, feedback_of(moments), scales), whole)
 
 
 def test_weights_on_the_grid_stay() -> None:
     weights, moments, _ = problem(16, 40)
-    once = rounded(weights.reshape(16, 2, 2, 10), moments)
-    assert np.array_equal(rounded(once, moments), once)
+    once = rounded(weights.reshape(16, 2, 2, 10), feedback_of(moments))
+    assert np.array_equal(rounded(once, feedback_of(moments)), once)
     assert np.array_equal(np.abs(once).max(axis=(1, 2, 3)), np.abs(weights).max(axis=1))
 
 
 def test_empty_channels_and_inactive_inputs() -> None:
     weights = np.zeros((3, 1, 1, 4), np.float32)
     weights[1] = (0.1, -0.2, 0.3, 1.27)
-    result = rounded(weights, damped(np.zeros((4, 4), np.float32)))
+    result = rounded(weights, feedback_of(damped(np.zeros((4, 4), np.float32))))
     assert np.allclose(result, weights, atol=1e-6)
     with pytest.raises(QuantizationError, match="not finite"):
         damped(np.full((4, 4), np.inf, np.float32))
