@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_runtime.errors import ArtifactError
 from edge_runtime.geometry import CROP, KERAS, PAD, STRETCH, TENSORFLOW, TORCHVISION
@@ -16,8 +16,7 @@ from edge_runtime.specs import DEFAULTS, InputSpec
 Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Convention:
+class Convention(NamedTuple):
     """Normalization of pixels: (pixel - mean) / std, in this channel order."""
 
     mean: Triple
@@ -40,8 +39,7 @@ CONVENTIONS = {
 """As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "unit" feeds 0..1, "none" 0..255."""
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """How pictures of any shape became those of the tensor's.
 
     Attributes:

@@ -62,8 +62,8 @@ def setter(path: str, value: object) -> Callable[[Any], None]:
 def test_a_sound_graph_passes_as_file_and_as_bytes(end: TensorSpec, tmp_path: Path) -> None:
     model = tiny_flatbuffer(end)
     (tmp_path / "model.tflite").write_bytes(model)
-    check_dataflow(model)
-    check_dataflow(tmp_path / "model.tflite")
+    operators = schema.Model.GetRootAs(model).Subgraphs(0).OperatorsLength()
+    assert check_dataflow(model) == check_dataflow(tmp_path / "model.tflite") == operators
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,24 @@ def test_tables_that_share_their_vectors_cannot_spell_out_more_than_the_file_hol
     assert graph.Operators(1999).InputsLength() == 20_000
     with pytest.raises(ArtifactError, match="more entries than bytes"):
         check_dataflow(bytes(content))
+
+
+def test_scales_that_no_operator_needs_must_lie_in_the_file_too() -> None:
+    """Those of the weights are not read, for there are many; as many as are said to be there must be."""
+    content = bytearray(changed(setter(f"tensors.{WEIGHTS}.quantization", scales([0.25] * 3))))
+    graph = schema.Model.GetRootAs(content).Subgraphs(0)
+    quantization = graph.Tensors(WEIGHTS).Quantization()
+    length_at = quantization._tab.Vector(quantization._tab.Offset(8)) - 4
+    check_dataflow(bytes(content))
+    struct.pack_into("<I", content, length_at, (len(content) - length_at) // 4)
+    with pytest.raises(ArtifactError, match=rf"an offset of {length_at + 4} leads out of its {len(content)} bytes"):
+        check_dataflow(bytes(content))
+
+
+def scales(values: list[float]) -> Any:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = values, [0] * len(values)
+    return quantization
 
 
 def test_a_missing_and_an_empty_file_are_artifact_errors(tmp_path: Path) -> None:
