@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from convert.artifacts import make_artifact
+from convert.checking import check
 from convert.errors import ConvertError
-from convert.job import Job, check
+from convert.job import Job
 from convert.preparation import Prepared, prepare
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.schemes import SCHEMES, Recipe, Scheme

@@ -121,7 +121,7 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if has_card(path):
         option = given[0].replace("_", "-")
         raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
-    from edge_runtime.foreign import read_foreign  # artifacts need neither
+    from edge_runtime.foreign.reading import read_foreign  # artifacts need neither
     from edge_runtime.labels import read_labels
 
     found = None if arguments.labels is None else read_labels(arguments.labels)

@@ -33,7 +33,14 @@ NO_TENSOR = -1
 """The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
-ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE, BATCH_MATMUL = 0, 32, 41, 53, 99, 126
+ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE = 0, 32, 41, 53, 99
+NEEDED_INPUTS = {
+    CUSTOM: 0,
+    **{16: 1, 44: 1, 46: 1, 52: 1},  # LSTM and RNN
+    **{3: 2, 4: 3, 9: 2, 27: 3, 67: 3, 132: 2, 141: 3},  # convolutions, FULLY_CONNECTED and SVDF
+    **{45: 4, 65: 3, 126: 2, 144: 2},  # STRIDED_SLICE, SLICE, BATCH_MATMUL and ASSIGN_VARIABLE
+}
+"""Operator -> how many inputs have to be there, from the first; of others, as many as it has."""
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**60
 """The smallest normal float32, below which XNNPACK's QUANTIZE aborts; sums abort from 2**108 on."""
 FINEST_SUM = {UINT8: 2.0**-19, INT8: 2.0**-19, INT16: 2.0**-14}
@@ -120,8 +127,9 @@ def _check_order(
         if not 0 <= tensor < count or tensors[tensor].is_constant:
             raise ValueError(f"its input is tensor {tensor} of {count}, which is a constant or does not exist")
     for number, operator in enumerate(operators):
-        if operator.code == BATCH_MATMUL and len(operator.inputs) != 2:  # LiteRT reads the second before it counts them
-            raise ValueError(f"operator {number}, a BATCH_MATMUL, has {len(operator.inputs)} inputs, not two")
+        needed = NEEDED_INPUTS.get(operator.code, len(operator.inputs))
+        if len(operator.inputs) < needed or NO_TENSOR in operator.inputs[:needed]:
+            raise ValueError(f"operator {number} lacks one of {needed} inputs")
         for tensor in operator.inputs:
             if operator.is_compiled and 0 <= tensor < count:
                 continue

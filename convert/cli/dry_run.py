@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from convert.checking import check, labelled_source
 from convert.cli.configured import conversion_settings, effective
 from convert.cli.progress import shown_progress
 from convert.images.conventions import fitted
-from convert.job import Job, check, labelled_source
+from convert.job import Job
 from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
 from convert.reporting.formatting import number
 from convert.system.temporary import scratch_folder

@@ -16,7 +16,7 @@ from convert.drift.shards import Share
 from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit
 from convert.images.dataset import ImageSet, find_images
 from convert.images.image_labels import IMAGE_LABELS_HELP
-from convert.images.labels import read_labels
+from convert.images.labels import notes_on, read_labels
 from convert.keras_models.sources import Size, height_and_width
 from edge_runtime.delegates import CPU
 
@@ -152,7 +152,7 @@ class GateOptions:
         if self.labels is None:
             return ModelOptions(self.preprocessing, input_size=size, fit=self.fit), []
         found = read_labels(self.labels)
-        notes = list(found.notes(self.labels.name))
+        notes = notes_on(found, self.labels.name)
         return ModelOptions(self.preprocessing, found.names, size, found.by_wordnet, fit=self.fit), notes
 
     def to_store(self, models: ModelOptions) -> ImageSet:

@@ -15,9 +15,9 @@ import numpy as np
 
 from convert.errors import ImageSetError
 from convert.images.image_labels import ImageLabels, comparable
+from edge_runtime._label_forms import WORDNET
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
-from edge_runtime.labels import WORDNET
 from edge_runtime.preprocess import SUFFIXES, SUPPORTED
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 

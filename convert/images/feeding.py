@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from convert.errors import PreprocessingUnknownError, SourceError
-from convert.images.conventions import CONVENTIONS, PIXELS, input_spec, unknown_preprocessing
+from convert.images.conventions import CONVENTIONS, PIXELS, input_spec, says_geometry, unknown_preprocessing
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.conventions import says_geometry
 from edge_runtime.geometry import KERAS, PAD, STRETCH
 
 SCALED = "scaled"

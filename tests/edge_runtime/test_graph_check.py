@@ -89,14 +89,60 @@ def test_operators_that_do_not_fit_together_are_refused(path: str, value: object
         check_dataflow(changed(setter(path, value)))
 
 
-def test_a_batch_matmul_without_its_second_input_is_refused() -> None:
-    """LiteRT 2.3 reads what stands behind the first one, and crashes or not by what lies there."""
-
+def with_inputs(code: int, inputs: list[int]) -> bytes:
+    """Return the tiny network with another operator of these inputs in place of its softmax."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
-    softmax = model.subgraphs[0].operators[SOFTMAX_OPERATOR]
-    model.operatorCodes[softmax.opcodeIndex].builtinCode = schema.BuiltinOperator.BATCH_MATMUL
-    with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR}, a BATCH_MATMUL, has 1 inputs, not two"):
-        check_dataflow(packed(model))
+    operator = model.subgraphs[0].operators[SOFTMAX_OPERATOR]
+    kind = model.operatorCodes[operator.opcodeIndex]
+    kind.builtinCode, kind.deprecatedBuiltinCode = code, min(code, 127)
+    operator.inputs = inputs
+    return packed(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("BATCH_MATMUL", 2), ("DEPTHWISE_CONV_2D", 3), ("SLICE", 3), ("STRIDED_SLICE", 4), ("ASSIGN_VARIABLE", 2)],
+)
+def test_kernels_that_read_more_inputs_than_there_are_never_run(name: str, needed: int) -> None:
+    """LiteRT 2.3 reads what stands behind the last one, and crashes or not by what lies there."""
+    code = getattr(schema.BuiltinOperator, name)
+    check_dataflow(with_inputs(code, [LOGITS, *[BIAS] * (needed - 1)]))
+    for count in range(needed):
+        with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR} lacks one of {needed} inputs"):
+            check_dataflow(with_inputs(code, [LOGITS, *[BIAS] * (needed - 1)][:count]))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "needed"),
+    [
+        ("ADD", [LOGITS, -1], 2),
+        ("SQUEEZE", [-1], 1),
+        ("CONCATENATION", [LOGITS, BIAS, -1], 3),
+        ("FULLY_CONNECTED", [LOGITS, -1, BIAS], 2),
+        ("CONV_2D", [-1, WEIGHTS, BIAS], 2),
+        ("TRANSPOSE_CONV", [AXES, WEIGHTS, -1], 3),
+        ("IF", [BIAS, -1], 2),
+    ],
+)
+def test_an_input_that_is_not_optional_is_not_omitted(name: str, inputs: list[int], needed: int) -> None:
+    """LiteRT 2.3 follows the null pointer that stands for it."""
+    with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR} lacks one of {needed} inputs"):
+        check_dataflow(with_inputs(getattr(schema.BuiltinOperator, name), inputs))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("CONV_2D", [LOGITS, WEIGHTS, -1]),
+        ("FULLY_CONNECTED", [LOGITS, WEIGHTS]),
+        ("TRANSPOSE_CONV", [AXES, WEIGHTS, LOGITS, -1]),
+        ("SVDF", [LOGITS, WEIGHTS, WEIGHTS, -1, BIAS]),
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", [LOGITS, -1, *[WEIGHTS] * 3, -1, *[WEIGHTS] * 3, *[-1] * 4, *[BIAS] * 5]),
+        ("CUSTOM", [-1, LOGITS]),
+    ],
+)
+def test_an_input_that_is_optional_may_be_omitted(name: str, inputs: list[int]) -> None:
+    check_dataflow(with_inputs(getattr(schema.BuiltinOperator, name), inputs))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import ArtifactError, Card, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.artifact import has_card, open_artifact
-from edge_runtime.foreign import ForeignFile, read_foreign
+from edge_runtime.foreign.file import ForeignFile
+from edge_runtime.foreign.reading import read_foreign
 from edge_runtime.hashing import file_sha256
 
 FLOAT_SCHEME = "none"
