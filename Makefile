@@ -2,7 +2,8 @@
 # make test      install what the tests need, run them
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
 # make test-gpu  the runtime on a GPU made of software (needs apt)
-# make test-device  irv2-drift and irv2-benchmark --device, against OpenSSH servers on this machine (needs apt)
+# make test-device  irv2-drift and irv2-benchmark --device, against OpenSSH servers on this machine (needs apt);
+#                   IRV2_ARM_IMAGES=300 asks the emulated one as many pictures as the other: half an hour
 # make test-browser  the report's page in Chromium (needs apt)
 # make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
 # make test-origins  models made by TensorFlow 2.4 to current (needs Python 3.8 to 3.11; from PyPI);

@@ -48,7 +48,7 @@ print("runs")
 OPEN = """
 import sys, warnings
 from edge_runtime import Classifier, EdgeError
-from edge_runtime.foreign import read_foreign
+from edge_runtime.foreign.reading import read_foreign
 from edge_runtime.probe import probe_pixels
 warnings.simplefilter("ignore")
 try:

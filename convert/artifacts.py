@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,18 @@ from convert.quantized import QuantizedNetwork, quantize_network
 from convert.reporting import html
 from convert.reporting.card import card_of
 from convert.reporting.outcome import Outcome, report_path, write_report
-from convert.statistics.verdict import FAIL, PASS, Gate
+from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS, Gate
 from convert.system.progress import Progress
 from convert.tflite import artifact_writer
 from convert.tflite.artifact_writer import Package
 from convert.tflite.graph import layer_name
 from convert.tflite.speed import Speed
+from edge_runtime.artifact import open_artifact
+from edge_runtime.errors import EdgeError
 
-SUFFIX, FAILED_SUFFIX = ".tflite", ".failed.tflite"
+SUFFIX = ".tflite"
+BESIDE = {FAIL: ".failed.tflite", INCONCLUSIVE: ".inconclusive.tflite"}
+"""Verdict -> the suffix that keeps an artifact from taking the name of one that passed."""
 
 
 def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks: int = 1) -> Outcome:
@@ -53,13 +57,13 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
     drift = None if assessment is None else assessment.drift
     gate = None if assessment is None else assessment.gate
     prepared.inputs.files.refuse_changes()
-    path, sha256 = _write_artifact(prepared.job.output_dir, package, drift, gate)
-    speed = _speed(prepared, package, path, stages)
+    written = _write_artifact(prepared.job.output_dir, package, drift, gate)
+    speed = _speed(prepared, package, written.path, stages)
     outcome = Outcome(
         recipe.scheme,
-        path,
-        path.stat().st_size,
-        sha256,
+        written.path,
+        written.path.stat().st_size,
+        written.sha256,
         drift,
         gate,
         spent,
@@ -76,8 +80,9 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
         source=prepared.network.lowered.findings(),
         float_islands=network.islands,
         raised=quantized.raised,
+        passed_before=written.passed_before,
     )
-    write_report(outcome.to_json(), path)
+    write_report(outcome.to_json(), written.path)
     return outcome
 
 
@@ -127,22 +132,44 @@ def _assess(
     return assess(expected, predictions, images, limits, candidate_logits=logits, looks=looks)
 
 
-def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Gate | None) -> tuple[Path, str]:
-    """Write the artifact, and return its path and SHA-256.
+@dataclass(frozen=True)
+class Written:
+    """An artifact's path and SHA-256, and the path of the one that had passed under the name that it asked for."""
 
-    A failed artifact never takes the name of a passing one; a passing one replaces a failed one.
+    path: Path
+    sha256: str
+    passed_before: Path | None
+
+
+def _write_artifact(folder: Path, package: Package, drift: Drift | None, gate: Gate | None) -> Written:
+    """Write the artifact under the name that its verdict allows.
+
+    One that failed never has the plain name, and an inconclusive one never takes it from one that passed. Whoever asks
+    for no verdict gets the name: a command that ends with 0 has made the file that the next one opens.
     """
-    name = f"{package.card.name}.{package.card.scheme}"
-    passing, failing = folder / f"{name}{SUFFIX}", folder / f"{name}{FAILED_SUFFIX}"
-    path = failing if gate is not None and gate.verdict == FAIL else passing
+    name, verdict = f"{package.card.name}.{package.card.scheme}", None if gate is None else gate.verdict
+    plain, beside = folder / f"{name}{SUFFIX}", {each: folder / f"{name}{suffix}" for each, suffix in BESIDE.items()}
+    passed_before = plain if _has_passed(plain) else None
+    path = plain
+    if verdict == FAIL or (verdict == INCONCLUSIVE and passed_before is not None):
+        path = beside[verdict]
     summary = None if drift is None or gate is None else {**drift.summary(), "verdict": gate.verdict}
     sha256 = artifact_writer.write(package.with_drift(summary), path)
     stale = [report_path(path), html.beside(path)]  # of the artifact before, should the run end here
-    if gate is not None and gate.verdict == PASS:
-        stale += [failing, report_path(failing), html.beside(failing)]
+    for less in beside.values() if verdict == PASS else ():
+        stale += [less, report_path(less), html.beside(less)]
     for old in stale:
         old.unlink(missing_ok=True)
-    return path, sha256
+    return Written(path, sha256, passed_before)
+
+
+def _has_passed(path: Path) -> bool:
+    """Return whether there is a whole artifact whose card says that it passed."""
+    try:
+        drift = open_artifact(path).card.drift
+    except (EdgeError, OSError):
+        return False
+    return drift is not None and drift.get("verdict") == PASS
 
 
 def _speed(prepared: Prepared, package: Package, path: Path, stages: StageCache) -> Speed | None:

@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from convert.artifacts import make_artifact
+from convert.checking import check
 from convert.errors import ConvertError
-from convert.job import Job, check
+from convert.job import Job
 from convert.preparation import Prepared, prepare
 from convert.quantization.float_fallback import FloatFallback, find_fallbacks
 from convert.quantization.schemes import SCHEMES, Recipe, Scheme
@@ -39,7 +40,8 @@ def convert(job: Job, progress: Progress) -> list[Outcome]:
             scratch = stack.enter_context(scratch_folder(job.output_dir))
         except OSError as error:
             raise ConvertError(
-                f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}"
+                f"--output-dir {job.output_dir} cannot be written to: {error.strerror or error}; free space or rights "
+                "there, or pass another folder"
             ) from error
         prepared = prepare(job, inputs, scratch, progress)
         outcomes: list[Outcome] = []

@@ -21,6 +21,7 @@ from convert.cache.stages import (
     preprocessing_check,
 )
 from convert.cache.store import open_cache
+from convert.checking import labelled_source
 from convert.drift.label_notes import guess_notes
 from convert.drift.predictions import Predictions
 from convert.errors import SourceError
@@ -28,7 +29,7 @@ from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import IMAGES
-from convert.job import Inputs, Job, labelled_source
+from convert.job import Inputs, Job
 from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
 from convert.quantization.calibrate import Calibration, CalibrationOptions

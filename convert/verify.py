@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from convert.checking import image_folders
 from convert.errors import SourceError
 from convert.images.conventions import every_key, fitted, input_spec
 from convert.images.dataset import find_images, manifest_sha256
 from convert.images.labels import read_labels
-from convert.job import Job, Sources, image_folders
+from convert.job import Job, Sources
 from convert.keras_models.sources import DEMO, DEMO_WEIGHTS, ModelSource, as_size, size_text
 from convert.pipeline import convert
 from convert.quantization import convergence

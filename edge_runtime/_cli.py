@@ -1,4 +1,4 @@
-"""Options and lines that irv2-predict and irv2-benchmark share."""
+"""Options and lines of irv2-predict, most of which irv2-benchmark shares."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.artifact import check_tflite, has_card
+from edge_runtime.camera.sources import ACCEPTED
 from edge_runtime.console import INTERRUPTED, complain, printable
 from edge_runtime.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, parse_size
 from edge_runtime.delegates import CPU, DELEGATES, DelegateRequest
-from edge_runtime.engines import AUTO, ENGINES, Receipt
+from edge_runtime.engines import AUTO, ENGINES, PASSED, Receipt
 from edge_runtime.errors import ArtifactError, DelegateError
-from edge_runtime.foreign import read_foreign
-from edge_runtime.labels import read_labels
-from edge_runtime.trial import PASSED
 
 EXIT_CODES = {
     0: "done",
@@ -123,9 +121,31 @@ def foreign_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if has_card(path):
         option = given[0].replace("_", "-")
         raise ArtifactError(f"--{option} is for models without a card, {path} has one: leave it out")
+    from edge_runtime.foreign.reading import read_foreign  # artifacts need neither
+    from edge_runtime.labels import read_labels
+
     found = None if arguments.labels is None else read_labels(arguments.labels)
     spec = read_foreign(path).spec(arguments.preprocessing, arguments.input_size, arguments.fit)
     return {"spec": spec, "labels": None if found is None else found.names}
+
+
+def add_camera_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is said of a camera."""
+    group = parser.add_argument_group("a camera, in place of images")
+    group.add_argument("--camera", metavar="SOURCE", help=f"answer its newest frame until Ctrl-C: {ACCEPTED}")
+    group.add_argument("--smooth", type=positive, metavar="N", help="show the mean of the last N answers; default: 1")
+    group.add_argument(
+        "--on-change",
+        type=_command,
+        metavar="CMD",
+        help="run a program whenever the label changes, with IRV2_LABEL and IRV2_PROBABILITY in its environment",
+    )
+
+
+def camera_option(arguments: argparse.Namespace) -> str | None:
+    """Return the first option given that needs --camera."""
+    given = {"--smooth": arguments.smooth, "--on-change": arguments.on_change}
+    return next((name for name, value in given.items() if value is not None), None)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -158,3 +178,9 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _command(text: str) -> list[str]:
+    from edge_runtime.camera.on_change import command
+
+    return command(text)

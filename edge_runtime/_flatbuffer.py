@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 
@@ -18,6 +20,7 @@ class Reader:
 
     def __init__(self, content: memoryview) -> None:
         self._content, self._left = content, len(content)
+        self._offset = lru_cache(1000)(self._read_offset)  # tables of a kind share their vtables
         self.root = self._number("<I", 0)
 
     def number(self, table: int, field: int, layout: str) -> int:
@@ -37,6 +40,12 @@ class Reader:
         """Return a vector of numbers: "i" for int32, "f" for float32, see `struct`."""
         start, length = self._counted(table, field)
         return self._unpack(f"<{length}{format_character}", start)
+
+    def later(self, table: int, field: int, format_character: str) -> Callable[[], tuple[Any, ...]]:
+        """Return what reads `numbers`, which are there."""
+        start, length = self._counted(table, field)
+        self._unpack(f"<{length * struct.calcsize(format_character)}x", start)
+        return partial(self._unpack, f"<{length}{format_character}", start)
 
     def text(self, table: int, field: int) -> bytes:
         """Return the bytes of a string; none if it is absent."""
@@ -61,15 +70,20 @@ class Reader:
         return None if at is None else at + self._number("<I", at)
 
     def _field(self, table: int, field: int) -> int | None:
-        vtable = table - self._number("<i", table)
-        entry = 4 + 2 * field
-        offset = self._number("<H", vtable + entry) if entry < self._number("<H", vtable) else 0
+        offset = self._offset(table - self._number("<i", table), field)
         return table + offset if offset else None
+
+    def _read_offset(self, vtable: int, field: int) -> int:
+        entry = 4 + 2 * field
+        return self._number("<H", vtable + entry) if entry < self._number("<H", vtable) else 0
 
     def _number(self, layout: str, at: int) -> int:
         return int(self._unpack(layout, at)[0])
 
     def _unpack(self, layout: str, at: int) -> tuple[Any, ...]:
-        if not 0 <= at <= len(self._content) - struct.calcsize(layout):  # Python counts negative offsets from the end
-            raise ValueError(f"an offset of {at} leads out of its {len(self._content)} bytes")
-        return struct.unpack_from(layout, self._content, at)
+        try:
+            if at >= 0:  # Python counts negative offsets from the end
+                return struct.unpack_from(layout, self._content, at)
+        except struct.error:
+            pass
+        raise ValueError(f"an offset of {at} leads out of its {len(self._content)} bytes")

@@ -9,8 +9,8 @@ crashes that were seen with LiteRT 2.3. Field numbers and codes are those of Ten
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from edge_runtime._flatbuffer import Reader
 from edge_runtime._mmap import ModelFile, content_of
@@ -33,7 +33,14 @@ NO_TENSOR = -1
 """The index by which an operator omits an optional input."""
 
 UINT8, INT16, INT8 = 3, 7, 9
-ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE, BATCH_MATMUL = 0, 32, 41, 53, 99, 126
+ADD, CUSTOM, SUB, CAST, SQUARED_DIFFERENCE = 0, 32, 41, 53, 99
+NEEDED_INPUTS = {
+    CUSTOM: 0,
+    **{16: 1, 44: 1, 46: 1, 52: 1},  # LSTM and RNN
+    **{3: 2, 4: 3, 9: 2, 27: 3, 67: 3, 132: 2, 141: 3},  # convolutions, FULLY_CONNECTED and SVDF
+    **{45: 4, 65: 3, 126: 2, 144: 2},  # STRIDED_SLICE, SLICE, BATCH_MATMUL and ASSIGN_VARIABLE
+}
+"""Operator -> how many inputs have to be there, from the first; of others, as many as it has."""
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**60
 """The smallest normal float32, below which XNNPACK's QUANTIZE aborts; sums abort from 2**108 on."""
 FINEST_SUM = {UINT8: 2.0**-19, INT8: 2.0**-19, INT16: 2.0**-14}
@@ -42,8 +49,10 @@ FINEST_SQUARE = 2.0**-12
 """The same of squared differences, and the square of their terms' scale."""
 
 
-def check_dataflow(model: ModelFile) -> None:
+def check_dataflow(model: ModelFile) -> int:
     """Check that every tensor is written once, before it is read, and that the kernels can compute with every scale.
+
+    Returns the number of operators in the first graph.
 
     Raises:
         ArtifactError: one of these does not hold, or the bytes are not the flatbuffer of a model.
@@ -54,6 +63,7 @@ def check_dataflow(model: ModelFile) -> None:
             reader = Reader(content)
             buffers = [_stored_bytes(reader, table) for table in reader.tables(reader.root, MODEL_BUFFERS)]
             codes = [_read_kind(reader, table) for table in reader.tables(reader.root, MODEL_CODES)]
+            counts = []
             for graph in reader.tables(reader.root, MODEL_SUBGRAPHS):
                 tensors = [_read_tensor(reader, table, buffers) for table in reader.tables(graph, GRAPH_TENSORS)]
                 operators = [_read_operator(reader, table, codes) for table in reader.tables(graph, GRAPH_OPERATORS)]
@@ -61,6 +71,8 @@ def check_dataflow(model: ModelFile) -> None:
                 _check_order(tensors, inputs, operators, outputs)
                 for number, operator in enumerate(operators):
                     _check_scales(tensors, number, operator)
+                counts.append(len(operators))
+            return counts[0] if counts else 0
     except OSError as error:
         raise ArtifactError(f"{name} cannot be read: {error.strerror or error}") from error
     except (IndexError, ValueError) as error:
@@ -80,22 +92,20 @@ def compiled_operator(model: ModelFile) -> str | None:
     return next((name for name in COMPILED if (CUSTOM, name) in kinds), None)
 
 
-@dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     """A tensor; `given` if it need not be written (constant, variable or empty); no `scales` if not quantized."""
 
     is_constant: bool
     given: bool
     type: int
-    scales: tuple[float, ...]
+    scales: Callable[[], tuple[float, ...]]
 
     @property
     def is_narrow(self) -> bool:
         return self.type in FINEST_SUM
 
 
-@dataclass(frozen=True)
-class _Operator:
+class _Operator(NamedTuple):
     code: int
     custom: str
     inputs: tuple[int, ...]
@@ -117,8 +127,9 @@ def _check_order(
         if not 0 <= tensor < count or tensors[tensor].is_constant:
             raise ValueError(f"its input is tensor {tensor} of {count}, which is a constant or does not exist")
     for number, operator in enumerate(operators):
-        if operator.code == BATCH_MATMUL and len(operator.inputs) != 2:  # LiteRT reads the second before it counts them
-            raise ValueError(f"operator {number}, a BATCH_MATMUL, has {len(operator.inputs)} inputs, not two")
+        needed = NEEDED_INPUTS.get(operator.code, len(operator.inputs))
+        if len(operator.inputs) < needed or NO_TENSOR in operator.inputs[:needed]:
+            raise ValueError(f"operator {number} lacks one of {needed} inputs")
         for tensor in operator.inputs:
             if operator.is_compiled and 0 <= tensor < count:
                 continue
@@ -142,15 +153,17 @@ def _check_scales(tensors: Sequence[_Tensor], number: int, operator: _Operator) 
     is_sum, is_square = operator.code in (ADD, SUB), operator.code == SQUARED_DIFFERENCE
     for tensor in (*read, *written):
         if tensor.is_narrow and (is_sum or is_square or not tensor.is_constant):
-            for scale in tensor.scales:
+            for scale in tensor.scales():
                 if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # also if it is NaN
                     raise ValueError(f"operator {number} has a scale of {scale:g}")
     if operator.is_compiled or not read or not written or not read[0].is_narrow or not written[0].is_narrow:
         return
-    before, after = read[0].scales, written[0].scales
+    before, after = read[0].scales(), written[0].scales()
     if bool(before) != bool(after) and operator.code != CAST:
         raise ValueError(f"operator {number} takes integers with a scale to integers without one, or back")
-    coarsest = max((scale for tensor in read for scale in tensor.scales), default=0.0)
+    if not is_sum and not is_square:
+        return
+    coarsest = max((scale for tensor in read for scale in tensor.scales()), default=0.0)
     if is_sum and after and after[0] <= FINEST_SUM[written[0].type] * coarsest:
         raise ValueError(f"operator {number} has a sum of scale {after[0]:g}, too fine for its terms")
     if is_square and after and after[0] <= FINEST_SQUARE * coarsest**2:
@@ -180,7 +193,7 @@ def _read_tensor(reader: Reader, table: int, buffers: list[int]) -> _Tensor:
         is_constant,
         is_constant or is_variable or is_empty,
         kind,
-        () if quantization is None else reader.numbers(quantization, QUANTIZATION_SCALE, "f"),
+        tuple if quantization is None else reader.later(quantization, QUANTIZATION_SCALE, "f"),
     )
 
 

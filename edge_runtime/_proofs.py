@@ -12,7 +12,6 @@ import os
 import platform
 import time
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 
 from edge_runtime._cache_file import read_entries, write_entries
@@ -34,7 +33,7 @@ def key_of(delegation: Delegation) -> str:
         str(model.spec),
         (delegation.request.name, sorted(delegation.request.options.items())),
         None if library is None else (os.fspath(library), file_sha256(library) if library.is_file() else None),
-        (*astuple(delegation.choice), delegation.accelerator, delegation.workers),
+        (*delegation.choice, delegation.accelerator, delegation.workers),
         (platform.python_version(), platform.node(), *platform.uname()[2:5]),  # the kernel: drivers are a part of it
         [os.environ.get(name) for name in VARIABLES],
     )

@@ -6,8 +6,8 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from dataclasses import asdict
+from typing import Any, NamedTuple, TextIO
 
 from edge_runtime.classifier import Classifier, Prediction, TopK
 from edge_runtime.console import printable
@@ -22,8 +22,7 @@ BAR_WIDTH = 20
 WIDEST_LABEL = 40
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The result for one image: its best classes and two times in milliseconds, or an error.
 
     `nearest` is the most probable class, whether or not it reaches the threshold.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_runtime._archive import DAMAGED_ZIP, member
 from edge_runtime._graph_check import compiled_operator
@@ -21,10 +22,11 @@ from edge_runtime.card import Card
 from edge_runtime.custom_operators import needs_hardware
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
-from edge_runtime.foreign import ForeignEngine, ForeignFile, read_foreign
 from edge_runtime.hashing import file_sha256
-from edge_runtime.labels import count_advice
 from edge_runtime.specs import SOFTMAX, InputSpec, TensorSpec
+
+if TYPE_CHECKING:  # artifacts, which are most of what is opened, start faster without it
+    from edge_runtime.foreign.file import ForeignFile
 
 TFLITE_IDENTIFIER = b"TFL3"
 CARD_NAME = "card.json"
@@ -79,11 +81,17 @@ class Model:
         """Return the same model with what its file does not say of its answers found out from one of them."""
         if self.foreign is None or self.foreign.is_settled:
             return self
-        return replace(self, foreign=self.foreign.settled(open_engine(), self.spec))
+        from edge_runtime.foreign.engine import settled
+
+        return replace(self, foreign=settled(self.foreign, open_engine(), self.spec))
 
     def adapted(self, engine: AnyEngine) -> AnyEngine:
         """Return an engine that answers with a probability for each class, whatever the model answers."""
-        return engine if self.foreign is None else ForeignEngine(engine, self.foreign, self.spec)
+        if self.foreign is None:
+            return engine
+        from edge_runtime.foreign.engine import ForeignEngine
+
+        return ForeignEngine(engine, self.foreign, self.spec)
 
     def input_tensor(self, engine: AnyEngine) -> TensorSpec:
         """Return the description of the input from the card, or else from the engine."""
@@ -106,6 +114,8 @@ class Model:
                 f"the model takes {engine.input_shape}, the preprocessing makes {made}: they do not belong together"
             )
         if engine.output_shape != (1, classes):
+            from edge_runtime.labels import count_advice
+
             advice = count_advice(classes, engine.output_shape[-1])
             raise ArtifactError(
                 f"the model's output is {engine.output_shape}, there are {classes} labels{self.labels_from}: {advice}"
@@ -128,6 +138,8 @@ def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: S
         artifact = open_artifact(path)
         if spec is None:
             return Model(path, artifact, artifact.card.preprocessing, artifact.labels)
+    from edge_runtime.foreign.reading import read_foreign
+
     foreign = read_foreign(path, with_metadata=spec is None or labels is None)
     if spec is None and not foreign.describes_itself:
         if (compiled := compiled_operator(path)) is not None:

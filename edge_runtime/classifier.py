@@ -7,7 +7,6 @@ import queue
 import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
@@ -246,6 +245,8 @@ class Classifier:
         """Return the probabilities of each image."""
         workers = min(self.receipt.workers, len(sources))
         if workers > 1:
+            from concurrent.futures import ThreadPoolExecutor  # one worker starts faster without it
+
             with ThreadPoolExecutor(workers) as pool:
                 return list(pool.map(self._answer, sources))
         return [self._answer(source) for source in sources]

@@ -161,6 +161,7 @@ class CompiledEngine(CompiledNetwork):
     """An image classifier compiled for one accelerator; see `AnyEngine` for its attributes."""
 
     placement = Placement()
+    remarks: tuple[str, ...] = ()
 
     def _describe(self, interpreter: Any) -> None:
         super()._describe(interpreter)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_runtime.errors import ArtifactError
 from edge_runtime.geometry import CROP, KERAS, PAD, STRETCH, TENSORFLOW, TORCHVISION
@@ -16,8 +16,7 @@ from edge_runtime.specs import DEFAULTS, InputSpec
 Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Convention:
+class Convention(NamedTuple):
     """Normalization of pixels: (pixel - mean) / std, in this channel order."""
 
     mean: Triple
@@ -40,8 +39,7 @@ CONVENTIONS = {
 """As `keras.applications.imagenet_utils.preprocess_input` defines its modes; "unit" feeds 0..1, "none" 0..255."""
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """How pictures of any shape became those of the tensor's.
 
     Attributes:
@@ -114,9 +112,6 @@ without more, with `crop_to_aspect_ratio` and with `pad_to_aspect_ratio`; "load-
 `target_size`; "imagenet-tf" the evaluation of TensorFlow's EfficientNet and ResNet; "torchvision" its presets for
 classification, the shorter side to 256 for 224; "timm" the same with its `crop_pct` and its bicubic filter."""
 
-GEOMETRY_KEYS = {"fit", "fit_as", "crop_fraction", "pad_color", "resize"}
-"""What a JSON file may say of it."""
-
 FIT_HELP = (
     "How pictures of another shape were fitted to the network's: one of these, and after a colon the fraction that is "
     "kept, or the shorter side before the crop, as torchvision:232; for pad the colour."
@@ -159,11 +154,6 @@ def input_spec(preprocessing: str, height: int | None, width: int | None, channe
     return spec
 
 
-def check_fit(fit: str) -> None:
-    """Raise `ArtifactError` if this cannot be said to `--fit`."""
-    fitted(_of_convention(PIXELS, 224, 224, 3), fit)
-
-
 def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
     """Return a specification with what `--fit` says, a key of `GEOMETRIES` or key:value; itself for None.
 
@@ -184,18 +174,6 @@ def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
     except (ArtifactError, ValueError, ZeroDivisionError, OverflowError) as error:
         what = "a colour, such as 114 or 124,116,104" if geometry.fit == PAD else "a fraction within 0..1, or a side"
         raise ArtifactError(f"--fit {fit}: {value} is not {what} ({error})") from error
-
-
-def with_geometry_of(spec: InputSpec, other: InputSpec) -> InputSpec:
-    """Return a specification that fits pictures to the tensor as another does."""
-    return replace(spec, **{key: getattr(other, key) for key in (*GEOMETRY_KEYS, "decode")})
-
-
-def says_geometry(preprocessing: str) -> bool:
-    """Return whether what `input_spec` takes says how pictures are fitted; a convention does not."""
-    return preprocessing not in CONVENTIONS and not GEOMETRY_KEYS.isdisjoint(
-        json.loads(Path(preprocessing).read_text())
-    )
 
 
 def _of_convention(name: str, height: int, width: int, channels: int) -> InputSpec:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Hardware:
+class Hardware(NamedTuple):
     """What computes a compiled part: its name, with an article, and what `--delegate` takes for it; None if nothing."""
 
     name: str

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_runtime.errors import DelegateError
 
@@ -15,8 +16,7 @@ LIBRARY = "library"
 """The one option that we read: the path of the plugin library. All others go to the delegate."""
 
 
-@dataclass(frozen=True)
-class DelegateKind:
+class DelegateKind(NamedTuple):
     """How a delegate that has a name is found and run.
 
     Attributes:

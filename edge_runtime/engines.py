@@ -41,8 +41,7 @@ DELEGATE = "DELEGATE"
 """The operator name of the node that replaces a partition handed to a delegate."""
 
 
-@dataclass(frozen=True)
-class EngineChoice:
+class EngineChoice(NamedTuple):
     """An installed interpreter: its name here, its version, and the module to import."""
 
     name: str
@@ -101,6 +100,9 @@ def import_interpreter(choice: EngineChoice) -> Any:
             f"{choice} cannot be imported ({first_line(error)}): "
             "reinstall it with a NumPy that it supports, or pass another engine"
         ) from error
+
+
+PASSED, REMEMBERED = "passed", "remembered"
 
 
 class Placement(NamedTuple):
@@ -165,6 +167,7 @@ class AnyEngine(Protocol):
         input_shape, output_shape: (1, height, width, channels) and (1, classes).
         placement: what a delegate took.
         device: the hardware, in the driver's words; None if the engine does not know.
+        remarks: what it adds to the model's answers, see `Receipt`.
     """
 
     choice: EngineChoice
@@ -174,6 +177,7 @@ class AnyEngine(Protocol):
     output_shape: tuple[int, ...]
     placement: Placement
     device: str | None
+    remarks: tuple[str, ...]
 
     def run(self, tensor: Array) -> Array:
         """Return the output tensor for one input tensor, of the above dtypes and shapes, or raise `EngineError`."""
@@ -183,6 +187,7 @@ class Engine:
     """One interpreter over one model, for one thread at a time; see `AnyEngine` for its attributes."""
 
     device: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -209,13 +214,15 @@ class Engine:
             raise EngineError(f"{threads} threads: pass at least 1")
         self.choice = choice
         interpreter = import_interpreter(choice)
-        check_dataflow(model)
+        operations = check_dataflow(model)
         if not options and (compiled := compiled_operator(model)) is not None:
             name = "the model" if isinstance(model, bytes) else os.fspath(model)
             raise EngineError(f"{name} {needs_hardware(compiled)}")
         with native_stderr_silenced(), refusals_reworded(choice), model_argument(model) as where:
             self._interpreter = interpreter(**where, **(options or {}), num_threads=threads or os.cpu_count())
-            self.placement = _placement(self._interpreter)  # now: XNNPACK takes what is left when memory is allocated
+            self.placement = Placement(operations, 0, 0)
+            if options:  # they are asked for now: XNNPACK takes what is left when memory is allocated
+                self.placement = _placement(self._interpreter)
             if input_shape is not None:
                 index = self._interpreter.get_input_details()[0]["index"]
                 self._interpreter.resize_tensor_input(index, list(input_shape))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ MOST_RESIZED = 2**24
 """Pixels of a resized picture; where there would be more, it is cut before it is resized."""
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """How a picture of one size becomes the tensor.
 
     Attributes:

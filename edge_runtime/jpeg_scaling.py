@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
@@ -44,8 +44,7 @@ MIRRORED = ((2, 3, 6, 7), (3, 4, 7, 8))
 """EXIF orientations whose upright picture begins, on the left and at the top, where the stored one ended."""
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """Where an upright picture lies within the decoded pixels.
 
     Attributes:
@@ -65,7 +64,7 @@ class Extent:
         left, top, right, bottom = placement.box
         across, down, scale = self.left, self.top, self.scale
         box = ((left + across) / scale, (top + down) / scale, (right + across) / scale, (bottom + down) / scale)
-        return replace(placement, box=box)
+        return placement._replace(box=box)
 
 
 def decode_scale(placement: Placement, reducing_gap: float) -> int:

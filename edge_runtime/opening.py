@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from edge_runtime.artifact import Model
 from edge_runtime.delegates import CPU, DelegateRequest
-from edge_runtime.delegation import Delegation, Opened
 from edge_runtime.engines import AnyEngine, Engine, EngineChoice, Receipt
 from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.foreign import ForeignEngine
-from edge_runtime.trial import try_out
 from edge_runtime.watched import Watch, WatchedEngine
+
+if TYPE_CHECKING:
+    from edge_runtime.delegation import Delegation, Opened
 
 
 def open_engines(
@@ -29,6 +30,9 @@ def open_engines(
     """
     fallback = None
     if request.name != CPU:
+        from edge_runtime.delegation import Delegation  # the CPU starts faster without these
+        from edge_runtime.trial import try_out
+
         try:
             delegation = Delegation.find(model, request, choice, threads, workers)
             trial = try_out(delegation)
@@ -84,5 +88,5 @@ def _receipt(request: DelegateRequest, active: str, engines: list[AnyEngine], th
         probe_difference=None,
         fallback=None,
         warning=None if request.kind is None else request.kind.warning,
-        remarks=engine.remarks if isinstance(engine, ForeignEngine) else (),
+        remarks=engine.remarks,
     )

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from edge_runtime._cli import (
+    add_camera_options,
     add_engine_options,
     add_foreign_options,
     add_general_options,
     add_model,
+    camera_option,
     foreign_options,
     positive,
     receipt_line,
@@ -23,7 +25,6 @@ from edge_runtime._cli import (
 )
 from edge_runtime.answers import Answer, AnswerTable, AnswerText, answer_image, known_of, to_json
 from edge_runtime.camera.sources import find_camera
-from edge_runtime.camera.watch import add_camera_options, camera_option, watch
 from edge_runtime.classifier import TOP_K, Classifier, TopK
 from edge_runtime.console import ERASE_LINE, ERROR, complain, prepare_streams, printable, run_command
 from edge_runtime.engines import AUTO
@@ -108,6 +109,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         warn_about(NAME, classifier.receipt)
         selection = TopK(classifier.labels, arguments.top_k, arguments.threshold, None, None, classifier.head)
         if camera is not None:
+            from edge_runtime.camera.watch import watch  # nothing else needs it
+
             watch(NAME, classifier, camera, selection, arguments)
             return 0
         failed = _classify_all(classifier, images, selection, arguments)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from edge_runtime import _proofs
 from edge_runtime.console import native_stderr_silenced
 from edge_runtime.delegation import Delegation
+from edge_runtime.engines import PASSED, REMEMBERED
 from edge_runtime.isolation import find_python, run_isolated
 
-PASSED, REMEMBERED = "passed", "remembered"
 AGAIN, RELEASING = "its second answer", "letting go of it"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from edge_runtime.arrays import Array
 from edge_runtime.delegates import CPU
 from edge_runtime.engines import AnyEngine, Receipt
 from edge_runtime.errors import DelegateError, EngineError
-from edge_runtime.expectation import Expectation
+
+if TYPE_CHECKING:
+    from edge_runtime.expectation import Expectation
 
 CHECK_EVERY = 64
 NOT_FINITE = "it answers with NaN or infinity"
@@ -105,6 +108,7 @@ class WatchedEngine:
     def _take(self, engine: AnyEngine) -> None:
         self._engine = engine
         self.choice, self.placement, self.device = engine.choice, engine.placement, engine.device
+        self.remarks = engine.remarks
         self.input, self.input_shape = engine.input, engine.input_shape
         self.output, self.output_shape = engine.output, engine.output_shape
 

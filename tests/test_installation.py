@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -61,7 +62,8 @@ def environment_with(wheel: Path, extra: str, request: pytest.FixtureRequest) ->
     if not installed.exists() or installed.read_text() != digest:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--only-binary=:all:"]
-        subprocess.run([*pip, f"{wheel}{extra}"], check=True, env=FREE_OF_PYTHONPATH)
+        kept = Path(shutil.copy(wheel, folder))  # the commands say what to install it from
+        subprocess.run([*pip, f"{kept}{extra}"], check=True, env=FREE_OF_PYTHONPATH)
         installed.write_text(digest)
     return folder / "bin"
 
@@ -133,11 +135,14 @@ def test_the_plain_wheel_brings_no_tensorflow(plain: Path, tmp_path: Path) -> No
 )
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
 def test_a_host_command_without_its_extra_prints_the_install_command(
-    plain: Path, command: str, extra: str, arguments: list[str], tmp_path: Path
+    plain: Path, wheel: Path, command: str, extra: str, arguments: list[str], tmp_path: Path
 ) -> None:
+    """With the wheel from which the command itself was installed, since no index need have it."""
     done = run(plain / command, *arguments, cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"{command}: error: click is not installed: pip install 'irv2-edge[{extra}]'\n"
+    kept = plain.parent / wheel.name
+    assert done.err == f"{command}: error: click is not installed: pip install '{kept}[{extra}]'\n"
+    assert kept.is_file()
 
 
 def test_the_plain_wheel_times_a_model_here_and_asks_devices(plain: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
 from convert.devices.benchmark import device_parser
 from convert.errors import MissingExtraError
+from convert.system.installation import not_installed
 from edge_runtime import predict
 
 SHELLS = ("bash", "zsh", "fish")
@@ -39,6 +40,6 @@ def _listing(shell: str) -> Iterator[str]:
     try:
         import shtab
     except ModuleNotFoundError as error:
-        raise MissingExtraError("shtab is not installed: pip install 'irv2-edge[completion]'") from error
+        raise MissingExtraError(not_installed("shtab", "completion")) from error
     for parser in (make() for make in OF_ARGPARSE):
         yield shtab.complete(parser, shell, root_prefix=parser.prog.replace("-", "_"))

@@ -26,6 +26,8 @@ SOURCES = {ParameterSource.COMMANDLINE: "option", ParameterSource.DEFAULT: "defa
 """Where Click has a value from -> what the user is told, if it is not the settings file."""
 OF_DRIFT = {ARTIFACT: "candidate", "validation": "images"}
 """Key at the top of the file -> parameter of `irv2-drift` that means the same under another name."""
+OF_ONE_RUN = {"json", "quiet", "dry-run", "debug"}
+"""Options of `irv2-drift` that do not decide what it does."""
 TEXTS = (click.Path, click.Choice, type(click.STRING))
 """Types of options whose values TOML writes in quotes; numbers may be, for "auto" and "224x160"."""
 
@@ -109,11 +111,18 @@ def refuse_no_network(context: click.Context) -> None:
         raise SettingsError(f"{context.meta[USED]} names no network: write model = 'PATH' into it, or pass --model")
 
 
-def effective(context: click.Context) -> list[tuple[str, str, str]]:
-    """Return each value that decides about a conversion: its key, the value, and where it is from."""
+def gate_settings(command: click.Command) -> dict[str, click.Parameter]:
+    """Return what decides about a run of `irv2-drift gate`, as parameters: key in the file -> parameter."""
+    candidate = next(each for each in command.params if each.name == OF_DRIFT[ARTIFACT])
+    options = {key: parameter for key, parameter in _by_option(command).items() if key not in OF_ONE_RUN}
+    return {ARTIFACT: candidate, **options}
+
+
+def effective(context: click.Context, parameters: Mapping[str, click.Parameter]) -> list[tuple[str, str, str]]:
+    """Return for each parameter its key, the value, and where that is from."""
     told = {**SOURCES, ParameterSource.DEFAULT_MAP: str(context.meta.get(USED))}
     rows = []
-    for key, parameter in conversion_settings().items():
+    for key, parameter in parameters.items():
         source = context.get_parameter_source(str(parameter.name))
         if source is not None:
             value = _shown(key, parameter, context.params[str(parameter.name)])
@@ -128,7 +137,10 @@ def _sources(context: click.Context) -> set[ParameterSource | None]:
 def _shown(key: str, parameter: click.Parameter, value: Any) -> str:
     """Return a value as the user would say it; of a flag, whether it was given."""
     if isinstance(value, bool):
-        return "yes" if value != key.startswith("no-") else "no"
+        is_turned = key.startswith("no-") and not str(parameter.name).startswith("no_")
+        return "yes" if value != is_turned else "no"
+    if parameter.multiple:
+        value = ", ".join(value) or None
     return str(value) if value is not None else "auto" if parameter.type is COUNT_OR_AUTO else "-"
 
 
@@ -166,7 +178,7 @@ def _value(settings: Settings, key: str, value: Any, parameter: click.Parameter)
     where = f"{settings.path}: {key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
     if isinstance(parameter, click.Option) and parameter.is_flag:
         if not isinstance(value, bool):
-            raise SettingsError(f"{where} is neither true nor false")
+            raise SettingsError(f"{where} is neither true nor false: write one of the two, without quotes")
         return value
     if isinstance(parameter, click.Option) and parameter.multiple:
         several = value if isinstance(value, list) else [value]
@@ -177,7 +189,7 @@ def _value(settings: Settings, key: str, value: Any, parameter: click.Parameter)
 def _single(settings: Settings, key: str, value: Any, parameter: click.Parameter, where: str) -> Any:
     takes_text = isinstance(parameter.type, TEXTS)
     if isinstance(value, bool) or not isinstance(value, str if takes_text else (str, int, float)):
-        raise SettingsError(f"{where} is not {'a text: write it in quotes' if takes_text else 'a number'}")
+        raise SettingsError(f"{where} is not {'a text: write it in quotes' if takes_text else 'a number: write one'}")
     if isinstance(value, str) and (parameter.type is FILE or value not in WORDS.get(key, (value,))):
         value = settings.beside(value)
     try:

@@ -29,7 +29,7 @@ from convert.quantization.schemes import parse_schemes
 from convert.reporting import ci
 from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
-from convert.reporting.terminal import print_outcomes, print_verdicts
+from convert.reporting.terminal import passed_before, print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
 
 NOTHING_SAID = 2
@@ -52,6 +52,15 @@ class ConversionGroup(click.Group):
         if args and args[0] in self.commands:
             ctx.meta[ALONE] = True
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names; who passes a network there is told where it belongs."""
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            commands = ", ".join(self.commands)
+            raise click.UsageError(f"{args[0]} is no command ({commands}): to convert it, pass --model {args[0]}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
@@ -104,6 +113,7 @@ def convert(
     _tell_ci([outcome.to_json() for outcome in final], junit)
     if as_json:
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
+        click.echo("".join(f"{line}\n" for line in passed_before(outcomes)), nl=False, err=True)
     elif quiet:
         print_verdicts(Console(), outcomes)
     else:

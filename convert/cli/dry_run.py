@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from convert.cli.configured import effective
+from convert.checking import check, labelled_source
+from convert.cli.configured import conversion_settings, effective
 from convert.cli.progress import shown_progress
 from convert.images.conventions import fitted
-from convert.job import Job, check, labelled_source
+from convert.job import Job
 from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
 from convert.reporting.formatting import number
 from convert.system.temporary import scratch_folder
@@ -22,7 +24,7 @@ def explain(context: click.Context, job: Job, quiet: bool) -> None:
 
     What cannot work is the error of a conversion; all but the last is checked without TensorFlow.
     """
-    _print_values(context)
+    print_values(effective(context, conversion_settings()))
     inputs = check(job)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
     calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
@@ -37,11 +39,12 @@ def explain(context: click.Context, job: Job, quiet: bool) -> None:
         click.echo(f"would write: {artifact} ({scheme.summary}; ends {io}{exact})")
 
 
-def _print_values(context: click.Context) -> None:
-    rows = [[printable(cell) for cell in row] for row in effective(context)]
-    keys, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+def print_values(values: Sequence[tuple[str, str, str]]) -> None:
+    """Print what `effective` returns as a table, and an empty line."""
+    rows = [[printable(cell) for cell in row] for row in values]
+    key_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
     for key, value, source in rows:
-        click.echo(f"{key:{keys}}  {value:{values}}  {source}")
+        click.echo(f"{key:{key_width}}  {value:{value_width}}  {source}")
     click.echo()
 
 

@@ -76,7 +76,9 @@ def _load(command: str, extra: str) -> Callable[[], object]:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] in ("convert", "edge_runtime"):
             raise
-        print(f"{program}: error: {error.name} is not installed: pip install 'irv2-edge[{extra}]'", file=sys.stderr)
+        from convert.system.installation import not_installed
+
+        print(f"{program}: error: {not_installed(error.name or '', extra)}", file=sys.stderr)
         sys.exit(1)
     from edge_runtime.console import prepare_streams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import Field
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -195,10 +195,32 @@ def quiet_option(command: Command) -> Command:
     )
 
 
+@dataclass(frozen=True)
+class Output:
+    """How a report is given, beside the terminal; None for what is not written."""
+
+    as_json: bool
+    junit: Path | None
+    html: Path | None
+    csv: Path | None
+    no_thumbnails: bool
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that are written."""
+        return tuple(path for path in (self.junit, self.html, self.csv) if path is not None)
+
+
 def output_options(command: Command) -> Command:
-    """Add `--json`, `--junit`, `--html`, `--csv` and `--no-thumbnails` to a command."""
+    """Hand `--json`, `--junit`, `--html`, `--csv` and `--no-thumbnails` to a command as `output: Output`."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        output = Output(**{each.name: options.pop(each.name) for each in fields(Output)})
+        return command(*args, output=output, **options)
+
     return with_options(
-        command,
+        wrapped,
         (
             click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
             click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML."),

@@ -64,7 +64,7 @@ def _refuse_other(opened: Path | Source | None, expected: str, option: str) -> N
 
     path = opened if opened is None or isinstance(opened, Path) else opened.file
     if opened is None or path is None:
-        raise click.UsageError(f"{option} pins a file, and none is given")
+        raise click.UsageError(f"{option} pins a file, and none is given: pass one")
     if not path.exists():
         raise SourceError(f"{path} does not exist: pass the path of the file that {option} pins")
     found = content_sha256(opened) if isinstance(opened, Path) else opened.sha256()

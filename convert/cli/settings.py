@@ -46,7 +46,9 @@ class Settings:
         try:
             said = tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
-            raise SettingsError(f"{path} cannot be read ({error.strerror or error})") from error
+            raise SettingsError(
+                f"{path} cannot be read ({error.strerror or error}): pass another --config, or --no-config"
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SettingsError(f"{path} is not TOML: {error}") from error
         of_drift = said.pop(DRIFT, {})

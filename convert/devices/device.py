@@ -88,7 +88,7 @@ class Device:
                     while left:
                         answer = connection.receive(LONGEST_SILENCE_S)
                         if answer.get("image") != left[0]:
-                            raise DeviceError(f"{self.name} answered another image than it was asked for")
+                            raise DeviceError(f"{self.name} answered another image than it was asked for: run it again")
                         left.pop(0)
                         yield answer
                     self.ended = connection.receive(LONGEST_SILENCE_S)["ended"]

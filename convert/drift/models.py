@@ -25,7 +25,8 @@ from edge_runtime import ArtifactError, Classifier, EdgeError, InputSpec
 from edge_runtime._graph_check import compiled_operator
 from edge_runtime.artifact import check_tflite, has_card, open_artifact
 from edge_runtime.custom_operators import COMPILED
-from edge_runtime.foreign import ForeignFile, read_foreign
+from edge_runtime.foreign.file import ForeignFile
+from edge_runtime.foreign.reading import read_foreign
 
 STORED_SUFFIX, TFLITE_SUFFIX = ".npz", ".tflite"
 MOST_WORKERS = 4

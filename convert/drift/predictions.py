@@ -114,7 +114,7 @@ def refuse_too_few(predictions: Predictions, images: ImageSet) -> None:
     """Raise `ImageSetError` if more than a tenth of the images, or all of them, could not be read."""
     refuse_unreadable(predictions.skipped, images)
     if not predictions.paths:
-        raise ImageSetError(f"no image in {images.root} could be read")
+        raise ImageSetError(f"no image in {images.root} could be read: pass others")
 
 
 def class_order(labels: Sequence[str], candidate: Sequence[str]) -> list[int]:

@@ -264,6 +264,16 @@ def _stated(preprocessing: str, stored: InputSpec) -> InputSpec:
     return fitted_alike(spec, preprocessing, stored)
 
 
+def check_stored_path(path: Path, reference: Path) -> None:
+    """Raise `SourceError` if a reference is stored already, or `path` is no name for stored answers."""
+    if reference.suffix.lower() == STORED_SUFFIX:
+        raise SourceError(
+            f"--reference {reference} is stored already: pass the float network as --reference with --save-reference"
+        )
+    if path.suffix.lower() != STORED_SUFFIX:
+        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
+
+
 def save_reference(
     path: Path, reference: Path, options: ModelOptions, images: ImageSet, progress: Progress
 ) -> StoredPredictions:
@@ -271,10 +281,7 @@ def save_reference(
 
     A reference that is stored already, or a `path` that does not end in .npz, is a `SourceError`.
     """
-    if reference.suffix.lower() == STORED_SUFFIX:
-        raise SourceError(f"--reference {reference} is stored already: pass the float model to --save-reference")
-    if path.suffix.lower() != STORED_SUFFIX:
-        raise SourceError(f"--save-reference {path} must end in .npz: stored answers are recognized by it")
+    check_stored_path(path, reference)
     with open_reference(reference, options, images, progress) as model:
         images.truth(model.labels, model.head)
         predictions = predict_all(model, images, progress, "reference")

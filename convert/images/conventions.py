@@ -17,7 +17,6 @@ from edge_runtime.conventions import (
     PIXELS,
     Convention,
     every_key,
-    with_geometry_of,
 )
 
 __all__ = [
@@ -33,15 +32,19 @@ __all__ = [
     "fitted",
     "fitted_alike",
     "input_spec",
+    "says_geometry",
     "unknown_preprocessing",
 ]
 
+GEOMETRY_KEYS = {"fit", "fit_as", "crop_fraction", "pad_color", "resize"}
+"""What a JSON file may say of how pictures are fitted to the tensor."""
 
-def unknown_preprocessing(source: Path | None, option: str = "--preprocessing") -> PreprocessingUnknownError:
+
+def unknown_preprocessing(source: Path | None) -> PreprocessingUnknownError:
     """Return the error for a network of which neither its file nor the user says how its images were prepared."""
     return PreprocessingUnknownError(
-        f"{source} does not say how its images were prepared: pass {option} as in training: tf (pixels from -1 to 1), "
-        "unit (0 to 1), none (0 to 255), torch, caffe or a JSON file"
+        f"{source} does not say how its images were prepared: pass --preprocessing, or write it into irv2.toml, as in "
+        "training: tf (pixels from -1 to 1), unit (0 to 1), none (0 to 255), torch, caffe or a JSON file"
     )
 
 
@@ -74,7 +77,7 @@ def input_spec(preprocessing: str, height: int, width: int, channels: int = 3) -
 def check_fit(fit: str) -> None:
     """Raise `SourceError` if this cannot be said to `--fit`."""
     with as_source_errors():
-        conventions.check_fit(fit)
+        conventions.fitted(conventions.input_spec(PIXELS, 224, 224), fit)
 
 
 def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
@@ -83,13 +86,20 @@ def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
         return conventions.fitted(spec, fit)
 
 
+def says_geometry(preprocessing: str) -> bool:
+    """Return whether what `input_spec` takes says how pictures are fitted; a convention does not."""
+    return preprocessing not in CONVENTIONS and not GEOMETRY_KEYS.isdisjoint(
+        json.loads(Path(preprocessing).read_text())
+    )
+
+
 def fitted_alike(spec: InputSpec, preprocessing: str | None, other: InputSpec) -> InputSpec:
     """Return a specification that fits pictures as another does, unless what it was made from says how.
 
     That is `preprocessing`, a convention or a file, or None for what a network says itself. A file also says how JPEGs
     are decoded.
     """
-    if preprocessing is not None and conventions.says_geometry(preprocessing):
+    if preprocessing is not None and says_geometry(preprocessing):
         return spec
-    alike = with_geometry_of(spec, other)
+    alike = replace(spec, **{key: getattr(other, key) for key in (*GEOMETRY_KEYS, "decode")})
     return alike if preprocessing in (None, *CONVENTIONS) else replace(alike, decode=spec.decode)

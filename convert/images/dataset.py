@@ -15,9 +15,9 @@ import numpy as np
 
 from convert.errors import ImageSetError
 from convert.images.image_labels import ImageLabels, comparable
+from edge_runtime._label_forms import WORDNET
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
-from edge_runtime.labels import WORDNET
 from edge_runtime.preprocess import SUFFIXES, SUPPORTED
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
@@ -270,7 +270,7 @@ def _visible_files(root: Path) -> Iterator[Path]:
 
 
 def _refuse_unreadable(error: OSError) -> None:
-    raise ImageSetError(f"folder {error.filename} cannot be read: {error.strerror}")
+    raise ImageSetError(f"folder {error.filename} cannot be read: {error.strerror}; check its permissions")
 
 
 def shortened(names: Iterable[str], most: int = 10) -> str:

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from convert.errors import PreprocessingUnknownError, SourceError
-from convert.images.conventions import CONVENTIONS, PIXELS, input_spec, unknown_preprocessing
+from convert.images.conventions import CONVENTIONS, PIXELS, input_spec, says_geometry, unknown_preprocessing
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.conventions import says_geometry
 from edge_runtime.geometry import KERAS, PAD, STRETCH
 
 SCALED = "scaled"
@@ -146,8 +145,9 @@ def feeding(scaling: Scaling, preprocessing: str | None, file: Path | None, size
     if scaling.is_silent:
         raise unknown_preprocessing(file)
     raise PreprocessingUnknownError(
-        f"{file} takes values that are scaled already ({_named(scaling)}), and does not say how: pass "
-        f"--preprocessing unit if pixels were divided by 255 in training, else {'|'.join(CONVENTIONS)} or a JSON file"
+        f"{file} takes values that are scaled already ({_named(scaling)}), and does not say how: pass --preprocessing, "
+        f"or write it into irv2.toml: unit if pixels were divided by 255 in training, else {'|'.join(CONVENTIONS)} or "
+        "a JSON file"
     )
 
 

@@ -145,7 +145,9 @@ def read_image_labels(path: Path) -> ImageLabels:
         delimiter = next((each for each in "\t,;" if each in header), ",")
         rows = [tuple(row) for row in csv.reader(lines, delimiter=delimiter, strict=True)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImageSetError(f"--image-labels {path} cannot be read as CSV in UTF-8: {error}") from error
+        raise ImageSetError(
+            f"--image-labels {path} cannot be read as CSV in UTF-8: {error}; save it as that"
+        ) from error
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ImageSetError(
             f"--image-labels {path} is no table of images and labels: begin with a line such as image,labels"

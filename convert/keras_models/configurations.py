@@ -80,7 +80,9 @@ def read_configuration(path: Path) -> Configuration:
     try:
         content = json.loads(written)
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is damaged: its model configuration is not JSON ({one_line(error)})") from error
+        raise SourceError(
+            f"{path} is damaged: its model configuration is not JSON ({one_line(error)}): save it again"
+        ) from error
     if isinstance(content, dict):
         # The model is not compiled, so a custom loss does no harm.
         content = {key: value for key, value in content.items() if key != "compile_config"}
@@ -124,7 +126,8 @@ def _read_zip(path: Path) -> tuple[str, str, str]:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo("config.json").file_size > MAXIMUM_CONFIGURATION_BYTES:
                 raise SourceError(
-                    f"{path} is not a Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B"
+                    f"{path} is not a Keras model: its config.json is over {MAXIMUM_CONFIGURATION_BYTES} B; save it "
+                    "with model.save('NAME.keras')"
                 )
             if "model.weights.h5" in archive.namelist():
                 _check_expansion(archive.getinfo("model.weights.h5"), path)

@@ -68,7 +68,10 @@ def open_model(path: Path) -> keras.Model:
                 return _load(path)
             model = keras.saving.deserialize_keras_object(translated, safe_mode=True)
     except Exception as error:  # Keras raises whatever the damage leads to
-        raise SourceError(f"{path} cannot be loaded by Keras {keras.__version__} ({reason(error)})") from error
+        raise SourceError(
+            f"{path} cannot be loaded by Keras {keras.__version__} ({reason(error)}): save it again, or pass a "
+            "SavedModel of it (model.export, where it was made)"
+        ) from error
     with open_weights_in(path) as file:
         if is_zip(path):
             set_numbered_weights(model, configuration.content, file, path)
@@ -180,7 +183,9 @@ def _on_images_of_one_size(model: keras.Model, input_size: Size | None, path: Pa
             if isinstance(layer, keras.layers.Normalization):
                 layer.finalize_state()  # recompute the constants that it derives from its weights
     except Exception as error:  # the layers raise whatever the size leads to
-        raise SourceError(f"{path} cannot take {height}x{width} images ({one_line(error)})") from error
+        raise SourceError(
+            f"{path} cannot take {height}x{width} images ({one_line(error)}): pass another --input-size"
+        ) from error
     return fixed_model
 
 

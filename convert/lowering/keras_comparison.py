@@ -46,7 +46,10 @@ def checked_sqnr_db(expected: Array, found: Array, head: str = SOFTMAX) -> float
             wrong.
     """
     if not np.all(np.isfinite(expected)):
-        raise LoweringError("the Keras network outputs NaN or infinity for real images: its weights are broken")
+        raise LoweringError(
+            "the Keras network outputs NaN or infinity for real images: its weights are broken, pass those of a "
+            "training that did not diverge"
+        )
     expected, found = (logits if head == INDEPENDENT else centred(logits) for logits in (expected, found))
     spread = float(expected.std())
     if spread < MINIMUM_SPREAD:

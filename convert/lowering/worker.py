@@ -16,6 +16,7 @@ import numpy as np
 from convert.errors import LoweringError, MissingExtraError
 from convert.keras_models.sources import NOT_TEXT
 from convert.lowering.lower import Failure, LoweredModel, LoweringRequest, Recognition, RecognitionRequest
+from convert.system.installation import not_installed
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import load_pixels, normalize
@@ -33,7 +34,7 @@ def serve(parent: Connection) -> None:
     except EdgeError as error:
         answer = error
     except ModuleNotFoundError as error:
-        answer = MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[convert]'")
+        answer = MissingExtraError(not_installed(str(error.name), "convert"))
     except Exception as error:
         with contextlib.suppress(OSError):  # the disk that holds the log may be full
             traceback.print_exc()

@@ -126,21 +126,49 @@ def calibrate(
     float_model, evaluator = dense_as_convolutions(without_negations(float_model)), None
     if held_out is not None:
         evaluator = Evaluator.from_float_model(float_model, _pixels(held_out, spec, progress), spec)
-    measured, observers, pixels, read = _collect(float_model, spec, images, request.until_enough, progress, measure)
-    equalized, statistics, factors = equalize(float_model, measured)
-    observed = {name: observer.observed(factors[name]) for name, observer in observers.items()}
-    calibrator, tried = request.calibrator, dict[str, float]()
+    seen = _observe(float_model, spec, images, request.until_enough, progress, measure)
+    del float_model  # 230 MB of an Inception-ResNet-V2, while fitting needs most
+    calibrator, tried, statistics = request.calibrator, dict[str, float](), seen.statistics
     if calibrator == AUTO:
         assert evaluator is not None
-        nearby = round_weights(equalized, pixels, spec, progress)
-        scores = _try_calibrators(nearby, statistics, observed, evaluator, progress)
+        nearby = round_weights(seen.equalized, seen.pixels, spec, progress)
+        scores = _try_calibrators(nearby, statistics, seen.activations, evaluator, progress)
         calibrator = choose_calibrator(scores)
         tried = {name: round(score.sqnr_db, 2) for name, score in scores.items()}
         listed = ", ".join(f"{name} {sqnr_db:.1f} dB" for name, sqnr_db in tried.items())
         progress.note(f"calibrator {calibrator}, of {listed} on {len(evaluator.images)} held-out images")
-    statistics = _with_ranges_of(calibrator, statistics, observed)
-    rounded = reconstruct(equalized, statistics, pixels, spec, progress)
-    return Calibration(equalized, rounded, statistics, pixels, evaluator, calibrator, tried, manifest_sha256(read))
+    statistics = _with_ranges_of(calibrator, statistics, seen.activations)
+    rounded = reconstruct(seen.equalized, statistics, seen.pixels, spec, progress)
+    sha256 = manifest_sha256(seen.read)
+    return Calibration(seen.equalized, rounded, statistics, seen.pixels, evaluator, calibrator, tried, sha256)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a float network showed on the calibration images.
+
+    Attributes:
+        equalized: the network with equalized channels.
+        statistics, activations: of its activations, the latter for calibrators.
+        pixels: of the images that it was run on.
+        read: the images that were read for it, some perhaps in vain.
+    """
+
+    equalized: bytes
+    statistics: ActivationStatistics
+    activations: dict[str, ObservedActivation]
+    pixels: Sequence[Pixels]
+    read: ImageSet
+
+
+def _observe(
+    float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress, measure: Measure
+) -> Observed:
+    """Run a float network over images, and equalize its channels; forget what was measured of each image."""
+    measured, observers, pixels, read = _collect(float_model, spec, images, until_enough, progress, measure)
+    equalized, statistics, factors = equalize(float_model, measured)
+    activations = {name: observer.observed(factors[name]) for name, observer in observers.items()}
+    return Observed(equalized, statistics, activations, pixels, read)
 
 
 def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> list[Pixels]:

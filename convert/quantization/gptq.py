@@ -130,7 +130,9 @@ def damped(moments: Array) -> Array:
     """
     mean = float(np.trace(moments, dtype=np.float64)) / len(moments)
     if not np.isfinite(mean):
-        raise QuantizationError("an activation is not finite on the calibration images: the network is broken")
+        raise QuantizationError(
+            "an activation is not finite on the calibration images: check the network's weights and --preprocessing"
+        )
     moments[np.diag_indices_from(moments)] += DAMPING * mean or 1.0
     return moments
 
@@ -187,7 +189,7 @@ def feedback_of(moments: Array) -> Array:
         lower = np.linalg.cholesky(backwards)  # SciPy's would stop all other threads
     except np.linalg.LinAlgError as error:
         raise QuantizationError(
-            "the moments of an activation are not positive definite: the network is broken"
+            "the moments of an activation are not positive definite: check the network's weights and --preprocessing"
         ) from error
     lower /= np.diag(lower).copy()
     return np.asarray(lower[::-1, ::-1].T, np.float32, order="C")

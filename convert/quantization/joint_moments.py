@@ -66,7 +66,9 @@ class JointMoments:
         ey = self.ey / self.count - e[:, :, np.newaxis] * y[:, np.newaxis, :]
         variance = np.trace(yy, axis1=1, axis2=2) / yy.shape[1]
         if not np.isfinite(variance).all():
-            raise QuantizationError("an activation is not finite on the calibration images: the network is broken")
+            raise QuantizationError(
+                "an activation is not finite on the calibration images: check the network's weights and --preprocessing"
+            )
         variance = np.maximum(variance, LEAST_VARIANCE * variance.mean())
         diagonal = np.arange(yy.shape[1])
         yy[:, diagonal, diagonal] += np.where(variance > 0, DAMPING * variance, 1)[:, np.newaxis]

@@ -7,8 +7,11 @@ of the same, quantized, input: it tells which layer to keep in float.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,21 +30,16 @@ MOST_IMAGES = 4
 
 
 @dataclass
-class LayerError:
-    """The error of one layer of a quantized network, over some images.
+class Errors:
+    """What is wrong with the output of one layer of a quantized network, over some images.
 
     Attributes:
-        name, operator: of the float operator, see `layer_name`, and its kind.
-        dtype: of its output in the quantized network.
         signal, noise: sums of squares of the float output, and of its difference from the quantized one.
         own_noise: sum of squares of what the quantized layer adds to what it was given; 0 where that is not known.
         least, most: the smallest and the largest integer in its output.
         clipped, values: the number of float values outside the range of the integers, and of all values.
     """
 
-    name: str
-    operator: str
-    dtype: str
     signal: float = 0.0
     noise: float = 0.0
     own_noise: float = 0.0
@@ -50,25 +48,28 @@ class LayerError:
     clipped: int = 0
     values: int = 0
 
-    def add(
-        self, exact: Array, rounded: Array, affine: tuple[float, int] | None, expected: Array | None = None
-    ) -> None:
-        """Add the float and the quantized output of one more image; `affine` is scale and zero point of integers.
+    def add(self, other: Errors) -> None:
+        """Add what was found on other images."""
+        self.signal += other.signal
+        self.noise += other.noise
+        self.own_noise += other.own_noise
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+        self.clipped += other.clipped
+        self.values += other.values
 
-        `expected` is what the layer in float makes of the quantized layer's input.
-        """
-        exact = exact.astype(np.float64)
-        if affine is not None:
-            limits = np.iinfo(rounded.dtype)
-            self.least, self.most = min(self.least, int(rounded.min())), max(self.most, int(rounded.max()))
-            wanted = np.rint(exact / affine[0]) + affine[1]
-            self.clipped += int(np.sum((wanted < limits.min) | (wanted > limits.max)))
-            rounded = dequantize(rounded, *affine)
-        self.signal += float(np.sum(exact**2))
-        self.noise += float(np.sum((exact - rounded) ** 2))
-        if expected is not None:
-            self.own_noise += float(np.sum((expected.astype(np.float64) - rounded) ** 2))
-        self.values += exact.size
+
+@dataclass
+class LayerError(Errors):
+    """The errors of one layer.
+
+    Attributes:
+        name, operator: of the float operator, see `layer_name`, and its kind.
+        dtype: of its output in the quantized network.
+    """
+
+    name: str = field(kw_only=True)
+    operator: str = field(kw_only=True)
+    dtype: str = field(kw_only=True)
 
     @property
     def sqnr_db(self) -> float | None:
@@ -113,20 +114,45 @@ def compare_layers(
     counterpart = {i: by_name[exact.tensor_name(i)] for i in exact.activations if exact.tensor_name(i) in by_name}
     recorded = _recorded(quantized, spec, few, counterpart.values())
     network = Piecewise(exact, inputs + inputs)  # the images in float, then the layers alone
-    layers = []
-    for operator in exact.operators:
-        network.step(operator)
-        for output in filter(network.knows, counterpart.keys() & set(operator.outputs)):
-            integers = [values.reshape(exact.shape(output)) for values in recorded.pop(counterpart[output])]
-            affine = rounded.quantization(counterpart[output])
-            in_float, alone = _halves(network.computed(output))
-            if output == operator.outputs[0]:
-                name, dtype = layer_name(exact.tensor_name(output)), rounded.dtype(counterpart[output])
-                layers.append(LayerError(name, operator.name, dtype))
-                for each in zip(in_float, integers, alone, strict=True):
-                    layers[-1].add(each[0], each[1], affine, each[2])
-            network.replace(output, [*in_float, *(_real(values, affine) for values in integers)])
+    layers = list[LayerError]()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        for operator in exact.operators:
+            network.step(operator)
+            for output in filter(network.knows, counterpart.keys() & set(operator.outputs)):
+                integers = [values.reshape(exact.shape(output)) for values in recorded.pop(counterpart[output])]
+                affine = rounded.quantization(counterpart[output])
+                real = list(cores.map(partial(_real, affine), integers))
+                in_float, alone = _halves(network.computed(output))
+                if output == operator.outputs[0]:
+                    name, dtype = layer_name(exact.tensor_name(output)), rounded.dtype(counterpart[output])
+                    layers.append(LayerError(name=name, operator=operator.name, dtype=dtype))
+                    for found in cores.map(partial(_compared, affine), in_float, alone, integers, real):
+                        layers[-1].add(found)
+                network.replace(output, [*in_float, *real])
     return layers
+
+
+def _compared(affine: tuple[float, int] | None, exact: Array, alone: Array, rounded: Array, real: Array) -> Errors:
+    """Return the errors of a layer in one image.
+
+    Args:
+        affine: scale and zero point, if it is computed in integers.
+        exact: its output in float.
+        alone: what the layer in float makes of the quantized layer's input.
+        rounded, real: its output in the quantized network, and the values that this stands for.
+    """
+    found = Errors(_energy(exact), _energy(exact - real), _energy(alone - real), values=exact.size)
+    if affine is not None:
+        (scale, zero_point), limits = affine, np.iinfo(rounded.dtype)
+        found.least, found.most = int(rounded.min()), int(rounded.max())
+        low, high = ((end - 0.5 - zero_point) * scale for end in (int(limits.min), int(limits.max) + 1))
+        found.clipped = int(np.count_nonzero(exact < low) + np.count_nonzero(exact >= high))
+    return found
+
+
+def _energy(values: Array) -> float:
+    """Return the sum of squares."""
+    return float(np.square(values).sum(dtype=np.float64))
 
 
 def _recorded(
@@ -147,6 +173,6 @@ def _halves(values: list[Array]) -> tuple[list[Array], list[Array]]:
     return values[: len(values) // 2], values[len(values) // 2 :]
 
 
-def _real(values: Array, affine: tuple[float, int] | None) -> Array:
+def _real(affine: tuple[float, int] | None, values: Array) -> Array:
     """Return the values that a tensor stands for, float32; `affine` is scale and zero point of integers."""
     return values if affine is None else dequantize(values, *affine)

@@ -132,7 +132,7 @@ def reconstruct(
         tensors = [normalize(pixels, spec) for pixels in images]
         threads = len(os.sched_getaffinity(0))
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as cores:
-            yield from _Networks(graph, quantized, tensors, cores).fit(layers)
+            yield from _Networks(graph, float_model, quantized, tensors, cores).fit(layers)
 
     for _ in progress.track(fitting(), "fitting weights", len(layers)):
         pass
@@ -153,12 +153,15 @@ def _layers(graph: TfliteGraph, float_layers: Collection[str]) -> Iterator[Layer
 class _Networks:
     """A float network and its quantized one, both computed over all images as far as their layers are fitted.
 
-    Operators and tensors of the quantized one are found by the names of the float one's.
+    `graph` is that of the float model, and is given the weights that are fitted. Operators and tensors of the quantized
+    one are found by the names of the float one's.
     """
 
-    def __init__(self, graph: TfliteGraph, quantized: TfliteGraph, images: Sequence[Array], cores: Executor) -> None:
+    def __init__(
+        self, graph: TfliteGraph, float_model: bytes, quantized: TfliteGraph, images: Sequence[Array], cores: Executor
+    ) -> None:
         self.graph, self.quantized, self._cores, self._images = graph, quantized, cores, len(images)
-        self._exact = Piecewise(TfliteGraph(graph.to_bytes()), images)
+        self._exact = Piecewise(TfliteGraph(float_model), images)
         self._noisy = Piecewise(quantized, images)
         self._tensors = {quantized.tensor_name(i): i for i in quantized.tensors}
 

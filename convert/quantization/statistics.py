@@ -254,5 +254,5 @@ def _refuse_infinite(observers: Mapping[str, ChannelObserver]) -> None:
         if not (np.isfinite(low) and np.isfinite(high)):
             raise QuantizationError(
                 f"activation {name} reaches {low} to {high} on the calibration images: "
-                "the network or its preprocessing is broken"
+                "the network or its preprocessing is broken, check its weights and --preprocessing"
             )

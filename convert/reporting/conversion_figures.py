@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from convert.reporting.formatting import Report, count, decibel, milliseconds, percent
-from convert.statistics.verdict import PASS
+from convert.statistics.verdict import FAIL
 
 INT8_SCHEMES = ("int8", "mixed", "dynamic")
 NO_DOT_PRODUCT = (
@@ -44,9 +44,9 @@ def _lowest(report: Report, key: str, what: str) -> str | None:
 
 
 def layer_advice(report: Report) -> list[str]:
-    """Say what to do about the noisiest layer, of an int8 artifact that did not pass."""
+    """Say what to do about the noisiest layer, of an int8 artifact that failed."""
     layer, gate = noisiest_layer(report), report.get("gate")
-    if layer is None or gate is None or gate["verdict"] == PASS or report["scheme"] != "int8":
+    if layer is None or gate is None or gate["verdict"] != FAIL or report["scheme"] != "int8":
         return []
     name = re.escape(layer.rsplit(", ", 1)[0])
     return [f"to keep layers in float: --recover finds which; or --quantize mixed --keep-float '^{name}$' and more"]

@@ -10,7 +10,8 @@ from convert.statistics.verdict import EXIT_CODES
 ERROR_CODE = 1
 WORST_FIRST = (3, ERROR_CODE, 4)
 """Exit codes of devices: that one fails is certain, whatever another would have said that did not answer."""
-FLEET_COLUMNS = ("device", "verdict", "agreement", "other answers than here", "p50", "p95", "p99", "first", "notes")
+PERCENTILES = ("p50", "p95", "p99")
+FLEET_COLUMNS = ("device", "verdict", "agreement", "other answers than here", *PERCENTILES, "first", "notes")
 
 
 def exit_code(report: Report) -> int:
@@ -28,6 +29,17 @@ def device_reports(report: Report) -> list[Report]:
 def fleet_rows(report: Report) -> list[dict[str, str]]:
     """Return for each device that answered its cells, by `FLEET_COLUMNS`; none for a report of one device."""
     return [_cells(each) for each in report.get("fleet", {"devices": ()})["devices"] if not each["error"]]
+
+
+def heading(column: str) -> str:
+    """Return a column's name as it stands above it; a percentile is always written small."""
+    return column if column in PERCENTILES else column.capitalize()
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Return an address in two parts, between which alone a line may break: to the user, and HOST:PORT."""
+    user, at, host = address.rpartition("@")
+    return user + at, host
 
 
 def fleet_errors(report: Report) -> list[str]:
@@ -80,7 +92,7 @@ def _cells(of_device: dict[str, Any]) -> dict[str, str]:
         of_device["gate"]["verdict"],
         percent(drift["agreement_top1"]),
         f"{count(device['answers_different'])} of {count(device['images'])}",
-        *(milliseconds(device["latency_ms"][key]) for key in ("p50", "p95", "p99", "first")),
+        *(milliseconds(device["latency_ms"][key]) for key in (*PERCENTILES, "first")),
         ", ".join(note for note, holds in notes.items() if holds),
     )
     return dict(zip(FLEET_COLUMNS, texts, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,16 @@ MOST_LABELS = 6
 MOST_PAIRS = 5
 
 
+SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
+DIGITS = 12
+"""Of a SHA-256, as people are shown it; JSON has it whole."""
+
+
 def print_differences(console: Console, found: Differences) -> None:
-    """Print a table for each kind of difference, and what there is none of."""
-    console.print(_table(["", found.a["path"], found.b["path"], "b beside a"], figure_rows(found)))
+    """Print which two they are, a table for each kind of difference, and what there is none of."""
+    for name, side in (("a", _shown(found.a)), ("b", _shown(found.b))):
+        _say(console, f"{name}: {side['path']}, SHA-256 {side['sha256']}")
+    console.print(_table(["", "a", "b", "b beside a"], figure_rows(found)))
     for note in found.notes:
         _say(console, f"note: {note}")
     _say(console, "")
@@ -43,8 +51,8 @@ def print_differences(console: Console, found: Differences) -> None:
 def render(found: Differences) -> str:
     """Return the page: one file without scripts that loads nothing; every value is escaped."""
     return html.template("comparison.html.j2").render(
-        a=found.a,
-        b=found.b,
+        a=_shown(found.a),
+        b=_shown(found.b),
         figures=figure_rows(found),
         notes=found.notes,
         card=card_rows(found),
@@ -120,8 +128,14 @@ def _layer(layer: dict[str, Any] | None) -> str:
     return layer["dtype"] if noise is None else f"{layer['dtype']}, {decibel(noise)} by itself"
 
 
+def _shown(side: dict[str, str]) -> dict[str, str]:
+    """Return path and hash of a side as people are shown them."""
+    return side | {"sha256": side["sha256"][:DIGITS]}
+
+
 def _json(value: Any) -> str:
-    return DASH if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = DASH if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return SHA256.sub(lambda found: found[0][:DIGITS], text)
 
 
 def _some(labels: Sequence[str]) -> str:

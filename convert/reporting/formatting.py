@@ -62,6 +62,13 @@ def words(drift: Report | None) -> Words:
     return WORDS[(drift or {}).get("head", SOFTMAX)]
 
 
+def ranks_five(drift: Report) -> bool:
+    """Return whether top-5 figures of a report's `drift` say anything: among five classes they are always 100 %."""
+    from convert.drift.decisions import TOP  # irv2-inspect does without
+
+    return drift["agreement_top5"] is not None and int(drift["classes"]) > TOP
+
+
 def head_text(head: str, classes: int) -> str:
     """Return in words what a network ends in: one of `edge_runtime.specs.HEADS`, or "binary"."""
     if head == BINARY:
@@ -127,8 +134,10 @@ def megabytes(size: int) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Return a time in milliseconds."""
-    return DASH if value is None else f"{value:,.1f} ms"
+    """Return a time in milliseconds; below one with two significant digits."""
+    if value is None:
+        return DASH
+    return f"{value:,.1f} ms" if value >= 1 else f"{value:.2g} ms"
 
 
 def p_value(value: float) -> str:
@@ -160,7 +169,7 @@ def drift_rows(drift: Report) -> list[tuple[str, str]]:
     return [
         ("agreement", agreement),
         *clear_agreement(drift),
-        _second_agreement(drift),
+        *_second_agreement(drift),
         *(_accuracy_rows(drift) if drift["labelled"] else [(words(drift).row, "images have no labels")]),
         (sqnr_name(drift), sqnr(drift)),
         ("largest probability error", error(drift["max_abs_error"])),
@@ -193,11 +202,11 @@ def sqnr(drift: Report) -> str:
     return decibel(drift["sqnr_db"]) + (f" (first {count(images)} images)" if images < drift["images"] else "")
 
 
-def _second_agreement(drift: Report) -> tuple[str, str]:
-    """Return an agreement that is easier to reach than that of the whole answer."""
+def _second_agreement(drift: Report) -> list[tuple[str, str]]:
+    """Return an agreement that is easier to reach than that of the whole answer, where there is one."""
     if drift["agreement_top5"] is None:
-        return "agreement, each label", percent(drift["agreement_labels"])
-    return "agreement, top-5", percent(drift["agreement_top5"])
+        return [("agreement, each label", percent(drift["agreement_labels"]))]
+    return [("agreement, top-5", percent(drift["agreement_top5"]))] if ranks_five(drift) else []
 
 
 def _accuracy_rows(drift: Report) -> list[tuple[str, str]]:
@@ -207,9 +216,8 @@ def _accuracy_rows(drift: Report) -> list[tuple[str, str]]:
         return f"{percent(drift[f'{key}_reference'])} reference, {percent(drift[f'{key}_candidate'])} candidate"
 
     rows = []
-    for key, rank in (("top1", words(drift).row), ("top5", "top-5")):
-        if drift[f"{key}_drop_pp"] is None:
-            continue
+    ranks = [("top1", words(drift).row), *([("top5", "top-5")] if ranks_five(drift) else [])]
+    for key, rank in ranks:
         drop = f"{points(drift[f'{key}_drop_pp'])} {points_interval(drift[f'{key}_drop_ci95_pp'])}"
         rows += [(rank, both(key)), (f"{rank} drop", drop)]
     rows.append(("calibration error", both("ece")))

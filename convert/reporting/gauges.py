@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convert.reporting.formatting import Report, percent, points, words
+from convert.reporting.formatting import Report, percent, points, ranks_five, words
 
 GAUGE_MARGIN = 0.12
 """Fraction of a strip left free at both ends."""
-AGREEMENT_LIMIT = "min_agreement"
+AGREEMENT_LIMIT, TOP5_LIMIT = "min_agreement", "max_top5_drop_pp"
 LIMITED = (
     ("{} agreement", "agreement_top1", "agreement_ci95", AGREEMENT_LIMIT),
     ("{} drop", "top1_drop_pp", "top1_drop_ci95_pp", "max_drop_pp"),
-    ("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", "max_top5_drop_pp"),
+    ("Top-5 drop", "top5_drop_pp", "top5_drop_ci95_pp", TOP5_LIMIT),
 )
 """What is measured (with `Words.rank` where a name is left open), keys of its value and interval in a report's
 `drift`, and of its limit in `gate.limits`."""
@@ -41,7 +41,7 @@ def gauges(report: Report) -> list[Gauge]:
     found = []
     for name, value_key, interval_key, limit_key in LIMITED:
         interval, limit = report["drift"][interval_key], report["gate"]["limits"][limit_key]
-        if interval is not None:
+        if interval is not None and (limit_key != TOP5_LIMIT or ranks_five(report["drift"])):
             more_is_better = limit_key == AGREEMENT_LIMIT
             text = f"at least {percent(limit)} required" if more_is_better else f"at most {points(limit)} allowed"
             value_at, low, high, limit_at = _places(report["drift"][value_key], *interval, limit)

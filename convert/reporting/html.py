@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from convert.drift.comparison import Comparison, changed_pairs, confidences, confusion_matrix
 from convert.reporting import charts, classes, conversion_figures, explanations, formatting, gauges, sections
-from convert.reporting.devices import FLEET_COLUMNS, fleet_errors, fleet_remarks, fleet_rows
+from convert.reporting.devices import FLEET_COLUMNS, fleet_errors, fleet_remarks, fleet_rows, heading, split_address
 from convert.reporting.formatting import Report, count, decibel, error, percent
 from convert.reporting.names import breakable, distinguished
 from convert.system.temporary import write_atomically
@@ -123,6 +123,7 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters |= {name: getattr(formatting, name) for name in FILTERS}
     environment.filters |= {"verdict": sections.verdict, "style": sections.VERDICTS.get, "breakable": breakable}
+    environment.filters |= {"heading": heading, "split_address": split_address}
     return environment.get_template(name)
 
 

@@ -26,10 +26,12 @@ from convert.reporting.formatting import (
     number,
     percent,
     points,
+    ranks_five,
     words,
 )
 from convert.reporting.sections import INTERVALS, MACHINE
 from convert.statistics.verdict import PASS
+from convert.system.installation import install_command_elsewhere
 from edge_runtime import Card
 from edge_runtime.console import printable
 from edge_runtime.custom_operators import COMPILED, COMPILED_FOR
@@ -55,6 +57,7 @@ def render(found: Described, form: str) -> str:
         verdict=None if found.report["gate"] is None else found.report["gate"]["verdict"],
         name=name,
         quoted=shlex.quote(name),
+        install=install_command_elsewhere(),
         labels=labels if len(labels) <= MOST_LABELS else None,
         what=list(_what(found, card)),
         figures=_figures(found.report),
@@ -93,9 +96,9 @@ def _results(drift: Report, card: Card) -> dict[str, Any]:
     images = f"{count(drift['images'])} {kind} images" + (f", manifest SHA-256 {manifest}" if manifest else "")
     accuracies = [
         ("accuracy", f"{words(drift).row} accuracy", "top1_candidate"),
-        ("accuracy", "top-5 accuracy", "top5_candidate"),
+        *([("accuracy", "top-5 accuracy", "top5_candidate")] if ranks_five(drift) else []),
     ]
-    metrics = [each for each in accuracies if drift[each[2]] is not None and _is_telling(each[2], drift)]
+    metrics = [each for each in accuracies if drift[each[2]] is not None]
     metrics.append(("agreement", "agreement with the float network", "agreement_top1"))
     return {
         "name": printable(card.name),
@@ -107,11 +110,6 @@ def _results(drift: Report, card: Card) -> dict[str, Any]:
             }
         ],
     }
-
-
-def _is_telling(key: str, drift: Report) -> bool:
-    """Return whether an accuracy says anything: among five classes every answer is in the top 5."""
-    return not key.startswith("top5") or drift["classes"] > 5
 
 
 def _yaml(value: Any) -> Iterator[str]:

@@ -60,6 +60,7 @@ class Outcome:
         float_islands: what is computed in float between integers though nobody asked for it.
         raised: the filters whose scale was raised for their bias.
         source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
+        passed_before: the artifact that had passed under this one's name; it is there no longer if that is `path`.
     """
 
     scheme: Scheme
@@ -84,6 +85,7 @@ class Outcome:
     source: dict[str, Any] = field(default_factory=dict)
     float_islands: Sequence[FloatIsland] = ()
     raised: RaisedScales = field(default_factory=RaisedScales)
+    passed_before: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report of one artifact as JSON values."""

@@ -37,6 +37,7 @@ from convert.reporting.formatting import (
     percent_interval,
     points,
     points_interval,
+    ranks_five,
     sqnr,
     sqnr_name,
     words,
@@ -109,14 +110,14 @@ def key_figures(report: Report) -> list[Figure]:
     drift = report["drift"]
     if drift is None:
         return [size]
-    agreement = (percent_interval(drift["agreement_ci95"]), _second_agreement(drift), *_clear(drift))
+    agreement = (percent_interval(drift["agreement_ci95"]), *_second_agreement(drift), *_clear(drift))
     cosine = f"cosine similarity {drift['cosine_mean']:.4f}"
     divergence = f"mean KL divergence {drift['kl_mean']:.4f} nats"
     return [
         *_top_k(drift, 1),
         Figure(f"{words(drift).rank} agreement", percent(drift["agreement_top1"]), agreement, _agreement_terms(drift)),
         _changed(drift),
-        *_top_k(drift, 5),
+        *(_top_k(drift, 5) if ranks_five(drift) else ()),
         Figure(sqnr_name(drift), sqnr(drift), (cosine, *_answers_sqnr(drift)), _sqnr_terms(drift)),
         Figure("Largest probability error", error(drift["max_abs_error"]), (divergence,), PROBABILITY_TERMS),
         *_calibration_error(drift),
@@ -184,10 +185,10 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
-def _second_agreement(drift: Report) -> str:
+def _second_agreement(drift: Report) -> list[str]:
     if drift["agreement_top5"] is None:
-        return f"{percent(drift['agreement_labels'])} of each label"
-    return f"{percent(drift['agreement_top5'])} within the top 5"
+        return [f"{percent(drift['agreement_labels'])} of each label"]
+    return [f"{percent(drift['agreement_top5'])} within the top 5"] if ranks_five(drift) else []
 
 
 def _clear(drift: Report) -> list[str]:
@@ -195,7 +196,7 @@ def _clear(drift: Report) -> list[str]:
 
 
 def _agreement_terms(drift: Report) -> tuple[str, ...]:
-    second = () if drift["agreement_top5"] is None else ("Within the top 5",)
+    second = ("Within the top 5",) if ranks_five(drift) else ()
     clear = ("Lead of 10 points",) if _clear(drift) else ()
     return (*words(drift).terms, "95% interval", *second, *clear)
 
@@ -214,8 +215,8 @@ def _answers_sqnr(drift: Report) -> list[str]:
 
 
 def _top_k(drift: Report, k: int) -> list[Figure]:
-    """Return top-k accuracy of both models, if there are labels, and classes have a rank."""
-    if not drift["labelled"] or drift[f"top{k}_reference"] is None:
+    """Return top-k accuracy of both models, if there are labels."""
+    if not drift["labelled"]:
         return []
     value = f"{percent(drift[f'top{k}_reference'])} → {percent(drift[f'top{k}_candidate'])}"
     notes = [f"drop {points(drift[f'top{k}_drop_pp'])} {points_interval(drift[f'top{k}_drop_ci95_pp'])}"]

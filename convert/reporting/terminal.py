@@ -55,6 +55,8 @@ NARROWER = "the intervals allow for stopping early; for few images use --no-stop
 PAGE = ".html"
 """Suffix of the report as a page, which lies beside the one for programs."""
 MOST_PAIRS_SHOWN = 5
+WIDEST = 1000
+"""Characters of a line in which any table has room."""
 SOURCE_ROWS = {"in front": "front", "slow layers": "slow_layers"}
 """Title -> key of a report's `source`."""
 
@@ -93,6 +95,19 @@ def print_verdicts(console: Console, outcomes: Sequence[Outcome]) -> None:
         figures = [megabytes(outcome.bytes), speed(outcome.to_json()) if outcome.latency_ms is not None else ""]
         line = ", ".join([f"{verdict}: [bold]{_shown_path(outcome.path)}[/]", *filter(None, figures)])
         console.print(line, highlight=False, soft_wrap=True)
+    for line in passed_before(outcomes):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def passed_before(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say which artifacts had passed under the name of one that did not, and what became of them."""
+    lines = []
+    for outcome in outcomes:
+        if outcome.passed_before is not None and (outcome.gate is None or outcome.gate.verdict != PASS):
+            is_gone = outcome.passed_before == outcome.path
+            fate = "was replaced by one that was not measured" if is_gone else "stays"
+            lines.append(printable(f"before: {outcome.passed_before} had passed, and {fate}"))
+    return list(dict.fromkeys(lines))
 
 
 def _next_step(outcomes: Sequence[Outcome]) -> str:
@@ -137,11 +152,7 @@ def print_report(console: Console, report: Report) -> None:
 
 def _print_fleet(console: Console, report: Report) -> None:
     """Print a row for each device, why others have none, which are odd, and why some did not pass."""
-    table = Table(*FLEET_COLUMNS, box=None, pad_edge=False)
-    for row in fleet_rows(report):
-        cells = {name: escape(printable(text)) for name, text in row.items()}
-        table.add_row(*(cells | {"verdict": _styled(row["verdict"])}).values())
-    console.print(table)
+    _print_devices(console, fleet_rows(report))
     for line in fleet_errors(report):
         console.print(f"[bold red]error[/] {escape(printable(line))}", highlight=False, soft_wrap=True)
     for line in fleet_remarks(report):
@@ -151,6 +162,23 @@ def _print_fleet(console: Console, report: Report) -> None:
             if not reason.startswith(PASS):
                 line = escape(printable(f"{each['address']}: {reason}"))
                 console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_devices(console: Console, rows: Sequence[dict[str, str]]) -> None:
+    """Print a table if there is room for it; else a line for each device below its address, which is never broken."""
+    cells = [
+        {name: escape(printable(text)) for name, text in row.items()} | {"verdict": _styled(row["verdict"])}
+        for row in rows
+    ]
+    table = Table(*FLEET_COLUMNS, box=None, pad_edge=False)
+    for row in cells:
+        table.add_row(*row.values())
+    if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
+        console.print(table)
+        return
+    for address, *others in (tuple(row.items()) for row in cells):
+        figures = ", ".join(f"{name} {text}" for name, text in others if text)
+        console.print(f"[bold]{address[1]}[/]\n  {figures}", highlight=False, soft_wrap=True)
 
 
 def print_verdict(console: Console, report: Report) -> None:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from convert.errors import ConvertError, MissingExtraError
+from convert.system.installation import not_installed
 from convert.system.machine import version
 
 CONNECTION_TIMEOUT_S = 20
@@ -33,7 +34,7 @@ def distributed() -> Any:
     try:
         return importlib.import_module("distributed")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{error.name} is not installed: pip install 'irv2-edge[cluster]'") from error
+        raise MissingExtraError(not_installed(str(error.name), "cluster")) from error
 
 
 @contextmanager

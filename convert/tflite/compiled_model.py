@@ -43,7 +43,7 @@ def attach(described: Path, compiled: Path) -> Package:
     try:
         graph = TfliteGraph(theirs)
     except LoweringError as error:
-        raise SourceError(f"{compiled} cannot be read: {error}") from error
+        raise SourceError(f"{compiled} cannot be read: {error}; pass what the compiler wrote") from error
     customs = sorted({custom for _, _, custom in graph.operator_kinds() if custom})
     if not customs:
         raise SourceError(f"{compiled} has no custom operator: nothing in it is compiled; pass what the compiler wrote")

@@ -38,7 +38,7 @@ class TfliteGraph:
 
     def __init__(self, model: bytes) -> None:
         try:
-            self._model = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+            self._model = flatbuffer_utils.read_model_from_bytearray(model)
             root = SCHEMA.Model.GetRootAs(model)
             self.had_constants_outside = any(root.Buffers(i).Offset() > 1 for i in range(root.BuffersLength()))
         except Exception as error:  # the parser raises anything where offsets are damaged

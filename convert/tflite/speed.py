@@ -13,7 +13,7 @@ from edge_runtime import Classifier, InputSpec
 from edge_runtime.benchmark import milliseconds
 from edge_runtime.delegates import CPU
 
-ROUNDS, RUNS = 2, 5
+ROUNDS, RUNS = 2, 3
 """Turns of each model, and images timed in a turn after one that is not."""
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from edge_runtime.camera.folder import FilledFolder
-from edge_runtime.camera.mjpeg import MjpegStream
-from edge_runtime.camera.picamera import PiCamera
-from edge_runtime.camera.v4l2 import V4l2Camera
 from edge_runtime.errors import CameraError
 from edge_runtime.preprocess import ImageSource
 
@@ -33,20 +29,25 @@ class Camera(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """One kind of camera: what its texts look like, what opens it, and how messages describe the texts."""
 
     matches: Callable[[str], object]
-    open: Callable[[str], Camera]
+    opener: str
     accepted: str
+
+    def open(self, text: str) -> Camera:
+        """Return the camera that a text names, not yet opened."""
+        module, _, name = self.opener.partition(":")
+        camera: Camera = getattr(importlib.import_module(f"edge_runtime.camera.{module}"), name)(text)
+        return camera
 
 
 KINDS = (
-    Kind(re.compile(r"picamera2(:\d+)?").fullmatch, PiCamera, "picamera2 (or picamera2:1 for the second)"),
-    Kind(re.compile(r"/dev/.+").fullmatch, V4l2Camera, "a V4L2 device such as /dev/video0"),
-    Kind(re.compile(r"https?://.+").fullmatch, MjpegStream, "an MJPEG stream such as http://HOST/stream.mjpg"),
-    Kind(os.path.isdir, FilledFolder, "a folder that is being filled"),
+    Kind(re.compile(r"picamera2(:\d+)?").fullmatch, "picamera:PiCamera", "picamera2 (or picamera2:1 for the second)"),
+    Kind(re.compile(r"/dev/.+").fullmatch, "v4l2:V4l2Camera", "a V4L2 device such as /dev/video0"),
+    Kind(re.compile(r"https?://.+").fullmatch, "mjpeg:MjpegStream", "an MJPEG stream such as http://HOST/stream.mjpg"),
+    Kind(os.path.isdir, "folder:FilledFolder", "a folder that is being filled"),
 )
 ACCEPTED = "; ".join(kind.accepted for kind in KINDS)
 

@@ -90,7 +90,7 @@ class V4l2Camera:
         try:
             bindings = importlib.import_module("videodev2")
         except ImportError as error:
-            raise CameraError(f"{self.name} needs videodev2: pip install 'irv2-edge[camera]'") from error
+            raise CameraError(f"{self.name} needs videodev2: pip install videodev2") from error
         try:
             yield from self._opened(bindings)
         except OSError as error:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime._cli import positive, receipt_line
+from edge_runtime._cli import receipt_line
 from edge_runtime.answers import Answer, AnswerText, answer_image, known_of, to_json
 from edge_runtime.camera.capture import Captured, newest_frames
-from edge_runtime.camera.on_change import OnChange, command
-from edge_runtime.camera.sources import ACCEPTED, Camera
+from edge_runtime.camera.on_change import OnChange
+from edge_runtime.camera.sources import Camera
 from edge_runtime.classifier import DOUBTFUL, Classifier, TopK
 from edge_runtime.console import ERASE_LINE, complain
 from edge_runtime.errors import ImageError
@@ -190,22 +190,3 @@ def _state(answer: Answer, head: str) -> tuple[str, str]:
     shown = sorted(answer.predictions[:count], key=lambda each: each.index)
     probabilities = [each.probability for each in shown or [answer.nearest]]
     return "|".join(each.label for each in shown), "|".join(f"{each:.4f}" for each in probabilities)
-
-
-def add_camera_options(parser: argparse.ArgumentParser) -> None:
-    """Add what is said of a camera."""
-    group = parser.add_argument_group("a camera, in place of images")
-    group.add_argument("--camera", metavar="SOURCE", help=f"answer its newest frame until Ctrl-C: {ACCEPTED}")
-    group.add_argument("--smooth", type=positive, metavar="N", help="show the mean of the last N answers; default: 1")
-    group.add_argument(
-        "--on-change",
-        type=command,
-        metavar="CMD",
-        help="run a program whenever the label changes, with IRV2_LABEL and IRV2_PROBABILITY in its environment",
-    )
-
-
-def camera_option(arguments: argparse.Namespace) -> str | None:
-    """Return the first option given that needs --camera."""
-    given = {"--smooth": arguments.smooth, "--on-change": arguments.on_change}
-    return next((name for name, value in given.items() if value is not None), None)

@@ -14,20 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Finished
+
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "clients"
 PROGRAMS = Path(__file__).parent / "programs"
 FOREVER = (3, 99)
 FREE_OF_PYTHONPATH = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished program."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.environments import Client, Finished
+from tests.clients.environments import Client
 from tests.clients.findings import FOUND, Finding
+from tests.conftest import Finished
 from tests.edge_runtime.commands import ROOT
 from tests.edge_runtime.tiny_model import tiny_artifact
 

@@ -16,6 +16,8 @@ from convert.reporting.outcome import Outcome
 from convert.statistics.verdict import Limits
 
 LABELS = ("ant", "bee", "cat", "dog")
+SIX_LABELS = (*LABELS, "eel", "fox")
+"""Of as many classes top-5 figures say something."""
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",

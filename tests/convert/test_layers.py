@@ -25,6 +25,7 @@ LAYERS = (
     ("cache",),
     ("reporting",),
     ("job",),
+    ("checking",),
     ("preparation",),
     ("artifacts",),
     ("pipeline",),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from convert.job import Job, check
+from convert.checking import check
+from convert.job import Job
 from convert.keras_models.sources import ModelSource
 from convert.lowering.lower import COMPARED_WITH_KERAS, LoweredModel
 from convert.preparation import agreement, lowering_request, wrong_labels

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
 import shlex
 from collections.abc import Callable
@@ -23,7 +25,8 @@ from tests.devices.remote import judging, report_of
 from tests.devices.sshd import Server, environment_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.device]
-COUNT = 5
+COUNT = int(os.environ.get("IRV2_ARM_IMAGES", "5"))
+"""Pictures that the emulated machine answers, at five seconds each."""
 INFER = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -57,6 +60,8 @@ def test_the_demo_is_judged_on_another_architecture(
     options = ("--reference", stored, "--images-size", COUNT, "--json")
     report = report_of(judging(servers, int8_artifact, pictures, *options))
     devices = [each["device"] for each in report["fleet"]["devices"]]
+    print(json.dumps([[each["gate"], each["device"]] for each in report["fleet"]["devices"]]))  # with pytest -rP
+    assert [device["images"] for device in devices] == [COUNT, COUNT]
     assert [device["machine"] for device in devices] == ["aarch64", platform.machine()]
     assert [device["pixels_different"] for device in devices] == [0, 0]
     assert 0 < devices[0]["largest_difference"] < 5e-5, "1e-5 was measured on 300"

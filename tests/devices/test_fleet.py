@@ -55,7 +55,8 @@ def test_each_device_has_a_row(
     summary = (tmp_path / "summary.md").read_text().replace("\\", "")
     assert all(re.search(rf"^\| {server.address} \| pass \| 100.00% \|", summary, re.MULTILINE) for server in pair)
     page = (tmp_path / "drift.html").read_text()
-    assert all(f'<th scope="row">{server.address}' in page for server in pair)
+    hosts = [server.address.removeprefix("ssh://tester@") for server in pair]
+    assert all(f'<th scope="row">ssh://tester@<wbr><span class="host">{host}</span>' in page for host in hosts)
 
 
 def test_one_that_cannot_be_reached_does_not_spoil_the_other(

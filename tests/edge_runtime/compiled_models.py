@@ -15,10 +15,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
-from edge_runtime import opening
+from edge_runtime import trial
 from edge_runtime.arrays import Array
+from edge_runtime.engines import PASSED
 from edge_runtime.probe import Probe
-from edge_runtime.trial import PASSED, Trial
+from edge_runtime.trial import Trial
 from tests.edge_runtime.refusals import EXPECTED
 from tests.edge_runtime.tiny_model import TinyArtifact, tiny_artifact
 
@@ -111,7 +112,7 @@ def hardware_for(
 
     callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(compute)
     with pytest.MonkeyPatch.context() as patch:  # what is computed here cannot be tried in a child process
-        patch.setattr(opening, "try_out", lambda _: Trial(PASSED, 1.0))
+        patch.setattr(trial, "try_out", lambda _: Trial(PASSED, 1.0))
         yield f"{plugin}:compute={ctypes.cast(callback, ctypes.c_void_p).value}"
 
 

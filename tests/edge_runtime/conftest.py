@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_runtime import delegates, opening
+from edge_runtime import delegates, trial
 from edge_runtime.delegates import DELEGATES
+from edge_runtime.engines import PASSED
 from edge_runtime.preprocess import Pixels
-from edge_runtime.trial import PASSED, Trial
+from edge_runtime.trial import Trial
 from tests.edge_runtime.plugins import COMPILER, SOURCE, compile_library
 from tests.edge_runtime.tiny_model import SIZE, tiny_artifact
 
@@ -59,7 +60,7 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 @pytest.fixture
 def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every delegate pass: a stand-in that lives in this process is not in a child of it."""
-    monkeypatch.setattr(opening, "try_out", lambda _: Trial(PASSED, 1.0))
+    monkeypatch.setattr(trial, "try_out", lambda _: Trial(PASSED, 1.0))
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from convert.tflite.metadata import IDENTIFIER, METADATA_NAME, Table, _write_table
+from edge_runtime import Classifier, InputSpec
+from edge_runtime.preprocess import Pixels
 from edge_runtime.specs import TensorSpec
+from edge_runtime.tensors import Probabilities
 from tests.edge_runtime.tiny_model import SIZE, _Graph
 
 OPERATORS = schema.BuiltinOperator
@@ -20,7 +23,7 @@ ENDS = {
     "softmax": (OPERATORS.SOFTMAX, schema.SoftmaxOptionsT),
     "sigmoid": (OPERATORS.LOGISTIC, None),
 }
-IMAGE, NORMALIZATION, AXIS_LABELS, GREY, RGB = (np.uint8(code) for code in (2, 1, 2, 2, 1))
+IMAGE, NORMALIZATION, AXIS_LABELS, RGB = (np.uint8(code) for code in (2, 1, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,18 @@ class ForeignModel:
         graph._model.metadata = [entry]
 
 
+LABEL_FILE = {"labels.txt": b"red\ngreen\nblue\n"}
+OPEN = ForeignModel(shape=(1, 1, 1, 3), signature=(1, -1, -1, 3))
+"""Takes images of any size."""
+PIXELS = InputSpec(SIZE, SIZE, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def answer(path: Path, pixels: Pixels, spec: InputSpec | None = None) -> Probabilities:
+    """Return what a model answers, its images prepared as its file or `spec` says."""
+    with Classifier.open(path, spec=spec) as classifier:
+        return np.asarray(classifier.run(pixels))
+
+
 def metadata_bytes(table: Table) -> bytes:
     """Return a metadata flatbuffer."""
     builder = flatbuffers.Builder(256)
@@ -129,10 +144,9 @@ def metadata(
     std: tuple[float, ...] = (127.5,),
     label_files: tuple[str, ...] = ("labels.txt",),
     size: tuple[int, int] | None = None,
-    colour: np.uint8 = RGB,
 ) -> Table:
     """Return the metadata of an image classifier; no `mean` leaves the normalization out. `size` is height, width."""
-    properties: dict[int, Any] = {0: colour}
+    properties: dict[int, Any] = {0: RGB}
     if size is not None:
         properties[1] = {0: np.uint32(size[1]), 1: np.uint32(size[0])}
     image: dict[int, Any] = {0: "image", 3: {0: IMAGE, 1: properties}}

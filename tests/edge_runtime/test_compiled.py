@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -24,7 +23,7 @@ def test_an_unknown_accelerator_comes_with_the_known_ones() -> None:
 
 
 def test_only_litert_has_it() -> None:
-    choice = replace(choose_engine("litert"), name="tflite-runtime")
+    choice = choose_engine("litert")._replace(name="tflite-runtime")
     with pytest.raises(EngineError, match=r"engine tflite-runtime can use a GPU .*: use engine litert"):
         CompiledEngine(tiny_flatbuffer(), choice, "gpu")
 

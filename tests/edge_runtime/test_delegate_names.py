@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,7 @@ def test_without_a_library_the_reason_says_what_to_do(
     artifact_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     kind = DELEGATES[name]
-    without_compiled_model = replace(choose_engine("auto"), name="tflite-runtime")
+    without_compiled_model = choose_engine("auto")._replace(name="tflite-runtime")
     monkeypatch.setattr("edge_runtime.classifier.choose_engine", lambda _: without_compiled_model)
     with pytest.raises(DelegateError) as raised:
         Classifier.open(artifact_path, delegate=name, strict=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import ArtifactError, EngineError, engines
-from edge_runtime.engines import ENGINES, Engine, EngineChoice, choose_engine
+from edge_runtime.engines import ENGINES, Engine, EngineChoice, choose_engine, import_interpreter
 from edge_runtime.specs import TensorSpec
 from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import OUTPUT_SCALE, PIXEL_SCALE, tiny_flatbuffer
@@ -101,6 +101,14 @@ def test_an_interpreter_that_does_not_fit_numpy_says_so(monkeypatch: pytest.Monk
     monkeypatch.setattr("edge_runtime.engines.import_interpreter", lambda choice: BuiltForNumPy1)
     with pytest.raises(EngineError, match=f"does not work with NumPy {np.__version__}: pip install 'numpy<2'"):
         Engine(tiny_flatbuffer(), choose_engine(), 1)
+
+
+def test_operations_on_the_cpu_are_those_that_the_interpreter_counts_before_xnnpack_takes_them() -> None:
+    choice = choose_engine()
+    interpreter = import_interpreter(choice)(model_content=tiny_flatbuffer())
+    counted = Engine(tiny_flatbuffer(), choice, 1).placement
+    assert counted == (len(interpreter._get_ops_details()), 0, 0)
+    assert counted.operations == 3
 
 
 @pytest.mark.parametrize("threads", [0, -1])

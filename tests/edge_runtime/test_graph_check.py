@@ -62,8 +62,8 @@ def setter(path: str, value: object) -> Callable[[Any], None]:
 def test_a_sound_graph_passes_as_file_and_as_bytes(end: TensorSpec, tmp_path: Path) -> None:
     model = tiny_flatbuffer(end)
     (tmp_path / "model.tflite").write_bytes(model)
-    check_dataflow(model)
-    check_dataflow(tmp_path / "model.tflite")
+    operators = schema.Model.GetRootAs(model).Subgraphs(0).OperatorsLength()
+    assert check_dataflow(model) == check_dataflow(tmp_path / "model.tflite") == operators
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,60 @@ def test_operators_that_do_not_fit_together_are_refused(path: str, value: object
         check_dataflow(changed(setter(path, value)))
 
 
-def test_a_batch_matmul_without_its_second_input_is_refused() -> None:
-    """LiteRT 2.3 reads what stands behind the first one, and crashes or not by what lies there."""
-
+def with_inputs(code: int, inputs: list[int]) -> bytes:
+    """Return the tiny network with another operator of these inputs in place of its softmax."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_flatbuffer()))
-    softmax = model.subgraphs[0].operators[SOFTMAX_OPERATOR]
-    model.operatorCodes[softmax.opcodeIndex].builtinCode = schema.BuiltinOperator.BATCH_MATMUL
-    with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR}, a BATCH_MATMUL, has 1 inputs, not two"):
-        check_dataflow(packed(model))
+    operator = model.subgraphs[0].operators[SOFTMAX_OPERATOR]
+    kind = model.operatorCodes[operator.opcodeIndex]
+    kind.builtinCode, kind.deprecatedBuiltinCode = code, min(code, 127)
+    operator.inputs = inputs
+    return packed(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("BATCH_MATMUL", 2), ("DEPTHWISE_CONV_2D", 3), ("SLICE", 3), ("STRIDED_SLICE", 4), ("ASSIGN_VARIABLE", 2)],
+)
+def test_kernels_that_read_more_inputs_than_there_are_never_run(name: str, needed: int) -> None:
+    """LiteRT 2.3 reads what stands behind the last one, and crashes or not by what lies there."""
+    code = getattr(schema.BuiltinOperator, name)
+    check_dataflow(with_inputs(code, [LOGITS, *[BIAS] * (needed - 1)]))
+    for count in range(needed):
+        with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR} lacks one of {needed} inputs"):
+            check_dataflow(with_inputs(code, [LOGITS, *[BIAS] * (needed - 1)][:count]))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "needed"),
+    [
+        ("ADD", [LOGITS, -1], 2),
+        ("SQUEEZE", [-1], 1),
+        ("CONCATENATION", [LOGITS, BIAS, -1], 3),
+        ("FULLY_CONNECTED", [LOGITS, -1, BIAS], 2),
+        ("CONV_2D", [-1, WEIGHTS, BIAS], 2),
+        ("TRANSPOSE_CONV", [AXES, WEIGHTS, -1], 3),
+        ("IF", [BIAS, -1], 2),
+    ],
+)
+def test_an_input_that_is_not_optional_is_not_omitted(name: str, inputs: list[int], needed: int) -> None:
+    """LiteRT 2.3 follows the null pointer that stands for it."""
+    with pytest.raises(ArtifactError, match=f"operator {SOFTMAX_OPERATOR} lacks one of {needed} inputs"):
+        check_dataflow(with_inputs(getattr(schema.BuiltinOperator, name), inputs))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("CONV_2D", [LOGITS, WEIGHTS, -1]),
+        ("FULLY_CONNECTED", [LOGITS, WEIGHTS]),
+        ("TRANSPOSE_CONV", [AXES, WEIGHTS, LOGITS, -1]),
+        ("SVDF", [LOGITS, WEIGHTS, WEIGHTS, -1, BIAS]),
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", [LOGITS, -1, *[WEIGHTS] * 3, -1, *[WEIGHTS] * 3, *[-1] * 4, *[BIAS] * 5]),
+        ("CUSTOM", [-1, LOGITS]),
+    ],
+)
+def test_an_input_that_is_optional_may_be_omitted(name: str, inputs: list[int]) -> None:
+    check_dataflow(with_inputs(getattr(schema.BuiltinOperator, name), inputs))
 
 
 @pytest.mark.parametrize(
@@ -269,6 +315,24 @@ def test_tables_that_share_their_vectors_cannot_spell_out_more_than_the_file_hol
     assert graph.Operators(1999).InputsLength() == 20_000
     with pytest.raises(ArtifactError, match="more entries than bytes"):
         check_dataflow(bytes(content))
+
+
+def test_scales_that_no_operator_needs_must_lie_in_the_file_too() -> None:
+    """Those of the weights are not read, for there are many; as many as are said to be there must be."""
+    content = bytearray(changed(setter(f"tensors.{WEIGHTS}.quantization", scales([0.25] * 3))))
+    graph = schema.Model.GetRootAs(content).Subgraphs(0)
+    quantization = graph.Tensors(WEIGHTS).Quantization()
+    length_at = quantization._tab.Vector(quantization._tab.Offset(8)) - 4
+    check_dataflow(bytes(content))
+    struct.pack_into("<I", content, length_at, (len(content) - length_at) // 4)
+    with pytest.raises(ArtifactError, match=rf"an offset of {length_at + 4} leads out of its {len(content)} bytes"):
+        check_dataflow(bytes(content))
+
+
+def scales(values: list[float]) -> Any:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = values, [0] * len(values)
+    return quantization
 
 
 def test_a_missing_and_an_empty_file_are_artifact_errors(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 from PIL import Image, features
 
-from tests.hostile.models import scrambled
+from tests.hostile.damage import scrambled
 
 COUNT = 1000
 EDGE = 24

@@ -1,7 +1,7 @@
 """No file crashes, hangs or fills the memory of what opens it: it is answered rightly, or refused as one of our errors.
 
 Some hundred files in `make test`, all of them in `make fuzz`. What fails is made again with
-`python -m tests.hostile.trial models 1 NUMBER`.
+`python -m tests.hostile.trial artifacts 1 NUMBER`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from edge_runtime import ArtifactError, Classifier, InputSpec, engines
 from edge_runtime.artifact import open_artifact
 from tests.edge_runtime.commands import environment
 from tests.edge_runtime.tiny_model import SPEC
-from tests.hostile import models, pictures
+from tests.hostile import artifacts, foreign, operators, pictures, unusual
 
-SAMPLE = {"models": 200, "unusual": 100, "foreign": 100, "pictures": 100}
+SAMPLE = {"artifacts": 200, "unusual": 100, "foreign": 100, "operators": 300, "pictures": 100}
 TARGETS = {
-    "models": {"classify", "inspect", "judge"},
+    "artifacts": {"classify", "inspect", "judge"},
     "unusual": {"classify_unusual", "inspect"},
     "foreign": {"classify_foreign"},
+    "operators": {"compute"},
     "pictures": {"look", "look_at_a_fraction"},
 }
 
@@ -57,9 +58,10 @@ def test_hundreds_of_hostile_files(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "count"),
     [
-        ("models", models.COUNT),
-        ("unusual", models.UNUSUAL_COUNT),
-        ("foreign", models.FOREIGN_COUNT),
+        ("artifacts", artifacts.COUNT),
+        ("unusual", unusual.COUNT),
+        ("foreign", foreign.COUNT),
+        ("operators", operators.COUNT),
         ("pictures", pictures.COUNT),
     ],
 )
@@ -68,8 +70,8 @@ def test_thousands_of_hostile_files(kind: str, count: int) -> None:
 
 
 def test_a_sample_holds_every_way_to_spoil_a_file() -> None:
-    seen = {models.model_file(number)[1] for number in range(SAMPLE["models"])}
-    assert seen == {way.__name__.strip("_") for way in (*models.DAMAGES, *models.SIGNED_AGAIN)}
+    seen = {artifacts.artifact_file(number)[1] for number in range(SAMPLE["artifacts"])}
+    assert seen == {way.__name__.strip("_") for way in (*artifacts.DAMAGES, *artifacts.SIGNED_AGAIN)}
     numbers = [number for number in range(SAMPLE["pictures"]) if number % pictures.BOMBS_EVERY]
     assert len(numbers) < SAMPLE["pictures"]
     seen = {pictures.picture_file(number)[1].rpartition(" ")[2] for number in numbers}
@@ -77,25 +79,25 @@ def test_a_sample_holds_every_way_to_spoil_a_file() -> None:
 
 
 def test_the_same_number_is_the_same_file() -> None:
-    assert [models.model_file(n) for n in range(40)] == [models.model_file(n) for n in range(40)]
+    assert [artifacts.artifact_file(n) for n in range(40)] == [artifacts.artifact_file(n) for n in range(40)]
     assert pictures.picture_file(7) == pictures.picture_file(7)
 
 
 def test_files_signed_again_get_past_the_checksums_and_the_others_do_not(tmp_path: Path) -> None:
     """Half of the files are for the parser: its defence, not the checksum's, is what they try."""
-    path, sound = tmp_path / "hostile.tflite", {models.whole(artifact) for artifact in models.sound_artifacts()}
+    path, sound = tmp_path / "hostile.tflite", {artifacts.whole(artifact) for artifact in artifacts.sound_artifacts()}
     passed = {True: 0, False: 0}
     for number in range(160):
-        content, _ = models.model_file(number)
+        content, _ = artifacts.artifact_file(number)
         path.write_bytes(content)
         try:
             artifact = open_artifact(path)
         except ArtifactError:
             continue
-        passed[models.is_signed_again(number)] += 1
-        if not models.is_signed_again(number):  # what was changed does not count: behind the zip, or in its timestamps
+        passed[artifacts.is_signed_again(number)] += 1
+        if not artifacts.is_signed_again(number):  # changes behind the zip or in its timestamps do not count
             assert content in sound or content[: artifact.flatbuffer_bytes] in {
-                artifact.flatbuffer for artifact in models.sound_artifacts()
+                artifact.flatbuffer for artifact in artifacts.sound_artifacts()
             }
     assert passed[True] > 40
 
@@ -104,8 +106,8 @@ def test_files_signed_again_get_past_the_checksums_and_the_others_do_not(tmp_pat
 def test_what_the_checksum_does_not_hold_for_never_gets_to_native_code(
     spec: InputSpec | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = bytearray(models.whole(models.sound_artifacts()[0]))
-    content[len(models.sound_artifacts()[0].flatbuffer) // 2] ^= 1
+    content = bytearray(artifacts.whole(artifacts.sound_artifacts()[0]))
+    content[len(artifacts.sound_artifacts()[0].flatbuffer) // 2] ^= 1
     path = tmp_path / "damaged.tflite"
     path.write_bytes(content)
     monkeypatch.setattr(engines, "import_interpreter", lambda _: pytest.fail("native code was loaded"))

@@ -29,9 +29,10 @@ from convert.audit.inspection import inspect_file, to_json
 from convert.cli.drift import drift
 from convert.cli.inspect import inspect as show
 from edge_runtime import Classifier, EdgeError
+from edge_runtime.engines import Engine, choose_engine
 from edge_runtime.preprocess import load_pixels
 from tests.edge_runtime.tiny_model import LABELS, SIZE, SPEC, expected_probabilities
-from tests.hostile import models, pictures
+from tests.hostile import artifacts, foreign, operators, pictures, unusual
 
 MEMORY = 2**30
 SECONDS = 10
@@ -74,7 +75,7 @@ def classify(path: Path, number: int) -> str:
     """The right answer where the checksums say that nothing was changed; else, any that is one."""
     with Classifier.open(path, engine="litert", delegate="cpu", threads=1) as classifier:
         found = classifier.predict(PIXELS)
-    if models.is_signed_again(number):
+    if artifacts.is_signed_again(number):
         assert all(0 <= prediction.probability <= 1.01 for prediction in found), found
         return ANSWERED
     for prediction in found:
@@ -96,6 +97,13 @@ def classify_unusual(path: Path, number: int) -> str:
     with Classifier.open(path, engine="litert", delegate="cpu", threads=1, spec=SPEC) as classifier:
         found = classifier.predict(PIXELS)
     assert all(-0.01 <= prediction.probability <= 1.01 for prediction in found), found
+    return ANSWERED
+
+
+def compute(path: Path, number: int) -> str:
+    """Some numbers, whatever the operator."""
+    engine = Engine(path, choose_engine("litert"), 1)
+    engine.run(np.ones(engine.input_shape, engine.input.dtype))
     return ANSWERED
 
 
@@ -140,9 +148,10 @@ class Kind:
 
 
 KINDS = {
-    "models": Kind(models.model_file, (classify, inspect, judge)),
-    "unusual": Kind(models.unusual_file, (classify_unusual, inspect)),
-    "foreign": Kind(models.foreign_file, (classify_foreign,)),
+    "artifacts": Kind(artifacts.artifact_file, (classify, inspect, judge)),
+    "unusual": Kind(unusual.unusual_file, (classify_unusual, inspect)),
+    "foreign": Kind(foreign.foreign_file, (classify_foreign,)),
+    "operators": Kind(operators.operator_file, (compute,)),
     "pictures": Kind(pictures.picture_file, (look, look_at_a_fraction)),
 }
 
@@ -167,7 +176,7 @@ def run(kind: Kind, numbers: Iterable[int], folder: Path) -> Summary:
 
 def prepare(folder: Path) -> None:
     """The sound artifact and an image for `irv2-drift`."""
-    models.sound_artifacts()[0].write(folder / "sound.tflite")
+    artifacts.sound_artifacts()[0].write(folder / "sound.tflite")
     for label in LABELS:
         (folder / "images" / label).mkdir(parents=True)
         Image.fromarray(PIXELS).save(folder / "images" / label / "noise.png")

@@ -50,6 +50,7 @@ TRAINING_ONLY = re.compile(
     r"(.*_)?(initializer|regularizer|constraint)|seed|batch_input_shape|input_dim|fused|rng_type"
 )
 
+AS_GRAPH = "pass a SavedModel of it (model.export or model.save to a folder, where it was made)"
 NOT_OWN = "is not keras.applications' own"
 IGNORED_IN_CALLS = ("training", "mask", "name")
 
@@ -78,7 +79,7 @@ def translate_configuration(configuration: Any) -> dict[str, Any]:
         if isinstance(error, LegacyError):
             raise
         raise LegacyError(
-            f"has a configuration that is no model of Keras 2 ({type(error).__name__}: {error})"
+            f"has a configuration that is no model of Keras 2 ({type(error).__name__}: {error}): save it again"
         ) from error
 
 
@@ -220,7 +221,7 @@ def _layers(entry: LayerEntry) -> list[LayerEntry]:
     if entry["class_name"] == "Lambda":
         raise _refused_lambda(entry["name"])
     if entry["class_name"] in OPERATOR_LAYERS:
-        raise LegacyError(f"has an operation {entry['name']} outside a graph")
+        raise LegacyError(f"has an operation {entry['name']} outside a graph: {AS_GRAPH}")
     layer_class = _layer_class(entry)
     activation = _activation(configuration.get("activation"), entry["name"])
     after: list[LayerEntry] = []
@@ -246,7 +247,7 @@ def _layer_class(entry: LayerEntry) -> type:
     owner = "a layer of TensorFlow Addons" if written.startswith("Addons>") else "not Keras' own"
     raise LegacyError(
         f"has a layer {entry['name']} of class {written}, which is {owner}, and models are loaded in safe mode: use "
-        "Keras' own layers, or pass a SavedModel of it (model.export or model.save to a folder, where it was made)"
+        f"Keras' own layers, or {AS_GRAPH}"
     )
 
 
@@ -275,7 +276,7 @@ def _options(entry: LayerEntry, layer_class: type, configuration: dict[str, Any]
         elif not (TRAINING_ONLY.fullmatch(key) or value is None or value == ONLY_VALUES.get(key, False)):
             raise LegacyError(
                 f"has a layer {entry['name']} of class {entry['class_name']} with the option {key}={value!r}, which "
-                f"Keras {keras.__version__} does not have"
+                f"Keras {keras.__version__} does not have: {AS_GRAPH}"
             )
     if layer_class is keras.layers.BatchNormalization and isinstance(options.get("axis"), list):
         options["axis"] = options["axis"][0]
@@ -287,7 +288,9 @@ def _inner_layer(value: Any) -> Any:
     if isinstance(value, dict) and "class_name" in value and "config" in value:
         [inner, *more] = _layers(value | {"name": value["config"].get("name", value["class_name"])})
         if more:
-            raise LegacyError(f"has a layer {inner['name']} inside another, with an activation that Keras 3 changed")
+            raise LegacyError(
+                f"has a layer {inner['name']} inside another, with an activation that Keras 3 changed: {AS_GRAPH}"
+            )
         return {key: inner[key] for key in ("module", "class_name", "config", "registered_name")}
     return value
 

@@ -57,7 +57,9 @@ def set_numbered_weights(model: keras.Model, configuration: LayerEntry, file: h5
     for layer, arrays in _numbered(model, configuration, file, path):
         weights = _own_order(layer, path)
         if len(weights) != len(arrays):
-            raise SourceError(f"layer {layer.name} of {path} has {len(arrays)} weights, not {len(weights)}")
+            raise SourceError(
+                f"layer {layer.name} of {path} has {len(arrays)} weights, not {len(weights)}: save it again"
+            )
         _set(list(zip(weights, arrays, strict=True)), path)
         filled.append(layer)
     _check_all_filled([layer for layer in flat_layers(model) if not any(layer is each for each in filled)], path)
@@ -109,7 +111,10 @@ def _set(pairs: list[tuple[Any, h5py.Dataset]], path: Path) -> None:
     for weight, array in pairs:
         if not isinstance(array, h5py.Dataset) or array.shape != tuple(weight.shape):
             shape = getattr(array, "shape", None)
-            raise SourceError(f"weight {weight.path} of {path} does not fit: it is {shape}, not {tuple(weight.shape)}")
+            raise SourceError(
+                f"weight {weight.path} of {path} does not fit: it is {shape}, not {tuple(weight.shape)}; save the "
+                "model again"
+            )
         if array.dtype.kind not in "fiu":
             raise SourceError(f"weight {weight.path} of {path} is of type {array.dtype}: save it in float32")
         weight.assign(array[()])
@@ -139,7 +144,8 @@ def _numbered(
             continue
         if len(groups[kind]) != len(same):
             raise SourceError(
-                f"{path} holds the weights of {len(groups[kind])} layers of {kind}, its model has {len(same)}"
+                f"{path} holds the weights of {len(groups[kind])} layers of {kind}, its model has {len(same)}: save it "
+                "again"
             )
         for entry, target, key in zip(same, targets, groups[kind], strict=True):
             if entry["class_name"] in MODELS:

@@ -144,7 +144,10 @@ def _channels(stored: StoredNetwork) -> int:
 def _build_article(stored: StoredNetwork, shape: tuple[int, int, int]) -> tuple[keras.Model, Head]:
     dense = stored.of(DENSE)
     if len(dense) != 1:
-        raise SourceError(f"{stored.path} holds {len(dense)} {DENSE}, the article's network has one")
+        raise SourceError(
+            f"{stored.path} holds {len(dense)} {DENSE}, the article's network has one: pass the whole model as --model "
+            "PATH"
+        )
     head = Head(tuple(dense), is_own=True)
     model = inception_resnet_v2(shape, head.units)
     model.get_layer("dense").activation = keras.activations.get(head.activation)

@@ -102,7 +102,10 @@ def read_arrays(stored: StoredLayer, expected: dict[str, tuple[int, ...]], name:
     for key, shape in expected.items():
         array = stored.arrays.get(key)
         if array is None:
-            raise SourceError(f"layer {name} has no {key}: {network} needs one of shape {shape}")
+            raise SourceError(
+                f"layer {name} has no {key}: {network} needs one of shape {shape}; if it is another network, pass the "
+                "whole model as --model PATH"
+            )
         if array.shape != shape:
             raise SourceError(
                 f"layer {name} does not fit: its {key} is {array.shape}, {network} has {shape}; if it is another "

@@ -112,7 +112,10 @@ def _match(model: keras.Model, stored: StoredNetwork, kind: str, title: str) -> 
     names = [layer.name for layer in created]
     if kind == DENSE:
         if len(found) != len(names):
-            raise SourceError(f"{stored.path} holds {len(found)} {kind}, {title} has {_number(len(names))}")
+            raise SourceError(
+                f"{stored.path} holds {len(found)} {kind}, {title} has {_number(len(names))}: pass the whole model as "
+                "--model PATH"
+            )
         return dict(zip(names, found, strict=True))
     if len(found) != len(names):
         raise SourceError(_other_network(stored, found, names, kind, title))

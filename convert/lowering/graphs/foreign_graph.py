@@ -184,7 +184,9 @@ def _make_static(graph: GraphEditor, original: bytes, image: ImageInput, name: s
         engine = RecordingEngine(original, with_xnnpack=False)
         engine.run(image.fed(np.zeros((image.height, image.width, image.channels), np.float32)))
     except EdgeError as error:
-        raise SourceError(f"{name} cannot take {image.height}x{image.width} images ({error})") from error
+        raise SourceError(
+            f"{name} cannot take {image.height}x{image.width} images ({error}): pass another --input-size"
+        ) from error
     shapes, fixed = dict[int, tuple[int, ...]](), dict[int, Array]()
     for operator in graph.operators:
         given = [i for i in operator.inputs if i >= 0]

@@ -111,7 +111,10 @@ def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Frozen:
             loaded = tf.saved_model.load(str(copy), tags=[TAG])
         function = loaded.signatures[signature.name]
     except Exception as error:  # whatever TensorFlow raises where files are missing, damaged, or too new
-        raise SourceError(f"{folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)})") from error
+        raise SourceError(
+            f"{folder} cannot be loaded by TensorFlow {tf.__version__} ({one_line(error)}): copy or save it again, or "
+            "pass the model's Keras file"
+        ) from error
 
     def answer(image: Any) -> Any:
         return function(**{signature.argument: image})[signature.result]
@@ -122,7 +125,9 @@ def _frozen(folder: Path, signature: Signature, image: ImageInput) -> Frozen:
         return _without_order(convert_variables_to_constants_v2(concrete))
     except Exception as error:
         size = f"{image.height}x{image.width}"
-        raise SourceError(f"{folder} cannot take {size} images ({one_line(error)})") from error
+        raise SourceError(
+            f"{folder} cannot take {size} images ({one_line(error)}): pass another --input-size"
+        ) from error
 
 
 def _converted(function: Any, folder: Path, labels: int | None) -> ForeignGraph:

@@ -133,7 +133,7 @@ def _message(folder: Path) -> Any:
     except DecodeError as error:
         raise SourceError(f"{path} is damaged ({error}): save the model again") from error
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
 
 
 def _chosen(signatures: Any, folder: Path) -> tuple[str, Any]:

@@ -15,7 +15,8 @@ from convert.tflite.interpreter import RecordingEngine
 from edge_runtime import ArtifactError, Card, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.artifact import has_card, open_artifact
-from edge_runtime.foreign import ForeignFile, read_foreign
+from edge_runtime.foreign.file import ForeignFile
+from edge_runtime.foreign.reading import read_foreign
 from edge_runtime.hashing import file_sha256
 
 FLOAT_SCHEME = "none"
@@ -30,7 +31,9 @@ class TfliteNetwork:
         try:
             content = self._path.read_bytes()
         except OSError as error:
-            raise SourceError(f"{self._path} cannot be read: {error.strerror or error}") from error
+            raise SourceError(
+                f"{self._path} cannot be read: {error.strerror or error}; check its permissions"
+            ) from error
         self._graph: ForeignGraph = read_foreign_graph(content, source.size, str(self._path), source.labels)
         self.architecture = self._said.architecture if isinstance(self._said, Card) else "TFLite file"
         self.weights_sha256 = file_sha256(self._path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from convert.system.installation import install_command
 from scripts.command_reference import ARGPARSE, CLICK
 from tests.conftest import run_command
 from tests.convert.cli.commands import run_here
@@ -85,7 +86,7 @@ def test_without_shtab_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "shtab", None)
     done = run_here("irv2-convert", "completion", "bash")
     assert (done.code, done.out) == (1, "")
-    assert done.err == "irv2-convert: error: shtab is not installed: pip install 'irv2-edge[completion]'\n"
+    assert done.err == f"irv2-convert: error: shtab is not installed: {install_command('completion')}\n"
 
 
 def test_another_shell_is_wrong_usage() -> None:

@@ -87,7 +87,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_own_models_need_their_preprocessing(small_model: Path) -> None:
     message = refused("irv2-convert", "--model", small_model, "--quantize", "none", "--no-validate")
-    assert "does not say how its images were prepared: pass --preprocessing" in message
+    assert "does not say how its images were prepared: pass --preprocessing, or write it into irv2.toml" in message
 
 
 def test_own_models_need_their_own_calibration_images(small_model: Path) -> None:
@@ -173,7 +173,9 @@ def test_without_io_the_ends_are_what_is_exact_and_the_reason_is_said(
 
 def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be written to" in refused("irv2-convert", "--output-dir", tmp_path / "file")
+    message = refused("irv2-convert", "--output-dir", tmp_path / "file")
+    assert f"--output-dir {tmp_path / 'file'} cannot be written to: " in message
+    assert message.endswith("; free space or rights there, or pass another folder")
 
 
 def test_too_small_an_input_is_named(tmp_path: Path) -> None:

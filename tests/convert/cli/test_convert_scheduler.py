@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from convert.system import cluster
+from convert.system.installation import install_command
 from tests.convert.cli.commands import run_here
 
 
@@ -47,7 +48,7 @@ def test_without_dask_the_extra_is_named(converting: list[object], monkeypatch: 
     monkeypatch.setitem(sys.modules, "distributed", None)
     done = run_here("irv2-convert", *converting, "--scheduler", "tcp://x:1")
     assert done.code == 1
-    assert done.err.splitlines()[-1].endswith("pip install 'irv2-edge[cluster]'")
+    assert done.err.splitlines()[-1].endswith(install_command("cluster"))
 
 
 @pytest.mark.usefixtures("lowered_at_once")

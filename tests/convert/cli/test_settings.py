@@ -153,7 +153,7 @@ def test_another_file_and_none_at_all(project: Path) -> None:
     assert other.err.splitlines()[0] == "settings of other.toml"
     assert values(run_here("irv2-convert", "--dry-run", "--no-config"))["max-drop"] == ["2.0", "default"]
     missing = run_here("irv2-convert", "--dry-run", "--config", "missing.toml")
-    assert missing.err == "irv2-convert: error: missing.toml cannot be read (No such file or directory)\n"
+    assert missing.err.startswith("irv2-convert: error: missing.toml cannot be read (No such file or directory): pass ")
 
 
 def test_other_commands_do_not_read_it(project: Path) -> None:
@@ -186,6 +186,15 @@ def test_without_anything_the_command_explains_itself(project: Path) -> None:
     for text in ("--model mine.keras --labels labels.txt --calibration DIR --validation DIR", "init", "--model demo"):
         assert text in finished.err
     assert list(project.iterdir()) == []
+
+
+def test_a_network_without_its_option_is_told_where_it_belongs(project: Path) -> None:
+    finished = run_here("irv2-convert", "mine.keras")
+    assert finished.code == 2
+    assert finished.err.splitlines()[-1].endswith(
+        "is no command (attach, cache, card, compare, completion, describe, "
+        "init, verify): to convert it, pass --model mine.keras"
+    )
 
 
 def test_the_demo_that_nobody_named_is_named(project: Path) -> None:

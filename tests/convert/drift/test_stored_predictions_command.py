@@ -41,6 +41,24 @@ def test_saving_and_gating_go_together(network: Path, images: Path, tmp_path: Pa
     assert len(stored_predictions.load(path).images) == 180, "an early end of the gate is none of the reference"
 
 
+def test_a_candidate_that_only_the_settings_name_is_not_judged_when_a_reference_is_saved(
+    network: Path, worse: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "irv2.toml").write_text(
+        f'artifact = "{worse}"\nvalidation = "{images}"\nreference = "{network}"\n[drift]\nhtml = "drift.html"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    done = gate("--save-reference", "ref.npz")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.splitlines()[-2:] == [
+        f"ref.npz: answers of {network} to 180 images",
+        f"--save-reference only saves: irv2-drift without it judges {worse}",
+    ]
+    assert not Path("drift.html").exists()
+    assert gate(worse, "--save-reference", "ref.npz").exit_code == 3, "one that is typed is judged"
+    assert gate("--reference", "ref.npz").exit_code == 3
+
+
 def test_a_part_of_the_folder_may_be_stored(network: Path, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "ref.npz"
     gate("--save-reference", path, "--reference", network, "--images", images, "--images-size", 50)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from convert.errors import SourceError
-from convert.images.conventions import CONVENTIONS, input_spec
+from convert.images.conventions import CONVENTIONS, GEOMETRIES, fitted, fitted_alike, input_spec, says_geometry
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import load_pixels, normalize
 
@@ -128,3 +128,17 @@ def test_an_unknown_convention_is_named(name: str) -> None:
         SourceError, match=f"--preprocessing {name} is neither tf, caffe, torch, unit, none nor a JSON file"
     ):
         input_spec(name, 30, 40)
+
+
+def test_a_file_says_how_pictures_are_fitted_and_a_convention_does_not(tmp_path: Path) -> None:
+    plain = {"mean": [0, 0, 0], "std": [1, 1, 1]}
+    file, other = tmp_path / "a.json", tmp_path / "b.json"
+    file.write_text(json.dumps(plain | {"fit": "pad", "pad_color": 114}))
+    other.write_text(json.dumps(plain))
+    assert [says_geometry(each) for each in ("tf", str(file), str(other))] == [False, True, False]
+
+
+@pytest.mark.parametrize("fit", [*GEOMETRIES, "crop:0.5", "pad:124,116,104", "imagenet-tf:256"])
+def test_a_convention_is_fitted_as_another_network(fit: str) -> None:
+    other = fitted(input_spec("tf", 30, 40), fit)
+    assert fitted_alike(input_spec("caffe", 30, 40), "caffe", other).geometry == other.geometry

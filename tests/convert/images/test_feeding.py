@@ -74,9 +74,7 @@ def test_a_file_may_add_how_pixels_are_read_to_a_front(tmp_path: Path) -> None:
 
 
 def test_what_takes_scaled_values_asks_how_and_composes() -> None:
-    with pytest.raises(
-        SourceError, match=r"takes values that are scaled already \(Normalization\).* pass --preprocessing unit if"
-    ):
+    with pytest.raises(SourceError, match=r"scaled already \(Normalization\).* or write it into irv2\.toml: unit if"):
         feeding(TORCH_OF_UNIT, None, FILE, SIZE)
     composed, torch = feeding(TORCH_OF_UNIT, "unit", FILE, SIZE), input_spec("torch", *SIZE)
     assert composed.mean == pytest.approx(torch.mean, rel=1e-9)

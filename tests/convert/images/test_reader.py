@@ -103,7 +103,9 @@ def test_more_than_a_tenth_unreadable_is_an_error(unreadable: int, refused: bool
     if not refused:
         refuse_unreadable(reader.skipped, images)
         return
-    with pytest.raises(ImageSetError, match=r"3 of 20 images in .* more than 10%; the first: .*000\.png"):
+    with pytest.raises(
+        ImageSetError, match=r"3 of 20 images in .* more than 10%: repair them or .*; the first: .*000\.png"
+    ):
         refuse_unreadable(reader.skipped, images)
 
 

@@ -71,7 +71,9 @@ def test_weights_of_another_shape_are_refused_by_name(folder: Path, tmp_path: Pa
     with h5py.File(path, "r+") as file:
         del file["model_weights/head/head/kernel:0"]
         file["model_weights/head/head/kernel:0"] = np.zeros((3, 5), np.float32)
-    assert error_of(lambda: load_path(path)) == f"weight head/kernel of {path} does not fit: it is (3, 5), not (32, 5)"
+    assert error_of(lambda: load_path(path)) == (
+        f"weight head/kernel of {path} does not fit: it is (3, 5), not (32, 5); save the model again"
+    )
 
 
 def test_weights_that_are_missing_are_named(folder: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from convert.keras_models.sources import ModelSource
 from convert.lowering.keras_comparison import keras_logits, tflite_logits
 from convert.lowering.lower import Failure, LoweringRequest
 from convert.lowering.worker import lower_here
+from convert.system.installation import not_installed
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine, head_of
 from edge_runtime.preprocess import load_pixels, normalize
@@ -93,5 +94,5 @@ serve(theirs)
 print(ours.recv(), repr(ours.recv()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    error = Failure(MissingExtraError, "tensorflow is not installed: pip install 'irv2-edge[convert]'")
+    error = Failure(MissingExtraError, not_installed("tensorflow", "convert"))
     assert done.stdout == f"loading TensorFlow {error!r}\n"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from convert.reporting import html
 from convert.reporting.devices import device_rows, exit_code, fleet_errors, fleet_rows
+from convert.reporting.terminal import print_report
+from tests.convert.comparisons import DEVICE, comparison, report
 
 BAD = {"error": "it is gone"}
 
@@ -49,6 +54,39 @@ def test_a_row_tells_what_was_not_as_it_should_be() -> None:
         "ssh://pi", "pass", "99.00%", "3 of 1,500", "10.0 ms", "11.0 ms", "1,200.0 ms", "40.0 ms",
         "throttled, not on its delegate, 2 connections",
     ]  # fmt: skip
+
+
+LONG, SHORT = "ssh://tester@raspberrypi-kitchen.local:22022", "ssh://192.168.178.123:40123"
+
+
+def fleet() -> dict[str, Any]:
+    """A report of two devices."""
+    compared = comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2)
+    value = report(compared)
+    of_each = [
+        {"address": address, "error": None, "device": {**DEVICE, "address": address}}
+        | {key: value[key] for key in ("drift", "gate", "blame")}
+        for address in (LONG, SHORT)
+    ]
+    return value | {"device": of_each[0]["device"], "fleet": {"devices": of_each, "remarks": []}}
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 160])
+def test_no_line_of_a_terminal_breaks_an_address(width: int) -> None:
+    text = io.StringIO()
+    print_report(Console(file=text, width=width), fleet())
+    assert LONG in text.getvalue()
+    assert SHORT in text.getvalue()
+    assert text.getvalue().count("21.3 ms") == 2
+    assert "…" not in text.getvalue()
+
+
+def test_the_page_breaks_an_address_before_its_host_alone_and_writes_percentiles_small() -> None:
+    page = html.render(fleet(), None)
+    assert '<th scope="row">ssh://tester@<wbr><span class="host">raspberrypi-kitchen.local:22022</span>' in page
+    assert '<th scope="row"><wbr><span class="host">ssh://192.168.178.123:40123</span>' in page
+    assert "<th>Verdict</th><th>Agreement</th><th>Other answers than here</th><th>p50</th><th>p95</th>" in page
+    assert 'data-label="p50"' in page
 
 
 def test_a_device_that_grew_hot_says_so() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_runtime.hashing import file_sha256
 from tests.conftest import run_command, save_colour_pictures
 from tests.convert.cli.commands import run_here
 from tests.convert.reporting.described import FEW_CHANGES, LAYERS, MANY_CHANGES, artifact, report_of, with_report
@@ -59,6 +61,7 @@ def test_options_layers_and_labels(good: Path, bad: Path) -> None:
 
 def test_the_text_says_by_how_much(good: Path, bad: Path) -> None:
     lines = run_here("irv2-convert", "compare", good, bad).out.splitlines()
+    assert [line.split(", ")[0] for line in lines[:2]] == [f"a: {good}", f"b: {bad}"]
     rows = {line.split("  ")[0].strip(): line for line in lines}
     assert rows["agreement"].split()[1:] == ["99.00%", "80.00%", "-19.00", "pp"]
     assert rows["time per image"].endswith("2.00 times")
@@ -121,6 +124,22 @@ def test_equal_outputs_are_no_missing_figure(good: Path, tmp_path: Path) -> None
     (row,) = (line for line in lines if line.startswith("SQNR"))
     assert "equal outputs" in row
     assert row.rstrip().endswith("–")
+
+
+def test_people_are_shown_the_beginning_of_a_hash_and_programs_all_of_it(good: Path, tmp_path: Path) -> None:
+    """A whole one is broken over lines, and nobody compares 64 digits."""
+    build, digest = {"calibration_manifest_sha256": "6f" * 32}, file_sha256(good)
+    other = artifact(tmp_path / "other.tflite", FEW_CHANGES, build=build)
+    page = tmp_path / "page.html"
+    text = run_here("irv2-convert", "compare", good, other, "--html", page).out
+    (row,) = (line for line in text.splitlines() if "calibration_manifest_sha256" in line)
+    assert row.split()[-2:] == ["–", "6f6f6f6f6f6f"]
+    shown = text + Parsed(page.read_text("utf-8")).text
+    assert not re.search("[0-9a-f]{13}", shown.replace(str(tmp_path), ""))
+    assert f"SHA-256 {digest[:12]}" in shown
+    found = compared(good, other)
+    assert found["a"]["sha256"] == digest
+    assert {"key": "source.build.calibration_manifest_sha256", "a": None, "b": "6f" * 32} in found["card"]
 
 
 def test_answers_to_the_same_images(tmp_path: Path) -> None:

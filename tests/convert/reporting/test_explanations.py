@@ -11,7 +11,7 @@ from convert.reporting.explanations import EXPLANATIONS, IN_GENERAL, explained
 from convert.reporting.formatting import WORDS
 from convert.reporting.sections import key_figures
 from scripts import figures_reference
-from tests.convert.comparisons import comparison, report
+from tests.convert.comparisons import SIX_LABELS, comparison, report
 
 TEMPLATES = Path(html.__file__).parent / "templates"
 
@@ -30,7 +30,7 @@ def test_networks_are_called_what_the_reader_calls_them() -> None:
 
 
 def test_what_a_figure_names_is_explained() -> None:
-    compared = comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2)
+    compared = comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2, labels=SIX_LABELS)
     terms = [term for figure in key_figures(report(compared) | {"latency_ms": 5.7}) for term in figure.terms]
     terms += [term for words in WORDS.values() for term in words.terms]
     assert set(terms) <= set(EXPLANATIONS)

@@ -20,7 +20,7 @@ from convert.reporting.outcome import Outcome
 from convert.reporting.terminal import print_outcomes, print_report
 from convert.statistics.verdict import Limits
 from convert.system.machine import environment
-from tests.convert.comparisons import comparison
+from tests.convert.comparisons import LABELS, SIX_LABELS, comparison
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ from tests.convert.comparisons import comparison
         (formatting.megabytes(1_234_560_000), "1,234.6 MB"),
         (formatting.megabytes(41_300), "41 kB"),
         (formatting.milliseconds(17.14), "17.1 ms"),
+        (formatting.milliseconds(0.0384), "0.038 ms"),
         (formatting.p_value(0.0625), "0.0625"),
         (formatting.error(0.0434), "0.043"),
         (formatting.flip_kinds(1, 1200), "1 near tie, 1,200 confident"),
@@ -50,6 +51,20 @@ def test_a_figure_has_its_unit(text: str, expected: str) -> None:
 
 def test_only_differences_have_a_sign() -> None:
     assert [formatting.gain(value) for value in (-1200, 0, 3)] == ["-1,200", "0", "+3"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows"),
+    [
+        (SIX_LABELS, ["agreement, top-5", "top-5", "top-5 drop"]),
+        (SIX_LABELS[:5], []),
+        (LABELS, []),
+    ],
+)
+def test_top_5_is_spoken_of_where_there_are_more_than_five_classes(labels: tuple[str, ...], rows: list[str]) -> None:
+    drift = measure(comparison([0] * 20, [0] * 19 + [1], [0] * 20, labels=labels)).to_json()
+    assert drift["top5_candidate"] is not None, "programs are told anyway"
+    assert [name for name, _ in formatting.drift_rows(drift) if "top-5" in name] == rows
 
 
 def test_what_is_missing_is_a_dash() -> None:

@@ -16,7 +16,7 @@ LIMITS = {"min_agreement": 0.95, "max_drop_pp": 2.0, "max_top5_drop_pp": 1.0}
 def report(agreement: tuple[float, float, float], drop: tuple[float, float, float] | None = None) -> dict[str, Any]:
     """Of low end, value and high end."""
     drift: dict[str, Any] = {"agreement_top1": agreement[1], "agreement_ci95": [agreement[0], agreement[2]]}
-    drift |= {"top1_drop_ci95_pp": None, "top5_drop_ci95_pp": None}
+    drift |= {"top1_drop_ci95_pp": None, "top5_drop_ci95_pp": None, "classes": 6, "agreement_top5": 1.0}
     if drop is not None:
         drift |= {"top1_drop_pp": drop[1], "top1_drop_ci95_pp": [drop[0], drop[2]]}
     return {"drift": drift, "gate": {"limits": LIMITS}}
@@ -47,6 +47,8 @@ def test_top_5_has_a_gauge_where_it_has_an_interval() -> None:
     assert [gauge.name for gauge in gauges(value)] == ["Top-1 agreement"]
     value["drift"] |= {"top5_drop_pp": 0.1, "top5_drop_ci95_pp": [-0.2, 0.4]}
     assert [(gauge.name, gauge.limit) for gauge in gauges(value)][1:] == [("Top-5 drop", "at most 1.00 pp allowed")]
+    value["drift"]["classes"] = 5
+    assert [gauge.name for gauge in gauges(value)] == ["Top-1 agreement"], "among five classes it cannot drop"
 
 
 def test_an_unmeasured_artifact_has_no_gauge() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from convert.system.installation import install_command_elsewhere
 from tests.conftest import run_command
 from tests.convert.cli.commands import run_here
 from tests.convert.reporting.described import FEW_CHANGES, MANIFEST, MANY_CHANGES, artifact, with_report
@@ -58,6 +59,12 @@ def test_the_front_matter_has_what_was_measured(tmp_path: Path) -> None:
             }
         ],
     }
+
+
+def test_among_two_classes_nothing_is_said_of_a_top_5(tmp_path: Path) -> None:
+    path = artifact(tmp_path / "net.tflite", FEW_CHANGES)
+    assert "| agreement | 99.00% " in card(path)
+    assert "top-5" not in card(path, "--format", "huggingface")
 
 
 def test_without_labels_there_is_no_accuracy(tmp_path: Path) -> None:
@@ -123,6 +130,7 @@ def test_how_to_use_it_is_what_runs(tmp_path: Path) -> None:
     text = section(card(path), "How to use it")
     line = text.split("```sh\n")[1].splitlines()[1]
     assert line.startswith("irv2-predict 'my net.tflite' photo.jpg --sha256 ")
+    assert f"{install_command_elsewhere()}\n" in text
     done = run_command("irv2-predict", path, tmp_path / "photo.jpg", *line.split()[-2:])
     assert done.code == 0, done.err
     code = text.split("```python\n")[1].split("```")[0]

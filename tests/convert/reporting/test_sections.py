@@ -11,9 +11,10 @@ import pytest
 from convert.reporting import sections
 from convert.reporting.sections import VERDICTS, Figure
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
-from tests.convert.comparisons import comparison, report
+from tests.convert.comparisons import SIX_LABELS, comparison, report
 
-MEASURED = comparison([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2)
+THREE_CHANGES = ([0] * 200, [0] * 197 + [1] * 3, [0] * 198 + [1] * 2)
+MEASURED, OF_FOUR = comparison(*THREE_CHANGES, labels=SIX_LABELS), comparison(*THREE_CHANGES)
 
 
 def by_title(value: dict[str, Any]) -> dict[str, Figure]:
@@ -46,6 +47,14 @@ def test_key_figures_are_those_of_the_report() -> None:
     assert found["Changed answers"].value == "3 of 200"
     assert found["Changed answers"].notes == ("1 lost, 2 gained, 0 still wrong", "0 near ties, 3 confident")
     assert found["Size"] == Figure("Size", "59.6 MB", terms=("Size",))
+
+
+def test_among_five_classes_or_fewer_nothing_is_said_of_the_top_5() -> None:
+    """Where every class is among the first five."""
+    value = report(OF_FOUR)
+    assert value["drift"]["agreement_top5"] == value["drift"]["top5_candidate"] == 1, "programs are told"
+    assert not [figure for figure in sections.key_figures(value) if "top" in str(figure).lower().replace("top-1", "")]
+    assert "Top-1 accuracy" in by_title(value)
 
 
 def test_changes_are_lost_gained_or_still_wrong() -> None:

@@ -99,6 +99,13 @@ def test_what_to_do_next_depends_on_the_verdict() -> None:
     assert last_lines(outcome("none"))[0].startswith("not measured: ")
 
 
+def test_layers_are_advised_to_stay_in_float_where_int8_failed_and_not_where_images_are_too_few() -> None:
+    layers = [{"name": "conv", "operator": "CONV_2D", "dtype": "int8", "sqnr_db": 9.0, "own_sqnr_db": 9.0}]
+    failed, unsure = (replace(outcome("int8", measured(wrong)), layers=layers) for wrong in (60, 3))
+    assert "--quantize mixed --keep-float '^conv$'" in printed(failed)
+    assert "keep-float" not in printed(unsure)
+
+
 def test_the_verdict_is_coloured_unless_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     def verdict(**variables: str) -> str:
         for name in ("FORCE_COLOR", "NO_COLOR"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from convert.errors import ConvertError, MissingExtraError
 from convert.system import cluster
 from convert.system.cluster import connected, map_in_order
+from convert.system.installation import install_command
 
 dask = pytest.importorskip("dask")
 
@@ -136,5 +138,5 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'irv2-edge\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("cluster"))):
         cluster.check("tcp://x")

@@ -168,7 +168,8 @@ def test_missing_array_is_named(damaged: Path) -> None:
         del file[array_path(file, "stem_conv_bn_relu2", "conv/vars/1")]
     message = error_of(lambda: set_stored_weights(blank_network(), damaged))
     assert message == (
-        f"layer stem_conv_bn_relu2_conv of {damaged} has no bias: the article's network needs one of shape (4,)"
+        f"layer stem_conv_bn_relu2_conv of {damaged} has no bias: the article's network needs one of shape (4,); if "
+        "it is another network, pass the whole model as --model PATH"
     )
 
 
@@ -176,7 +177,9 @@ def test_no_dense_layer(damaged: Path) -> None:
     with h5py.File(damaged, "r+") as file:
         del file["layers/dense"]
     message = error_of(lambda: set_stored_weights(blank_network(), damaged))
-    assert message == f"{damaged} holds 0 dense layers, the article's network has one"
+    assert message == (
+        f"{damaged} holds 0 dense layers, the article's network has one: pass the whole model as --model PATH"
+    )
 
 
 def test_weights_that_are_not_finite(damaged: Path) -> None:
