@@ -180,9 +180,10 @@ def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    message = f"irv2-convert: error: {tmp_path / 'file' / 'x'} cannot be written: Not a directory; free space or write elsewhere"
-    assert refused("irv2-convert", "--junit", tmp_path / "file" / "x", "--output-dir", tmp_path / "out") == message
-    assert refused("irv2-convert", "describe", "--output", tmp_path / "file" / "x") == message
+    path = tmp_path / "file" / "x"
+    message = f"irv2-convert: error: {path} cannot be written: Not a directory; free space or write elsewhere"
+    assert refused("irv2-convert", "--junit", path, "--output-dir", tmp_path / "out") == message
+    assert refused("irv2-convert", "describe", "--output", path) == message
     assert not (tmp_path / "out").exists()
 
 
