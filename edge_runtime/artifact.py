@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -124,10 +125,16 @@ class Model:
             raise ArtifactError(f"the model takes {engine.input.dtype}, its card says {dtype}: package it again")
 
 
-def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: Sequence[str] | None) -> Model:
+def open_model(
+    path: Path,
+    sha256: str | None,
+    spec: InputSpec | None,
+    labels: Sequence[str] | None,
+    meanwhile: Callable[[], object] = bool,
+) -> Model:
     """Open an artifact; or a foreign model, with `spec` and `labels` for what its file does not say.
 
-    The checksums of an artifact are verified even if `spec` replaces what its card says.
+    The checksums of an artifact are verified even if `spec` replaces what its card says, and `meanwhile` is called.
 
     Raises:
         ArtifactError: the file is missing, damaged, not the pinned one, or foreign and does not say what is not given.
@@ -135,7 +142,7 @@ def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: S
     check_tflite(path, sha256)
     is_ours = has_card(path)
     if is_ours:
-        artifact = open_artifact(path)
+        artifact = open_artifact(path, meanwhile=meanwhile)
         if spec is None:
             return Model(path, artifact, artifact.card.preprocessing, artifact.labels)
     from edge_runtime.foreign.reading import read_foreign
@@ -158,10 +165,13 @@ def open_model(path: Path, sha256: str | None, spec: InputSpec | None, labels: S
     return Model(path, None, prepared, None if found is None else found.names, foreign, " in its metadata")
 
 
-def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Artifact:
+def open_artifact(
+    path: str | os.PathLike[str], sha256: str | None = None, meanwhile: Callable[[], object] = bool
+) -> Artifact:
     """Read and verify the card, the labels and the checksums of the artifact at `path`.
 
-    `sha256` is the expected hash of the whole file, in hexadecimal; a file cannot vouch for itself.
+    `sha256` is the expected hash of the whole file, in hexadecimal; a file cannot vouch for itself. `meanwhile` is
+    called while a thread computes the checksum, which takes tens of milliseconds.
 
     Raises:
         ArtifactError: the file is missing, not a `.tflite`, without a card, damaged, or not the one expected.
@@ -171,8 +181,15 @@ def open_artifact(path: str | os.PathLike[str], sha256: str | None = None) -> Ar
     card_bytes, label_bytes, flatbuffer_bytes = _read_tail(path)
     card = Card.from_bytes(card_bytes)
     _check("labels", hashlib.sha256(label_bytes).hexdigest(), card, path)
-    with content_of(path) as content:
-        _check("flatbuffer", hashlib.sha256(content[:flatbuffer_bytes]).hexdigest(), card, path)
+    digest = hashlib.sha256()
+    with content_of(path) as content, content[:flatbuffer_bytes] as flatbuffer:
+        thread = threading.Thread(target=digest.update, args=(flatbuffer,))
+        thread.start()
+        try:
+            meanwhile()
+        finally:
+            thread.join()
+    _check("flatbuffer", digest.hexdigest(), card, path)
     return Artifact(path, card, stored_labels(label_bytes, card, path), flatbuffer_bytes)
 
 

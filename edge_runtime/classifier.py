@@ -7,6 +7,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
@@ -17,7 +18,7 @@ from edge_runtime import _autotune
 from edge_runtime._prefetch import prefetch
 from edge_runtime.artifact import Model, open_model
 from edge_runtime.delegates import CPU, DelegateRequest
-from edge_runtime.engines import AUTO, AnyEngine, Receipt, choose_engine
+from edge_runtime.engines import AUTO, AnyEngine, Receipt, choose_engine, import_interpreter
 from edge_runtime.errors import EngineError
 from edge_runtime.opening import open_engines
 from edge_runtime.preprocess import ImageSource, Pixels, load_pixels
@@ -151,7 +152,7 @@ class Classifier:
         """
         if workers < 1:
             raise EngineError(f"{workers} workers: pass at least 1")
-        model = open_model(Path(path), sha256, spec, labels)
+        model = open_model(Path(path), sha256, spec, labels, lambda: _import_ahead(engine))
         request = _chosen_delegate(delegate, model)
         if request.kind is not None and request.kind.warning is not None:
             warnings.warn(request.kind.warning, RuntimeWarning, stacklevel=2)
@@ -358,6 +359,12 @@ class Classifier:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _import_ahead(engine: str) -> None:
+    """Import an interpreter, which takes about as long as a checksum; who needs it says what is wrong with it."""
+    with suppress(EngineError):
+        import_interpreter(choose_engine(engine))
 
 
 def _chosen_delegate(delegate: str | os.PathLike[str], model: Model) -> DelegateRequest:

@@ -31,6 +31,7 @@ from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
 from convert.reporting.terminal import passed_before, print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
+from convert.system.temporary import refuse_unwritable
 
 NOTHING_SAID = 2
 WELCOME = """irv2-convert makes one int8 .tflite of an image classifier, and measures what that costs. It needs
@@ -104,6 +105,8 @@ def convert(
         click.echo(note, err=True)
     if dry_run:
         explain(context, job, quiet)
+    refuse_unwritable(() if junit is None else (junit,))
+    if dry_run:
         return
     from convert.pipeline import convert as run
 

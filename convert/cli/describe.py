@@ -11,7 +11,7 @@ from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import COUNT, FILE
 from convert.errors import SourceError
-from convert.system.temporary import write_atomically
+from convert.system.temporary import refuse_unwritable, write_atomically
 
 
 @click.command(epilog=exit_codes(DONE))
@@ -28,6 +28,7 @@ from convert.system.temporary import write_atomically
 @one_line_errors
 def describe(input_size: int, classes: int, output: Path) -> None:
     """Show the network: a table of its stages, and an SVG picture to zoom into."""
+    refuse_unwritable([output])
     console = Console()
     with Console(stderr=True).status("building the network"):
         from convert.keras_models.inception_resnet_v2 import inception_resnet_v2

@@ -31,6 +31,7 @@ from convert.reporting.outcome import as_text
 from convert.reporting.terminal import print_report, print_verdict
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
+from convert.system.temporary import refuse_unwritable
 
 GATE = "gate"
 
@@ -80,6 +81,8 @@ def gate(context: click.Context, /, limits: Limits, output: Output, quiet: bool,
             progress.note(note)
         if dry_run:
             explain(context, asked, output, models, progress)
+        refuse_unwritable(asked.files if asked.share is not None else (*asked.files, *output.files))
+        if dry_run:
             return
         if asked.save_reference is not None:
             _save_reference(asked.save_reference, asked, models, progress)
@@ -125,6 +128,7 @@ def _write_shard(request: DriftRequest, share: Share, path: Path, progress: Prog
 @one_line_errors
 def merge(shards: tuple[Path, ...], limits: Limits, quiet: bool, output: Output) -> None:
     """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have."""
+    refuse_unwritable(output.files)
     found = drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits)
     show(found, quiet, output)
 

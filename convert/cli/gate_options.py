@@ -144,6 +144,12 @@ class GateOptions:
         """Return where a part is written."""
         return self.rows or Path(f"drift.{share.number}-of-{share.count}.json")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that are written beside reports: stored answers, a part."""
+        part = None if self.share is None else self.rows_path(self.share)
+        return tuple(path for path in (self.save_reference, part) if path is not None)
+
     def models(self) -> tuple[ModelOptions, list[str]]:
         """Return what is said of models without a card, and what the file of labels was taken for."""
         if self.fit is not None:

@@ -8,12 +8,13 @@ restart.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,6 +47,18 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
                 os.close(descriptor)
 
 
+def refuse_unwritable(paths: Iterable[Path]) -> None:
+    """Raise the `ConvertError` that `write_atomically` would, before the work whose result it is to write."""
+    for path in paths:
+        folder = next(each for each in path.absolute().parents if each.exists())
+        if path.is_dir():
+            raise _unwritable(path, os.strerror(errno.EISDIR))
+        if not folder.is_dir():
+            raise _unwritable(path, os.strerror(errno.ENOTDIR))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise _unwritable(path, os.strerror(errno.EACCES))
+
+
 def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a file in a temporary folder beside `path`, flush it to the disk, then move it to `path`.
 
@@ -60,9 +73,11 @@ def write_atomically(path: Path, fill: Callable[[Path], object]) -> None:
                 os.fsync(file.fileno())
             partial.replace(path)
     except OSError as error:
-        raise ConvertError(
-            f"{path} cannot be written: {error.strerror or error}; free space or write elsewhere"
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def _unwritable(path: Path, why: str) -> ConvertError:
+    return ConvertError(f"{path} cannot be written: {why}; free space or write elsewhere")
 
 
 def sweep(parent: Path) -> None:

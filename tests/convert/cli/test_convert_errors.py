@@ -178,6 +178,15 @@ def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
     assert message.endswith("; free space or rights there, or pass another folder")
 
 
+def test_a_file_that_cannot_be_written_is_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "x"
+    message = f"irv2-convert: error: {path} cannot be written: Not a directory; free space or write elsewhere"
+    assert refused("irv2-convert", "--junit", path, "--output-dir", tmp_path / "out") == message
+    assert refused("irv2-convert", "describe", "--output", path) == message
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_small_an_input_is_named(tmp_path: Path) -> None:
     assert "74" in refused("irv2-convert", "describe", "--input-size", "74", "--output", tmp_path / "x.svg")
 

@@ -93,6 +93,7 @@ def test_devices_and_parts_are_named(project: Path) -> None:
         (["bare.tflite"], "bare.tflite"),
         (["--reference", "other.npz"], "reference other.npz does not exist"),
         (["--save-reference", "ref.bin"], "--save-reference ref.bin must end in .npz"),
+        (["--html", "irv2.toml/page.html"], "irv2.toml/page.html cannot be written: Not a directory"),
     ],
 )
 def test_what_cannot_work_is_the_error_of_the_run(project: Path, options: list[str], message: str) -> None:

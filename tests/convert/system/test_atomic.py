@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from convert.errors import ConvertError
-from convert.system.temporary import write_atomically
+from convert.system.temporary import refuse_unwritable, write_atomically
 
 
 def test_new_files_and_folders_are_made(tmp_path: Path) -> None:
@@ -99,6 +99,8 @@ def test_what_is_no_disk_error_passes_through_and_leaves_nothing(error: type[Bas
 
 def test_a_target_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
+    with pytest.raises(ConvertError, match="file cannot be written: Is a directory"):
+        refuse_unwritable([tmp_path / "file"])
     with pytest.raises(ConvertError, match="cannot be written"):
         write_atomically(tmp_path / "file", lambda partial: partial.write_bytes(b"new"))
     assert os.listdir(tmp_path) == ["file"]
@@ -106,6 +108,8 @@ def test_a_target_that_is_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "parent").write_text("")
+    with pytest.raises(ConvertError, match="file cannot be written: Not a directory"):
+        refuse_unwritable([tmp_path / "parent" / "file"])
     with pytest.raises(ConvertError, match="cannot be written"):
         write_atomically(tmp_path / "parent" / "file", lambda partial: partial.write_bytes(b"new"))
 
@@ -137,3 +141,9 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert os.listdir(small_disk) == ["file"]
     assert path.read_bytes() == b"old"
     write_atomically(path, lambda partial: partial.write_bytes(bytes(40_000)))
+
+
+def test_what_can_be_written_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    refuse_unwritable([tmp_path / "old", tmp_path / "new", tmp_path / "a" / "b" / "file"])
+    assert os.listdir(tmp_path) == ["old"]
