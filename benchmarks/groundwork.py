@@ -38,17 +38,22 @@ class Ground:
         return self.folder / f"calibration-{count}"
 
     def write_images(self, count: int) -> None:
-        """A folder of calibration images, and the same as an array: float32 (count, size, size, 3) in -1..1."""
-        folder, array = self.calibration(count), self.calibration(count).with_suffix(".npy")
-        if array.exists():
+        """A folder of calibration images."""
+        folder = self.calibration(count)
+        if folder.exists():
             return
-        images, spec = calibration_images(count), input_spec("tf", self.size, self.size)
-        shutil.rmtree(folder, ignore_errors=True)
+        images = calibration_images(count)
         for path in images.paths:
             copy = folder / path.relative_to(images.root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-        np.save(array, np.stack([normalize(load_pixels(path, spec), spec) for path in images.paths]))
+
+    def write_array(self, count: int) -> None:
+        """The same as an array, for peers: float32 (count, size, size, 3) in -1..1."""
+        path, spec = self.calibration(count).with_suffix(".npy"), input_spec("tf", self.size, self.size)
+        if not path.exists():
+            pixels = (load_pixels(image, spec) for image in calibration_images(count).paths)
+            np.save(path, np.stack([normalize(each, spec) for each in pixels]))
 
     def furnish(self, peer: str, images: int) -> None:
         """Give a peer an empty folder with the network and `images` calibration images."""

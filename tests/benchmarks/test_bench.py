@@ -36,7 +36,7 @@ def ground(benchmarks: Path, tmp_path: Path) -> Any:
 def test_every_piece_of_work_begins_with_ours_and_runs_what_exists(bench: ModuleType) -> None:
     works = list(bench.everything(bench.QUICK))
     titles = [work.title for work in works]
-    assert len(set(titles)) == len(titles) == 10
+    assert len(set(titles)) == len(titles) == 11
     for work in works:
         names = [contender.name for contender in work.contenders]
         assert names[0].startswith("ours"), work.title
@@ -59,6 +59,7 @@ def test_folder_and_array_of_calibration_images_are_the_same_images(ground: Any,
     from PIL import Image
 
     ground.write_images(3)
+    ground.write_array(3)
     array, paths = np.load(tmp_path / "calibration-3.npy"), sorted((tmp_path / "calibration-3").rglob("*.png"))
     assert array.shape == (3, 40, 40, 3)
     assert array.dtype == np.float32
