@@ -78,7 +78,7 @@ def reader(
     (folder / "photos" / "new").mkdir(parents=True)
     (folder / "photos" / "calibration").symlink_to(calibration_folder)
     validation = save_colour_pictures(
-        folder / "photos" / "validation", 100, seed=2
+        folder / "photos" / "validation", 250, seed=2
     )  # enough for a gate that stops early
     for picture in sorted(validation.rglob("00*.png")):
         Image.open(picture).resize((90, 90)).save(folder / "photos" / "new" / f"{picture.parent.name}-{picture.name}")
