@@ -33,7 +33,7 @@ def test_json_report(artifact_path: Path) -> None:
         assert 0 < speed["p50_ms"] <= speed["p90_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
         assert 1000 / speed["p99_ms"] <= speed["images_per_s"]
         assert speed["load_ms"] > speed["p50_ms"]
-        assert 10e6 < speed["resident_bytes"] <= report["peak_memory_bytes"]
+        assert 10e6 < speed["resident_bytes"] <= report["peak_memory_bytes"] + 2**20, "the kernel counts in batches"
     for state in (report["before"], report["after"]):
         assert set(state) == {"peak_memory_bytes", "clock_khz", "temperature_c"}
     assert report["before"]["peak_memory_bytes"] <= report["after"]["peak_memory_bytes"]

@@ -37,7 +37,8 @@ def test_an_unknown_delegate_comes_with_the_known_ones(artifact_path: Path, text
 
 
 def test_an_npu_needs_litert(artifact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_runtime.classifier.choose_engine", lambda _: EngineChoice("tflite-runtime", "2.14", ""))
+    chosen = EngineChoice("tflite-runtime", "2.14", "tflite_runtime.interpreter")
+    monkeypatch.setattr("edge_runtime.classifier.choose_engine", lambda _: chosen)
     with pytest.raises(DelegateError) as raised:
         Classifier.open(artifact_path, delegate="npu", strict=True)
     assert str(raised.value) == (
