@@ -63,9 +63,9 @@ def started(
     return judging([server], network, images, *options, device=device)
 
 
-def report_of(running: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a command prints with --json."""
-    out, err = running.communicate(timeout=200)
+def report_of(running: subprocess.Popen[str], seconds: float = 200) -> dict[str, Any]:
+    """What a command prints with --json, in so many seconds at most."""
+    out, err = running.communicate(timeout=seconds)
     assert out, err
     return dict(json.loads(out))
 

@@ -58,7 +58,7 @@ def test_the_demo_is_judged_on_another_architecture(
     stored = Path(__file__).parents[2] / ".ci" / "irv2-demo.reference.npz"
     servers = [board, serve("plain")]
     options = ("--reference", stored, "--images-size", COUNT, "--json")
-    report = report_of(judging(servers, int8_artifact, pictures, *options))
+    report = report_of(judging(servers, int8_artifact, pictures, *options), 200 + 20 * COUNT)
     devices = [each["device"] for each in report["fleet"]["devices"]]
     print(json.dumps([[each["gate"], each["device"]] for each in report["fleet"]["devices"]]))  # with pytest -rP
     assert [device["images"] for device in devices] == [COUNT, COUNT]
