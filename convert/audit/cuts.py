@@ -83,7 +83,7 @@ class Cuts:
     def compare(self, count: int) -> Comparison:
         """Compute the first `count` operators on the delegate, and compare what they give away."""
         given_away = self._given_away(count)
-        needed = self._needed(given_away)
+        needed = self.graph.needed_for(given_away)
         read = {i for operator in needed for i in operator.inputs}
         inputs = [i for i in self.graph.inputs if i in read]
         part, _ = self.graph.piece(needed, inputs, given_away)
@@ -141,18 +141,9 @@ class Cuts:
             later.add(head.inputs[0])  # the logits: of an image of noise, probabilities may be alike whatever they are
         return [i for operator in self.operators[:count] for i in operator.outputs if i in later]
 
-    def _needed(self, tensors: Sequence[int]) -> list[Operator]:
-        """Return the operators that compute tensors, in order of execution."""
-        wanted, needed = set(tensors), []
-        for operator in reversed(self.graph.operators):
-            if wanted & set(operator.outputs):
-                needed.append(operator)
-                wanted |= set(operator.inputs)
-        return needed[::-1]
-
     def _on_the_way(self) -> list[Operator]:
         reached, found = set(self.graph.inputs), []
-        for operator in self._needed(self.graph.outputs):
+        for operator in self.graph.needed_for(self.graph.outputs):
             if reached & set(operator.inputs):
                 reached |= set(operator.outputs)
                 found.append(operator)

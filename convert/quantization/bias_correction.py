@@ -15,7 +15,7 @@ from convert.quantization.head import head_layer
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import logits_tensor
 from convert.tflite.operators import CLASSIFIER_KINDS, CONVOLUTION, DEPTHWISE
-from convert.tflite.piecewise import Piecewise
+from convert.tflite.piecewise import values_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels
@@ -76,10 +76,9 @@ def correct_head(
     bias = None if layer is None else layer.bias
     if bias is None or not graph.is_constant(bias) or graph.dtype(bias) != "float32":
         return model
-    network = Piecewise(graph, [encode(pixels, spec, input_tensor) for pixels in images])
-    network.advance([after for reader in graph.consumers(logits) for after in reader.outputs])
     error = np.zeros(float_logits.shape[1])
-    for image, expected in enumerate(float_logits):
-        error += expected - network.values(logits, image).reshape(-1)
+    encoded = (encode(pixels, spec, input_tensor) for pixels in images)
+    for expected, found in zip(float_logits, values_over(graph, logits, encoded), strict=True):
+        error += expected - found.reshape(-1)
     graph.set_constant(bias, (graph.constant(bias) + error / len(images)).astype(np.float32))
     return graph.to_bytes()

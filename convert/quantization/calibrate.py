@@ -33,6 +33,9 @@ from convert.system.progress import Progress, Silent
 from edge_runtime import InputSpec
 from edge_runtime.preprocess import Pixels
 
+MOST_KEPT = 128
+"""Images whose pixels are kept after the statistics are collected: what else is done with them needs no more."""
+
 
 @dataclass(frozen=True)
 class CalibrationOptions:
@@ -55,7 +58,8 @@ class Calibration:
         equalized: the network with equalized channels.
         rounded: the same with its weights on their integer steps, and biases that fit them.
         statistics: of its activations; their minimum and maximum are the calibrator's.
-        pixels, manifest_sha256: of the calibration images that were used.
+        pixels: of the first `MOST_KEPT` of the calibration images that were used.
+        manifest_sha256: of all of them.
         evaluator: of the held-out images; None if none were needed.
         calibrator: whose ranges these are.
         tried: calibrator -> SQNR in dB on the held-out images; empty if there was no choice.
@@ -82,9 +86,10 @@ class Calibration:
         return quantize(network, recipe, spec, self.statistics)
 
     def correct_head(self, quantized: QuantizedModel, spec: InputSpec) -> QuantizedModel:
-        """Correct the bias of the head on the calibration images."""
+        """Correct the bias of the head on the calibration images that were kept."""
         input_tensor, _ = quantized.io_specs
-        model = correct_head(quantized.model, spec, input_tensor, self.pixels, self.statistics.logits)
+        logits = self.statistics.logits[: len(self.pixels)]
+        model = correct_head(quantized.model, spec, input_tensor, self.pixels, logits)
         return replace(quantized, model=model)
 
     def summary(self) -> dict[str, Any]:
@@ -150,7 +155,7 @@ class Observed:
     Attributes:
         equalized: the network with equalized channels.
         statistics, activations: of its activations, the latter for calibrators.
-        pixels: of the images that it was run on.
+        pixels: of the first `MOST_KEPT` of the images that it was run on.
         read: the images that were read for it, some perhaps in vain.
     """
 
@@ -183,15 +188,16 @@ def _pixels(images: ImageSet, spec: InputSpec, progress: Progress) -> list[Pixel
 def _collect(
     float_model: bytes, spec: InputSpec, images: ImageSet, until_enough: bool, progress: Progress, measure: Measure
 ) -> tuple[ActivationStatistics, dict[str, ChannelObserver], list[Pixels], ImageSet]:
-    """Return what `collect_statistics` does, the pixels, and the images that were read, some perhaps in vain.
+    """Return what `collect_statistics` does, the pixels that are kept, and the images that were read, some in vain.
 
     Images are read ahead of what is computed. The result is that of those that were computed.
     """
-    reader, seen = PixelReader(spec), list[tuple[int, Pixels, int]]()
+    reader, seen, kept = PixelReader(spec), list[tuple[int, int]](), list[Pixels]()
 
     def remembered() -> Iterator[Pixels]:
         for index, pixels in progress.track(reader.read(images), "calibrating", len(images)):
-            seen.append((index, pixels, len(reader.skipped)))
+            seen.append((index, len(reader.skipped)))
+            kept.extend([pixels] if len(kept) < MOST_KEPT else [])
             yield pixels
         if not seen:
             refuse_unreadable(reader.skipped, images)  # before anyone complains that there are no pixels
@@ -200,13 +206,13 @@ def _collect(
     statistics, observers = collect_statistics(float_model, remembered(), spec, has_enough, measure, fewest)
     seen, skipped, read = seen[: statistics.images], reader.skipped, len(images)
     if until_enough and convergence.have_converged(list(statistics.extremes)):
-        last, _, before = seen[-1]
+        last, before = seen[-1]
         read, skipped = last + 1, reader.skipped[:before]
     refuse_unreadable(skipped, images[:read])
     note_skipped(progress.note, skipped, images[:read])
     if read < len(images):
         progress.note(f"ranges have converged after {len(seen)} images")
-    return statistics, observers, [pixels for _, pixels, _ in seen], images[:read]
+    return statistics, observers, kept[: len(seen)], images[:read]
 
 
 def choose_calibrator(scores: dict[str, Score]) -> str:

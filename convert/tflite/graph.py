@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -106,6 +106,15 @@ class TfliteGraph:
     def producer(self, index: int) -> Operator | None:
         """Return the operator that computes a tensor; None for an input of the graph or a constant."""
         return self._producers.get(index)
+
+    def needed_for(self, tensors: Collection[int]) -> list[Operator]:
+        """Return the operators that tensors are computed with, in execution order."""
+        wanted, needed = set(tensors), []
+        for operator in reversed(self.operators):
+            if wanted.intersection(operator.outputs):
+                needed.append(operator)
+                wanted.update(operator.inputs)
+        return needed[::-1]
 
     @cached_property
     def _consumers(self) -> dict[int, list[Operator]]:

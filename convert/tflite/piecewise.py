@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,7 @@ class Piecewise:
 
     def values(self, tensor: int, image: int) -> Array:
         """Return a tensor that is known, dequantized if it holds integers, float32 without the batch axis."""
-        values, quantization = self._values[tensor][image][0], self.graph.quantization(tensor)
-        if quantization is None:
-            return np.asarray(values)
-        scale, zero_point = quantization
-        return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
+        return real_values(self.graph, tensor, self._values[tensor][image][0])
 
     def computed(self, tensor: int) -> list[Array]:
         """Return a tensor that is known, as it was computed for each image."""
@@ -61,25 +57,11 @@ class Piecewise:
         outputs = [i for operator in ready for i in operator.outputs if i in needed]
         if outputs:
             inputs = sorted({i for operator in ready for i in operator.inputs if i in self._values})
-            computed = self._computed_piece(self._with_unpacking(ready), inputs, outputs)
+            given = {i: self._values[i] for i in inputs}
+            computed = run_piece(self.graph, self._with_unpacking(ready), outputs, given)
             self._values.update(zip(outputs, map(list, zip(*computed, strict=True)), strict=True))
         self._waiting = waiting
         self._values = {i: values for i, values in self._values.items() if i in needed}
-
-    def _computed_piece(
-        self, operators: Sequence[Operator], inputs: Sequence[int], outputs: Sequence[int]
-    ) -> Iterator[list[Array]]:
-        """Yield the outputs of a piece for each image; every core has an image of its own."""
-        piece, moved = self.graph.piece(operators, inputs, outputs)
-
-        def outputs_of(interpreter: Any, given: tuple[Array, ...]) -> list[Array]:
-            for i, tensor in zip(inputs, given, strict=True):
-                interpreter.set_tensor(moved[i], tensor)
-            interpreter.invoke()
-            return [interpreter.get_tensor(moved[i]) for i in outputs]
-
-        given = zip(*(self._values[i] for i in inputs), strict=True)
-        return side_by_side(lambda threads: open_interpreter(piece, threads), outputs_of, given)
 
     def _ready(self, held: Collection[int]) -> tuple[list[Operator], list[Operator]]:
         """Split the waiting operators into those that can run, one after another, and the others."""
@@ -101,3 +83,41 @@ class Piecewise:
         """Return operators behind those that unpack constants for them."""
         read = {i for operator in operators for i in operator.inputs}
         return [*(each for each in self._unpacking if read.intersection(each.outputs)), *operators]
+
+
+def values_over(graph: TfliteGraph, tensor: int, images: Iterable[Array]) -> Iterator[Array]:
+    """Yield a tensor of a graph of batch 1 for each image, dequantized, both without the batch axis.
+
+    Images are taken when their turn comes, and none is kept.
+    """
+    (given,) = graph.inputs
+    batches = (image[np.newaxis] for image in images)
+    for (values,) in run_piece(graph, graph.needed_for([tensor]), [tensor], {given: batches}):
+        yield real_values(graph, tensor, values[0])
+
+
+def run_piece(
+    graph: TfliteGraph, operators: Sequence[Operator], outputs: Sequence[int], given: Mapping[int, Iterable[Array]]
+) -> Iterator[list[Array]]:
+    """Yield the outputs of some operators for each image; every core has an image of its own.
+
+    `given` holds, for each tensor that they are to be given, its value in every image.
+    """
+    piece, moved = graph.piece(operators, list(given), outputs)
+
+    def outputs_of(interpreter: Any, values: tuple[Array, ...]) -> list[Array]:
+        for i, tensor in zip(given, values, strict=True):
+            interpreter.set_tensor(moved[i], tensor)
+        interpreter.invoke()
+        return [interpreter.get_tensor(moved[i]) for i in outputs]
+
+    return side_by_side(lambda threads: open_interpreter(piece, threads), outputs_of, zip(*given.values(), strict=True))
+
+
+def real_values(graph: TfliteGraph, tensor: int, values: Array) -> Array:
+    """Return what a tensor's values stand for, float32."""
+    quantization = graph.quantization(tensor)
+    if quantization is None:
+        return np.asarray(values)
+    scale, zero_point = quantization
+    return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))

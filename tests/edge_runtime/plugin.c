@@ -107,6 +107,7 @@ typedef struct {
   Compute compute; /* of the option `compute`, its address: computes custom operators, and they alone are claimed */
   char behaviour[32];
   const char *spoils; /* of the option `spoils`, the name of a tensor: what writes it is claimed alone, and wrongly */
+  float off;          /* of the option `off`: what is added to the first probability, instead of spoiling all bytes */
   int invocations_left;  /* of the behaviour "dies-later" */
   int invocations_right; /* of the behaviours "lies-later" and "nan-later" */
 } Plugin;
@@ -194,7 +195,7 @@ static int kernel_invoke(Context *context, Node *node) {
     return kError;
   }
   Tensor *output = &context->tensors[node->outputs->data[0]];
-  if (plugin->spoils != NULL) {
+  if (plugin->spoils != NULL && plugin->off == 0) {
     for (size_t i = 0; i < output->bytes; ++i) ((uint8_t *)output->data)[i] = output->type == kFloat32 ? 64 : 37 * i;
     return kOk;
   }
@@ -216,7 +217,7 @@ static int kernel_invoke(Context *context, Node *node) {
     if (is(plugin, "answers-wrongly")) probability = i == 1;
     if (is(plugin, "lies-later") && is_late) probability = i == 1;
     if (is(plugin, "answers-nan") || (is(plugin, "nan-later") && is_late)) probability = NAN;
-    store(output, i, probability);
+    store(output, i, i == 0 ? probability + plugin->off : probability);
   }
   return kOk;
 }
@@ -264,6 +265,7 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
   for (size_t i = 0; i < count; ++i) {
     if (strcmp(keys[i], "behaviour") == 0) snprintf(plugin->behaviour, sizeof plugin->behaviour, "%s", values[i]);
     if (strcmp(keys[i], "spoils") == 0) plugin->spoils = strdup(values[i]);
+    if (strcmp(keys[i], "off") == 0) plugin->off = strtof(values[i], NULL);
     if (strcmp(keys[i], "compute") == 0) plugin->compute = (Compute)(uintptr_t)strtoull(values[i], NULL, 10);
   }
   if (is(plugin, "aborts")) abort();

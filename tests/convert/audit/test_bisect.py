@@ -122,6 +122,18 @@ def test_one_without_the_other_is_wrong_usage(tiny: Path, options: tuple[str, ..
     assert "--delegate and --bisect belong together" in finished.err
 
 
+@pytest.mark.parametrize(("off", "verdict"), [(0.03, "right"), (0.06, "wrong")])
+def test_probabilities_are_right_as_near_as_the_probe_asks(
+    plugin: Path, tmp_path: Path, off: float, verdict: str
+) -> None:
+    """Of an integer network a tenth of the largest one, near 1/3 here, although a ratio of 30 dB asks for 0.018."""
+    integers = tiny_artifact(UINT8).write(tmp_path / "tiny.tflite")
+    found = bisected(integers, f"{plugin}:spoils=softmax,off={off}", 0 if verdict == "right" else 3)
+    assert (found["verdict"], found["comparisons"][0]["tensor"]) == (verdict, "softmax")
+    assert found["comparisons"][0]["max_abs_error"] == pytest.approx(off, abs=1e-4)
+    assert found["comparisons"][0]["sqnr_db"] < 30
+
+
 def test_a_file_without_a_card_is_given_noise(plugin: Path, tmp_path: Path) -> None:
     path = tmp_path / "foreign.tflite"
     path.write_bytes(tiny_flatbuffer(UINT8))

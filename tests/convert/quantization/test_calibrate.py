@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import convert.quantization.calibrate
 from convert.errors import QuantizationError
 from convert.images.dataset import ImageSet, manifest_sha256
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate, choose_calibrator
@@ -133,3 +134,14 @@ def test_what_each_image_shows_once_is_not_clipped(tmp_path: Path) -> None:
     assert pooled
     assert clipped
     assert not pooled & clipped
+
+
+def test_of_many_images_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert.quantization.calibrate, "MOST_KEPT", 5)
+    images = pictures(tmp_path / "images", 12, noise)
+    found = calibrated(images)
+    assert (len(found.pixels), found.statistics.images) == (5, 12)
+    first = calibrated(images[:5])
+    assert all(map(np.array_equal, found.pixels, first.pixels))
+    quantized = found.quantize(Recipe(SCHEMES["int8"], "float32"), SPEC)
+    assert found.correct_head(quantized, SPEC).model != quantized.model

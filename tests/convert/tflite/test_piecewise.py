@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
-from convert.tflite.piecewise import Piecewise
+from convert.tflite.piecewise import Piecewise, values_over
+from edge_runtime.arrays import Array
 from edge_runtime.preprocess import normalize
 from tests.convert.lowering.translation.families import SIZE as SIDE
 from tests.convert.lowering.translation.families import SPEC, family
@@ -58,6 +61,22 @@ def test_weights_may_change_until_their_operator_runs(model: bytes) -> None:
     engine = RecordingEngine(model)
     engine.run(IMAGES[0][np.newaxis])
     assert np.allclose(pieces.values(second.inputs[0], 0), 2 * engine.tensor(first.outputs[0])[0], atol=1e-5)
+
+
+def test_a_tensor_of_many_images_takes_in_each_when_its_turn_comes(model: bytes) -> None:
+    graph, engine, taken = TfliteGraph(model), RecordingEngine(model), list[int]()
+
+    def images() -> Iterator[Array]:
+        for number in range(100):
+            taken.append(number)
+            yield IMAGES[number % 3]
+
+    third = graph.named("CONV_2D")[2].outputs[0]
+    for number, values in enumerate(values_over(graph, third, images())):
+        assert len(taken) < number + 8, "a few are begun ahead"
+        engine.run(IMAGES[number % 3][np.newaxis])
+        assert np.allclose(values, engine.tensor(third)[0], atol=1e-5)
+    assert len(taken) == 100
 
 
 def test_a_head_that_unpacks_its_weights_leaves_the_image_as_it_is() -> None:
