@@ -1,6 +1,7 @@
 """A store of slow intermediate results, found by what they depend on, in a folder of the user's.
 
-An entry is a folder of plain files: `meta.json`, those of the result, and `SHA256SUMS` (as `sha256sum` reads it).
+An entry is a folder of plain files: `meta.json`, those of the result, and `checksums.sfv`, CRC-32 as `rhash`
+and `cksfv` read it: it tells damage, and is seven times as fast as SHA-256 where the processor does not compute that.
 It gets its name by being renamed, so that it exists whole or not at all even when several processes write it at the
 same time, and it loses its name before it is removed. No result is used before its checksums hold. A folder that
 cannot be used makes work slower, never wrong; it is mentioned once.
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ from convert.system.temporary import discard, scratch_folder, sweep
 FOLDER_VARIABLE, SIZE_VARIABLE = "IRV2_CACHE_DIR", "IRV2_CACHE_GB"
 DEFAULT_GB = 4.0
 SUFFIX = ".entry"
-META, CHECKSUMS = "meta.json", "SHA256SUMS"
+META, CHECKSUMS = "meta.json", "checksums.sfv"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 """What reading a damaged or foreign entry raises."""
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
@@ -216,8 +218,8 @@ def ago(moment: float) -> str:
 
 
 def _checksums(files: Mapping[str, bytes]) -> bytes:
-    with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
-        lines = pool.map(lambda name: f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n", sorted(files))
+    with ThreadPoolExecutor() as pool:  # which does not hold Python's lock
+        lines = pool.map(lambda name: f"{name} {zlib.crc32(files[name]):08X}\n", sorted(files))
         return "".join(lines).encode()
 
 

@@ -10,14 +10,12 @@ main module again in the child, and find modules in the folder that the user wor
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -79,7 +77,8 @@ class LoweredModel:
     """A float `.tflite` that was compared with the Keras network it was made from.
 
     Attributes:
-        model: the flatbuffer: static batch 1, signature `serving_default`, image -> probabilities.
+        model, sha256: the flatbuffer: static batch 1, signature `serving_default`, image -> probabilities; its SHA-256
+            in hexadecimal, which takes a second to compute.
         architecture, labels, weights_sha256: see `convert.keras_models.loader.LoadedModel`.
         spec: how its images are prepared.
         classes: number of probabilities.
@@ -93,6 +92,7 @@ class LoweredModel:
     """
 
     model: bytes = field(repr=False)
+    sha256: str
     architecture: str
     labels: tuple[str, ...] | None
     weights_sha256: str
@@ -161,10 +161,10 @@ class FloatModel:
         """Return which of `edge_runtime.specs.HEADS` it has."""
         return self.lowered.runtime_head
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Return the hexadecimal SHA-256 of the flatbuffer."""
-        return hashlib.sha256(self.model).hexdigest()
+        return self.lowered.sha256
 
 
 def images_to_compare(images: ImageSet) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import hashlib
 import signal
 import sys
 import traceback
@@ -68,6 +69,7 @@ def lower_here(request: LoweringRequest, report: Callable[[str], object]) -> Low
     found = tflite_logits(model, images if folded is spec else _images(request, folded))
     return LoweredModel(
         model=model,
+        sha256=hashlib.sha256(model).hexdigest(),
         architecture=network.architecture,
         labels=network.labels,
         weights_sha256=network.weights_sha256,

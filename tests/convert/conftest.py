@@ -37,7 +37,7 @@ def lowered_at_once(network_of_three_classes: bytes, tmp_path: Path, monkeypatch
 
     def lower(request: LoweringRequest, progress: object) -> LoweredModel:
         spec = input_spec(request.preprocessing or "tf", 16, 20)
-        return LoweredModel(network_of_three_classes, "tiny", None, "12ab", spec, 3, 120.0, {})
+        return LoweredModel(network_of_three_classes, "34cd", "tiny", None, "12ab", spec, 3, 120.0, {})
 
     monkeypatch.setattr(stages, "lower", lower)
     monkeypatch.setenv("IRV2_CACHE_DIR", str(tmp_path / "cache"))  # nobody else should recall it

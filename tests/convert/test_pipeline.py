@@ -29,7 +29,7 @@ def test_the_float_network_is_compared_on_the_same_pictures_whatever_is_made_of_
 def test_labels_without_the_background_say_so(tmp_path: Path) -> None:
     job = Job(ModelSource(), (SCHEMES["int8"],), labels=tmp_path / "labels.txt")
     spec = InputSpec(75, 75, (0.0,) * 3, (1.0,) * 3)
-    lowered = LoweredModel(b"", "any", ("background", "1", "2"), "", spec, 3, 99.0, {})
+    lowered = LoweredModel(b"", "", "any", ("background", "1", "2"), "", spec, 3, 99.0, {})
     message = f"--labels {tmp_path}/labels.txt has 2 labels, the network has 3 classes"
     assert wrong_labels(job, 2, lowered) == (
         f"{message}: its class 0 is the background; put a line 'background' before the others"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -45,7 +46,7 @@ from tests.convert.networks import SPEC, residual_network
 
 @pytest.fixture(scope="module")
 def network() -> FloatModel:
-    lowered = LoweredModel(residual_network(), "tiny", None, "12ab", SPEC, 5, 120.0, {})
+    lowered = LoweredModel(residual_network(), "34cd", "tiny", None, "12ab", SPEC, 5, 120.0, {})
     return FloatModel(lowered, ("a", "b", "ç", "d", "e"))
 
 
@@ -55,7 +56,8 @@ def with_spec(network: FloatModel, spec: InputSpec) -> FloatModel:
 
 def changed(network: FloatModel) -> FloatModel:
     """With another flatbuffer."""
-    return replace(network, lowered=replace(network.lowered, model=network.model + b"\0"))
+    model = network.model + b"\0"
+    return replace(network, lowered=replace(network.lowered, model=model, sha256=hashlib.sha256(model).hexdigest()))
 
 
 def noise(folder: Path, count: int, seed: int = 0) -> ImageSet:
@@ -266,7 +268,7 @@ def request_(tmp_path: Path) -> LoweringRequest:
 def test_a_float_network_comes_back(
     request_: LoweringRequest, labels: tuple[str, ...] | None, tmp_path: Path, memory: StageCache
 ) -> None:
-    lowered = LoweredModel(b"TFL3" * 1000, "article", labels, "12ab", SPEC, 3, 123.456789, {"keras": "3.1"})
+    lowered = LoweredModel(b"TFL3" * 1000, "34cd", "article", labels, "12ab", SPEC, 3, 123.456789, {"keras": "3.1"})
     memory.run(replace(lowering(request_), compute=lambda progress: lowered))
     assert_equal(recalled(lowering(replace(request_, scratch=tmp_path / "elsewhere")), memory), lowered)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import pwd
 import shutil
@@ -25,7 +26,7 @@ from convert.system.temporary import scratch_folder
 
 KEY = Key("float network", "mine", {"weights": "12ab", "classes": 3})
 PARTS = {"model": b"the network" * 1000, "more": b"\0" * 500}
-FILES = ["SHA256SUMS", "meta.json", "model", "more"]
+FILES = ["checksums.sfv", "meta.json", "model", "more"]
 GB = 10**9
 
 
@@ -94,10 +95,8 @@ def test_it_is_plain_files_with_checksums(cache: Cache) -> None:
     folder = only_entry(cache)
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert (folder / "model").read_bytes() == PARTS["model"]
-    checked = subprocess.run(
-        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
+    lines = (folder / "checksums.sfv").read_text().splitlines()
+    assert lines == [f"{name} {binascii.crc32((folder / name).read_bytes()):08X}" for name in FILES[1:]]
 
 
 @given(name=st.sampled_from(FILES), position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -116,7 +115,7 @@ def test_no_flipped_bit_goes_unnoticed(name: str, position: float, bit: int) -> 
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("length", [0, 10, 100, -1], ids=str)
+@pytest.mark.parametrize("length", [0, 10, 30, -1], ids=str)
 def test_a_truncated_entry_is_removed_and_made_again(cache: Cache, notes: list[str], name: str, length: int) -> None:
     cache.store(KEY, PARTS)
     path = only_entry(cache) / name

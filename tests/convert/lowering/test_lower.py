@@ -22,7 +22,7 @@ from edge_runtime.hashing import file_sha256
 from tests.conftest import SIZE
 
 SPEC = InputSpec(8, 9, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-LOWERED = LoweredModel(b"TFL3", "tiny", ("a", "b"), "0", SPEC, 2, 120.0, {"keras": "3"})
+LOWERED = LoweredModel(b"TFL3", "34cd", "tiny", ("a", "b"), "0", SPEC, 2, 120.0, {"keras": "3"})
 CONNECT = """
 import os, signal, sys, time
 from multiprocessing.connection import Connection
@@ -85,7 +85,7 @@ def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, mo
     """It says that it was, in the one thing that it can answer: the architecture."""
     images = (Path("a.png"), Path("b/猫.jpg"), Path(os.fsdecode(b"\xff.png")))
     request = LoweringRequest(source, "torch", images, tmp_path)
-    script = "parent.send(LoweredModel(b'', repr(parent.recv()), None, '0', None, 2, 120.0, {}))"
+    script = "parent.send(LoweredModel(b'', '', repr(parent.recv()), None, '0', None, 2, 120.0, {}))"
     use_worker(script, tmp_path, monkeypatch)
     assert lower(request, Silent()).architecture == repr(request)
 
@@ -93,7 +93,7 @@ def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, mo
 def test_stages_and_the_result_are_passed_on(
     request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = "LoweredModel(b'TFL3', 'tiny', ('a', 'b'), '0', SPEC, 2, 120.0, {'keras': '3'})"
+    result = "LoweredModel(b'TFL3', '34cd', 'tiny', ('a', 'b'), '0', SPEC, 2, 120.0, {'keras': '3'})"
     chatter = "print('chatter', flush=True); os.system('echo more; echo chatter >&2')"
     use_worker(
         f"parent.recv(); {chatter}; parent.send('one'); parent.send('two'); parent.send({result})",
