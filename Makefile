@@ -67,13 +67,15 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-# uv where it is there, which is several times as fast; both say what they are doing.
+# uv where it is there, which is several times as fast; both say what they are doing. Neither compiles what is editable, as
+# they do what they install, and where Python is told to write no bytecode every start would compile it again.
 $(VENV)/%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "irv2-edge needs Python 3.11 to 3.13, and $(PYTHON) is not: pass another, as in make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12" >&2; exit 1; }
 	@echo "installing irv2-edge[$*] into $(VENV): TensorFlow and what it needs, a few minutes the first time"
 	@test -x $(BIN)/python || $(if $(UV),$(UV) venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 	$(INSTALL) --editable '.[$*]'
+	@$(BIN)/python -m compileall -q calibration_data convert edge_runtime
 	@touch $@
 
 clean:
