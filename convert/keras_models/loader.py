@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,9 +112,11 @@ def _load_imagenet(source: ModelSource) -> LoadedModel:
 
 def _load_model_file(source: ModelSource) -> LoadedModel:
     path = Path(source.model)
-    model = load_classifier(path, source.input_size)
-    recognized = read_configuration(path).recognized(path, model.name)
-    return LoadedModel(model, model.name, None, file_sha256(path), recognized)
+    with ThreadPoolExecutor(1) as meanwhile:
+        sha256 = meanwhile.submit(file_sha256, path)
+        configuration = read_configuration(path)
+        model = load_classifier(path, configuration, source.input_size)
+        return LoadedModel(model, model.name, None, sha256.result(), configuration.recognized(path, model.name))
 
 
 LOADERS: dict[str, Callable[[ModelSource], LoadedModel]] = {

@@ -18,7 +18,6 @@ from convert.keras_models.configurations import (
     application_layers,
     check_configuration,
     open_weights_in,
-    read_configuration,
 )
 from convert.keras_models.formats import is_zip
 from convert.keras_models.front.stripping import resized_to
@@ -37,8 +36,8 @@ FULL = "Full object config"
 """What Keras writes before a configuration at the end of a message."""
 
 
-def load_classifier(path: Path, input_size: Size | None = None) -> keras.Model:
-    """Load a whole Keras model of any age in safe mode.
+def load_classifier(path: Path, configuration: Configuration, input_size: Size | None = None) -> keras.Model:
+    """Load a whole Keras model of any age in safe mode; `configuration` is what its file says about it.
 
     Returns:
         A model of float32 images (N, height, width, 1 or 3). One that takes images of any size needs an `input_size`,
@@ -48,18 +47,17 @@ def load_classifier(path: Path, input_size: Size | None = None) -> keras.Model:
         SourceError: the file is damaged or not a Keras model, holds code or classes that are not Keras' own, is not
             a network of RGB or grey images, or takes images of another size.
     """
-    model = open_model(path)
+    model = open_model(path, configuration)
     _check_classifier(model, path)
     return _on_images_of_one_size(model, input_size, path)
 
 
-def open_model(path: Path) -> keras.Model:
-    """Load a whole model of any version of Keras, as it is.
+def open_model(path: Path, configuration: Configuration) -> keras.Model:
+    """Load a whole model of any version of Keras, as it is; `configuration` is what its file says about it.
 
     Raises:
         SourceError: the file is damaged or not a Keras model, or holds code or classes that are not Keras' own.
     """
-    configuration = read_configuration(path)
     translated = translated_configuration(configuration, path)
     check_configuration(translated or configuration.content, path)
     try:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from convert.keras_models.configurations import read_configuration
 from convert.keras_models.heads import with_head
 from convert.keras_models.model_files import load_classifier
 
@@ -110,5 +111,6 @@ def loaded(build: Callable[[], keras.Model], folder: Path) -> keras.Model:
     model = build()
     random = np.random.default_rng(4)
     model.set_weights([random.normal(0, 0.7, weight.shape) for weight in model.weights])
-    model.save(folder / "model.keras")
-    return with_head(load_classifier(folder / "model.keras"), "model.keras").model
+    path = folder / "model.keras"
+    model.save(path)
+    return with_head(load_classifier(path, read_configuration(path)), "model.keras").model
