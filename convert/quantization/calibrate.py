@@ -86,10 +86,9 @@ class Calibration:
         return quantize(network, recipe, spec, self.statistics)
 
     def correct_head(self, quantized: QuantizedModel, spec: InputSpec) -> QuantizedModel:
-        """Correct the bias of the head on the calibration images that were kept."""
+        """Correct the bias of the head on the first calibration images."""
         input_tensor, _ = quantized.io_specs
-        logits = self.statistics.logits[: len(self.pixels)]
-        model = correct_head(quantized.model, spec, input_tensor, self.pixels, logits)
+        model = correct_head(quantized.model, spec, input_tensor, self.pixels, self.statistics.logits)
         return replace(quantized, model=model)
 
     def summary(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from convert.errors import QuantizationError
+from convert.quantization.cholesky import Cholesky
 from convert.quantization.second_moments import SecondMoments, Window, windows
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
@@ -184,9 +185,9 @@ def feedback_of(moments: Array) -> Array:
     Raises:
         QuantizationError: they are not.
     """
-    backwards = np.asarray(moments[::-1, ::-1], np.float64)
+    backwards = np.asarray(moments[::-1, ::-1], np.float64)  # damped by a hundredth, which is little for float32
     try:
-        lower = np.linalg.cholesky(backwards)  # SciPy's would stop all other threads
+        lower = Cholesky.of(backwards).lower
     except np.linalg.LinAlgError as error:
         raise QuantizationError(
             "the moments of an activation are not positive definite: check the network's weights and --preprocessing"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from convert.errors import QuantizationError
+from convert.quantization.cholesky import Cholesky
 from convert.quantization.gptq import DAMPING
 from convert.quantization.second_moments import Window, patches
 from edge_runtime.arrays import Array
@@ -45,7 +45,10 @@ class JointMoments:
     def of_rows(cls, weights: Array, exact: Array, noisy: Array) -> JointMoments:
         """Sum over rows, (groups, n, K), of the float network and of the quantized one."""
         error = (exact - noisy) @ weights.transpose(0, 2, 1)
-        yy = np.stack([rows.T @ rows for rows in noisy])  # one by one: of such a product NumPy computes half
+        size = noisy.shape[2]
+        yy = np.empty((len(noisy), size, size), np.float32)
+        for rows, product in zip(noisy, yy, strict=True):  # one by one: of such a product NumPy computes half
+            np.matmul(rows.T, rows, out=product)
         sums = (noisy.sum(axis=1), yy, error.sum(axis=1), error.transpose(0, 2, 1) @ noisy)
         return cls(noisy.shape[1], *sums)
 
@@ -87,9 +90,11 @@ def unstacked_weights(stacked: Array, shape: tuple[int, ...], *, depthwise: bool
     return np.ascontiguousarray((stacked[:, 0].T if depthwise else stacked).reshape(shape))
 
 
-def stacked_rows(image: Array, window: Window, positions: Array, *, depthwise: bool) -> Array:
-    """Return what a window reads of (height, width, channels) at some positions, (groups, n, K)."""
-    rows = patches(image, window, positions)
+def stacked_rows(
+    image: Array, window: Window, positions: Array, quantization: tuple[float, int] | None, *, depthwise: bool
+) -> Array:
+    """Return what a window reads at some positions, (groups, n, K); see `patches`."""
+    rows = patches(image, window, positions, quantization)
     if depthwise:
         return np.ascontiguousarray(rows.reshape(len(rows), -1, window.channels).transpose(2, 0, 1))
     return rows[np.newaxis]
@@ -105,7 +110,7 @@ def target(weights: Array, yy: Array, ey: Array, shrinkage: float = SHRINKAGE) -
     shrunk, diagonal = yy.copy(), np.arange(size)  # float32 will do: shrinkage keeps it far from singular
     shrunk[:, diagonal, diagonal] += (shrinkage * mean)[:, np.newaxis]
     if len(shrunk) == 1:
-        change = cho_solve(cho_factor(shrunk[0], overwrite_a=True), ey[0].T).T[np.newaxis]
+        change = Cholesky.of(shrunk[0]).solve(ey[0].T).T[np.newaxis]
     else:
         change = np.linalg.solve(shrunk, ey.transpose(0, 2, 1)).transpose(0, 2, 1)
     return np.asarray(weights + change, np.float32)

@@ -19,11 +19,11 @@ import numpy as np
 from convert.quantization.quantize import QuantizedModel
 from convert.tflite.graph import TfliteGraph, layer_name
 from convert.tflite.interpreter import RecordingEngine, run_over
-from convert.tflite.piecewise import Piecewise
+from convert.tflite.piecewise import Piecewise, real
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.tensors import dequantize, encode
+from edge_runtime.tensors import encode
 
 MOST_IMAGES = 4
 """Images that a report is computed from: a layer has thousands of values in each."""
@@ -121,14 +121,14 @@ def compare_layers(
             for output in filter(network.knows, counterpart.keys() & set(operator.outputs)):
                 integers = [values.reshape(exact.shape(output)) for values in recorded.pop(counterpart[output])]
                 affine = rounded.quantization(counterpart[output])
-                real = list(cores.map(partial(_real, affine), integers))
+                stood_for = list(cores.map(partial(real, quantization=affine), integers))
                 in_float, alone = _halves(network.computed(output))
                 if output == operator.outputs[0]:
                     name, dtype = layer_name(exact.tensor_name(output)), rounded.dtype(counterpart[output])
                     layers.append(LayerError(name=name, operator=operator.name, dtype=dtype))
-                    for found in cores.map(partial(_compared, affine), in_float, alone, integers, real):
+                    for found in cores.map(partial(_compared, affine), in_float, alone, integers, stood_for):
                         layers[-1].add(found)
-                network.replace(output, [*in_float, *real])
+                network.replace(output, [*in_float, *stood_for])
     return layers
 
 
@@ -171,8 +171,3 @@ def _recorded(
 def _halves(values: list[Array]) -> tuple[list[Array], list[Array]]:
     """Return the first half of a list, and the second."""
     return values[: len(values) // 2], values[len(values) // 2 :]
-
-
-def _real(affine: tuple[float, int] | None, values: Array) -> Array:
-    """Return the values that a tensor stands for, float32; `affine` is scale and zero point of integers."""
-    return values if affine is None else dequantize(values, *affine)

@@ -13,12 +13,12 @@ convolution sees what those before it were changed to, and each operator is run 
 
 from __future__ import annotations
 
-import functools
 import operator as operators
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -31,6 +31,7 @@ from convert.quantization.joint_moments import JointMoments, stacked_rows, stack
 from convert.quantization.quantize import quantize
 from convert.quantization.second_moments import Window, depthwise_windows, windows
 from convert.quantization.statistics import ActivationStatistics
+from convert.system.parallel import ahead
 from convert.system.progress import Progress
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import Operator
@@ -43,6 +44,8 @@ MOST_IMAGES = 50
 """The largest number of images used."""
 POSITIONS = 64
 """The largest number of random positions that are read in an image."""
+MOST_AHEAD = 4
+"""The largest number of steps of which the float network is computed before they are fitted."""
 PARTS = 4
 """Into how many sums the images are divided, one a thread; fixed, because a sum shows in which order it was made."""
 Limits = tuple[Array, Array]
@@ -56,7 +59,7 @@ LEAST_INSIDE, LEAST_SLOPE = 0.02, 0.1
 """The fraction of unclipped outputs below which a channel is left alone, and the smallest one that is divided by."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """Convolutions that read the same window, of which a depthwise one is alone."""
 
@@ -69,10 +72,10 @@ class Layer:
         """Return the tensors that they compute."""
         return [reader.outputs[0] for reader in self.readers]
 
-    @property
-    def positions(self) -> int:
-        """Return how often the window is read in an image."""
-        return self.window.output[0] * self.window.output[1]
+    def positions_in(self, image: int) -> Array:
+        """Return at which positions the window is read in an image: random ones, always the same."""
+        random = np.random.default_rng((self.readers[0].position, image))
+        return random.permutation(self.window.output[0] * self.window.output[1])[:POSITIONS]
 
 
 @dataclass(frozen=True)
@@ -161,32 +164,42 @@ class _Networks:
         self, graph: TfliteGraph, float_model: bytes, quantized: TfliteGraph, images: Sequence[Array], cores: Executor
     ) -> None:
         self.graph, self.quantized, self._cores, self._images = graph, quantized, cores, len(images)
-        self._exact = Piecewise(TfliteGraph(float_model), images)
+        self._exact = Piecewise(TfliteGraph(float_model), images, -(-len(os.sched_getaffinity(0)) // 2))
         self._noisy = Piecewise(quantized, images)
         self._tensors = {quantized.tensor_name(i): i for i in quantized.tensors}
 
     def fit(self, layers: Sequence[Layer]) -> Iterator[None]:
         """Fit each layer as soon as what it reads is known; yield after each."""
         waiting = [layer for layer in layers if all(map(self._has_counterpart, layer.outputs))]
-        with ThreadPoolExecutor(1) as ahead:
-            exact = ahead.submit(self._exact_until, waiting)
-            while waiting:
-                known, held = exact.result(), _outputs(waiting)
-                ready = [layer for layer in waiting if layer.window.tensor in known]
-                if not ready:  # what is left reads nothing that depends on the image
-                    break
-                waiting = [layer for layer in waiting if layer not in ready]
-                exact = ahead.submit(self._exact_until, waiting)  # it does not depend on what is fitted meanwhile
-                self._noisy.advance([self._counterpart(i) for i in held])
-                for layer in ready:
-                    self._fit(layer, known[layer.window.tensor])
-                    yield
+        for ready in ahead(self._read_in_float(waiting), MOST_AHEAD):
+            self._noisy.advance([self._counterpart(i) for i in _outputs(waiting)])
+            waiting = [layer for layer in waiting if layer not in ready]
+            for layer, exact in ready.items():
+                self._fit(layer, exact)
+                yield
 
-    def _exact_until(self, waiting: Sequence[Layer]) -> dict[int, list[Array]]:
-        """Compute the float network up to what some layers compute, and return what those read, image by image."""
-        self._exact.advance(_outputs(waiting))
-        tensors = {layer.window.tensor for layer in waiting}
-        return {i: self._exact.computed(i) for i in tensors if self._exact.knows(i)}
+    def _read_in_float(self, waiting: Sequence[Layer]) -> Iterator[dict[Layer, list[Array]]]:
+        """Yield the layers that can be fitted next, with what they read in each image in the float network.
+
+        It does not depend on what is fitted. What reads nothing that depends on the image is left out.
+        """
+        while waiting:
+            self._exact.advance(_outputs(waiting))
+            ready = [layer for layer in waiting if self._exact.knows(layer.window.tensor)]
+            if not ready:
+                return
+            yield {layer: list(map(partial(self._exact_rows, layer), range(self._images))) for layer in ready}
+            waiting = [layer for layer in waiting if layer not in ready]
+
+    def _exact_rows(self, layer: Layer, image: int) -> Array:
+        values = self._exact.computed(layer.window.tensor)[image][0]
+        return stacked_rows(values, layer.window, layer.positions_in(image), None, depthwise=layer.depthwise)
+
+    def _noisy_rows(self, layer: Layer, image: int) -> Array:
+        source = self._counterpart_of(layer.readers[0]).inputs[0]
+        values, quantization = self._noisy.computed(source)[image][0], self.quantized.quantization(source)
+        positions = layer.positions_in(image)
+        return stacked_rows(values, layer.window, positions, quantization, depthwise=layer.depthwise)
 
     def _has_counterpart(self, index: int) -> bool:
         return self.graph.tensor_name(index) in self._tensors
@@ -204,7 +217,7 @@ class _Networks:
     def _fit(self, layer: Layer, exact: Sequence[Array]) -> None:
         """Fit the convolutions of a layer, in the float graph and in the quantized one.
 
-        `exact` is what the float network's layer reads in each image, (1, height, width, channels).
+        `exact` is what the float network's layer reads in each image, see `stacked_rows`.
         """
         parts = [self._stacked(reader, layer.depthwise) for reader in layer.readers]
         weights = np.concatenate(parts, axis=1)
@@ -223,31 +236,22 @@ class _Networks:
     def _stacked(self, reader: Operator, depthwise: bool) -> Array:
         return stacked_weights(self.graph.constant(reader.weights), depthwise=depthwise)
 
-    def _sample(self, layer: Layer, weights: Array, given: Sequence[Array], part: int) -> Sample:
+    def _sample(self, layer: Layer, weights: Array, exact: Sequence[Array], part: int) -> Sample:
         """Read what a layer reads in every image of a part."""
-        source = self._counterpart_of(layer.readers[0]).inputs[0]
-        exact: list[Array] = []
-        noisy: list[Array] = []
-        for image in range(part, self._images, PARTS):
-            random = np.random.default_rng((layer.readers[0].position, image))
-            positions = random.permutation(layer.positions)[:POSITIONS]
-            for values, rows in (
-                (given[image][0], exact),
-                (self._noisy.values(source, image), noisy),
-            ):
-                rows.append(stacked_rows(values, layer.window, positions, depthwise=layer.depthwise))
-        x, y = np.concatenate(exact, axis=1), np.concatenate(noisy, axis=1)
+        images = range(part, self._images, PARTS)
+        x = np.concatenate([exact[image] for image in images], axis=1)
+        y = np.concatenate([self._noisy_rows(layer, image) for image in images], axis=1)
         return Sample(JointMoments.of_rows(weights, x, y), y, x @ weights.transpose(0, 2, 1))
 
     def _fitted_input(self, weights: Array, samples: Sequence[Sample]) -> Fit:
         """Round the weights of a layer that reads the image, whose noise is none of the network's own."""
-        y, e, yy, _ = functools.reduce(operators.add, (sample.moments for sample in samples)).central()
+        y, e, yy, _ = reduce(operators.add, (sample.moments for sample in samples)).central()
         fitted = self._rounded(weights, self._cores.map(feedback_of, yy))
-        return Fit(fitted, e + np.einsum("gok,gk->go", weights - fitted, y), e)
+        return Fit(fitted, e + _applied(weights - fitted, y), e)
 
     def _fitted(self, layer: Layer, weights: Array, samples: Sequence[Sample]) -> Fit:
         """Fit weights to what a layer reads in the quantized network, and its biases to equal means of its outputs."""
-        y, e, yy, ey = functools.reduce(operators.add, (sample.moments for sample in samples)).central()
+        y, e, yy, ey = reduce(operators.add, (sample.moments for sample in samples)).central()
         feedbacks = self._cores.map(feedback_of, yy)  # meanwhile
         fitted = self._rounded(target(weights, yy, ey), feedbacks)
         outputs = self._cores.map(lambda sample: sample.noisy @ fitted.transpose(0, 2, 1), samples)
@@ -258,7 +262,7 @@ class _Networks:
         of_float = [_clipped_to(self.graph, reader) for reader in layer.readers]
         of_int8 = [_int8_range(self.quantized, self._counterpart(i)) for i in layer.outputs]
         clipped, saturated = (_per_channel(each, biases, offset.shape) for each in (of_float, of_int8))
-        shift = e + np.einsum("gok,gk->go", weights - fitted, y)
+        shift = e + _applied(weights - fitted, y)
         shift = self._equal_means(exact + offset, noisy + offset, clipped, saturated, shift)
         return Fit(fitted, shift, np.zeros_like(e))
 
@@ -317,6 +321,11 @@ class _Networks:
             step = scales.astype(np.float64) * source[0]
             quantized.set_constant(other.bias, np.rint(bias / step).astype(np.int32))
             quantized.set_scales(other.bias, step.astype(np.float32))
+
+
+def _applied(weights: Array, inputs: Array) -> Array:
+    """Return what weights (groups, out, K) make of one position of inputs (groups, K), (groups, out)."""
+    return np.asarray((weights @ inputs[:, :, np.newaxis])[:, :, 0])
 
 
 def _outputs(layers: Sequence[Layer]) -> list[int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.operators import CONVOLUTION, DEPTHWISE, Operator, padding_before
+from convert.tflite.piecewise import real
 from edge_runtime.arrays import Array
 
 POSITIONS = 64
@@ -116,10 +117,13 @@ class SecondMoments:
             self._rows = []
 
 
-def patches(image: Array, window: Window, positions: Array) -> Array:
-    """Return what a window reads at some positions (im2col), (n, K) in the order of weights (out, h, w, in).
+def patches(image: Array, window: Window, positions: Array, quantization: tuple[float, int] | None = None) -> Array:
+    """Return what a window reads at some positions (im2col), float32 (n, K) in the order of weights (out, h, w, in).
 
-    `image` is the window's tensor (height, width, channels), a position row * columns + column of the output.
+    Args:
+        image: the window's tensor (height, width, channels).
+        positions: row * columns + column of the output.
+        quantization: scale and zero point of the tensor, if it holds integers.
     """
     taps, inside = [], []
     for i, first in enumerate(np.divmod(positions, window.output[1])):
@@ -127,6 +131,7 @@ def patches(image: Array, window: Window, positions: Array) -> Array:
         tap = tap + np.arange(window.kernel[i]) * window.dilation[i]
         inside.append((tap >= 0) & (tap < image.shape[i]))
         taps.append(np.clip(tap, 0, image.shape[i] - 1))
-    seen = image[taps[0][:, :, np.newaxis], taps[1][:, np.newaxis, :]]
-    seen *= (inside[0][:, :, np.newaxis] & inside[1][:, np.newaxis, :])[..., np.newaxis]
+    seen = real(image[taps[0][:, :, np.newaxis], taps[1][:, np.newaxis, :]], quantization)
+    if not (inside[0].all() and inside[1].all()):
+        seen *= (inside[0][:, :, np.newaxis] & inside[1][:, np.newaxis, :])[..., np.newaxis]
     return np.asarray(seen.reshape(len(positions), window.width))

@@ -6,10 +6,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def ahead(items: Iterator[Item], most: int) -> Iterator[Item]:
+    """Yield items that are computed in a thread of their own, `most` of them beyond those that the caller has taken."""
+    end = object()
+    thread = ThreadPoolExecutor(1)
+    try:
+        pending = deque(thread.submit(next, items, end) for _ in range(most))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(thread.submit(next, items, end))
+            yield cast(Item, item)
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:

@@ -96,15 +96,19 @@ def record_over(
 
 
 def side_by_side(
-    opened: Callable[[int], Opened], compute: Callable[[Opened, Given], Looked], given: Iterable[Given]
+    opened: Callable[[int], Opened],
+    compute: Callable[[Opened, Given], Looked],
+    given: Iterable[Given],
+    cores: int | None = None,
 ) -> Iterator[Looked]:
     """Yield what `compute` returns for each item, in their order, with several interpreters that share the cores.
 
     Args:
         opened: called with a number of threads, returns an interpreter.
         compute: called with an interpreter that nobody else uses meanwhile, and an item.
+        cores: how many there are to share; None for all of the machine's.
     """
-    interpreters = InterpreterPool(opened, len(os.sched_getaffinity(0)))
+    interpreters = InterpreterPool(opened, cores or len(os.sched_getaffinity(0)))
 
     def computed(item: Given) -> Looked:
         with interpreters.lent() as interpreter:

@@ -11,6 +11,7 @@ from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import open_interpreter, side_by_side
 from convert.tflite.operators import Operator
 from edge_runtime.arrays import Array
+from edge_runtime.tensors import dequantize
 
 
 class Piecewise:
@@ -23,9 +24,12 @@ class Piecewise:
     changed in the graph until the operators that read them are run.
     """
 
-    def __init__(self, graph: TfliteGraph, inputs: Sequence[Array]) -> None:
-        """Take in what the graph's only input is for each image, without the batch axis."""
-        self.graph = graph
+    def __init__(self, graph: TfliteGraph, inputs: Sequence[Array], cores: int | None = None) -> None:
+        """Take in what the graph's only input is for each image, without the batch axis.
+
+        `cores` are used at once, see `run_piece`.
+        """
+        self.graph, self._cores = graph, cores
         self._unpacking = [operator for operator in graph.operators if not set(self._computed(operator))]
         self._waiting = [operator for operator in graph.operators if operator not in self._unpacking]
         self._values: dict[int, list[Array]] = {graph.inputs[0]: [tensor[np.newaxis] for tensor in inputs]}
@@ -33,10 +37,6 @@ class Piecewise:
     def knows(self, tensor: int) -> bool:
         """Return whether a tensor is computed, and still remembered."""
         return tensor in self._values
-
-    def values(self, tensor: int, image: int) -> Array:
-        """Return a tensor that is known, dequantized if it holds integers, float32 without the batch axis."""
-        return real_values(self.graph, tensor, self._values[tensor][image][0])
 
     def computed(self, tensor: int) -> list[Array]:
         """Return a tensor that is known, as it was computed for each image."""
@@ -58,7 +58,7 @@ class Piecewise:
         if outputs:
             inputs = sorted({i for operator in ready for i in operator.inputs if i in self._values})
             given = {i: self._values[i] for i in inputs}
-            computed = run_piece(self.graph, self._with_unpacking(ready), outputs, given)
+            computed = run_piece(self.graph, self._with_unpacking(ready), outputs, given, self._cores)
             self._values.update(zip(outputs, map(list, zip(*computed, strict=True)), strict=True))
         self._waiting = waiting
         self._values = {i: values for i, values in self._values.items() if i in needed}
@@ -93,15 +93,21 @@ def values_over(graph: TfliteGraph, tensor: int, images: Iterable[Array]) -> Ite
     (given,) = graph.inputs
     batches = (image[np.newaxis] for image in images)
     for (values,) in run_piece(graph, graph.needed_for([tensor]), [tensor], {given: batches}):
-        yield real_values(graph, tensor, values[0])
+        yield real(values[0], graph.quantization(tensor))
 
 
 def run_piece(
-    graph: TfliteGraph, operators: Sequence[Operator], outputs: Sequence[int], given: Mapping[int, Iterable[Array]]
+    graph: TfliteGraph,
+    operators: Sequence[Operator],
+    outputs: Sequence[int],
+    given: Mapping[int, Iterable[Array]],
+    cores: int | None = None,
 ) -> Iterator[list[Array]]:
     """Yield the outputs of some operators for each image; every core has an image of its own.
 
-    `given` holds, for each tensor that they are to be given, its value in every image.
+    Args:
+        given: for each tensor that they are to be given, its value in every image.
+        cores: how many to use; None for all of the machine's.
     """
     piece, moved = graph.piece(operators, list(given), outputs)
 
@@ -111,13 +117,10 @@ def run_piece(
         interpreter.invoke()
         return [interpreter.get_tensor(moved[i]) for i in outputs]
 
-    return side_by_side(lambda threads: open_interpreter(piece, threads), outputs_of, zip(*given.values(), strict=True))
+    values = zip(*given.values(), strict=True)
+    return side_by_side(lambda threads: open_interpreter(piece, threads), outputs_of, values, cores)
 
 
-def real_values(graph: TfliteGraph, tensor: int, values: Array) -> Array:
-    """Return what a tensor's values stand for, float32."""
-    quantization = graph.quantization(tensor)
-    if quantization is None:
-        return np.asarray(values)
-    scale, zero_point = quantization
-    return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
+def real(values: Array, quantization: tuple[float, int] | None) -> Array:
+    """Return what values stand for, float32; `quantization` is scale and zero point, None of floats."""
+    return values if quantization is None else dequantize(values, *quantization)

@@ -47,5 +47,7 @@ def lowered_at_once(network_of_three_classes: bytes, tmp_path: Path, monkeypatch
 def two_workers() -> Iterator[Any]:
     """A real dask scheduler with two worker processes of one thread."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as started:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+    ) as started:
         yield started

@@ -15,7 +15,7 @@ from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import collect_statistics
 from convert.tflite.graph import TfliteGraph
 from convert.tflite.interpreter import RecordingEngine
-from convert.tflite.piecewise import Piecewise, values_over
+from convert.tflite.piecewise import Piecewise, real, values_over
 from edge_runtime.arrays import Array
 from edge_runtime.preprocess import normalize
 from tests.convert.lowering.translation.families import SIZE as SIDE
@@ -46,7 +46,7 @@ def test_pieces_compute_what_the_whole_does(model: bytes) -> None:
         assert pieces.knows(source)
         for number, image in enumerate(IMAGES):
             engine.run(image[np.newaxis])
-            assert np.allclose(pieces.values(source, number), engine.tensor(source)[0], atol=1e-5)
+            assert np.allclose(pieces.computed(source)[number][0], engine.tensor(source)[0], atol=1e-5)
         held.remove(operator.outputs[0])
     assert not pieces.knows(graph.inputs[0]), "what nothing reads any more is forgotten"
 
@@ -60,7 +60,7 @@ def test_weights_may_change_until_their_operator_runs(model: bytes) -> None:
     pieces.advance([second.outputs[0]])
     engine = RecordingEngine(model)
     engine.run(IMAGES[0][np.newaxis])
-    assert np.allclose(pieces.values(second.inputs[0], 0), 2 * engine.tensor(first.outputs[0])[0], atol=1e-5)
+    assert np.allclose(pieces.computed(second.inputs[0])[0][0], 2 * engine.tensor(first.outputs[0])[0], atol=1e-5)
 
 
 def test_a_tensor_of_many_images_takes_in_each_when_its_turn_comes(model: bytes) -> None:
@@ -91,4 +91,5 @@ def test_a_head_that_unpacks_its_weights_leaves_the_image_as_it_is() -> None:
     pieces, first = Piecewise(graph, [normalize(each, SPEC) for each in pixels]), graph.named("CONV_2D")[0]
     pieces.advance([operator.outputs[0] for operator in graph.named("CONV_2D")])
     for number, each in enumerate(pixels):
-        assert np.allclose(pieces.values(first.inputs[0], number), (each - 128.0) / 127.5, atol=1e-5)
+        given = real(pieces.computed(first.inputs[0])[number][0], graph.quantization(first.inputs[0]))
+        assert np.allclose(given, (each - 128.0) / 127.5, atol=1e-5)
