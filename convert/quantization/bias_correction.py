@@ -24,8 +24,8 @@ from edge_runtime.tensors import encode
 
 BIAS_DTYPES = {"int32": 2.0**31, "int64": 2.0**47}
 """Data type of a bias -> how far it reaches from zero: the kernels multiply 48 of the 64 bits."""
-MOST_IMAGES = 32
-"""The largest number of images that the head is corrected on: what a mean of so many is off is a 32nd of the noise."""
+MOST_IMAGES = 64
+"""The largest number of images that the head is corrected on: with 32, a MobileNetV2 had 0.3 dB less than with 100."""
 
 
 def correct_weight_rounding(quantized: TfliteGraph, float_graph: TfliteGraph, means: dict[str, Array]) -> None:
