@@ -107,7 +107,7 @@ def test_ctrl_c_ends_a_trial_with_the_command(artifact_path: Path, plugin: Path,
 
 
 def is_running(process: int) -> bool:
-    """Return whether a process runs; one that has ended stays in /proc until whoever took it over has asked for its end."""
+    """Return whether a process runs; one that has ended stays in /proc until its new parent asks how."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
