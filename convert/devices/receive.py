@@ -25,10 +25,18 @@ def space(folder: str, files: "dict[str, int]") -> None:
     """Say how many bytes of some files are not there, and how many there is space for."""
     missing = 0
     for sha256, count in files.items():
-        there = [os.path.join(folder, name) for name in (sha256, sha256 + ".part")]
-        missing += max(0, count - max([os.path.getsize(path) for path in there if os.path.exists(path)] or [0]))
+        path = os.path.join(folder, sha256)
+        missing += max(0, count - max(size(path), size(path + ".part")))
     free = os.statvfs(folder)
     say(missing_bytes=missing, free_bytes=free.f_bavail * free.f_frsize)
+
+
+def size(path: str) -> int:
+    """Return how many bytes a file has: none if it is not there, or not there any more."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
 
 
 def header_line() -> bytes:
@@ -51,46 +59,75 @@ def digest(path: str) -> str:
     return value.hexdigest()
 
 
+def is_at(file: BinaryIO, path: str) -> bool:
+    """Return whether an open file still has this path: another run may have stored it or thrown it away."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
 def own_part(path: str) -> "tuple[str, BinaryIO]":
-    """Open what is there of a file to append to it; what another run is writing is left to it."""
+    """Open what is there of a file to append to it; what another run is writing is left to it.
+
+    Until it is closed, no other run writes, moves or removes it.
+    """
     for name in (path + ".part", path + ".part-" + str(os.getpid())):
-        file = open(name, "ab")  # noqa: SIM115
+        file = open(name, "ab", buffering=0)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
             continue
-        return name, file
+        if is_at(file, name):
+            return name, file
+        file.close()
     raise OSError(path + " is being written")
+
+
+def is_stored(path: str, sha256: str) -> bool:
+    """Return whether a file is there, whole."""
+    return os.path.exists(path) and digest(path) == sha256
 
 
 def receive(folder: str, sha256: str, count: int) -> None:
     """Receive one file, unless it is there."""
     path = os.path.join(folder, sha256)
-    if os.path.exists(path) and digest(path) == sha256:
+    if is_stored(path, sha256):
         return say(have=count)
     part, file = own_part(path)
-    file.seek(0, os.SEEK_END)
-    if file.tell() >= count:
-        if digest(part) == sha256:
-            os.replace(part, path)
-            return say(have=count)
-        file.truncate(0)
-        file.seek(0)
-    left = count - file.tell()
-    say(have=count - left)
     with file:
-        while left:
-            block = os.read(0, min(CHUNK, left))
-            if not block:
-                sys.exit(1)
-            file.write(block)
-            left -= len(block)
-    if digest(part) != sha256:
-        os.unlink(part)
-        return say(damaged=True)
-    os.replace(part, path)
-    return say(stored=True)
+        if is_stored(path, sha256):
+            os.unlink(part)
+            return say(have=count)
+        have = os.path.getsize(part)
+        if have >= count:
+            if digest(part) == sha256:
+                os.replace(part, path)
+                return say(have=count)
+            file.truncate(0)
+            have = 0
+        say(have=have)
+        if not append(file, count - have):
+            if part != path + ".part":
+                os.unlink(part)
+            sys.exit(1)
+        if digest(part) != sha256:
+            os.unlink(part)
+            return say(damaged=True)
+        os.replace(part, path)
+        return say(stored=True)
+
+
+def append(file: BinaryIO, count: int) -> bool:
+    """Append so many bytes of standard input to a file; return whether they came, or the connection broke."""
+    while count:
+        block = os.read(0, min(CHUNK, count))
+        if not block:
+            return False
+        file.write(block)
+        count -= len(block)
+    return True
 
 
 try:
