@@ -40,11 +40,8 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
     calibration = prepared.calibration if recipe.scheme.calibrates else None
     with stopwatch(spent, "quantization"):
         network = _quantize(prepared, recipe, stages)
-        quantized, asked, (scheme, broken) = (
-            network.quantized,
-            recipe.scheme,
-            audited(recipe.scheme, network.quantized.model),
-        )
+        quantized, asked = network.quantized, recipe.scheme
+        scheme, broken = audited(asked, quantized.graph)
         if broken is not None:
             progress.note(broken)
         name, images = prepared.job.source.name, _to_validate(prepared, recipe, quantized, progress)
@@ -179,6 +176,4 @@ def _speed(prepared: Prepared, package: Package, path: Path, stages: StageCache)
         return None
     if not scheme.rules:
         return stages.run(timing(package, path, prepared.network, None))
-    float_model = prepared.scratch / f"float{SUFFIX}"
-    float_model.write_bytes(prepared.network.model)
-    return stages.run(timing(package, path, prepared.network, float_model))
+    return stages.run(timing(package, path, prepared.network, prepared.scratch / f"float{SUFFIX}"))

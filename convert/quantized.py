@@ -42,9 +42,9 @@ def quantize_network(
     else:
         quantized = calibration.quantize(recipe, spec, progress)
     if recipe.scheme.slow_kernels:
-        return QuantizedNetwork(quantized, [], float_islands(quantized.model))
+        return QuantizedNetwork(quantized, [], float_islands(quantized.graph))
     layers = []
     if calibration is not None:
         quantized = calibration.correct_head(quantized, spec)
         layers = compare_layers(calibration.equalized, quantized, spec, calibration.pixels)
-    return QuantizedNetwork(quantized, layers, timed(quantized.model, float_islands(quantized.model)))
+    return QuantizedNetwork(quantized, layers, timed(quantized.model, float_islands(quantized.graph)))

@@ -44,9 +44,9 @@ class FloatIsland:
         return asdict(self)
 
 
-def float_islands(model: bytes) -> list[FloatIsland]:
-    """Return the float islands of a `.tflite` in execution order, not timed."""
-    runs = ClassifiedGraph(TfliteGraph(model)).float_runs
+def float_islands(graph: TfliteGraph) -> list[FloatIsland]:
+    """Return the float islands of a network in execution order, not timed."""
+    runs = ClassifiedGraph(graph).float_runs
     return [
         FloatIsland(
             tuple(operator.label for operator in run.operators),

@@ -12,19 +12,19 @@ PROMISED = {"int8": INT8, "int16x8": INT16X8}
 NAMES_SHOWN = 3
 
 
-def audited(scheme: Scheme, model: bytes) -> tuple[Scheme, str | None]:
+def audited(scheme: Scheme, graph: TfliteGraph) -> tuple[Scheme, str | None]:
     """Return the scheme whose name a quantized model of another scheme may have, and why it is not that one's.
 
     The reason, one line for users, is None where the promise is held. A scheme without a `Scheme.fallback` keeps its
     name, with the reason.
     """
     promised = PROMISED.get(scheme.name)
-    graph = ClassifiedGraph(TfliteGraph(model))
-    if promised is None or judge(graph).kind == promised:
+    classified = ClassifiedGraph(graph)
+    if promised is None or judge(classified).kind == promised:
         return scheme, None
     name = SCHEMES[scheme.fallback] if scheme.fallback is not None else scheme
     renamed = "" if name is scheme else f", so it is named {name.name}"
-    return name, f"{scheme.name} is not what the audit finds{renamed}: {_reason(graph)}"
+    return name, f"{scheme.name} is not what the audit finds{renamed}: {_reason(classified)}"
 
 
 def _reason(graph: ClassifiedGraph) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -218,21 +217,29 @@ def answers(
 
 
 def timing(package: Package, artifact: Path, network: FloatModel, float_model: Path | None) -> CacheableStage[Speed]:
-    """Return the stage that times an artifact beside its float network on this machine; see `compare_speed`."""
+    """Return the stage that times an artifact beside its float network on this machine; see `compare_speed`.
+
+    `float_model` is where the float network is written to be timed; None if the artifact is that network.
+    """
+
+    def compute(_: Progress) -> Speed:
+        if float_model is not None:
+            float_model.write_bytes(network.model)
+        return compare_speed(artifact, float_model, network.spec)
 
     def key() -> Key:
         beside = None if float_model is None else network.sha256
         fields = {**_decisive(package), "beside": beside, "versions": fingerprint()}
         return Key("speed", package.card.name, fields)
 
-    return CacheableStage(artifact.parent, key, lambda _: compare_speed(artifact, float_model, network.spec))
+    return CacheableStage(artifact.parent, key, compute)
 
 
 def _decisive(package: Package) -> dict[str, Any]:
     """Return what of an artifact decides about its answers, as JSON values; how it was judged does not."""
     card = package.card
     return {
-        "flatbuffer": hashlib.sha256(package.flatbuffer).hexdigest(),
+        "flatbuffer": package.flatbuffer_sha256,
         "labels": package.labels,
         "preprocessing": card.preprocessing.to_json(),
         "ends": [asdict(card.input), asdict(card.output)],

@@ -107,7 +107,7 @@ def compare_layers(
     Both have the same tensor names. The first `MOST_IMAGES` of the images are used. The image itself counts as exact:
     what its integers stand for may differ by half a step, which the bias of the first layer makes up for.
     """
-    exact, rounded = TfliteGraph(float_model), TfliteGraph(quantized.model)
+    exact, rounded = TfliteGraph(float_model), quantized.graph
     few = images[:MOST_IMAGES]
     inputs = [normalize(pixels, spec) for pixels in few]
     by_name = {rounded.tensor_name(i): i for i in rounded.tensors}

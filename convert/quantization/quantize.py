@@ -43,9 +43,14 @@ class QuantizedModel:
     raised: RaisedScales = field(default_factory=RaisedScales)
 
     @functools.cached_property
+    def graph(self) -> TfliteGraph:
+        """Return the graph, to be read: who changes a graph parses one of their own."""
+        return TfliteGraph(self.model)
+
+    @functools.cached_property
     def io_specs(self) -> tuple[TensorSpec, TensorSpec]:
         """Return input and output as a card describes them."""
-        graph = TfliteGraph(self.model)
+        graph = self.graph
         ends = {"image": graph.inputs[0], "probabilities": graph.outputs[0]}
         image, probabilities = (
             TensorSpec(name, graph.dtype(i), *(graph.quantization(i) or ())) for name, i in ends.items()

@@ -69,7 +69,7 @@ def _calibration(recipe: Recipe, calibration: Calibration | None, quantized: Qua
     if calibration is None or not recipe.scheme.calibrates:
         return None
     kept = {"float_layers": list(dict.fromkeys(map(layer_name, recipe.float_layers)))} if recipe.float_layers else {}
-    islands, raised = island_lines(float_islands(quantized.model)), quantized.raised
+    islands, raised = island_lines(float_islands(quantized.graph)), quantized.raised
     left = {"left_in_float": islands} if islands else {}
     scales = {"raised_scales": {"filters": raised.filters, "of": raised.of}} if raised.filters else {}
     return {**calibration.summary(), **kept, **left, **scales}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import zipfile
@@ -15,7 +16,6 @@ from convert.tflite.graph import TfliteGraph
 from convert.tflite.metadata import METADATA_NAME, classifier_metadata
 from edge_runtime import Card
 from edge_runtime.artifact import CARD_NAME, LABELS_NAME
-from edge_runtime.hashing import file_sha256
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every member, so that the same inputs make the same bytes."""
@@ -31,6 +31,11 @@ class Package:
     flatbuffer: bytes
     labels: tuple[str, ...]
     card: Card
+
+    @functools.cached_property
+    def flatbuffer_sha256(self) -> str:
+        """Return the hexadecimal SHA-256 of the flatbuffer."""
+        return hashlib.sha256(self.flatbuffer).hexdigest()
 
     def with_drift(self, drift: dict[str, Any] | None) -> Package:
         """Return the same artifact with another drift summary in its card."""
@@ -52,8 +57,9 @@ def write(content: Package, path: Path) -> str:
         ConvertError: the disk is full, or the folder is not writable; nothing is left behind.
     """
     label_bytes = "".join(f"{label}\n" for label in content.labels).encode()
-    hashes = {"flatbuffer": hashlib.sha256(content.flatbuffer), "labels": hashlib.sha256(label_bytes)}
-    card = replace(content.card, sha256={part: digest.hexdigest() for part, digest in hashes.items()}).signed()
+    whole = hashlib.sha256(content.flatbuffer)  # of what the file begins with
+    hashes = {"flatbuffer": whole.hexdigest(), "labels": hashlib.sha256(label_bytes).hexdigest()}
+    card = replace(content.card, sha256=hashes).signed()
 
     def fill(partial: Path) -> None:
         partial.write_bytes(content.flatbuffer)
@@ -61,9 +67,12 @@ def write(content: Package, path: Path) -> str:
         with zipfile.ZipFile(partial, "a") as archive:
             for name, data in ((NAMES_NAME, names), (LABELS_NAME, label_bytes), (CARD_NAME, card.to_bytes())):
                 archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), data)
+        with partial.open("rb") as file:
+            file.seek(len(content.flatbuffer))
+            whole.update(file.read())
 
     write_atomically(path, fill)
-    return file_sha256(path)
+    return whole.hexdigest()
 
 
 def class_names(labels: Sequence[str], card: Card) -> bytes:

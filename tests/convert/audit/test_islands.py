@@ -9,14 +9,14 @@ from tests.convert.audit.damage import activation, insert_a_float_island
 
 def test_a_sound_network_has_none(int8: TfliteGraph) -> None:
     """Its float head is none, nor is the shift of a float input."""
-    assert not float_islands(int8.to_bytes())
+    assert not float_islands(int8)
 
 
 def test_an_island_is_found_timed_and_survives_a_report(int8: TfliteGraph) -> None:
     before = int8.tensor_name(activation(int8))
     insert_a_float_island(int8)
     model = int8.to_bytes()
-    (island,) = timed(model, float_islands(model))
+    (island,) = timed(model, float_islands(TfliteGraph(model)))
     assert before in island.reads
     assert len(island.operators) == 2
     assert island.milliseconds is not None

@@ -20,10 +20,10 @@ def model() -> bytes:
     return residual_network()
 
 
-def made(model: bytes, kept: tuple[str, ...] = ()) -> bytes:
+def made(model: bytes, kept: tuple[str, ...] = ()) -> TfliteGraph:
     images: list[Any] = list(np.random.default_rng(0).integers(0, 256, (4, 16, 20, 3), np.uint8))
     recipe = Recipe(SCHEMES["mixed"], "uint8", kept)
-    return quantize(model, recipe, SPEC, collect_statistics(model, images, SPEC)[0]).model
+    return quantize(model, recipe, SPEC, collect_statistics(model, images, SPEC)[0]).graph
 
 
 def test_a_promise_that_is_held_keeps_the_name(model: bytes) -> None:
