@@ -77,6 +77,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
         source=prepared.network.lowered.findings(),
         float_islands=network.islands,
         raised=quantized.raised,
+        preprocessing=prepared.network.spec.to_json(),
         passed_before=written.passed_before,
     )
     write_report(outcome.to_json(), written.path)

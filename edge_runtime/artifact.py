@@ -203,10 +203,8 @@ def check_tflite(path: Path, sha256: str | None = None) -> None:
     except OSError as error:
         raise ArtifactError(f"model {path} cannot be read: {error.strerror or error}") from error
     if head[4:8] != TFLITE_IDENTIFIER:
-        raise ArtifactError(
-            f"{path} is not a TFLite model: its bytes 4 to 8 are {head[4:8]!r}, not {TFLITE_IDENTIFIER!r}; "
-            "pass a .tflite file"
-        )
+        begins = f"begins with {head!r}, not with 4 bytes and {TFLITE_IDENTIFIER!r}" if head else "is empty"
+        raise ArtifactError(f"{path} is not a TFLite model: it {begins}; pass a .tflite file")
     if sha256 is not None and (found := file_sha256(path)) != sha256.strip().lower():
         raise ArtifactError(f"{path} has SHA-256 {found}, expected {sha256}: this is not the file you pinned")
 

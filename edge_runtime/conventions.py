@@ -14,6 +14,7 @@ from edge_runtime.geometry import CROP, KERAS, PAD, STRETCH, TENSORFLOW, TORCHVI
 from edge_runtime.specs import DEFAULTS, InputSpec
 
 Triple = tuple[float, float, float]
+EXAMPLE = 'write it as {"mean": [127, 127, 127], "std": 128}'
 
 
 class Convention(NamedTuple):
@@ -207,10 +208,16 @@ def _from_file(path: Path, height: int | None, width: int | None, channels: int)
     known = every_key(silent)
     left_out = {"mean", "std", *(["height"] if height is None else []), *(["width"] if width is None else [])}
     try:
-        value = {key: known[key] for key in known if key not in left_out} | json.loads(path.read_text())
+        said = json.loads(path.read_text())
+        value = {key: known[key] for key in known if key not in left_out} | said
         unknown = sorted(value.keys() - known.keys())
         if unknown:
-            raise ArtifactError(f"{unknown[0]!r} is none of {', '.join(known)}")
+            raise ArtifactError(f"{unknown[0]!r} is none of {', '.join(known)}; {EXAMPLE}")
+        for key in ("mean", "std"):
+            if key not in value:
+                raise ArtifactError(f"it has no {key!r}; {EXAMPLE}")
+            if isinstance(value[key], int | float):
+                value[key] = [value[key]] * int(value["channels"])
         if "height" not in value or "width" not in value:
             _known(f"{path}", None, None)
         return InputSpec.from_json(value)

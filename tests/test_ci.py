@@ -125,9 +125,17 @@ def test_too_few_images_and_options_in_quotes(installed: Runner) -> None:
     assert (installed.workspace / "what each answered.csv").exists()
 
 
-def test_an_error_has_no_report(installed: Runner) -> None:
+def test_an_error_has_no_report_but_a_test_that_ended_with_it(installed: Runner) -> None:
     assert installed.run(JUDGE, **{**GATED, "model": "missing.tflite"}) == 1
-    assert installed.outputs() == {"verdict": "error", "artifact": "", "page": "", "report": "", "junit": ""}
+    assert installed.outputs() == {
+        "verdict": "error",
+        "artifact": "",
+        "page": "",
+        "report": "",
+        "junit": "build/drift.xml",
+    }
+    suite = ElementTree.parse(installed.workspace / "build" / "drift.xml").getroot()
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
 
 
 def test_what_is_given_is_never_run(installed: Runner) -> None:

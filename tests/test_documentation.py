@@ -137,6 +137,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 OPAQUE = {
+    "preprocessing",
     "source",
     "raised_scales.layers",
     "timings_s",

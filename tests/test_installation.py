@@ -160,6 +160,11 @@ def test_the_drift_extra_audits_an_artifact_without_tensorflow(
     done = run(with_drift / "irv2-inspect", demo_artifact.path, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert "CONV_2D" in done.out
+    for command in (("verify", demo_artifact.path), ("--model", "demo")):
+        refused = run(with_drift / "irv2-convert", *command, cwd=tmp_path)
+        assert refused.code == 1
+        assert " is not installed: pip install " in refused.err.splitlines()[-1], "one line, no traceback"
+        assert "Traceback" not in refused.err
     stored, images = tmp_path / "ref.npz", ("--images", VALIDATION / "trouser")
     drift = with_drift / "irv2-drift"
     saved = run(drift, "--save-reference", stored, "--reference", demo_artifact.path, *images, cwd=tmp_path)

@@ -14,6 +14,7 @@ from convert.cli.options import COUNT_OR_AUTO, FILE, Command, conversion_options
 from convert.cli.settings import ARTIFACT, NAME, REFERENCE, SHARED, Settings, SettingsError, find, refuse_unknown
 from convert.images.conventions import CONVENTIONS
 from convert.keras_models.sources import DEMO, IMAGENET
+from convert.keras_models.weight_formats import checkpoint_index
 from edge_runtime.console import printable
 from edge_runtime.errors import EdgeError
 
@@ -26,6 +27,12 @@ SOURCES = {ParameterSource.COMMANDLINE: "option", ParameterSource.DEFAULT: "defa
 """Where Click has a value from -> what the user is told, if it is not the settings file."""
 OF_DRIFT = {ARTIFACT: "candidate", "validation": "images"}
 """Key at the top of the file -> parameter of `irv2-drift` that means the same under another name."""
+OPENED = {
+    "candidate": (ARTIFACT, "convert first, or name an artifact that git has"),
+    "reference": (REFERENCE, "store its answers where it is, with --save-reference FILE.npz, and name that file"),
+    "images": ("validation", "name the folder of images to compare on"),
+}
+"""Parameter of `irv2-drift` that is opened -> its keys in the file, and what to do where there is nothing."""
 OF_ONE_RUN = {"json", "quiet", "dry-run", "debug"}
 """Options of `irv2-drift` that do not decide what it does."""
 TEXTS = (click.Path, click.Choice, type(click.STRING))
@@ -61,7 +68,7 @@ def configured(defaults: Defaults) -> Callable[[Command], Command]:
         help=f"Where the defaults of options are.  [default: the nearest {NAME}, from the working folder upwards]",
     )  # fmt: skip
     no_config = click.option(
-        "--no-config", is_flag=True, is_eager=True, expose_value=False, callback=alone, help=f"Look at no {NAME}."
+        "--no-config", is_flag=True, is_eager=True, expose_value=False, callback=alone, help=f"Ignore any {NAME}."
     )
     return lambda command: with_options(command, (config, no_config))
 
@@ -109,6 +116,18 @@ def refuse_no_network(context: click.Context) -> None:
     said = {context.get_parameter_source(name) for name in ("model", "weights")}
     if USED in context.meta and said == {ParameterSource.DEFAULT}:
         raise SettingsError(f"{context.meta[USED]} names no network: write model = 'PATH' into it, or pass --model")
+
+
+def refuse_missing_files(context: click.Context, opened: Mapping[str, Path | None]) -> None:
+    """Raise `SettingsError` if a settings file names something that is not there, of what `irv2-drift` opens.
+
+    `opened` is a path for each parameter of `OPENED`, None for what is not opened this time.
+    """
+    for name, path in opened.items():
+        is_said = context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+        if is_said and path is not None and not checkpoint_index(path).exists():
+            key, hint = OPENED[name]
+            raise SettingsError(f"{context.meta[USED]}: {key} {path} does not exist: {hint}")
 
 
 def gate_settings(command: click.Command) -> dict[str, click.Parameter]:

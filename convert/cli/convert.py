@@ -40,7 +40,7 @@ a network, the names of its classes, images like those it will see, and others t
   irv2-convert --model mine.keras --labels labels.txt --calibration DIR --validation DIR
 
   irv2-convert init           writes irv2.toml from what is in this folder; then irv2-convert alone will do
-  irv2-convert --model demo   tries it on the bundled network: a minute or two
+  irv2-convert --model demo   tries it on the bundled network: a few minutes
   irv2-convert --help         lists all options
 """
 
@@ -60,7 +60,9 @@ class ConversionGroup(click.Group):
         """Return the command that the first word names; who passes a network there is told where it belongs."""
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
             commands = ", ".join(self.commands)
-            raise click.UsageError(f"{args[0]} is no command ({commands}): to convert it, pass --model {args[0]}", ctx)
+            raise click.UsageError(
+                f"{args[0]} is not a command ({commands}): to convert it, pass --model {args[0]}", ctx
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -110,7 +112,7 @@ def convert(
         return
     from convert.pipeline import convert as run
 
-    with shown_progress(quiet) as progress:
+    with ci.errors_in(junit, (), Path(network.name)), shown_progress(quiet) as progress:
         outcomes = run(job, progress)
     final = [outcome for outcome in outcomes if not outcome.superseded]
     _tell_ci([outcome.to_json() for outcome in final], junit)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from convert.cli.configured import configured, of_drift, settings_note
+from convert.cli.configured import configured, of_drift, refuse_missing_files, settings_note
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
 from convert.cli.gate_dry_run import explain
@@ -28,7 +29,7 @@ from convert.reporting import ci
 from convert.reporting.answers_csv import write_answers
 from convert.reporting.devices import device_reports, exit_code
 from convert.reporting.outcome import as_text
-from convert.reporting.terminal import print_report, print_verdict
+from convert.reporting.terminal import print_reasoned_verdict, print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
 from convert.system.temporary import refuse_unwritable
@@ -75,20 +76,28 @@ def gate(context: click.Context, /, limits: Limits, output: Output, quiet: bool,
     check_together(context)
     given = GateOptions(**options)
     asked = only_saving(context, given)
-    models, notes = asked.models()
-    with shown_progress(quiet) as progress:
-        for note in (*settings_note(context), *notes):
+    with ExitStack() as stack:
+        progress = stack.enter_context(shown_progress(quiet))
+        for note in settings_note(context):
+            progress.note(note)
+        stack.enter_context(_reports(output, asked, dry_run))
+        models, notes = asked.models()
+        for note in notes:
             progress.note(note)
         if dry_run:
             explain(context, asked, output, models, progress)
-        refuse_unwritable(asked.files if asked.share is not None else (*asked.files, *output.files))
-        if dry_run:
+            refuse_unwritable(asked.files if asked.share is not None else (*asked.files, *output.files))
             return
+        refuse_missing_files(context, asked.opened)
+        refuse_unwritable(asked.files)
         if asked.save_reference is not None:
             _save_reference(asked.save_reference, asked, models, progress)
         if asked.candidate is None:
             if given.candidate is not None:
-                progress.note(f"--save-reference only saves: irv2-drift without it judges {given.candidate}")
+                progress.note(
+                    f"--save-reference only saves: irv2-drift without it judges {given.candidate}; to judge it against "
+                    f'these answers, write reference = "{asked.save_reference}" into the settings'
+                )
             return
         request = asked.request(asked.candidate, models)
         if asked.share is not None:
@@ -96,6 +105,14 @@ def gate(context: click.Context, /, limits: Limits, output: Output, quiet: bool,
             return
         found = _judge(request, asked, limits, progress)
     show(found, quiet, output)
+
+
+def _reports(output: Output, asked: GateOptions, dry_run: bool) -> AbstractContextManager[None]:
+    """Return what keeps reports of an earlier run from being taken for those of a run that judges."""
+    if dry_run or asked.candidate is None or asked.share is not None:
+        return nullcontext()
+    refuse_unwritable(output.files)
+    return ci.errors_in(output.junit, output.files, asked.candidate)
 
 
 def _save_reference(path: Path, asked: GateOptions, models: ModelOptions, progress: Progress) -> None:
@@ -129,7 +146,8 @@ def _write_shard(request: DriftRequest, share: Share, path: Path, progress: Prog
 def merge(shards: tuple[Path, ...], limits: Limits, quiet: bool, output: Output) -> None:
     """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have."""
     refuse_unwritable(output.files)
-    found = drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits)
+    with ci.errors_in(output.junit, output.files, shards[0]):
+        found = drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits)
     show(found, quiet, output)
 
 
@@ -148,7 +166,7 @@ def show(found: DriftRun, quiet: bool, output: Output) -> None:
     if output.as_json:
         click.echo(as_text(report))
     elif quiet:
-        print_verdict(Console(), report)
+        print_reasoned_verdict(Console(), report)
     else:
         print_report(Console(), report)
     sys.exit(exit_code(report))

@@ -74,11 +74,11 @@ def _load(command: str, extra: str) -> Callable[[], object]:
     try:
         main = getattr(importlib.import_module(f"convert.cli.{command}"), command)
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] in ("convert", "edge_runtime"):
-            raise
-        from convert.system.installation import not_installed
+        from convert.system.installation import missing_package
 
-        print(f"{program}: error: {not_installed(error.name or '', extra)}", file=sys.stderr)
+        if (text := missing_package(error, extra)) is None:
+            raise
+        print(f"{program}: error: {text}", file=sys.stderr)
         sys.exit(1)
     from edge_runtime.console import prepare_streams
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from convert.errors import MissingExtraError
 from edge_runtime import EdgeError
 from edge_runtime.console import printable
 
@@ -24,12 +25,22 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **options)
         except BrokenPipeError:  # the reader of our output has gone: click knows what to do
             raise
+        except ModuleNotFoundError as error:  # what [drift] has is there, or this had not been imported
+            from convert.system.installation import missing_package
+
+            if (text := missing_package(error, "convert")) is None:
+                raise
+            _end(MissingExtraError(text), debug)
         except (EdgeError, OSError) as error:
-            if debug:
-                traceback.print_exc()
-            fail(error)
+            _end(error, debug)
 
     return wrapped
+
+
+def _end(error: Exception, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    fail(error)
 
 
 def fail(error: Exception) -> NoReturn:

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from convert.cli.options import FILE, SIZE, Command, with_options
+from convert.cli.settings import NAME
 from convert.drift.models import ModelOptions
 from convert.drift.on_device import Devices
 from convert.drift.run import DriftRequest
@@ -34,16 +35,20 @@ HINTS = {
     "shard": "a shard has no verdict, pass it to irv2-drift merge",
     "scheduler": "run it without a scheduler, --images-size 10 is enough",
 }
+NEEDED = {
+    "reference": "pass the float network, or its stored answers (.npz)",
+    "images": "pass the folder of images to compare on",
+}
+"""Option without which nothing can be compared -> what to pass."""
 OPTIONS = (
     click.argument("candidate", type=FILE, required=False),
     click.option(
         "--reference",
         type=FILE,
-        required=True,
         metavar="FILE",
         help="Float .tflite, Keras file, SavedModel folder, or stored answers (.npz).",
     ),
-    click.option("--images", type=FILE, required=True, metavar="DIR", help="Images; class folders give labels."),
+    click.option("--images", type=FILE, metavar="DIR", help="Images; class folders give labels."),
     click.option("--image-labels", type=FILE, metavar="FILE", help=IMAGE_LABELS_HELP),
     click.option("--images-size", type=click.IntRange(min=1), help="Maximum number of images.  [default: all]"),
     click.option("--preprocessing", metavar=CONVENTION, help="How images are prepared for a model without a card."),
@@ -150,6 +155,11 @@ class GateOptions:
         part = None if self.share is None else self.rows_path(self.share)
         return tuple(path for path in (self.save_reference, part) if path is not None)
 
+    @property
+    def opened(self) -> dict[str, Path | None]:
+        """Return what is opened, by the names of the options."""
+        return {"candidate": self.candidate, "reference": self.reference, "images": self.images}
+
     def models(self) -> tuple[ModelOptions, list[str]]:
         """Return what is said of models without a card, and what the file of labels was taken for."""
         if self.fit is not None:
@@ -190,6 +200,9 @@ def only_saving(context: click.Context, asked: GateOptions) -> GateOptions:
 def check_together(context: click.Context) -> None:
     """Refuse options that would be ignored."""
     options = context.params
+    missing = next((option for option in NEEDED if options[option] is None), None)
+    if missing is not None:
+        raise click.UsageError(f"--{missing} is missing: {NEEDED[missing]}, or write {NAME} with irv2-convert init")
     if options["candidate"] is None and options["save_reference"] is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
     is_typed = context.get_parameter_source("stop_early") is ParameterSource.COMMANDLINE

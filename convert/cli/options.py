@@ -68,7 +68,7 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
             default=default_model,
             show_default=True,
             metavar="demo|imagenet|PATH",
-            help="The network: the bundled demo, Keras' with its ImageNet weights, or a Keras file.",
+            help="The bundled demo, Keras' own with ImageNet weights, or a Keras file, SavedModel or float .tflite.",
         )
         @click.option(
             "--weights",

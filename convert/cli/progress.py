@@ -28,10 +28,10 @@ class TerminalProgress:
         self._console = console
         self._has_bars = _draws_bars(console)
         self._bars = progress.Progress(
-            progress.SpinnerColumn(),
+            progress.SpinnerColumn(finished_text="[green]✓"),
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=30),
-            progress.MofNCompleteColumn(),
+            CountColumn(),
             RateColumn(),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
@@ -44,7 +44,9 @@ class TerminalProgress:
         self._bars.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
         self._bars.stop()
 
     def stage(self, name: str) -> None:
@@ -68,12 +70,19 @@ class TerminalProgress:
         self._console.print(escape(printable(text)), highlight=False, soft_wrap=True)
 
     def _begin(self, name: str, total: int | None) -> progress.TaskID:
-        if self._running is not None:
-            self._bars.stop_task(self._running)
+        self._finish()
         if not self._has_bars:
             self._console.print(escape(name), highlight=False)
-        self._running = self._bars.add_task(escape(name), total=total)
+        self._running = self._bars.add_task(escape(name), total=total, counted=total is not None)
         return self._running
+
+    def _finish(self) -> None:
+        """End the stage that is running: one of unknown length is now done."""
+        if self._running is None:
+            return
+        if not self._bars.tasks[self._running].fields["counted"]:
+            self._bars.update(self._running, total=1, completed=1)
+        self._bars.stop_task(self._running)
 
 
 def shown_progress(quiet: bool) -> AbstractContextManager[Progress]:
@@ -88,10 +97,18 @@ def _draws_bars(console: Console) -> bool:
     return console.file.isatty()  # not `is_terminal`, which FORCE_COLOR makes true in the log of a CI
 
 
+class CountColumn(progress.MofNCompleteColumn):
+    """Column of how many of how many, where that is known."""
+
+    def render(self, task: progress.Task) -> Text:
+        """Return nothing for a stage of unknown length."""
+        return super().render(task) if task.fields["counted"] else Text()
+
+
 class RateColumn(progress.ProgressColumn):
     """Column of images per second."""
 
     def render(self, task: progress.Task) -> Text:
         """Return the rate of a task of known length."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed and task.total else "")
+        return Text(f"{speed:.1f}/s" if speed and task.fields["counted"] else "")

@@ -95,4 +95,4 @@ def refuse_unknown(key: str, known: Iterable[str], where: str) -> SettingsError:
     """Return the error for a key that no command knows, with the nearest one that is known."""
     nearest = get_close_matches(key.replace("_", "-"), list(known), n=1)
     advice = f"did you mean {nearest[0]}?" if nearest else "irv2-convert init shows the usual ones, --help all of them"
-    return SettingsError(f"{where}: {key} is no setting: {advice}")
+    return SettingsError(f"{where}: {key} is not a setting: {advice}")

@@ -13,11 +13,12 @@ from typing import Self
 
 from convert.drift import stored_predictions
 from convert.drift.predictions import Predictor, Rows
-from convert.errors import PreprocessingUnknownError, SizeUnknownError, SourceError, as_source_errors
+from convert.errors import MissingExtraError, PreprocessingUnknownError, SizeUnknownError, SourceError, as_source_errors
 from convert.images.conventions import CONVENTIONS, every_key, fitted, fitted_alike, input_spec
 from convert.images.dataset import ImageSet
 from convert.images.reader import PixelReader
 from convert.keras_models.sources import MODEL_FILE, MODEL_SUFFIXES, SAVED_MODEL, WEIGHTS_FILE, ModelSource
+from convert.keras_models.weight_formats import checkpoint_index
 from convert.lowering.lower import LoweredModel, LoweringRequest, images_to_compare, lower
 from convert.system.progress import Progress
 from convert.system.temporary import scratch_folder
@@ -253,6 +254,8 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
     """Lower a Keras model and open the result, which needs the [convert] extra."""
     labels = None if options.labels is None else len(options.labels)
     source = ModelSource(str(path), labels=labels)
+    if not checkpoint_index(path).exists():
+        raise SourceError(f"reference {path} does not exist: pass a Keras file, a .tflite or stored answers (.npz)")
     source.check()
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         request = LoweringRequest(source, options.preprocessing, images_to_compare(images), scratch)
@@ -271,6 +274,11 @@ def _lower_as_said(request: LoweringRequest, path: Path, options: ModelOptions, 
             try:
                 lowered = lower(request, progress)
                 break
+            except MissingExtraError as error:
+                raise MissingExtraError(
+                    f"{error}; or store its answers where that is, irv2-drift --save-reference ref.npz --reference "
+                    f"{path} --images DIR, and compare with ref.npz"
+                ) from error
             except SizeUnknownError:
                 size = options.input_size or options.other_size
                 if size is None or request.source.input_size is not None:

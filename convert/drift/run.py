@@ -196,6 +196,7 @@ def reported(
     conversion = attribution.conversion(next(known, None), assessment.drift)
     report = {
         "artifact": {"path": paths["candidate"], "bytes": candidate["bytes"], "sha256": candidate["sha256"]},
+        "preprocessing": candidate["preprocessing"],
         "reference": {"path": paths["reference"], "model_sha256": reference["sha256"]},
         "sampling": {
             "available": identity["images"]["count"],

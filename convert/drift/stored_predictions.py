@@ -91,15 +91,17 @@ class StoredPredictions(Predictor):
         if different:
             key = different[0]
             raise SourceError(
-                f"reference {self.path} was saved with {key} {ours[key]}, {by} has {key} {theirs[key]}: save it again, "
-                "or pass its preprocessing as --reference-preprocessing if the two differ on purpose"
+                f"reference {self.path} was saved with {key} {ours[key]}, {by} has {key} {theirs[key]}: convert the "
+                "candidate as the reference was prepared, or save the reference again; if the two differ on purpose, "
+                "pass the reference's as --reference-preprocessing"
             )
 
     def check_labels(self, labels: Sequence[str], by: str) -> None:
         """Raise `SourceError` if the classes are not `labels`, which are those of `by`."""
         if len(labels) != len(self.labels):
             raise SourceError(
-                f"reference {self.path} has {len(self.labels)} classes, {by} has {len(labels)}: save it again"
+                f"reference {self.path} has {len(self.labels)} classes, {by} has {len(labels)}: compare models of the "
+                "same classes, or save the reference again"
             )
         if set(labels) != set(self.labels):
             other = min(set(labels) ^ set(self.labels))

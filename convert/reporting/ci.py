@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from convert.reporting.formatting import Report, count, drift_rows, probability
 from convert.statistics.verdict import FAIL, INCONCLUSIVE, PASS
 from convert.system.temporary import write_atomically
 from edge_runtime.console import printable
+from edge_runtime.errors import EdgeError
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
@@ -39,6 +41,26 @@ def write_junit(path: Path, reports: Sequence[Report]) -> None:
     write_atomically(path, lambda partial: tree.write(partial, encoding="utf-8", xml_declaration=True))
 
 
+@contextmanager
+def errors_in(path: Path | None, others: Sequence[Path], judged: Path) -> Iterator[None]:
+    """Remove what an earlier run wrote, that nobody takes it for this one's; write an error of the block as JUnit XML.
+
+    Args:
+        path: of the XML; None if none is wanted.
+        others: more files to remove.
+        judged: what the run is about.
+    """
+    for old in filter(None, (path, *others)):
+        old.unlink(missing_ok=True)
+    try:
+        yield
+    except (EdgeError, OSError) as error:
+        if path is not None:
+            text = " ".join(str(error).split())
+            write_junit(path, [{"artifact": {"path": str(judged)}, "error": text}])
+        raise
+
+
 def _test_suite(report: Report) -> ElementTree.Element:
     """Return a suite; an artifact whose drift was not measured has no case in it, a device without answers an error."""
     name = "irv2-convert" if "scheme" in report else " ".join(["irv2-drift", *filter(None, [report.get("address")])])
@@ -59,7 +81,8 @@ def _test_suite(report: Report) -> ElementTree.Element:
 
 def _broken_suite(report: Report, name: str) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name=name, tests="1", failures="0", errors="1", skipped="0")
-    case = ElementTree.SubElement(suite, "testcase", classname=f"drift.{_artifact(report)}", name="device answers")
+    what = "device answers" if "address" in report else "drift check"
+    case = ElementTree.SubElement(suite, "testcase", classname=f"drift.{_artifact(report)}", name=what)
     ElementTree.SubElement(case, "error", type="error", message=printable(report["error"]))
     return suite
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_runtime.geometry import STRETCH
 from edge_runtime.specs import BINARY, INDEPENDENT, SOFTMAX, THRESHOLD
 
 Report = Mapping[str, Any]
@@ -76,6 +77,16 @@ def head_text(head: str, classes: int) -> str:
     if head == INDEPENDENT:
         return f"{count(classes)} independent labels, threshold {THRESHOLD}"
     return f"{count(classes)} classes, softmax"
+
+
+def prepared_text(spec: Mapping[str, Any]) -> str:
+    """Return in words how images are prepared, given a specification as a card holds it."""
+    mean, std = (
+        f"{values[0]:g}" if len(set(values)) == 1 else f"({', '.join(f'{value:g}' for value in values)})"
+        for values in (spec["mean"], spec["std"])
+    )
+    order = "grey" if spec.get("channels", 3) == 1 else spec["channel_order"]
+    return f"(pixel - {mean}) / {std}, {order}, {spec['height']} x {spec['width']}, fit: {spec.get('fit', STRETCH)}"
 
 
 def count(value: int) -> str:

@@ -60,6 +60,7 @@ class Outcome:
         float_islands: what is computed in float between integers though nobody asked for it.
         raised: the filters whose scale was raised for their bias.
         source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
+        preprocessing: how its images are prepared, as its card has it.
         passed_before: the artifact that had passed under this one's name; it is there no longer if that is `path`.
     """
 
@@ -85,6 +86,7 @@ class Outcome:
     source: dict[str, Any] = field(default_factory=dict)
     float_islands: Sequence[FloatIsland] = ()
     raised: RaisedScales = field(default_factory=RaisedScales)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
     passed_before: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ class Outcome:
             "scheme": self.scheme.name,
             **({} if self.head == SOFTMAX else {"head": self.head}),
             "artifact": {"path": str(self.path), "bytes": self.bytes, "sha256": self.sha256},
+            "preprocessing": self.preprocessing,
             "drift": None if drift is None else drift.to_json(),
             "blame": [] if drift is None else attribution.conversion(self.keras_sqnr_db, drift),
             "gate": None if gate is None else gate.to_json(),

@@ -181,7 +181,14 @@ def _print_devices(console: Console, rows: Sequence[dict[str, str]]) -> None:
         console.print(f"[bold]{address[1]}[/]\n  {figures}", highlight=False, soft_wrap=True)
 
 
-def print_verdict(console: Console, report: Report) -> None:
+def print_reasoned_verdict(console: Console, report: Report) -> None:
+    """Print the verdict as `print_verdict` does, and in the same line why it is not "pass"."""
+    reasons = () if "fleet" in report else report["gate"]["reasons"]
+    short = "; ".join(reason.split(": ", 1)[1] for reason in reasons if not reason.startswith(PASS))
+    print_verdict(console, report, f": {short}" if short else "")
+
+
+def print_verdict(console: Console, report: Report, why: str = "") -> None:
     """Print the verdict of a drift check in one line; of several devices the line of each, and what is odd."""
     if "fleet" in report:
         _print_fleet(console, report)
@@ -189,7 +196,8 @@ def print_verdict(console: Console, report: Report) -> None:
     drift, head = report["drift"], report["drift"].get("head", SOFTMAX)
     of_labels = "" if head == SOFTMAX else f", {head_text(head, drift['classes'])}"
     verdict = _styled(report["gate"]["verdict"])
-    console.print(f"{verdict} on {count(drift['images'])} images{of_labels}", highlight=False)
+    line = f"{verdict} on {count(drift['images'])} images{of_labels}{escape(why)}"
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _attribution(steps: Sequence[Report]) -> Table:

@@ -10,8 +10,15 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 DISTRIBUTION = "irv2-edge"
+OURS = ("calibration_data", "convert", "edge_runtime")
 RECORD = "direct_url.json"
 """File in which an installer records what it was given, if that was no name on an index; see PEP 610."""
+
+
+def missing_package(error: ModuleNotFoundError, extra: str) -> str | None:
+    """Return in a sentence which package of an extra an import lacks; None if it lacks a module of our own."""
+    package = (error.name or "").split(".")[0]
+    return None if package in OURS else not_installed(package, extra)
 
 
 def not_installed(package: str, extra: str) -> str:

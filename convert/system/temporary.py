@@ -35,7 +35,8 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     path, descriptor = _new_name(parent), None
     try:  # named before it is made, so that it is removed whenever an interruption comes
         while descriptor is None:
-            path.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):  # not `exist_ok`, which fails where another process sweeps it meanwhile
+                path.mkdir(mode=0o700)
             descriptor = _locked(path)
         yield path
     finally:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -44,15 +47,25 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(monkeypatch: pytest.Monkey
     assert all(line.endswith("/s") for line in lines[2:5])
 
 
+def chunks(terminal: int) -> Iterator[str]:
+    """What was written to a terminal that is closed now."""
+    with suppress(OSError):
+        while chunk := os.read(terminal, 100_000):
+            yield chunk.decode(errors="replace")
+
+
 def test_a_terminal_has_bars() -> None:
     main, child = pty.openpty()
     with os.fdopen(child, "w") as terminal:
         run_stage(Console(file=terminal, width=120))
-    drawn = os.read(main, 100_000).decode()
+    drawn = "".join(chunks(main))
     os.close(main)
     assert "\x1b[" in drawn
     assert "━" in drawn
     assert "3/3" in drawn
+    last_frame = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.rpartition("\x1b[1A")[2])
+    assert [line.split()[:2] for line in last_frame.splitlines()] == [["✓", "loading"], ["✓", "counting"]]
+    assert "0/?" not in drawn
 
 
 def test_quiet_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -104,10 +105,10 @@ def test_the_search_ends_with_the_project_and_with_the_home_folder(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("max-drops = 2", "irv2.toml: max-drops is no setting: did you mean max-drop?"),
-        ("max_drop = 2", "irv2.toml: max_drop is no setting: did you mean max-drop?"),
-        ("xyzzy = 2", "irv2.toml: xyzzy is no setting: irv2-convert init shows the usual ones"),
-        ("as-json = true", "irv2.toml: as-json is no setting"),
+        ("max-drops = 2", "irv2.toml: max-drops is not a setting: did you mean max-drop?"),
+        ("max_drop = 2", "irv2.toml: max_drop is not a setting: did you mean max-drop?"),
+        ("xyzzy = 2", "irv2.toml: xyzzy is not a setting: irv2-convert init shows the usual ones"),
+        ("as-json = true", "irv2.toml: as-json is not a setting"),
         ('max-drop = "much"', "irv2.toml: max-drop = 'much': 'much' is not a valid float range"),
         ("max-drop = 200", "irv2.toml: max-drop = 200: 200.0 is not in the range -100<=x<=100"),
         ("max-drop = true", "irv2.toml: max-drop = true is not a number"),
@@ -132,9 +133,9 @@ def test_a_mistake_in_the_file_is_one_line(project: Path, text: str, expected: s
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[drift]\nimage-size = 3", "irv2.toml: image-size is no setting: did you mean images-size?"),
+        ("[drift]\nimage-size = 3", "irv2.toml: image-size is not a setting: did you mean images-size?"),
         ('[drift]\nimages-size = "many"', "irv2.toml: images-size = 'many': 'many' is not a valid integer range"),
-        ("max-drops = 1", "irv2.toml: max-drops is no setting: did you mean max-drop?"),
+        ("max-drops = 1", "irv2.toml: max-drops is not a setting: did you mean max-drop?"),
     ],
 )
 def test_a_mistake_in_what_irv2_drift_reads_is_one_line(project: Path, text: str, expected: str) -> None:
@@ -192,7 +193,7 @@ def test_a_network_without_its_option_is_told_where_it_belongs(project: Path) ->
     finished = run_here("irv2-convert", "mine.keras")
     assert finished.code == 2
     assert finished.err.splitlines()[-1].endswith(
-        "is no command (attach, cache, card, compare, completion, describe, "
+        "is not a command (attach, cache, card, compare, completion, describe, "
         "init, verify): to convert it, pass --model mine.keras"
     )
 
@@ -240,7 +241,8 @@ def test_a_ci_runs_the_commands_without_arguments(
     assert judged.out.startswith("pass on 240 images")
     assert (project / "drift.xml").exists()
     quiet = run_command("irv2-drift", "--quiet", "--max-drop", "-50", cwd=project)
-    assert (quiet.code, quiet.out, quiet.err) == (3, "fail on 240 images\n", ""), "an option wins over the file"
+    assert (quiet.code, quiet.err) == (3, "")
+    assert re.fullmatch(r"fail on 240 images: top-1 drop .* at most -50\.00 pp allowed\n", quiet.out), "an option wins"
 
     inspected = run_command("irv2-inspect", cwd=project / "photos")
     assert inspected.code == 0, inspected.err
@@ -292,5 +294,33 @@ def test_inspect_without_a_model_says_what_it_lacks(project: Path) -> None:
 
 def test_the_keras_file_is_the_reference_where_none_is_named(project: Path, validation_folder: Path) -> None:
     write(project, f'model = "mine.keras"\nartifact = "mine.int8.tflite"\nvalidation = "{validation_folder}"')
-    (project / "mine.int8.tflite").write_bytes(b"")
+    for name in ("mine.keras", "mine.int8.tflite"):
+        (project / name).write_bytes(b"")
     assert "error: mine.int8.tflite" in run_here("irv2-drift").err, "it was opened, so nothing was missing"
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        (
+            "mine.int8.tflite",
+            "artifact mine.int8.tflite does not exist: convert first, or name an artifact that git has",
+        ),
+        ("mine.keras", "reference mine.keras does not exist: store its answers where it is, with --save-reference"),
+    ],
+)
+def test_what_the_file_names_and_is_not_there_goes_by_its_key(
+    project: Path, validation_folder: Path, missing: str, expected: str
+) -> None:
+    write(project, f'model = "mine.keras"\nartifact = "mine.int8.tflite"\nvalidation = "{validation_folder}"')
+    for name in {"mine.keras", "mine.int8.tflite"} - {missing}:
+        (project / name).write_bytes(b"")
+    finished = run_here("irv2-drift")
+    assert finished.code == 1
+    assert f"irv2-drift: error: irv2.toml: {expected}" in finished.err
+
+
+def test_the_gate_without_a_reference_says_what_to_pass_or_to_write(project: Path) -> None:
+    finished = run_here("irv2-drift", "mine.tflite")
+    assert finished.code == 2
+    assert "--reference is missing: pass the float network, or its stored answers (.npz), or write" in finished.err

@@ -31,6 +31,27 @@ def test_what_is_not_certain_is_no_success_in_junit(network: Path, images: Path,
     assert {failure.get("type") for failure in ElementTree.parse(path).getroot().iter("failure")} == {"inconclusive"}
 
 
+def test_an_error_leaves_no_report_of_an_earlier_run(network: Path, images: Path, tmp_path: Path) -> None:
+    junit, page, damaged = tmp_path / "drift.xml", tmp_path / "drift.html", tmp_path / "damaged.tflite"
+    outputs = ("--images", images, "--junit", junit, "--html", page)
+    assert gate(network, "--reference", network, "--max-drop", 5, *outputs).exit_code == 0
+    damaged.write_bytes(network.read_bytes()[:1000])
+    assert gate(damaged, "--reference", network, *outputs).exit_code == 1
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "0", "1")
+    (case,) = suite.iter("testcase")
+    assert (case.get("classname"), case.get("name")) == ("drift.damaged.tflite", "drift check")
+    assert "damaged.tflite" in str(case.findall("error")[0].get("message"))
+    assert not page.exists()
+
+
+def test_a_dry_run_leaves_the_reports(network: Path, images: Path, tmp_path: Path) -> None:
+    junit = tmp_path / "drift.xml"
+    junit.write_text("earlier")
+    done = gate(network, "--reference", network, "--images", images, "--junit", junit, "--dry-run")
+    assert (done.exit_code, junit.read_text()) == (0, "earlier")
+
+
 HOSTILE = "<img src=x>|`*[a](b)\x1b[2J\n@all\x01"
 
 

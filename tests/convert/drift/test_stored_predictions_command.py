@@ -52,7 +52,8 @@ def test_a_candidate_that_only_the_settings_name_is_not_judged_when_a_reference_
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr.splitlines()[-2:] == [
         f"ref.npz: answers of {network} to 180 images",
-        f"--save-reference only saves: irv2-drift without it judges {worse}",
+        f"--save-reference only saves: irv2-drift without it judges {worse}; to judge it against these answers, "
+        'write reference = "ref.npz" into the settings',
     ]
     assert not Path("drift.html").exists()
     assert gate(worse, "--save-reference", "ref.npz").exit_code == 3, "one that is typed is judged"
@@ -135,7 +136,7 @@ def test_jpegs_decoded_otherwise_are_refused_unless_it_is_stated(
 ) -> None:
     other = tiny_artifact(spec=replace(SPEC, decode="scaled")).write(tmp_path / "other.tflite")
     line = refused(other, "--reference", reference, "--images", images)
-    assert f"{reference} was saved with decode full, {other} has decode scaled: save it again" in line
+    assert f"{reference} was saved with decode full, {other} has decode scaled: convert the candidate as" in line
     limits = ("--images", images, "--max-drop", 5)
     assert gate(other, "--reference", reference, *limits, "--reference-preprocessing", "tf").exit_code == 0
 

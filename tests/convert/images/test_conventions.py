@@ -79,6 +79,12 @@ def test_a_file_says_as_little_as_mean_and_std(tmp_path: Path) -> None:
     assert input_spec(path, 30, 40) == InputSpec(30, 40, mean=(1, 2, 3), std=(4, 5, 6))
 
 
+def test_a_number_is_for_all_channels(tmp_path: Path) -> None:
+    path = save_json(tmp_path, {"mean": 127, "std": 128.0})
+    assert input_spec(path, 30, 40) == InputSpec(30, 40, mean=(127, 127, 127), std=(128, 128, 128))
+    assert input_spec(path, 30, 40, 1) == InputSpec(30, 40, mean=(127,), std=(128,), channels=1)
+
+
 def test_a_file_says_everything_a_card_says(tmp_path: Path) -> None:
     spec = InputSpec(30, 40, (1, 2, 3), (4, 5, 6), "BGR", "bicubic", crop_fraction=0.875, decode="scaled")
     assert input_spec(save_json(tmp_path, spec.to_json()), 30, 40) == spec
@@ -87,7 +93,7 @@ def test_a_file_says_everything_a_card_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        ({"std": [1, 1, 1]}, "mean"),
+        ({"std": [1, 1, 1]}, 'it has no \'mean\'; write it as {"mean": [127, 127, 127], "std": 128}'),
         ({"mean": [1, 1], "std": [1, 1, 1]}, "mean"),
         ({"mean": [1, 1, 1], "std": [1, 0, 1]}, "std"),
         ({"mean": "grey", "std": [1, 1, 1]}, "'g'"),

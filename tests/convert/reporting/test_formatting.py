@@ -20,6 +20,7 @@ from convert.reporting.outcome import Outcome
 from convert.reporting.terminal import print_outcomes, print_report
 from convert.statistics.verdict import Limits
 from convert.system.machine import environment
+from edge_runtime import InputSpec
 from tests.convert.comparisons import LABELS, SIX_LABELS, comparison
 
 
@@ -47,6 +48,21 @@ from tests.convert.comparisons import LABELS, SIX_LABELS, comparison
 )
 def test_a_figure_has_its_unit(text: str, expected: str) -> None:
     assert text == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (InputSpec(224, 256, (127, 127, 127), (128, 128, 128)), "(pixel - 127) / 128, RGB, 224 x 256, fit: stretch"),
+        (
+            InputSpec(9, 9, (1, 2, 3.5), (4, 4, 4), "BGR", fit="crop"),
+            "(pixel - (1, 2, 3.5)) / 4, BGR, 9 x 9, fit: crop",
+        ),
+        (InputSpec(9, 9, (0,), (255,), channels=1), "(pixel - 0) / 255, grey, 9 x 9, fit: stretch"),
+    ],
+)
+def test_how_images_are_prepared_is_a_formula(spec: InputSpec, expected: str) -> None:
+    assert formatting.prepared_text(spec.to_json()) == expected
 
 
 def test_only_differences_have_a_sign() -> None:

@@ -35,9 +35,9 @@ def test_the_worst_verdict_is_the_exit_code(verdicts: list[str | None], code: in
 def test_the_report_has_the_contracted_keys() -> None:
     value = outcome(drift=measured()).to_json()
     assert list(value) == [
-        "scheme", "artifact", "drift", "blame", "gate", "source", "calibration", "layers", "float_layers",
-        "float_islands", "raised_scales", "recovery", "timings_s", "cached", "latency_ms", "float_latency_ms",
-        "environment",
+        "scheme", "artifact", "preprocessing", "drift", "blame", "gate", "source", "calibration", "layers",
+        "float_layers", "float_islands", "raised_scales", "recovery", "timings_s", "cached", "latency_ms",
+        "float_latency_ms", "environment",
     ]  # fmt: skip
     assert set(value["artifact"]) == {"path", "bytes", "sha256"}
     assert set(value["gate"]) == {"verdict", "limits", "reasons"}
