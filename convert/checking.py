@@ -116,19 +116,18 @@ def _image_sets(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
     calibration, validation = image_folders(job.source, job)
     schemes = ", ".join(scheme.name for scheme in job.schemes if scheme.calibrates)
     if schemes and calibration is None:
+        more = ", and other images as --validation DIR, or --no-validate" if job.validate and validation is None else ""
         raise ImageSetError(
             f"scheme {schemes} needs images like those {job.source.name} will see, the bundled ones serve the demo "
-            "only: pass --calibration DIR"
+            f"only: pass --calibration DIR{more}"
         )
+    seen = find_images(calibration) if schemes and calibration else None
     if job.validate and validation is None:
         raise ImageSetError(
             f"the drift of {job.source.name} is measured on images like those it will see: "
             "pass --validation DIR, or --no-validate"
         )
-    return (
-        find_images(calibration) if schemes and calibration else None,
-        _labelled(find_images(validation), job) if job.validate and validation else None,
-    )
+    return seen, _labelled(find_images(validation), job) if job.validate and validation else None
 
 
 def _labelled(validation: ImageSet, job: Job) -> ImageSet:

@@ -128,7 +128,8 @@ def check_preprocessing(preprocessing: str) -> None:
     """Raise `ArtifactError` if this is neither a convention nor a file."""
     if preprocessing not in CONVENTIONS and not Path(preprocessing).is_file():
         raise ArtifactError(
-            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists"
+            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists: "
+            f"{EXAMPLE}"
         )
 
 

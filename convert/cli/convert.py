@@ -29,7 +29,7 @@ from convert.quantization.schemes import parse_schemes
 from convert.reporting import ci
 from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
-from convert.reporting.terminal import passed_before, print_outcomes, print_verdicts
+from convert.reporting.terminal import passed_before, print_failing_limits, print_outcomes, print_verdicts
 from convert.statistics.verdict import Limits
 from convert.system.temporary import refuse_unwritable
 
@@ -121,6 +121,7 @@ def convert(
         click.echo("".join(f"{line}\n" for line in passed_before(outcomes)), nl=False, err=True)
     elif quiet:
         print_verdicts(Console(), outcomes)
+        print_failing_limits(Console(), outcomes)
     else:
         print_outcomes(Console(), outcomes)
     sys.exit(exit_code([outcome.gate for outcome in final]))

@@ -18,7 +18,7 @@ def speed(report: Report) -> str:
     ours, theirs = report.get("latency_ms"), report.get("float_latency_ms")
     if not ours or not theirs:
         return f"{milliseconds(ours)} per image"
-    return f"{milliseconds(ours)} per image, float {milliseconds(theirs)}: {theirs / ours:.1f} times as fast"
+    return f"{milliseconds(ours)} per image, {theirs / ours:.1f} times as fast as float ({milliseconds(theirs)})"
 
 
 def speed_notes(report: Report) -> list[str]:

@@ -11,9 +11,9 @@ EXPLANATIONS = {
     "Accuracy": "How many answers are right: those of {reference} before the arrow, those of {candidate} after it, "
     "on the same images.",
     "Drop": "The accuracy that was lost, in percentage points (pp). Less than zero is a gain.",
-    "95% interval": "In square brackets, and the line of a strip: where the figure of endlessly many images "
-    "probably lies. Such intervals contain it 95 times out of 100; with four times as many images they are half as "
-    "wide.",
+    "95% interval": "In square brackets, and the line of a strip: where the figure for all images of this "
+    "kind probably lies. Such intervals contain it 95 times out of 100; with four times as many images they are half "
+    "as wide.",
     "Strip": "The dot is what was measured, the line its 95% interval, the tinted part what the limit allows. The "
     "verdict is a pass if the whole line is in it, and a fail if none of it is; else there were too few images to "
     "tell.",

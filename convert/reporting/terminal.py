@@ -99,6 +99,14 @@ def print_verdicts(console: Console, outcomes: Sequence[Outcome]) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
+def print_failing_limits(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Print a line for each limit that an artifact does not keep for sure."""
+    for outcome in outcomes:
+        for reason in outcome.gate.reasons if outcome.gate else ():
+            if not reason.startswith(PASS):
+                console.print(f"{outcome.scheme.name}: {escape(reason)}", highlight=False, soft_wrap=True)
+
+
 def passed_before(outcomes: Sequence[Outcome]) -> list[str]:
     """Say which artifacts had passed under the name of one that did not, and what became of them."""
     lines = []

@@ -83,6 +83,10 @@ def test_calibration_images_of_ones_own_model_are_asked_for(own: Job) -> None:
         check(replace(own, calibration=None, schemes=(SCHEMES["none"], SCHEMES["int8"], SCHEMES["int16x8"])))
     with pytest.raises(ImageSetError, match=r"drift of mine .*pass --validation DIR, or --no-validate"):
         check(replace(own, validation=None))
+    with pytest.raises(ImageSetError, match=r"pass --calibration DIR, and other images as --validation DIR, or --no-v"):
+        check(replace(own, calibration=None, validation=None))
+    with pytest.raises(ImageSetError, match=r"image folder wrong does not exist"):
+        check(replace(own, calibration=Path("wrong"), validation=None))
 
 
 @pytest.mark.parametrize("source", [ModelSource("imagenet"), ModelSource(weights=Path("a.h5"), classes=3)])

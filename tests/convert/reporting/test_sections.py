@@ -77,7 +77,7 @@ def test_figures_of_a_number_of_images_that_was_fixed_are_shown() -> None:
     assert found["Expected calibration error"].value == "3.10% → 3.45%"
     assert found["Size"].notes == ("17.1 ms per image",)
     found = by_title(value | {"latency_ms": 5.7, "float_latency_ms": 9.12})
-    assert found["Size"].notes == ("5.7 ms per image, float 9.1 ms: 1.6 times as fast",)
+    assert found["Size"].notes == ("5.7 ms per image, 1.6 times as fast as float (9.1 ms)",)
 
 
 def test_without_labels_no_accuracy_is_shown() -> None:

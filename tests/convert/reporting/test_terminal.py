@@ -20,7 +20,7 @@ from convert.drift.predictions import Predictions
 from convert.quantization.bias_range import RaisedScales
 from convert.reporting import html
 from convert.reporting.outcome import Outcome
-from convert.reporting.terminal import print_outcomes, print_report, print_verdicts
+from convert.reporting.terminal import print_failing_limits, print_outcomes, print_report, print_verdicts
 from convert.statistics.verdict import Limits
 from tests.convert.reporting.outcomes import measured, outcome
 
@@ -73,7 +73,7 @@ def test_the_last_lines_are_what_a_user_wants() -> None:
     fast = replace(outcome(drift=measured(1)), latency_ms=2.0, float_latency_ms=6.0)
     named = replace(fast, path=Path("build/mine.int8.tflite"))
     verdict, report, advice = last_lines(named)
-    assert verdict == "pass: build/mine.int8.tflite, 62.0 MB, 2.0 ms per image, float 6.0 ms: 3.0 times as fast"
+    assert verdict == "pass: build/mine.int8.tflite, 62.0 MB, 2.0 ms per image, 3.0 times as fast as float (6.0 ms)"
     assert report == f"report: {html.beside(named.path)}"
     assert advice == "next:   irv2-predict build/mine.int8.tflite IMAGE"
 
@@ -119,6 +119,15 @@ def test_the_verdict_is_coloured_unless_that_is_not_wanted(monkeypatch: pytest.M
     assert verdict(FORCE_COLOR="1").startswith("\x1b[1;31mfail\x1b[0m: ")
     assert "31m" not in verdict(FORCE_COLOR="1", NO_COLOR="1")
     assert "\x1b" not in verdict()
+
+
+def test_a_limit_that_is_not_kept_for_sure_has_a_line() -> None:
+    text = io.StringIO()
+    print_failing_limits(Console(file=text, width=40), [outcome("int8", measured(60)), outcome("float16", measured(0))])
+    lines = text.getvalue().splitlines()
+    assert lines
+    assert {line.split(": ")[0] for line in lines} == {"int8"}
+    assert "top-1 agreement" in lines[0]
 
 
 def test_narrow_terminals_do_not_cut_figures() -> None:
