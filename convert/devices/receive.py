@@ -73,7 +73,7 @@ def own_part(path: str) -> "tuple[str, BinaryIO]":
     Until it is closed, no other run writes, moves or removes it.
     """
     for name in (path + ".part", path + ".part-" + str(os.getpid())):
-        file = open(name, "ab", buffering=0)  # noqa: SIM115
+        file = open(name, "ab")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -126,6 +126,7 @@ def append(file: BinaryIO, count: int) -> bool:
         if not block:
             return False
         file.write(block)
+        file.flush()  # what came before a connection breaks is kept, and a full disk is told at once
         count -= len(block)
     return True
 
