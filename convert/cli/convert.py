@@ -112,7 +112,7 @@ def convert(
         return
     from convert.pipeline import convert as run
 
-    with ci.errors_in(junit, (), Path(network.name)), shown_progress(quiet) as progress:
+    with ci.errors_in("irv2-convert", Path(network.name), junit), shown_progress(quiet) as progress:
         outcomes = run(job, progress)
     final = [outcome for outcome in outcomes if not outcome.superseded]
     _tell_ci([outcome.to_json() for outcome in final], junit)

@@ -112,7 +112,7 @@ def _reports(output: Output, asked: GateOptions, dry_run: bool) -> AbstractConte
     if dry_run or asked.candidate is None or asked.share is not None:
         return nullcontext()
     refuse_unwritable(output.files)
-    return ci.errors_in(output.junit, output.files, asked.candidate)
+    return ci.errors_in("irv2-drift", asked.candidate, output.junit, output.files)
 
 
 def _save_reference(path: Path, asked: GateOptions, models: ModelOptions, progress: Progress) -> None:
@@ -146,7 +146,7 @@ def _write_shard(request: DriftRequest, share: Share, path: Path, progress: Prog
 def merge(shards: tuple[Path, ...], limits: Limits, quiet: bool, output: Output) -> None:
     """Judge all shards of a run, written with --shard 1/N to N/N, as one process would have."""
     refuse_unwritable(output.files)
-    with ci.errors_in(output.junit, output.files, shards[0]):
+    with ci.errors_in("irv2-drift", shards[0], output.junit, output.files):
         found = drift_shards.merge({str(path): drift_shards.read_shard(path) for path in shards}, limits)
     show(found, quiet, output)
 

@@ -42,13 +42,14 @@ def write_junit(path: Path, reports: Sequence[Report]) -> None:
 
 
 @contextmanager
-def errors_in(path: Path | None, others: Sequence[Path], judged: Path) -> Iterator[None]:
+def errors_in(program: str, judged: Path, path: Path | None, others: Sequence[Path] = ()) -> Iterator[None]:
     """Remove what an earlier run wrote, that nobody takes it for this one's; write an error of the block as JUnit XML.
 
     Args:
+        program: name of the command.
+        judged: what the run is about.
         path: of the XML; None if none is wanted.
         others: more files to remove.
-        judged: what the run is about.
     """
     for old in filter(None, (path, *others)):
         old.unlink(missing_ok=True)
@@ -57,7 +58,7 @@ def errors_in(path: Path | None, others: Sequence[Path], judged: Path) -> Iterat
     except (EdgeError, OSError) as error:
         if path is not None:
             text = " ".join(str(error).split())
-            write_junit(path, [{"artifact": {"path": str(judged)}, "error": text}])
+            write_junit(path, [{"program": program, "artifact": {"path": str(judged)}, "error": text}])
         raise
 
 
@@ -65,7 +66,7 @@ def _test_suite(report: Report) -> ElementTree.Element:
     """Return a suite; an artifact whose drift was not measured has no case in it, a device without answers an error."""
     name = "irv2-convert" if "scheme" in report else " ".join(["irv2-drift", *filter(None, [report.get("address")])])
     if report.get("error"):
-        return _broken_suite(report, printable(name))
+        return _broken_suite(report, printable(report.get("program", name)))
     cases = [_test_case(reason, report) for reason in (report["gate"] or {"reasons": ()})["reasons"]]
     failures = sum(len(case) for case in cases)
     counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": "0"}
@@ -81,7 +82,7 @@ def _test_suite(report: Report) -> ElementTree.Element:
 
 def _broken_suite(report: Report, name: str) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name=name, tests="1", failures="0", errors="1", skipped="0")
-    what = "device answers" if "address" in report else "drift check"
+    what = "device answers" if "address" in report else "run"
     case = ElementTree.SubElement(suite, "testcase", classname=f"drift.{_artifact(report)}", name=what)
     ElementTree.SubElement(case, "error", type="error", message=printable(report["error"]))
     return suite

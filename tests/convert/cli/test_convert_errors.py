@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import keras
 import pytest
@@ -286,3 +287,14 @@ def test_a_refusal_by_the_worker_is_one_line_and_its_noise_is_in_its_log(tmp_pat
     stages, error = finished.err.splitlines()[:-1], finished.err.splitlines()[-1]
     assert stages == ["loading TensorFlow", "loading the network"]
     assert error.startswith(f"irv2-convert: error: {tmp_path}/mine.h5 has a layer sum of class mine>CustomScaleLayer")
+
+
+def test_an_error_is_one_in_junit_too(tmp_path: Path) -> None:
+    """In place of an earlier run's verdict, which a CI would show otherwise."""
+    junit = tmp_path / "convert.xml"
+    junit.write_text("<testsuite errors='0'/>")
+    line = refused("irv2-convert", "--model", "missing.keras", "--junit", junit)
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("name"), suite.get("tests"), suite.get("errors")) == ("irv2-convert", "1", "1")
+    (error,) = suite.iter("error")
+    assert line == f"irv2-convert: error: {error.get('message')}"

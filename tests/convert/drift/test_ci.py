@@ -40,7 +40,7 @@ def test_an_error_leaves_no_report_of_an_earlier_run(network: Path, images: Path
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "0", "1")
     (case,) = suite.iter("testcase")
-    assert (case.get("classname"), case.get("name")) == ("drift.damaged.tflite", "drift check")
+    assert (case.get("classname"), case.get("name")) == ("drift.damaged.tflite", "run")
     assert "damaged.tflite" in str(case.findall("error")[0].get("message"))
     assert not page.exists()
 
