@@ -43,19 +43,21 @@ def write_junit(path: Path, reports: Sequence[Report]) -> None:
 
 @contextmanager
 def errors_in(program: str, judged: Path, path: Path | None, others: Sequence[Path] = ()) -> Iterator[None]:
-    """Remove what an earlier run wrote, that nobody takes it for this one's; write an error of the block as JUnit XML.
+    """Write an error of the block as JUnit XML, and remove what an earlier run wrote, which is not of this one.
+
+    A run that is interrupted leaves them as they are.
 
     Args:
         program: name of the command.
         judged: what the run is about.
         path: of the XML; None if none is wanted.
-        others: more files to remove.
+        others: files to remove.
     """
-    for old in filter(None, (path, *others)):
-        old.unlink(missing_ok=True)
     try:
         yield
     except (EdgeError, OSError) as error:
+        for old in others:
+            old.unlink(missing_ok=True)
         if path is not None:
             text = " ".join(str(error).split())
             write_junit(path, [{"program": program, "artifact": {"path": str(judged)}, "error": text}])
