@@ -78,6 +78,7 @@ def make_artifact(prepared: Prepared, recipe: Recipe, progress: Progress, looks:
         float_islands=network.islands,
         raised=quantized.raised,
         preprocessing=prepared.network.spec.to_json(),
+        warnings=tuple(prepared.warnings),
         passed_before=written.passed_before,
     )
     write_report(outcome.to_json(), written.path)

@@ -22,13 +22,13 @@ from convert.cache.stages import (
 )
 from convert.cache.store import open_cache
 from convert.checking import labelled_source
-from convert.drift.label_notes import guess_notes
+from convert.drift.label_notes import guess_warnings
 from convert.drift.predictions import Predictions
 from convert.errors import SourceError
 from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
-from convert.images.preprocessing_check import IMAGES
+from convert.images.preprocessing_check import MOST
 from convert.job import Inputs, Job
 from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
@@ -60,6 +60,7 @@ class Prepared:
         scratch: a temporary folder.
         stages: what runs slow stages, and knows whose results came from the cache.
         io: scheme name -> data type of the artifact's input and output.
+        warnings: why the float network may not be what its accuracy seems to say.
     """
 
     job: Job
@@ -73,6 +74,7 @@ class Prepared:
     scratch: Path
     stages: StageCache
     io: dict[str, str]
+    warnings: list[str]
 
 
 def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prepared:
@@ -85,8 +87,9 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
     io = _choose_io(job, inputs, network, progress)
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
+    warnings: list[str] = []
     if images is not None and not job.source.is_ours:
-        stages.run(preprocessing_check(name, network, images[:IMAGES]))
+        warnings += filter(None, [stages.run(preprocessing_check(name, network, images[:MOST]))])
     request = calibration = reference = None
     with stopwatch(timings, "calibration"):
         if inputs.calibration is not None:
@@ -96,9 +99,12 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
     with stopwatch(timings, "reference"):
         if inputs.validation is not None:
             reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
-            for note in guess_notes(reference, inputs.validation):
-                progress.note(note)
-    return Prepared(job, inputs, network, float_layers, request, calibration, reference, timings, scratch, stages, io)
+            warnings += [] if warnings else guess_warnings(reference, inputs.validation)
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    return Prepared(
+        job, inputs, network, float_layers, request, calibration, reference, timings, scratch, stages, io, warnings
+    )
 
 
 def _choose_io(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> dict[str, str]:

@@ -120,15 +120,13 @@ def lowering(request: LoweringRequest) -> CacheableStage[LoweredModel]:
     return CacheableStage(request.scratch, key, lambda progress: lower(request, progress))
 
 
-def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> CacheableStage[None]:
-    """Return the stage that refuses a wrong preprocessing; what it keeps is that this one was not refused."""
+def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> CacheableStage[str | None]:
+    """Return the stage that refuses a wrong preprocessing; what it keeps is what it says of one that it lets pass."""
 
-    def compute(progress: Progress) -> None:
-        note = refuse_wrong_preprocessing(
+    def compute(_: Progress) -> str | None:
+        return refuse_wrong_preprocessing(
             network.model, network.spec, network.labels, images, network.head, network.taken
         )
-        if note is not None:
-            progress.note(note)
 
     said = None if images.image_labels is None else asdict(images.image_labels)
     more = {

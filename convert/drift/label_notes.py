@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
 
 import numpy as np
 
@@ -17,19 +19,23 @@ from edge_runtime.preprocess import Pixels
 from edge_runtime.specs import SOFTMAX
 
 
-def label_notes(network: Predictor, reference: Predictions, images: ImageSet) -> Iterator[str]:
-    """Say of labelled images which labels have none, and whether the reference guesses, or is read in a wrong way.
-
-    `reference` has what the `network` answers.
-    """
+def missing_labels(reference: Predictions, images: ImageSet) -> Iterator[str]:
+    """Say which labels of the reference have no folder of images."""
     missing = images.without_folder(reference.labels) if reference.head == SOFTMAX else []
     if missing:
         yield f"no folder for {len(missing)} of {len(reference.labels)} labels: {shortened(missing, MOST_SHOWN)}"
+
+
+def label_warnings(network: Predictor, reference: Predictions, images: ImageSet) -> Iterator[str]:
+    """Say of labelled images whether the reference guesses, or is read in a wrong way.
+
+    `reference` has what the `network` answers.
+    """
     other = _other_reading(network, images)
-    if other is None or not other.is_far_better or other.is_order_alone:
-        yield from guess_notes(reference, images)
+    if other is None or not other.is_worth_a_note or other.is_order_alone:
+        yield from guess_warnings(reference, images)
     else:
-        yield f"warning: {other.words('the reference')}"
+        yield other.words("the reference")
 
 
 def _other_reading(network: Predictor, images: ImageSet) -> Reading | None:
@@ -37,15 +43,23 @@ def _other_reading(network: Predictor, images: ImageSet) -> Reading | None:
     if not isinstance(network, ModelPredictor) or not network.is_told or network.classifier.input_tensor.scale:
         return None
 
-    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
-        model = network.classifier.model.path
-        with Classifier.open(model, engine="litert", delegate="cpu", spec=tried, labels=network.labels) as classifier:
-            return np.stack([classifier.run(each) for each in pixels])
+    model, labels = network.classifier.model.path, network.labels
+    with ExitStack() as opened:
 
-    return other_reading(scores, network.spec, network.labels, images, network.head)
+        @cache
+        def classifier() -> Classifier:
+            return opened.enter_context(
+                Classifier.open(model, engine="litert", delegate="cpu", spec=network.spec, labels=labels)
+            )
+
+        def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
+            classifier().spec = tried
+            return np.stack([classifier().run(each) for each in pixels])
+
+        return other_reading(scores, network.spec, labels, images, network.head)
 
 
-def guess_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
+def guess_warnings(reference: Predictions, images: ImageSet) -> Iterator[str]:
     """Say if a float network is right no more often than by chance, or far more often with labels in another order.
 
     Nothing is said without labels, which folders or a file give, and of independent ones, whose chance is not known.
@@ -60,8 +74,8 @@ def guess_notes(reference: Predictions, images: ImageSet) -> Iterator[str]:
     given, better = labelled.accuracy(answers), labelled.best_order(answers)
     if better is not None and labelled.says_something and is_far_better(better[0], given):
         yield (
-            f"warning: the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
+            f"the reference is right on {given:.0%} of {len(classes)} labelled images, and on {better[0]:.0%} "
             f"with {better[1].option}"
         )
     elif labelled.is_chance(given):
-        yield f"warning: the reference is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"
+        yield f"the reference is {labelled.at_chance(given)}: check --preprocessing and the order of --labels"

@@ -15,7 +15,7 @@ import numpy as np
 from convert.drift import attribution, stored_predictions
 from convert.drift.decisions import DECISIONS, TOP
 from convert.drift.figures import Assessment, assess
-from convert.drift.label_notes import label_notes
+from convert.drift.label_notes import label_warnings, missing_labels
 from convert.drift.logit_tensors import tensor_logits
 from convert.drift.models import (
     STORED_SUFFIX,
@@ -113,8 +113,11 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
         for model in (reference, candidate):
             for remark in model.remarks:
                 progress.note(f"{model.path}: {remark}")
-        for note in (*images.notes, *dark_notes(images), *label_notes(reference, expected, images)):
+        for note in (*images.notes, *dark_notes(images), *missing_labels(expected, images)):
             progress.note(note)
+        warnings = list(label_warnings(reference, expected, images))
+        for warning in warnings:
+            progress.note(f"warning: {warning}")
         note_skipped(progress.note, predicted.skipped, images)
         if len(predicted.paths) + len(predicted.skipped) < len(images):
             progress.note(f"certain after {len(predicted.paths)} of {len(images)} images")
@@ -125,6 +128,7 @@ def run(request: DriftRequest, limits: Limits, stop_early: bool, progress: Progr
             request.paths,
             run_identity(request, reference, candidate, images),
             tuple(_steps(request, candidate, images, progress)),
+            warnings,
         )
 
 
@@ -184,12 +188,16 @@ def _model(predictor: Predictor) -> dict[str, Any]:
 
 
 def reported(
-    assessment: Assessment, paths: dict[str, str], identity: dict[str, Any], steps: Sequence[dict[str, Any]] = ()
+    assessment: Assessment,
+    paths: dict[str, str],
+    identity: dict[str, Any],
+    steps: Sequence[dict[str, Any]] = (),
+    warnings: Sequence[str] = (),
 ) -> DriftRun:
     """Return an assessment with its report.
 
     `paths` is `DriftRequest.paths`, `identity` is from `run_identity`, and `steps` are entries of the report's `blame`,
-    beside those of the conversion.
+    beside those of the conversion. `warnings` say why the reference may not be what its accuracy seems to say.
     """
     candidate, reference = identity["candidate"], identity["reference"]
     known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
@@ -197,6 +205,7 @@ def reported(
     report = {
         "artifact": {"path": paths["candidate"], "bytes": candidate["bytes"], "sha256": candidate["sha256"]},
         "preprocessing": candidate["preprocessing"],
+        "warnings": list(warnings),
         "reference": {"path": paths["reference"], "model_sha256": reference["sha256"]},
         "sampling": {
             "available": identity["images"]["count"],

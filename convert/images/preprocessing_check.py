@@ -1,11 +1,12 @@
 """Check that a float network gets its images the way it was trained on them, and that its labels are in its order.
 
-Neither mistake raises an error: the network answers, and is wrong. Where images are labelled, its accuracy tells.
+Neither mistake raises an error: the network answers, and is wrong. Where images are labelled, its accuracy tells,
+and if little of that is lost, how sure it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -14,19 +15,22 @@ import numpy as np
 from convert.errors import SourceError
 from convert.images.conventions import CONVENTIONS, PIXELS, fitted, input_spec
 from convert.images.dataset import ImageSet, matches
+from convert.images.elimination import LEADS, surer_way
 from convert.images.feeding import Scaling
 from convert.images.label_order import Labelled, LabelledSets, is_far_better
-from convert.images.reader import PixelReader, refuse_unreadable
+from convert.images.trial_runs import Scores, TrialRuns
 from convert.statistics.metrics import mcnemar_p_value
 from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.engines import Engine
 from edge_runtime.preprocess import Pixels, normalize
-from edge_runtime.specs import SOFTMAX, THRESHOLD
+from edge_runtime.specs import SOFTMAX
 
 IMAGES = 40
-"""More would find smaller differences; as many are decoded again for each of `FITS`, and run for each trial."""
+"""Images that tell accuracy; as many are decoded again for each of `FITS`, and run for each trial."""
+MOST = max(LEADS)
+"""Images that tell how sure a network is, at most."""
 FIRST = 20
 """The images that are looked at before the others are: if nearly all of them are right, that will do."""
 NEARLY_ALL = 0.9
@@ -34,11 +38,7 @@ FITS = ("stretch", "crop", "torchvision", "pad")
 """Other ways to fit pictures to the tensor that are tried, one at a time."""
 SIGNIFICANT = 0.05
 GOOD_ENOUGH = 0.8
-"""Accuracy with the given preprocessing and labels from which on nothing else is tried, unless it is chance."""
-
-
-Scores = Callable[[InputSpec, Sequence[Pixels]], Array]
-"""What a network answers, (images, classes), for pixels that are scaled as a specification says."""
+"""Accuracy with the given preprocessing and labels from which on labels are not in question, unless it is chance."""
 
 
 def refuse_wrong_preprocessing(
@@ -51,10 +51,10 @@ def refuse_wrong_preprocessing(
 ) -> str | None:
     """Raise `SourceError` if another preprocessing or order of labels makes a network far more accurate.
 
-    The float `.tflite` of batch 1 runs over the first `IMAGES` images, labelled by a file or by their folders, which
-    are compared with the labels as `ImageSet.class_indices` does. Nothing is checked without either, or if a folder is
-    no label. `head` is one of `edge_runtime.specs.HEADS`. `said` is what the user said, if that differs from `spec`,
-    which tells what the network's file makes of such images.
+    The float `.tflite` of batch 1 runs over the first `MOST` images if need be. A file labels them, or their folders,
+    which are compared with the labels as `ImageSet.class_indices` does. Nothing is checked without either, or if a
+    folder is no label. `head` is one of `edge_runtime.specs.HEADS`. `said` is what the user said, if that differs from
+    `spec`, which tells what the network's file makes of such images.
 
     Returns:
         What to tell if another preprocessing is better for sure though not by far, or if the network guesses and
@@ -73,7 +73,7 @@ def refuse_wrong_preprocessing(
         return None
     if reading.is_far_better:
         raise SourceError(reading.words("the float network"))
-    if reading.is_better:
+    if reading.is_worth_a_note:
         return reading.words("the float network")
     if not reading.is_chance:
         return None
@@ -85,7 +85,10 @@ def refuse_wrong_preprocessing(
 class Reading:
     """A network that is not often right, `given` of 1, and the best of other ways to read it.
 
-    `is_better`: for sure, not by the luck of the best of many.
+    Attributes:
+        is_better: right on more images for sure, not by the luck of the best of many.
+        probabilities: those of the images' classes, geometric means, as given and read in the other way; None unless it
+            is these that tell, for sure, that the other way is better.
     """
 
     labelled: Labelled | LabelledSets
@@ -94,11 +97,17 @@ class Reading:
     accuracy: float
     options: tuple[str, ...]
     is_better: bool
+    probabilities: tuple[float, float] | None = None
 
     @property
     def is_far_better(self) -> bool:
         """Return whether so much more is right, and for sure, that the network must be meant to be read so."""
         return self.is_better and is_far_better(self.accuracy, self.given)
+
+    @property
+    def is_worth_a_note(self) -> bool:
+        """Return whether the other way is better for sure, by far or not."""
+        return self.is_better or self.probabilities is not None
 
     @property
     def is_chance(self) -> bool:
@@ -112,9 +121,13 @@ class Reading:
 
     def words(self, network: str) -> str:
         """Say how much better the other way is, and which option to look at."""
+        sure = ""
+        if self.probabilities is not None:
+            given, other = self.probabilities
+            sure = f" (and surer: it gives their classes a probability of {other:.2f} in place of {given:.2f})"
         return (
             f"{network} is right on {self.given:.0%} of {self.images} labelled images as they are prepared and named "
-            f"now, and on {self.accuracy:.0%} with {' and '.join(self.options)}: {_check(self.options)}"
+            f"now, and on {self.accuracy:.0%} with {' and '.join(self.options)}{sure}: {_check(self.options)}"
         )
 
 
@@ -126,36 +139,50 @@ def other_reading(
     head: str = SOFTMAX,
     said: InputSpec | None = None,
 ) -> Reading | None:
-    """Return the best other way to read a network; None if it is often right, or nothing tells how often.
+    """Return the best other way to read a network; None if nothing tells, or if it is right and sure enough as it is.
 
     For the arguments see `refuse_wrong_preprocessing`.
     """
     if images is None or not images.are_labelled or not _fit(images, labels):
         return None
-    few, reader = images[:IMAGES], PixelReader(spec)
-    read = list(reader.read(few))
-    refuse_unreadable(reader.skipped, few)
-    if not read:
+    runs = TrialRuns(scores, spec, tuple(labels), head, images[:MOST])
+    if not runs.numbers(IMAGES) or not runs.labelled(IMAGES).says_something:
         return None
-    numbers = [i for i, _ in read]
-    labelled, first = (_labelled(few, part, tuple(labels), head) for part in (numbers, numbers[:FIRST]))
-    if not labelled.says_something:
-        return None
-    network = _Network(scores, spec, head, few, [pixels for _, pixels in read])
-    answers = network.given(slice(FIRST))
-    if len(read) > FIRST:
-        share = float(first.right(answers).mean())
-        if first.says_something and share >= NEARLY_ALL and not first.is_chance(share):
-            return None
-        answers = np.concatenate([answers, network.given(slice(FIRST, None))])
-    right = labelled.right(answers)
+    ways = dict(_alternatives(spec, said or spec))
+    if _is_nearly_always_right(runs):
+        return _surer(runs, ways)
+    ways |= _fits(runs)
+    labelled, right = runs.labelled(IMAGES), runs.right(spec, IMAGES)
     given = float(right.mean())
     if given >= GOOD_ENOUGH and not labelled.is_chance(given):
-        return None
-    trials = list(_tried(network, said or spec, labelled))
+        return _surer(runs, ways)
+    trials = list(_tried(runs, ways))
     best = max(trials, key=lambda trial: trial.accuracy)
     is_better = best.is_better(right, len(trials))
-    return Reading(labelled, len(read), given, best.accuracy, best.options, is_better)
+    found = Reading(labelled, len(right), given, best.accuracy, best.options, is_better)
+    return found if is_better or found.is_chance else _surer(runs, ways) or found
+
+
+def _is_nearly_always_right(runs: TrialRuns) -> bool:
+    """Return whether the first images are enough to see that labels and geometry are right."""
+    first, share = runs.labelled(FIRST), float(runs.right(runs.spec, FIRST).mean())
+    return len(runs.numbers(FIRST)) < len(runs.numbers(IMAGES)) and (
+        first.says_something and share >= NEARLY_ALL and not first.is_chance(share)
+    )
+
+
+def _surer(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> Reading | None:
+    """Return what makes a network surer of the images' classes; None also if it is right on all of the first ones."""
+    if runs.head != SOFTMAX or runs.right(runs.spec, FIRST).all():
+        return None
+    found = surer_way(runs, ways)
+    if found is None:
+        return None
+    name, count = found
+    given, other = (float(runs.right(spec, count).mean()) for spec in (runs.spec, ways[name]))
+    now, then = (float(np.exp(runs.log_likelihoods(spec, count).mean())) for spec in (runs.spec, ways[name]))
+    seen = len(runs.numbers(count))
+    return Reading(runs.labelled(count), seen, given, other, (name,), is_better=False, probabilities=(now, then))
 
 
 def _fit(images: ImageSet, labels: Sequence[str]) -> bool:
@@ -163,15 +190,6 @@ def _fit(images: ImageSet, labels: Sequence[str]) -> bool:
     if images.image_labels is not None:
         return True
     return all(len(found) == 1 for found in matches(set(images.folders or ()), labels).values())
-
-
-def _labelled(images: ImageSet, read: Sequence[int], labels: tuple[str, ...], head: str) -> Labelled | LabelledSets:
-    """Return what the images of these numbers show."""
-    truth = images.truth(labels, head)
-    assert truth is not None
-    if head == SOFTMAX:
-        return Labelled(tuple(int(truth[i]) for i in read), images.folders or (), labels)
-    return LabelledSets(np.array([truth[i] for i in read]))
 
 
 @dataclass(frozen=True)
@@ -192,40 +210,13 @@ class _Trial:
         return gained > lost and mcnemar_p_value(lost, gained) * trials < SIGNIFICANT
 
 
-class _Network:
-    """A float network and the images to try it on; `answers` are remembered by nobody, since each is asked once."""
-
-    def __init__(self, scores: Scores, spec: InputSpec, head: str, images: ImageSet, pixels: Sequence[Pixels]) -> None:
-        self.spec, self._head, self._scores = spec, head, scores
-        self._images, self._pixels = images, pixels
-
-    def given(self, part: slice) -> Array:
-        """Return what it answers for a part of the images as they are prepared now."""
-        return self._answers(self.spec, self._pixels[part])
-
-    def fitted(self, fit: str) -> Array | None:
-        """Return what it answers for the images read again, as `--fit` says; None if that is how they are read."""
-        other = fitted(self.spec, fit)
-        if other.geometry == self.spec.geometry:
-            return None
-        pixels = [each for _, each in PixelReader(other).read(self._images)]
-        return self._answers(other, pixels) if len(pixels) == len(self._pixels) else None
-
-    def answers(self, tried: InputSpec) -> Array:
-        """Return what the network answers for each image prepared in another way: its class, or its set of labels."""
-        step = 1 if tried.channel_order == self.spec.channel_order else -1
-        return self._answers(tried, [pixels[..., ::step] for pixels in self._pixels])
-
-    def _answers(self, spec: InputSpec, pixels: Sequence[Pixels]) -> Array:
-        outputs = self._scores(spec, pixels)
-        return np.asarray(outputs.argmax(axis=1) if self._head == SOFTMAX else outputs >= THRESHOLD)
-
-
-def _tried(network: _Network, given: InputSpec, labelled: Labelled | LabelledSets) -> Iterator[_Trial]:
+def _tried(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> Iterator[_Trial]:
     """Yield other ways to read a network, those with one difference first."""
-    both = []
-    for name, spec in [("", network.spec), *_alternatives(network.spec, given)]:
-        answers = network.answers(spec)
+    labelled, both = runs.labelled(IMAGES), []
+    for name, spec in {"": runs.spec, **ways}.items():
+        if not runs.can_read(spec, IMAGES):
+            continue
+        answers = runs.answers(spec, IMAGES)
         if name:
             yield _Trial((name,), labelled.right(answers))
         better = labelled.best_order(answers)
@@ -236,11 +227,13 @@ def _tried(network: _Network, given: InputSpec, labelled: Labelled | LabelledSet
                 both.append(trial)
             else:
                 yield trial
-    for fit in FITS:
-        refitted = network.fitted(fit)
-        if refitted is not None:
-            yield _Trial((f"--fit {fit}",), labelled.right(refitted))
     yield from both
+
+
+def _fits(runs: TrialRuns) -> dict[str, InputSpec]:
+    """Return other ways to fit pictures to the tensor by the options that name them."""
+    others = {f"--fit {fit}": fitted(runs.spec, fit) for fit in FITS}
+    return {name: spec for name, spec in others.items() if spec.geometry != runs.spec.geometry}
 
 
 def _alternatives(spec: InputSpec, given: InputSpec) -> Iterator[tuple[str, InputSpec]]:

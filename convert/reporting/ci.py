@@ -124,7 +124,8 @@ def step_summary(report: Report) -> str:
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
     lines = [f"### {MARKS[gate['verdict']]} drift of {name}: {gate['verdict']}", ""]
-    lines += [*_fleet_lines(report), *(f"- {markdown(reason)}" for reason in gate["reasons"])]
+    said = [*(f"warning: {each}" for each in report.get("warnings", ())), *gate["reasons"]]
+    lines += [*_fleet_lines(report), *(f"- {markdown(each)}" for each in said)]
     lines += ["", "| | |", "|---|---|", *(f"| {key} | {markdown(value)} |" for key, value in _facts(report))]
     if flips:
         lines += ["", "| flipped image | reference | candidate |", "|---|---|---|"]

@@ -61,6 +61,7 @@ class Outcome:
         raised: the filters whose scale was raised for their bias.
         source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
         preprocessing: how its images are prepared, as its card has it.
+        warnings: why the float network may not be what its accuracy seems to say: images prepared or named wrongly.
         passed_before: the artifact that had passed under this one's name; it is there no longer if that is `path`.
     """
 
@@ -87,6 +88,7 @@ class Outcome:
     float_islands: Sequence[FloatIsland] = ()
     raised: RaisedScales = field(default_factory=RaisedScales)
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     passed_before: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +99,7 @@ class Outcome:
             **({} if self.head == SOFTMAX else {"head": self.head}),
             "artifact": {"path": str(self.path), "bytes": self.bytes, "sha256": self.sha256},
             "preprocessing": self.preprocessing,
+            "warnings": list(self.warnings),
             "drift": None if drift is None else drift.to_json(),
             "blame": [] if drift is None else attribution.conversion(self.keras_sqnr_db, drift),
             "gate": None if gate is None else gate.to_json(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convert.audit.islands import FloatIsland, island_lines
@@ -80,6 +80,8 @@ VERDICTS = {
     None: VerdictStyle("Not measured", "unknown", "M6 12h12", "Drift was not measured."),
 }
 
+WARNING = replace(VERDICTS[INCONCLUSIVE], word="Warning")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -97,9 +99,10 @@ def verdict(report: Report) -> VerdictStyle:
 
 
 def reasons(report: Report) -> list[tuple[VerdictStyle, str]]:
-    """Return for each reason the verdict that it begins with, and the rest of it."""
+    """Return for each reason the verdict that it begins with, and the rest of it; warnings come first."""
     split = [text.partition(": ") for text in (report["gate"] or {"reasons": ()})["reasons"]]
-    return [(VERDICTS[word], rest) for word, _, rest in split]
+    warnings = [(WARNING, text) for text in report.get("warnings", ())]
+    return [*warnings, *((VERDICTS[word], rest) for word, _, rest in split)]
 
 
 def key_figures(report: Report) -> list[Figure]:

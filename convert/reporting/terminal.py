@@ -80,6 +80,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         if outcome.recovery:
             console.print(_fallbacks(outcome.recovery))
     console.print()
+    print_warnings(console, [outcome.to_json() for outcome in outcomes])
     print_verdicts(console, outcomes)
     for outcome in outcomes:
         console.print(
@@ -97,6 +98,12 @@ def print_verdicts(console: Console, outcomes: Sequence[Outcome]) -> None:
         console.print(line, highlight=False, soft_wrap=True)
     for line in passed_before(outcomes):
         console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def print_warnings(console: Console, reports: Sequence[Report]) -> None:
+    """Print, once each, why the float network may not be what its accuracy seems to say."""
+    for warning in dict.fromkeys(each for report in reports for each in report.get("warnings", ())):
+        console.print(f"[bold yellow]warning:[/] {escape(printable(warning))}", highlight=False, soft_wrap=True)
 
 
 def print_failing_limits(console: Console, outcomes: Sequence[Outcome]) -> None:
@@ -138,6 +145,7 @@ def print_report(console: Console, report: Report) -> None:
     print_verdict(console, report)
     if "fleet" in report:
         return
+    print_warnings(console, [report])
     drift, gate = report["drift"], report["gate"]
     for reason in gate["reasons"]:
         console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)

@@ -105,10 +105,14 @@ def test_a_reference_that_is_prepared_in_another_way_is_said(images: Path, tmp_p
     folder = copied(images, tmp_path / "all")
     for colour, name in (("red", "a"), ("green", "c"), ("blue", "b")):
         (folder / colour).rename(folder / name)
-    arguments = ("--images", folder, "--labels", labels, "--no-stop-early")
-    done = gate(bare, "--reference", bare, "--preprocessing", "caffe", *arguments)
+    arguments = ("--images", folder, "--labels", labels, "--no-stop-early", "--json")
+    summary = tmp_path / "summary.md"
+    done = gate(bare, "--reference", bare, "--preprocessing", "caffe", *arguments, GITHUB_STEP_SUMMARY=str(summary))
     said = "warning: the reference is right on"
     assert said in done.stderr
+    (warning,) = report_of(done)["warnings"]
+    assert warning.endswith("on 100% with --preprocessing tf: check --preprocessing")
+    assert "- warning: the reference is right on" in summary.read_text()
     assert "and on 100% with --preprocessing tf: check --preprocessing" in done.stderr.replace("\n", " ")
     assert said not in gate(bare, "--reference", bare, "--preprocessing", "tf", *arguments).stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.drift.label_notes import guess_notes
+from convert.drift.label_notes import guess_warnings
 from convert.drift.predictions import Predictions
 from convert.images.dataset import ImageSet
 from convert.images.image_labels import ImageLabels
@@ -28,16 +28,16 @@ def predictions(right: int) -> Predictions:
 
 def test_a_network_at_chance_is_said_however_images_are_labelled() -> None:
     for images, labels in ((IN_FOLDERS, "10 folders and 10 labels"), (BY_FILE, "10 labels")):
-        (note,) = guess_notes(predictions(21), images)
+        (note,) = guess_warnings(predictions(21), images)
         assert f"right on 10% of 200 labelled images, which is chance for {labels}: check --preprocessing" in note
 
 
 def test_a_network_that_knows_something_is_left_alone() -> None:
     for images in (IN_FOLDERS, BY_FILE):
-        assert not list(guess_notes(predictions(60), images))
-    assert not list(guess_notes(predictions(21), replace(IN_FOLDERS, folders=None)))
+        assert not list(guess_warnings(predictions(60), images))
+    assert not list(guess_warnings(predictions(21), replace(IN_FOLDERS, folders=None)))
 
 
 def test_folders_may_be_written_in_another_way_than_labels() -> None:
     alike = replace(IN_FOLDERS, folders=tuple(f"Label_{c}" for c in CLASSES))
-    assert list(guess_notes(predictions(21), alike))
+    assert list(guess_warnings(predictions(21), alike))

@@ -35,7 +35,7 @@ def test_the_worst_verdict_is_the_exit_code(verdicts: list[str | None], code: in
 def test_the_report_has_the_contracted_keys() -> None:
     value = outcome(drift=measured()).to_json()
     assert list(value) == [
-        "scheme", "artifact", "preprocessing", "drift", "blame", "gate", "source", "calibration", "layers",
+        "scheme", "artifact", "preprocessing", "warnings", "drift", "blame", "gate", "source", "calibration", "layers",
         "float_layers", "float_islands", "raised_scales", "recovery", "timings_s", "cached", "latency_ms",
         "float_latency_ms", "environment",
     ]  # fmt: skip

@@ -103,6 +103,14 @@ def test_reasons_begin_with_their_verdict(verdict: str) -> None:
     assert sections.reasons(value) == [(VERDICTS[verdict], "top-1: fell"), (VERDICTS[PASS], "agreement")]
 
 
+def test_warnings_come_first_also_where_nothing_was_judged() -> None:
+    value = {"gate": None, "warnings": ["check --preprocessing"]}
+    assert sections.reasons(value) == [(sections.WARNING, "check --preprocessing")]
+    assert sections.WARNING.word == "Warning"
+    judged = {"gate": {"verdict": PASS, "reasons": ["pass: agreement"]}, "warnings": ["check --preprocessing"]}
+    assert [style.word for style, _ in sections.reasons(judged)] == ["Warning", "Pass"]
+
+
 def test_verdicts_are_told_apart_without_colour() -> None:
     for seen in ("word", "tone", "icon", "headline"):
         assert len({getattr(verdict, seen) for verdict in VERDICTS.values()}) == 4

@@ -130,6 +130,18 @@ def test_a_limit_that_is_not_kept_for_sure_has_a_line() -> None:
     assert "top-1 agreement" in lines[0]
 
 
+def test_a_warning_stands_above_the_verdict_once() -> None:
+    doubtful = replace(outcome(drift=measured()), warnings=("check --[preprocessing]",))
+    lines = printed(doubtful, doubtful).splitlines()
+    assert lines.count("warning: check --[preprocessing]") == 1
+    assert lines.index("warning: check --[preprocessing]") < next(
+        i for i, line in enumerate(lines) if "report:" in line
+    )
+    file = io.StringIO()
+    print_report(Console(file=file, width=200), doubtful.to_json())
+    assert "\nwarning: check --[preprocessing]\n" in file.getvalue()
+
+
 def test_narrow_terminals_do_not_cut_figures() -> None:
     text = io.StringIO()
     outcomes = [outcome("int8", measured(1)), outcome("float16", measured(1)), outcome("dynamic", measured(1))]

@@ -1,0 +1,108 @@
+"""A preprocessing that makes a network surer is found, and one that only raises contrast is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.images.conventions import input_spec
+from convert.images.dataset import ImageSet, find_images
+from convert.images.elimination import LEADS, surer_way
+from convert.images.trial_runs import TrialRuns
+from edge_runtime import InputSpec
+from edge_runtime.specs import SOFTMAX
+
+LABELS = ("no", "yes")
+GIVEN = input_spec("tf", 4, 4)
+WAYS = {f"--preprocessing {name}": input_spec(name, 4, 4) for name in ("unit", "none", "torch")}
+UNIT = WAYS["--preprocessing unit"]
+LOGIT_OF_NOTHING = 0.0
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> ImageSet:
+    """200 pictures of two classes, each with its number as its colour."""
+    for i in range(200):
+        folder = tmp_path / LABELS[i % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (i, i, i)).save(folder / f"{i:03}.png")
+    return find_images(tmp_path).shuffled()
+
+
+class Network:
+    """Gives the true class a logit that depends on the preprocessing and on the picture, and counts its inferences."""
+
+    def __init__(self, logits: dict[InputSpec, Any]) -> None:
+        self.logits, self.runs = logits, dict.fromkeys(logits, 0)
+
+    def __call__(self, spec: InputSpec, pixels: Sequence[Any]) -> Any:
+        self.runs[spec] = self.runs.get(spec, 0) + len(pixels)
+        numbers = [int(each[0, 0, 0]) for each in pixels]
+        logit = np.array([self.logits.get(spec, lambda _: LOGIT_OF_NOTHING)(i) for i in numbers])
+        p = 1 / (1 + np.exp(-logit))
+        return np.array([(p[k], 1 - p[k])[:: 1 if i % 2 == 0 else -1] for k, i in enumerate(numbers)])
+
+
+def runs_of(network: Network, pictures: ImageSet) -> TrialRuns:
+    return TrialRuns(network, GIVEN, LABELS, SOFTMAX, pictures)
+
+
+def noise(i: int) -> float:
+    """Evenly distributed over -1..1, each picture its own."""
+    return (i * 37 % 200) / 100 - 1
+
+
+def test_a_way_that_is_surer_and_more_often_right_is_found(pictures: ImageSet) -> None:
+    network = Network({GIVEN: lambda i: 0.8 + noise(i), UNIT: lambda i: 1.3 + noise(i)})
+    found = surer_way(runs_of(network, pictures), WAYS)
+    assert found is not None
+    assert found[0] == "--preprocessing unit"
+    assert network.runs[UNIT] == network.runs[GIVEN] == found[1]
+
+
+def test_contrast_alone_is_no_better_way(pictures: ImageSet) -> None:
+    """Twice the logits: surer of what is right, and right no more often."""
+    network = Network({GIVEN: lambda i: 0.8 + noise(i), UNIT: lambda i: 2 * (0.8 + noise(i))})
+    assert surer_way(runs_of(network, pictures), WAYS) is None
+    assert network.runs[UNIT] == max(LEADS)
+
+
+def test_ways_that_are_far_behind_are_out_after_three_images(pictures: ImageSet) -> None:
+    network = Network({GIVEN: lambda i: 2 + noise(i)})
+    assert surer_way(runs_of(network, pictures), WAYS) is None
+    assert {network.runs[spec] for spec in WAYS.values()} == {3}
+
+
+def test_as_good_is_not_better(pictures: ImageSet) -> None:
+    network = Network({GIVEN: lambda i: 1 + noise(i), UNIT: lambda i: 1.02 + noise(i)})
+    assert surer_way(runs_of(network, pictures), WAYS) is None
+    assert network.runs[UNIT] == 20
+
+
+def test_nothing_is_said_of_a_few_images(pictures: ImageSet) -> None:
+    network = Network({GIVEN: noise, UNIT: lambda i: 5 + noise(i)})
+    assert surer_way(runs_of(network, pictures[:19]), WAYS) is None
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_all_ways(pictures: ImageSet) -> None:
+    pictures.paths[1].write_bytes(b"no picture")
+    network = Network({GIVEN: noise, UNIT: lambda i: 5 + noise(i)})
+    runs = runs_of(network, pictures)
+    assert runs.numbers(5) == [0, 2, 3, 4]
+    assert len(runs.log_likelihoods(UNIT, 5)) == 4
+    assert surer_way(runs, WAYS) is not None
+
+
+def test_log_likelihoods_are_those_of_the_true_classes(pictures: ImageSet) -> None:
+    """ln(1 / (1 + e^-1)) of every picture; turned channels give the same network the same greys."""
+    network = Network({GIVEN: lambda _: 1.0, replace(GIVEN, channel_order="BGR"): lambda _: 0.0})
+    runs = runs_of(network, pictures)
+    np.testing.assert_allclose(runs.log_likelihoods(GIVEN, 10), [-0.313262] * 10, rtol=1e-5)
+    np.testing.assert_allclose(runs.log_likelihoods(replace(GIVEN, channel_order="BGR"), 3), [-0.693147] * 3, rtol=1e-5)
+    assert runs.right(GIVEN, 10).all()
