@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from convert.cli.options import FILE, SIZE, Command, with_options
+from convert.cli.options import FILE, SIZE, WORDS, Command, with_options
 from convert.cli.settings import NAME
 from convert.drift.models import ModelOptions
 from convert.drift.on_device import Devices
@@ -51,10 +51,16 @@ OPTIONS = (
     click.option("--images", type=FILE, metavar="DIR", help="Images; class folders give labels."),
     click.option("--image-labels", type=FILE, metavar="FILE", help=IMAGE_LABELS_HELP),
     click.option("--images-size", type=click.IntRange(min=1), help="Maximum number of images.  [default: all]"),
-    click.option("--preprocessing", metavar=CONVENTION, help="How images are prepared for a model without a card."),
-    click.option("--fit", metavar="|".join(GEOMETRIES), help=FIT_HELP),
+    click.option(
+        "--preprocessing",
+        type=WORDS,
+        metavar=CONVENTION,
+        help="How images are prepared for a model without a card.",
+    ),
+    click.option("--fit", type=WORDS, metavar="|".join(GEOMETRIES), help=FIT_HELP),
     click.option(
         "--reference-preprocessing",
+        type=WORDS,
         metavar=CONVENTION,
         help="How images are prepared for the reference, if differently.",
     ),

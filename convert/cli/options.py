@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from convert.job import Job, Option, Sources, options_of
 from convert.keras_models.sources import DEMO, NETWORKS_OF_WEIGHTS, ModelSource, Size
@@ -21,7 +22,31 @@ from edge_runtime.conventions import parse_size
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
-TYPES: dict[object, click.ParamType[Any]] = {int: COUNT, Path: FILE, str: click.STRING}
+
+
+class Words(click.types.StringParamType):
+    """Text, for which Tab offers the words in the option's metavar, as in "tf|unit|FILE", or files."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the words that begin as what is typed; Bash would forget them if files were offered, too."""
+        listed = (param.metavar or "").split("|")
+        offered = [CompletionItem(word) for word in listed if word.islower() and word.startswith(incomplete)]
+        files = [] if {"FILE", "PATH"}.isdisjoint(listed) else [CompletionItem(incomplete, type="file")]
+        return offered or files
+
+
+class SchemeList(click.types.StringParamType):
+    """Names of schemes with commas between them; Tab offers those that are not there."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return what is typed with its last name completed."""
+        typed = incomplete.split(",")
+        left = [name for name in SCHEMES if name not in typed[:-1] and name.startswith(typed[-1])]
+        return [CompletionItem(",".join([*typed[:-1], name])) for name in left]
+
+
+WORDS = Words()
+TYPES: dict[object, click.ParamType[Any]] = {int: COUNT, Path: FILE, str: WORDS}
 
 
 class CountOrAuto(click.ParamType["int | None"]):
@@ -65,6 +90,7 @@ def network_options(default_model: str | None) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         @click.option(
             "--model",
+            type=WORDS,
             default=default_model,
             show_default=True,
             metavar="demo|imagenet|PATH",
@@ -156,6 +182,7 @@ def conversion_options(command: Command) -> Command:
     """Add all that decides about a conversion: `quantize`, `network`, the fields of `Job`, and `limits`."""
     schemes = click.option(
         "--quantize",
+        type=SchemeList(),
         default=DEFAULT.name,
         show_default=True,
         metavar="SCHEME[,SCHEME...]",

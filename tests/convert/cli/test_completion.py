@@ -19,6 +19,10 @@ COMMANDS = (*CLICK, *ARGPARSE)
 TABS = [
     ("irv2-convert --calibra", {"--calibration", "--calibration-size", "--calibrator"}),
     ("irv2-convert ver", {"verify"}),
+    ("irv2-convert --quantize int8,in", {"int8,int16x8"}),
+    ("irv2-convert --preprocessing t", {"tf", "torch"}),
+    ("irv2-convert --model d", {"demo"}),
+    ("irv2-drift --fit keras", {"keras", "keras-crop", "keras-pad"}),
     ("irv2-drift --reference-s", {"--reference-sha256"}),
     ("irv2-inspect --require ", {"int8", "all-int8"}),
     ("irv2-predict --sha", {"--sha256"}),
