@@ -82,7 +82,7 @@ def _recover(prepared: Prepared, asked: Scheme, outcome: Outcome, progress: Prog
         recovered = make_artifact(prepared, Recipe(scheme, io, fallback.outputs), progress, looks)
         rows.append(_fallback_row(fallback, recovered))
         gained = fallback.score.sqnr_db - unchanged.score.sqnr_db
-        progress.note(f"{fallback.layers} layers in float: {gained:+.1f} dB, {rows[-1].verdict}")
+        progress.note(f"layers in float: {fallback.layers}, {gained:+.1f} dB, {rows[-1].verdict}")
         if rows[-1].verdict == PASS:
             break
     if recovered is outcome:

@@ -32,6 +32,14 @@ if TYPE_CHECKING:  # artifacts, which are most of what is opened, start faster w
 TFLITE_IDENTIFIER = b"TFL3"
 CARD_NAME = "card.json"
 LABELS_NAME = "labels.txt"
+CONVERT_IT, NAME_IT_FIRST = "make a .tflite of it with irv2-convert --model", "the .tflite file comes before the images"
+OTHER_FILES = {
+    b"PK\3\4": ("a zip file, as Keras' .keras files are", CONVERT_IT),
+    b"\x89HDF": ("an HDF5 file, as Keras' .h5 files are", CONVERT_IT),
+    b"\xff\xd8\xff": ("a JPEG picture", NAME_IT_FIRST),
+    b"\x89PNG": ("a PNG picture", NAME_IT_FIRST),
+}
+"""First bytes of what is taken for a model by mistake -> what it is, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -203,10 +211,19 @@ def check_tflite(path: Path, sha256: str | None = None) -> None:
     except OSError as error:
         raise ArtifactError(f"model {path} cannot be read: {error.strerror or error}") from error
     if head[4:8] != TFLITE_IDENTIFIER:
-        begins = f"begins with {head!r}, not with 4 bytes and {TFLITE_IDENTIFIER!r}" if head else "is empty"
-        raise ArtifactError(f"{path} is not a TFLite model: it {begins}; pass a .tflite file")
+        raise ArtifactError(f"{path} is not a TFLite model: {_mistaken_for_one(head)}")
     if sha256 is not None and (found := file_sha256(path)) != sha256.strip().lower():
         raise ArtifactError(f"{path} has SHA-256 {found}, expected {sha256}: this is not the file you pinned")
+
+
+def _mistaken_for_one(head: bytes) -> str:
+    """Return what a file is instead of a model, by its first bytes, and what to do."""
+    for magic, (what, remedy) in OTHER_FILES.items():
+        if head.startswith(magic):
+            return f"it is {what}; {remedy}"
+    if not head:
+        return "it is empty; pass a .tflite file"
+    return f"it begins with {head!r}, not with 4 bytes and {TFLITE_IDENTIFIER!r}; pass a .tflite file"
 
 
 def has_card(path: Path) -> bool:

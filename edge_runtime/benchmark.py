@@ -255,7 +255,11 @@ def _megabytes(count: int | None) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's options."""
-    parser = argparse.ArgumentParser(prog=NAME, description="Time a model made by irv2-convert on this device.")
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        usage="%(prog)s [OPTIONS] MODEL",
+        description="Time a model made by irv2-convert on this device.",
+    )
     add_model(parser)
     add_engine_options(parser, several=True)
     add_foreign_options(parser)

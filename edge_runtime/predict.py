@@ -230,7 +230,11 @@ def fraction(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=NAME, description="Classify images with a model made by irv2-convert.")
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        usage="%(prog)s [OPTIONS] MODEL IMAGE ...",
+        description="Classify images with a model made by irv2-convert.",
+    )
     add_model(parser)
     parser.add_argument(
         "image",

@@ -1,9 +1,8 @@
 """Find another preprocessing that makes a network surer of what images show; most are out after a few images.
 
 The probability of an image's class tells far sooner than whether the answer is right: on 40 images, 8 points of
-accuracy may be luck. On EfficientNet-Lite0, given pixels as another convention has them, 3 lost points were found in 7
-to 8 of 10 trials and 8 in 19 of 20, at the cost of 50 to 110 inferences; given them rightly, none was blamed in 1,500
-trials, at 14 to 36.
+accuracy may be luck. How often that finds a preprocessing that costs a few points, and what it takes, is in
+benchmarks/PREPROCESSING.md.
 """
 
 from __future__ import annotations

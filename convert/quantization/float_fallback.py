@@ -119,7 +119,7 @@ def search(parts: Sequence[Segment], evaluate: Evaluate, progress: Progress) -> 
     allowed, best = (0, len(parts)), []
     while candidates := list(runs_within(parts, allowed, most)):
         new = [run for run in candidates if run not in known]
-        for start, stop in progress.track(new, f"trying at most {most} layers in float", len(new)):
+        for start, stop in progress.track(new, f"layers in float: at most {most} tried", len(new)):
             outputs = tuple(name for part in parts[start:stop] for name in part.outputs)
             layers = sum(part.layers for part in parts[start:stop])
             known[start, stop] = FloatFallback(outputs, layers, evaluate(outputs))

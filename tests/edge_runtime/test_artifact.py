@@ -167,7 +167,15 @@ def test_a_pinned_file_opens_and_another_does_not(artifact_path: Path) -> None:
     [
         (lambda path: None, "does not exist or is not a file"),
         (lambda path: path.mkdir(), "does not exist or is not a file"),
-        (lambda path: path.write_bytes(b""), "is not a TFLite model"),
+        (lambda path: path.write_bytes(b""), "is not a TFLite model: it is empty; pass a .tflite file"),
+        (
+            lambda path: path.write_bytes(b"PK\3\4 and so on"),
+            "it is a zip file, as Keras' .keras files are; make a .tflite of it with irv2-convert --model",
+        ),
+        (
+            lambda path: path.write_bytes(b"\xff\xd8\xff\xe0 and so on"),
+            "a JPEG picture; the .tflite file comes before the",
+        ),
         (lambda path: path.write_text("a long enough text file"), "is not a TFLite model"),
     ],
 )
