@@ -157,8 +157,7 @@ def other_reading(
     if given >= GOOD_ENOUGH and not labelled.is_chance(given):
         return _surer(runs, ways)
     trials = list(_tried(runs, ways))
-    best = max(trials, key=lambda trial: trial.accuracy)
-    is_better = best.is_better(right, len(trials))
+    best, is_better = _simplest(trials, right)
     found = Reading(labelled, len(right), given, best.accuracy, best.options, is_better)
     return found if is_better or found.is_chance else _surer(runs, ways) or found
 
@@ -169,6 +168,21 @@ def _is_nearly_always_right(runs: TrialRuns) -> bool:
     return len(runs.numbers(FIRST)) < len(runs.numbers(IMAGES)) and (
         first.says_something and share >= NEARLY_ALL and not first.is_chance(share)
     )
+
+
+def _simplest(trials: Sequence[_Trial], given: Array) -> tuple[_Trial, bool]:
+    """Return the trial with the fewest options of those that may be the best, and whether it is better than `given`.
+
+    `given` says on which images the network is right as it is read now, bool (N,).
+    """
+    best = max(trials, key=lambda trial: trial.accuracy)
+    is_better = best.is_better(given, len(trials))
+    alike = [
+        trial
+        for trial in trials
+        if not best.is_better(trial.right, 1) and trial.is_better(given, len(trials)) == is_better
+    ]
+    return min(alike, key=lambda trial: (len(trial.options), -trial.accuracy)), is_better
 
 
 def _surer(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> Reading | None:

@@ -170,6 +170,27 @@ def test_both_may_be_wrong(network: bytes, pictures: ImageSet) -> None:
         refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), ("green", "red", "blue"), pictures)
 
 
+def test_what_is_not_needed_is_not_advised(pictures: ImageSet) -> None:
+    """The labels are in a wrong order; with pixels from 0 to 1 the network would be right once more, by luck."""
+    unit = input_spec("unit", SIZE, SIZE)
+    labels = ("green", "red", "blue")
+    truth = pictures.truth(LABELS)
+    assert truth is not None
+    asked: dict[InputSpec, int] = defaultdict(int)
+
+    def scores(spec: InputSpec, pixels: Sequence[Any]) -> Any:
+        numbers = range(asked[spec], asked[spec] + len(pixels))
+        asked[spec] += len(pixels)
+        wrong = {TF: 6, unit: 5}.get(spec, 40)
+        return np.eye(len(LABELS))[[(truth[i] + (i < wrong)) % len(LABELS) for i in numbers]]
+
+    found = other_reading(scores, TF, labels, pictures)
+    assert found is not None
+    assert found.is_far_better
+    assert found.is_order_alone
+    assert found.accuracy == 34 / 40
+
+
 def test_folders_are_compared_as_everywhere(network: bytes, pictures: ImageSet) -> None:
     with pytest.raises(SourceError, match="--preprocessing tf"):
         refuse_wrong_preprocessing(network, input_spec("caffe", SIZE, SIZE), ("Blue", "GREEN", "red!"), pictures)
