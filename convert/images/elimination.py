@@ -29,7 +29,7 @@ def surer_way(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> tuple[str, int]
     no such way.
     """
     left = dict(ways)
-    for count in (images for images in LEADS if images <= len(runs.images)):
+    for count in (images for images in LEADS if images <= len(runs.images) and runs.numbers(images)):
         left = {name: spec for name, spec in left.items() if runs.can_read(spec, count)}
         if not left:
             break

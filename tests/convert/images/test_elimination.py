@@ -90,6 +90,15 @@ def test_nothing_is_said_of_a_few_images(pictures: ImageSet) -> None:
     assert surer_way(runs_of(network, pictures[:19]), WAYS) is None
 
 
+def test_the_first_images_may_be_those_that_cannot_be_read(pictures: ImageSet) -> None:
+    for path in pictures.paths[:4]:
+        path.write_bytes(b"no picture")
+    network = Network({GIVEN: noise, UNIT: lambda i: 5 + noise(i)})
+    found = surer_way(runs_of(network, pictures), WAYS)
+    assert found is not None
+    assert network.runs[UNIT] == found[1] - 4
+
+
 def test_an_image_that_cannot_be_read_is_left_out_of_all_ways(pictures: ImageSet) -> None:
     pictures.paths[1].write_bytes(b"no picture")
     network = Network({GIVEN: noise, UNIT: lambda i: 5 + noise(i)})
