@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from convert.errors import SourceError
 from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import ImageSet, find_images
 from convert.images.preprocessing_check import other_reading, refuse_wrong_preprocessing
+from convert.images.trial_runs import Scores
 from edge_runtime import InputSpec
 from tests.conftest import COLOURS, SIZE
 
@@ -36,6 +37,17 @@ def colour_network(spec: InputSpec = TF, colours: dict[str, tuple[int, int, int]
     kernel: Any = np.eye(3)[np.newaxis, np.newaxis]
     model.set_weights([kernel, np.zeros(3), 20 * 2 * centres.T, -20 * (centres**2).sum(axis=1)])
     return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def answering(answer: Callable[[InputSpec, int], Any], asked: dict[InputSpec, int] | None = None) -> Scores:
+    """A network that answers for the i-th image what `answer(spec, i)` says; `asked` counts for how many it did."""
+    counts = defaultdict(int) if asked is None else asked
+
+    def scores(spec: InputSpec, pixels: Sequence[Any]) -> Any:
+        counts[spec] += len(pixels)
+        return np.array([answer(spec, i) for i in range(counts[spec] - len(pixels), counts[spec])])
+
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +81,11 @@ def test_no_more_images_are_looked_at_where_nearly_all_of_the_first_are_right(
     assert truth is not None
     asked: dict[InputSpec, int] = defaultdict(int)
 
-    def scores(spec: InputSpec, pixels: Sequence[Any]) -> Any:
-        numbers = range(asked[spec], asked[spec] + len(pixels))
-        asked[spec] += len(pixels)
-        right = np.eye(len(LABELS))[[(truth[i] + (20 - wrong <= i < 20)) % len(LABELS) for i in numbers]]
+    def answer(spec: InputSpec, i: int) -> Any:
+        right = np.eye(len(LABELS))[(truth[i] + (20 - wrong <= i < 20)) % len(LABELS)]
         return right if spec == TF else 1 - right
 
-    assert other_reading(scores, TF, LABELS, pictures) is None
+    assert other_reading(answering(answer, asked), TF, LABELS, pictures) is None
     assert asked.pop(TF) == expected
     assert set(asked.values()) == ({others} if others else set())
 
@@ -84,16 +94,13 @@ def test_a_small_loss_is_found_by_how_sure_the_network_is(pictures: ImageSet) ->
     """7 of 8 are right as given, with a probability of 0.6; all with pixels from 0 to 1, with one of 0.9."""
     truth = pictures.truth(LABELS)
     assert truth is not None
-    asked: dict[InputSpec, int] = defaultdict(int)
     unit = input_spec("unit", SIZE, SIZE)
 
-    def scores(spec: InputSpec, pixels: Sequence[Any]) -> Any:
-        numbers = range(asked[spec], asked[spec] + len(pixels))
-        asked[spec] += len(pixels)
-        answers = [(truth[i] + (spec != unit and i % 8 == 7)) % len(LABELS) for i in numbers]
-        return np.eye(len(LABELS))[answers] * (0.85 if spec == unit else 0.4) + (0.05 if spec == unit else 0.2)
+    def answer(spec: InputSpec, i: int) -> Any:
+        right = np.eye(len(LABELS))[(truth[i] + (spec != unit and i % 8 == 7)) % len(LABELS)]
+        return 0.85 * right + 0.05 if spec == unit else 0.4 * right + 0.2
 
-    found = other_reading(scores, TF, LABELS, pictures)
+    found = other_reading(answering(answer), TF, LABELS, pictures)
     assert found is not None
     assert not found.is_far_better
     assert found.words("it") == (
@@ -176,15 +183,12 @@ def test_what_is_not_needed_is_not_advised(pictures: ImageSet) -> None:
     labels = ("green", "red", "blue")
     truth = pictures.truth(LABELS)
     assert truth is not None
-    asked: dict[InputSpec, int] = defaultdict(int)
+    wrong = {TF: 6, unit: 5}
 
-    def scores(spec: InputSpec, pixels: Sequence[Any]) -> Any:
-        numbers = range(asked[spec], asked[spec] + len(pixels))
-        asked[spec] += len(pixels)
-        wrong = {TF: 6, unit: 5}.get(spec, 40)
-        return np.eye(len(LABELS))[[(truth[i] + (i < wrong)) % len(LABELS) for i in numbers]]
+    def answer(spec: InputSpec, i: int) -> Any:
+        return np.eye(len(LABELS))[(truth[i] + (i < wrong.get(spec, 40))) % len(LABELS)]
 
-    found = other_reading(scores, TF, labels, pictures)
+    found = other_reading(answering(answer), TF, labels, pictures)
     assert found is not None
     assert found.is_far_better
     assert found.is_order_alone
