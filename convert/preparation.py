@@ -49,6 +49,9 @@ def stopwatch(timings: dict[str, float], name: str) -> Iterator[None]:
     timings[name] = round(time.perf_counter() - start, 3)
 
 
+FEW_TO_CALIBRATE = 20
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What all schemes of a job share.
@@ -60,7 +63,7 @@ class Prepared:
         scratch: a temporary folder.
         stages: what runs slow stages, and knows whose results came from the cache.
         io: scheme name -> data type of the artifact's input and output.
-        warnings: why the float network may not be what its accuracy seems to say.
+        warnings: why the figures may not be what they seem to be: how images are prepared or named, or how few.
     """
 
     job: Job
@@ -100,6 +103,11 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
         if inputs.validation is not None:
             reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
             warnings += [] if warnings else guess_warnings(reference, inputs.validation)
+    if request is not None and len(request.images) < FEW_TO_CALIBRATE:
+        warnings.append(
+            f"images to calibrate on: {len(request.images)}; pass about 100 with --calibration, like those that the "
+            "network will see"
+        )
     for warning in warnings:
         progress.note(f"warning: {warning}")
     return Prepared(

@@ -257,6 +257,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     parser = argparse.ArgumentParser(
         prog=NAME,
+        allow_abbrev=False,
         usage="%(prog)s [OPTIONS] MODEL",
         description="Time a model made by irv2-convert on this device.",
     )

@@ -222,6 +222,8 @@ def _from_file(path: Path, height: int | None, width: int | None, channels: int)
         if "height" not in value or "width" not in value:
             _known(f"{path}", None, None)
         return InputSpec.from_json(value)
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"--preprocessing {path} is not valid JSON: {error}; {EXAMPLE}") from error
     except (ArtifactError, ValueError, TypeError, OSError, RecursionError) as error:
         raise ArtifactError(f"--preprocessing {path} does not describe how images are prepared: {error}") from error
 

@@ -232,6 +232,7 @@ def fraction(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=NAME,
+        allow_abbrev=False,
         usage="%(prog)s [OPTIONS] MODEL IMAGE ...",
         description="Classify images with a model made by irv2-convert.",
     )

@@ -123,7 +123,7 @@ def weights_zero(graph: ClassifiedGraph) -> Iterator[Finding]:
     """Find channels whose weights are all zero."""
     zeros = [(op, int(np.sum(_range_use(graph, weights) == 0))) for op, weights in graph.weighted]
     where = {f"{operator}: {plural(count, 'channel')}": count for operator, count in zeros}
-    yield from _of_channels("weights-zero", NOTE, "with no weight but zero", where)
+    yield from _of_channels("weights-zero", NOTE, "whose weights are all zero", where)
 
 
 def _of_channels(check: str, severity: str, what: str, where: dict[str, int]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ from convert.quantization.schemes import parse_schemes
 from convert.reporting import ci
 from convert.reporting.formatting import Report
 from convert.reporting.outcome import as_text, exit_code
-from convert.reporting.terminal import passed_before, print_failing_limits, print_outcomes, print_verdicts
+from convert.reporting.terminal import (
+    passed_before,
+    print_failing_limits,
+    print_outcomes,
+    print_verdicts,
+    print_warnings,
+)
 from convert.statistics.verdict import Limits
 from convert.system.temporary import refuse_unwritable
 
@@ -59,10 +66,9 @@ class ConversionGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first word names; who passes a network there is told where it belongs."""
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
-            commands = ", ".join(self.commands)
-            raise click.UsageError(
-                f"{args[0]} is not a command ({commands}): to convert it, pass --model {args[0]}", ctx
-            )
+            commands, alike = ", ".join(self.commands), get_close_matches(args[0], self.commands, 1)
+            advice = f"did you mean {alike[0]}?" if alike else f"to convert it, pass --model {args[0]}"
+            raise click.UsageError(f"{args[0]} is not a command ({commands}): {advice}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -120,6 +126,7 @@ def convert(
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
         click.echo("".join(f"{line}\n" for line in passed_before(outcomes)), nl=False, err=True)
     elif quiet:
+        print_warnings(Console(), [outcome.to_json() for outcome in outcomes])
         print_verdicts(Console(), outcomes)
         print_failing_limits(Console(), outcomes)
     else:

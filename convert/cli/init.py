@@ -42,6 +42,7 @@ EXAMPLES = {
     "calibration": "photos/calibration",
     "validation": "photos/validation",
     "preprocessing": "tf",
+    "fit": "timm:0.875",
     ARTIFACT: "build/mine.int8.tflite",
     REFERENCE: "mine.keras",
 }
@@ -114,6 +115,7 @@ def settings_text(found: Mapping[str, str]) -> str:
         ("weights" if "weights" in found else "model", network),
         ("labels", found.get("labels")),
         ("preprocessing", None),
+        ("fit", None),
         ("calibration", found.get("calibration")),
         ("validation", found.get("validation")),
         ("quantize", DEFAULT.name),

@@ -94,6 +94,8 @@ def inspect(
     if unmet is not None:
         click.echo(f"{click.get_current_context().find_root().info_name}: {require} was required: {unmet}", err=True)
         sys.exit(NOT_MET)
+    if require is not None and not as_json:
+        click.echo(f"{require} was required: it is")
 
 
 def _artifact_of_settings() -> Path:

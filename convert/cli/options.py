@@ -73,6 +73,19 @@ class ImageSize(click.ParamType["Size"]):
         return height if height == width else (height, width)
 
 
+class Percent(click.FloatRange):
+    """A number in percent, 0 or from 1 to 100: what lies between is a fraction by mistake."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; a percent sign may follow it."""
+        plain: Any = str(value).removesuffix("%")
+        number: float = super().convert(plain, param, ctx)
+        if 0 < number < 1:
+            self.fail(f"{value} is less than 1 %: it is in percent, so pass {100 * number:g}", param, ctx)
+        return number
+
+
+POINTS = click.FloatRange(-100, 100)
 SIZE = ImageSize()
 COUNT_OR_AUTO = CountOrAuto()
 
@@ -152,17 +165,18 @@ def limit_options(command: Command) -> Command:
     def wrapped(*args: Any, max_drop: float, max_top5_drop: float, min_agreement: float, **others: Any) -> Any:
         return command(*args, limits=Limits(max_drop, min_agreement / 100, max_top5_drop), **others)
 
-    def limit(name: str, lowest: float, default: float, metavar: str, help: str) -> Callable[[Command], Command]:
-        kind = click.FloatRange(lowest, 100)
+    def limit(
+        name: str, kind: click.FloatRange, default: float, metavar: str, help: str
+    ) -> Callable[[Command], Command]:
         return click.option(name, type=kind, default=default, show_default=True, metavar=metavar, help=help)
 
     top1 = "Largest drop of top-1 accuracy, in percentage points."
     top5 = "Largest drop of top-5 accuracy, if there are more than 5 classes."
     agreement = "Least top-1 agreement with the float network."
     options = (
-        limit("--max-drop", -100, Limits.max_drop_pp, "PP", top1),
-        limit("--max-top5-drop", -100, Limits.max_top5_drop_pp, "PP", top5),
-        limit("--min-agreement", 0, 100 * Limits.min_agreement, "%", agreement),
+        limit("--max-drop", POINTS, Limits.max_drop_pp, "PP", top1),
+        limit("--max-top5-drop", POINTS, Limits.max_top5_drop_pp, "PP", top5),
+        limit("--min-agreement", Percent(0, 100), 100 * Limits.min_agreement, "%", agreement),
     )
     return with_options(wrapped, options)
 
@@ -217,9 +231,9 @@ def _click_option(field: Field[Any], hint: object, option: Option) -> Callable[[
 
 def quiet_option(command: Command) -> Command:
     """Add `--quiet` to a command that ends in a verdict."""
-    return click.option("--quiet", is_flag=True, help="Print the verdict in one line, and errors, but nothing else.")(
-        command
-    )
+    return click.option(
+        "--quiet", is_flag=True, help="Print the verdict in one line, warnings and errors, but nothing else."
+    )(command)
 
 
 @dataclass(frozen=True)

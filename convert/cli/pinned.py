@@ -44,9 +44,7 @@ def pinned(argument: str, option: str = "--sha256") -> Callable[[Callable[..., A
     name = option.removeprefix("--").replace("-", "_")
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        @click.option(
-            option, name, type=Sha256(), metavar="HEX", help=f"Refuse another {argument} than that with this SHA-256."
-        )
+        @click.option(option, name, type=Sha256(), metavar="HEX", help=f"Refuse any {argument} with another SHA-256.")
         @functools.wraps(command)
         def wrapped(*args: Any, **options: Any) -> Any:
             expected = options.pop(name)

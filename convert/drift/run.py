@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -42,6 +42,7 @@ from convert.images.conventions import fitted_alike, input_spec
 from convert.images.dataset import SHUFFLE_SEED, ImageSet, Snapshot, find_images
 from convert.images.image_labels import read_image_labels
 from convert.images.reader import note_skipped
+from convert.quantization.schemes import FLOAT
 from convert.statistics.verdict import ANYTIME, FIXED, DiscordantPairs, Limits, PairedCounts, is_certain
 from convert.system.machine import environment
 from convert.system.progress import Progress
@@ -184,7 +185,24 @@ def _model(predictor: Predictor) -> dict[str, Any]:
         "step": predictor.step,
         "keras_sqnr_db": predictor.keras_sqnr_db,
         **({} if predictor.head == SOFTMAX else {"head": predictor.head}),
+        **({} if _is_float(predictor) else {"quantized": True}),
     }
+
+
+def _is_float(predictor: Predictor) -> bool:
+    """Return whether a model's card says that nothing was quantized; also of models without one."""
+    artifact = predictor.classifier.artifact if isinstance(predictor, ModelPredictor) else None
+    return artifact is None or artifact.card.scheme == FLOAT.name
+
+
+def comparison_warnings(reference: Mapping[str, Any], candidate: Mapping[str, Any]) -> Iterator[str]:
+    """Say what makes a comparison of two models say less than it seems to; both are as `run_identity` has them."""
+    if reference["sha256"] == candidate["sha256"]:
+        yield "the reference is the candidate itself, so nothing is compared: pass the float network"
+    elif "quantized" in reference:
+        yield "the reference is quantized, and what it lost itself is not counted: pass the float network"
+    if reference["labels"] != candidate["labels"]:
+        yield "the candidate has the reference's labels in another order: classes are compared by name; check --labels"
 
 
 def reported(
@@ -197,7 +215,7 @@ def reported(
     """Return an assessment with its report.
 
     `paths` is `DriftRequest.paths`, `identity` is from `run_identity`, and `steps` are entries of the report's `blame`,
-    beside those of the conversion. `warnings` say why the reference may not be what its accuracy seems to say.
+    beside those of the conversion. `warnings` say why the figures may not be what they seem to be.
     """
     candidate, reference = identity["candidate"], identity["reference"]
     known = (model["keras_sqnr_db"] for model in (reference, candidate) if model["keras_sqnr_db"] is not None)
@@ -205,7 +223,7 @@ def reported(
     report = {
         "artifact": {"path": paths["candidate"], "bytes": candidate["bytes"], "sha256": candidate["sha256"]},
         "preprocessing": candidate["preprocessing"],
-        "warnings": list(warnings),
+        "warnings": [*comparison_warnings(reference, candidate), *warnings],
         "reference": {"path": paths["reference"], "model_sha256": reference["sha256"]},
         "sampling": {
             "available": identity["images"]["count"],

@@ -35,7 +35,8 @@ class ImageSet:
 
     `folders` has for each file the name of its top-level folder, which is its class, or is None for a flat folder.
     `image_labels` says which labels the images have, in place of the folders; it is None unless a file says so.
-    `notes` says which files and class folders below the root are not in the set.
+    `notes` says which files and class folders below the root are not in the set. `class_folders` are those of all
+    images that there are, of which this may be a part; None if it is all.
     """
 
     root: Path
@@ -43,13 +44,16 @@ class ImageSet:
     folders: tuple[str, ...] | None
     image_labels: ImageLabels | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
+    class_folders: frozenset[str] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, chosen: slice) -> ImageSet:
-        folders = None if self.folders is None else self.folders[chosen]
-        return replace(self, paths=self.paths[chosen], folders=folders)
+        if self.folders is None:
+            return replace(self, paths=self.paths[chosen])
+        there = self.class_folders or frozenset(self.folders)
+        return replace(self, paths=self.paths[chosen], folders=self.folders[chosen], class_folders=there)
 
     @property
     def names(self) -> list[str]:
@@ -65,9 +69,10 @@ class ImageSet:
     def with_folders(self, names: Mapping[str, str]) -> ImageSet:
         """Return the same images with other names for some of their folders."""
         folders = self.folders
-        return (
-            self if folders is None else replace(self, folders=tuple(names.get(folder, folder) for folder in folders))
-        )
+        if folders is None:
+            return self
+        there = self.class_folders and frozenset(names.get(folder, folder) for folder in self.class_folders)
+        return replace(self, folders=tuple(names.get(folder, folder) for folder in folders), class_folders=there)
 
     def file_hashes(self) -> dict[str, Path]:
         """Return the files by their SHA-256, without those that cannot be read."""
@@ -130,10 +135,11 @@ class ImageSet:
         return [alike[folder][0] for folder in self.folders]
 
     def without_folder(self, labels: Sequence[str]) -> list[str]:
-        """Return the labels of which the set has no images; none for a flat folder."""
+        """Return the labels of which there are no images, also in what this is a part of; none for a flat folder."""
         if self.folders is None:
             return []
-        there = {i for indices in matches(sorted(set(self.folders)), labels).values() for i in indices}
+        folders = self.class_folders or set(self.folders)
+        there = {i for indices in matches(sorted(folders), labels).values() for i in indices}
         return [label for i, label in enumerate(labels) if i not in there]
 
     def _no_label(self, strangers: Sequence[str], labels: Sequence[str], there: set[int]) -> str:
@@ -201,7 +207,7 @@ def _left_out(root: Path, others: Sequence[Path], folders: Sequence[str] | None)
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
         empty = [name for name in names if name not in (*set(folders), *LEFT_BY_SYSTEMS)]
         if empty:
-            yield f"{root}: no image that can be read in {shortened(empty)}: nothing is measured of such a class"
+            yield f"{root}: no image that can be read in {shortened(empty)}: nothing is measured for such a class"
 
 
 def _suffixes(paths: Sequence[Path]) -> str:

@@ -71,7 +71,7 @@ def refuse_unreadable(skipped: Sequence[str], images: ImageSet) -> None:
     if len(skipped) > MOST_UNREADABLE * len(images):
         raise ImageSetError(
             f"{len(skipped)} of {len(images)} images in {images.root} cannot be read, "
-            f"more than {MOST_UNREADABLE:.0%}: repair them or take them away; the first: {skipped[0]}"
+            f"more than {MOST_UNREADABLE:.0%}: repair or remove them; the first: {skipped[0]}"
         )
 
 

@@ -129,7 +129,7 @@ FORMATS: tuple[tuple[Callable[[Content], bool], Format], ...] = (
 """What is recognised by what, in this order; HDF5, which holds either a model or weights, comes before all."""
 
 NOT_KNOWN = Format(
-    "file of no format that is known here", advice=f"{IN_KERAS}, or pass a SavedModel or a float .tflite"
+    "file in no format that irv2-convert reads", advice=f"{IN_KERAS}, or pass a SavedModel or a float .tflite"
 )
 
 

@@ -190,8 +190,8 @@ def feedback_of(moments: Array) -> Array:
         lower = Cholesky.of(backwards).lower
     except np.linalg.LinAlgError as error:
         raise QuantizationError(
-            "a layer's weights cannot be fitted to what it reads, whose moments are not positive definite: check that "
-            "the network is trained, and --preprocessing"
+            "a layer's weights cannot be fitted to what it reads, whose moments are not positive definite: check "
+            "that the images of --calibration differ, that the network is trained, and --preprocessing"
         ) from error
     lower /= np.diag(lower).copy()
     return np.asarray(lower[::-1, ::-1].T, np.float32, order="C")

@@ -113,6 +113,7 @@ SCHEMES = {
     )
 }
 DEFAULT = SCHEMES["int8"]
+FLOAT = SCHEMES["none"]
 INTEGERS_ONLY = "int8"
 """The `--io` for integer-only accelerators: the head computes in integers too."""
 IO_RULES = {

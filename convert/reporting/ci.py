@@ -74,7 +74,8 @@ def _test_suite(report: Report) -> ElementTree.Element:
     counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": "0"}
     suite = ElementTree.Element("testsuite", {"name": printable(name), **counts})
     properties = ElementTree.SubElement(suite, "properties")
-    for fact, value in _facts(report):
+    warnings = [("warning", text) for text in report.get("warnings", ())]
+    for fact, value in (*warnings, *_facts(report)):
         ElementTree.SubElement(properties, "property", name=fact, value=printable(value))
     suite.extend(cases)
     flips = (report["drift"] or {"flips": ()})["flips"]

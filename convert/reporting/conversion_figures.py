@@ -34,7 +34,7 @@ def noisiest_layer(report: Report) -> str | None:
 
 def most_accumulated(report: Report) -> str | None:
     """Return the layer behind which the noise of all layers so far is largest; None if none was measured."""
-    return _lowest(report, "sqnr_db", "of all layers up to it")
+    return _lowest(report, "sqnr_db", "after all layers up to it")
 
 
 def _lowest(report: Report, key: str, what: str) -> str | None:
@@ -57,7 +57,8 @@ def calibration_images(calibration: Report) -> str:
     apart, available = calibration.get("held_out", 0), calibration.get("available", 0)
     used, held_out = calibration["images"] + apart, f" and {count(apart)} held out" if apart else ""
     of = f" of {count(available)} (--calibration-size {available} uses all)" if available > used else ""
-    return f"{count(calibration['images'])} images{held_out}{of}, {calibration['calibrator']}"
+    images = f"{count(calibration['images'])} image{'' if calibration['images'] == 1 else 's'}"
+    return f"{images}{held_out}{of}, {calibration['calibrator']}"
 
 
 def halves(calibration: Report) -> str | None:

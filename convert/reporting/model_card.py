@@ -175,7 +175,7 @@ def _measured(report: Report, card: Card) -> Iterator[str]:
         yield f"Intervals: {INTERVALS[drift['interval']]}."
         yield from _limits_of_gate(report)
     if (sqnr := card.source.get("keras_sqnr_db")) is not None:
-        yield f"The float network in TFLite is that in Keras to {decibel(sqnr)}."
+        yield f"The float TFLite network agrees with the one in Keras to {decibel(sqnr)}."
     if calibration is not None:
         yield f"Calibrated on {calibration_images(calibration)}."
     if report.get("latency_ms") is not None and environment is not None:

@@ -61,7 +61,7 @@ class Outcome:
         raised: the filters whose scale was raised for their bias.
         source: what was recognized in the network's file, see `LoweredModel.findings`; empty for our own networks.
         preprocessing: how its images are prepared, as its card has it.
-        warnings: why the float network may not be what its accuracy seems to say: images prepared or named wrongly.
+        warnings: why the figures may not be what they seem to be.
         passed_before: the artifact that had passed under this one's name; it is there no longer if that is `path`.
     """
 

@@ -101,7 +101,7 @@ def print_verdicts(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 
 def print_warnings(console: Console, reports: Sequence[Report]) -> None:
-    """Print, once each, why the float network may not be what its accuracy seems to say."""
+    """Print, once each, why the figures may not be what they seem to be."""
     for warning in dict.fromkeys(each for report in reports for each in report.get("warnings", ())):
         console.print(f"[bold yellow]warning:[/] {escape(printable(warning))}", highlight=False, soft_wrap=True)
 
@@ -164,6 +164,8 @@ def print_report(console: Console, report: Report) -> None:
         for name, text in device_rows(report["device"]):
             rows.add_row(name, escape(printable(text)))
         console.print(rows)
+    console.print()
+    print_reasoned_verdict(console, report)
 
 
 def _print_fleet(console: Console, report: Report) -> None:

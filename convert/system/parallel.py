@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar, cast
 
@@ -22,7 +23,7 @@ def ahead(items: Iterator[Item], most: int) -> Iterator[Item]:
             pending.append(thread.submit(next, items, end))
             yield cast(Item, item)
     finally:
-        thread.shutdown(cancel_futures=True)
+        _end(thread)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
@@ -42,4 +43,14 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
             pending.extend(pool.submit(function, item) for item in islice(waiting, 1))
             yield result
     finally:
+        _end(pool)
+
+
+def _end(pool: ThreadPoolExecutor) -> None:
+    """End the threads of a generator that is exhausted or closed.
+
+    After an error nobody closes it: it is garbage, which may be collected in one of these threads. That one cannot wait
+    for itself.
+    """
+    with suppress(RuntimeError):
         pool.shutdown(cancel_futures=True)

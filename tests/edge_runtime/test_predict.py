@@ -278,6 +278,7 @@ def test_debug_shows_the_traceback(pictures: Path, tmp_path: Path) -> None:
         ["model.tflite", "a.jpg", "--engine", "onnx"],
         ["model.tflite", "a.jpg", "--sha256", "abc"],
         ["model.tflite", "a.jpg", "--surprise"],
+        ["model.tflite", "a.jpg", "--thread", "2"],
         ["model.tflite", "a.jpg", "--csv", "--json"],
         ["model.tflite", "--camera", "photos", "--csv"],
     ],
@@ -285,7 +286,7 @@ def test_debug_shows_the_traceback(pictures: Path, tmp_path: Path) -> None:
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     done = predict(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: irv2-predict")
+    assert done.stderr.startswith("usage: irv2-predict [OPTIONS] MODEL IMAGE ...\nirv2-predict: error: ")
 
 
 # The terminal

@@ -210,7 +210,8 @@ def test_only_another_pass_takes_the_name_of_an_artifact_that_passed_unless_nobo
     assert unsure.code == 4
     assert (plain.read_bytes(), Path(f"{plain}.report.json").read_bytes()) == (passing, report)
     assert open_artifact(beside).card.drift["verdict"] == "inconclusive"  # type: ignore[index]
-    verdict, kept, page, _ = unsure.out.split("\n\n")[-1].splitlines()
+    warning, verdict, kept, page, _ = unsure.out.split("\n\n")[-1].splitlines()
+    assert warning.startswith("warning: the float network is right on 25% of 20 labelled images, which is chance")
     assert verdict.startswith(f"inconclusive: {beside}, ")
     assert kept == f"before: {plain} had passed, and stays"
     assert page == f"report: {beside}.report.html"
@@ -237,6 +238,15 @@ def test_reference_kernels_see_as_many_images_as_asked_for(arguments: list[objec
     finished = run_here("irv2-convert", *arguments, *options)
     assert finished.code == 4, finished.err
     assert Conversion(finished, tmp_path).report("int16x8")["drift"]["images"] == 6
+
+
+@pytest.mark.usefixtures("lowered_at_once")
+def test_few_calibration_images_are_said_beside_the_verdict(arguments: list[object], tmp_path: Path) -> None:
+    few = ("--calibration-size", 5, "--validation-size", 20, "--output-dir", tmp_path, "--quiet")
+    finished = run_here("irv2-convert", *arguments, *few)
+    warning = "images to calibrate on: 5; pass about 100 with --calibration, like those that the network will see"
+    assert f"warning: {warning}\n" in finished.out
+    assert json.loads((tmp_path / "colours.int8.tflite.report.json").read_text())["warnings"][1:] == [warning]
 
 
 @pytest.mark.usefixtures("lowered_at_once")

@@ -93,7 +93,7 @@ def test_the_network_is_one_value() -> None:
 
 def test_limits_are_one_value() -> None:
     assert run(limit_options)[1] == {"limits": Limits()}
-    given = run(limit_options, "--max-drop", "1", "--min-agreement", "90", "--max-top5-drop", "3")[1]
+    given = run(limit_options, "--max-drop", "1", "--min-agreement", "90%", "--max-top5-drop", "3")[1]
     assert given == {"limits": Limits(1.0, 0.9, 3.0)}
 
 

@@ -189,6 +189,12 @@ def test_without_anything_the_command_explains_itself(project: Path) -> None:
     assert list(project.iterdir()) == []
 
 
+def test_a_command_that_is_almost_one_is_named(project: Path) -> None:
+    finished = run_here("irv2-convert", "compre", "a", "b")
+    assert finished.code == 2
+    assert finished.err.splitlines()[-1].endswith("did you mean compare?")
+
+
 def test_a_network_without_its_option_is_told_where_it_belongs(project: Path) -> None:
     finished = run_here("irv2-convert", "mine.keras")
     assert finished.code == 2

@@ -133,3 +133,34 @@ def test_names_cannot_steer_the_terminal(network: Path, images: Path, tmp_path: 
     done = gate(network, "--reference", network, "--images", folder, "--no-stop-early")
     assert "\x1b" not in done.output
     assert "skipped" in done.stderr
+
+
+def test_an_agreement_that_is_a_fraction_is_refused(network: Path, images: Path) -> None:
+    """Reports have it as 0.95; as a limit in percent that would let everything pass."""
+    done = gate(network, "--reference", network, "--images", images, "--min-agreement", 0.95)
+    assert done.exit_code == 2
+    assert "0.95 is less than 1 %: it is in percent, so pass 95" in done.stderr
+
+
+def test_a_reference_that_makes_the_comparison_empty_is_said(
+    network: Path, worse: Path, images: Path, tmp_path: Path
+) -> None:
+    """In the report, and in JUnit; with --quiet, too."""
+    junit = tmp_path / "drift.xml"
+    same = gate(network, "--reference", network, "--images", images, "--quiet", "--junit", junit)
+    warning = "the reference is the candidate itself, so nothing is compared: pass the float network"
+    assert f"warning: {warning}" in same.stdout
+    assert warning in junit.read_text()
+    assert report_of(gate(worse, "--reference", network, "--images", images, "--json"))["warnings"] == [
+        "the candidate has the reference's labels in another order: classes are compared by name; check --labels"
+    ]
+    tiny = tiny_artifact()
+    quantized = replace(tiny, card=replace(tiny.card, scheme="int8")).signed().write(tmp_path / "int8.tflite")
+    assert report_of(gate(network, "--reference", quantized, "--images", images, "--json"))["warnings"] == [
+        "the reference is quantized, and what it lost itself is not counted: pass the float network"
+    ]
+
+
+def test_the_verdict_is_the_last_line_too(network: Path, images: Path) -> None:
+    done = gate(network, "--reference", network, "--images", images, "--max-drop", 5)
+    assert done.stdout.splitlines()[-1].startswith("pass on ")

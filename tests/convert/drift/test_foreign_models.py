@@ -110,7 +110,8 @@ def test_a_reference_that_is_prepared_in_another_way_is_said(images: Path, tmp_p
     done = gate(bare, "--reference", bare, "--preprocessing", "caffe", *arguments, GITHUB_STEP_SUMMARY=str(summary))
     said = "warning: the reference is right on"
     assert said in done.stderr
-    (warning,) = report_of(done)["warnings"]
+    itself, warning = report_of(done)["warnings"]
+    assert "the reference is the candidate itself" in itself
     assert warning.endswith("on 100% with --preprocessing tf: check --preprocessing")
     assert "- warning: the reference is right on" in summary.read_text()
     assert "and on 100% with --preprocessing tf: check --preprocessing" in done.stderr.replace("\n", " ")

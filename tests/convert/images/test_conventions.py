@@ -118,7 +118,9 @@ def test_a_file_that_says_nonsense_is_refused_in_one_line(value: Any, named: str
 def test_a_file_that_is_no_json_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "preprocessing.json"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"does not describe how images are prepared"):
+    with pytest.raises(
+        SourceError, match=r"does not describe how images are prepared|is not valid JSON: .*; write it as"
+    ):
         input_spec(str(path), 30, 40)
 
 

@@ -80,6 +80,7 @@ def test_both_sides_of_a_disagreement_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageSetError, match=r"folder 'fox' and 1 more .* labels cat, dog, of which dog have no folder"):
         images.class_indices(["cat", "dog"])
     assert images.without_folder(["Cat", "wolf", "dog", "fox"]) == ["dog"]
+    assert images.shuffled()[:1].without_folder(["Cat", "wolf", "dog", "fox"]) == ["dog"], "a part lacks no more"
 
 
 def test_files_that_are_not_looked_at_and_classes_without_images_are_said(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_files_that_are_not_looked_at_and_classes_without_images_are_said(tmp_pa
     assert images.names == ["cat/1.png", "cat/2.jfif"]
     files, classes = images[:1].shuffled().notes
     assert "3 files not looked at, since only images can be read (.RAW, .jxl): 2 in dog, 1 in owl" in files
-    assert "no image that can be read in dog, fox, owl: nothing is measured of such a class" in classes
+    assert "no image that can be read in dog, fox, owl: nothing is measured for such a class" in classes
 
 
 def test_folders_of_a_system_are_no_classes(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_more_than_a_tenth_unreadable_is_an_error(unreadable: int, refused: bool
         refuse_unreadable(reader.skipped, images)
         return
     with pytest.raises(
-        ImageSetError, match=r"3 of 20 images in .* more than 10%: repair them or .*; the first: .*000\.png"
+        ImageSetError, match=r"3 of 20 images in .* more than 10%: repair or remove them; the first: .*000\.png"
     ):
         refuse_unreadable(reader.skipped, images)
 

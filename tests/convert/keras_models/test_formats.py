@@ -81,7 +81,7 @@ def npz() -> bytes:
         ("a.tgz", b"\x1f\x8b" + bytes(9), "is an archive: unpack it"),
         ("a.pb", b"\n\x0b", "is a frozen graph: pass the folder of its SavedModel"),
         ("model.json", b'{"class_name": "Functional"}', "is a JSON file without weights: save it"),
-        ("a.h5", b"something", "is a file of no format that is known here: save it where it was made"),
+        ("a.h5", b"something", "is a file in no format that irv2-convert reads: save it where it was made"),
     ],
 )
 def test_what_cannot_be_read_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Event
 
 import pytest
 
-from convert.system.parallel import ahead
+from convert.system.parallel import ahead, in_order
 
 
 def counted(begun: list[int], number: int) -> Iterator[int]:
@@ -39,3 +40,21 @@ def test_who_takes_no_more_ends_it() -> None:
     for _ in ahead(counted(begun, 1000), 2):
         break
     assert len(begun) <= 4
+
+
+def test_what_nobody_closed_may_be_collected_in_one_of_its_own_threads() -> None:
+    """It cannot wait for itself there."""
+    taken, closed = Event(), Event()
+    found: list[Iterator[int]] = []
+
+    def close(item: int) -> int:
+        if item == 1:
+            taken.wait(10)
+            found[0].close()  # type: ignore[attr-defined]
+            closed.set()
+        return item
+
+    found.append(in_order(close, range(3), 1, 2))
+    assert next(found[0]) == 0
+    taken.set()
+    assert closed.wait(10)
