@@ -190,7 +190,7 @@ def test_without_anything_the_command_explains_itself(project: Path) -> None:
 
 
 def test_a_command_that_is_almost_one_is_named(project: Path) -> None:
-    finished = run_here("irv2-convert", "compre", "a", "b")
+    finished = run_here("irv2-convert", "compar", "a", "b")
     assert finished.code == 2
     assert finished.err.splitlines()[-1].endswith("did you mean compare?")
 
