@@ -17,6 +17,7 @@ from convert.images.conventions import (
     unknown_preprocessing,
 )
 from convert.images.dataset import ImageSet, Snapshot, find_images, refuse_overlap
+from convert.images.elimination import FEWEST
 from convert.images.image_labels import read_image_labels
 from convert.images.labels import Labels, notes_on, read_labels, with_label_names
 from convert.job import MOST_VALIDATED, Inputs, Job, Sources
@@ -35,8 +36,6 @@ FEWEST_TO_CHOOSE = 10
 def check(job: Job) -> Inputs:
     """Return the inputs of a job; an option that cannot work is a `ConvertError` before anything slow starts."""
     job.source.check()
-    if job.preprocessing is None and job.source.weights is not None:
-        raise unknown_preprocessing(job.source.weights)
     if job.preprocessing is not None:
         check_preprocessing(job.preprocessing)
     if job.fit is not None:
@@ -58,7 +57,7 @@ def check(job: Job) -> Inputs:
         cluster.check(job.scheduler)
     seen, held_out = _held_out(job, calibration)
     unseen = validation and validation.shuffled()[: job.validation_size or MOST_VALIDATED]
-    return Inputs(
+    inputs = Inputs(
         seen,
         held_out,
         unseen,
@@ -69,6 +68,15 @@ def check(job: Job) -> Inputs:
         tuple(_notes(job, labels, calibration, validation)),
         available=len(calibration) if calibration else 0,
     )
+    if inputs.preprocessing is None and job.source.weights is not None and choosing_images(inputs) is None:
+        raise unknown_preprocessing(job.source.weights)
+    return inputs
+
+
+def choosing_images(inputs: Inputs) -> ImageSet | None:
+    """Return the labelled images that can choose a preprocessing which nobody says; None if there are too few."""
+    images = inputs.validation or inputs.calibration
+    return images if images is not None and images.are_labelled and len(images) >= FEWEST else None
 
 
 def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, validation: ImageSet | None) -> Iterator[str]:

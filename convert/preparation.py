@@ -19,16 +19,18 @@ from convert.cache.stages import (
     float_predictions,
     lowering,
     preprocessing_check,
+    preprocessing_choice,
 )
 from convert.cache.store import open_cache
-from convert.checking import labelled_source
+from convert.checking import choosing_images, labelled_source
 from convert.drift.label_notes import guess_warnings
 from convert.drift.predictions import Predictions
-from convert.errors import SourceError
+from convert.errors import PreprocessingUnknownError, SourceError
 from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import MOST
+from convert.images.preprocessing_choice import ChosenPreprocessing
 from convert.job import Inputs, Job
 from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
@@ -36,9 +38,14 @@ from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import matching_layers
 from convert.quantization.io_tensors import choose_io
 from convert.statistics.metrics import MAXIMUM_SQNR_DB
-from convert.system.progress import Progress
+from convert.system.progress import Progress, Silent
 from convert.tflite.metadata import stretched_by_others
 from edge_runtime.labels import count_advice
+
+FEW_TO_CALIBRATE = 20
+"""With fewer images the ranges of activations, and the weights fitted to them, are those of these images."""
+TRIED_FIRST = "tf"
+"""The convention to lower a network with of which nobody says how its images were prepared: that of most in Keras."""
 
 
 @contextmanager
@@ -47,9 +54,6 @@ def stopwatch(timings: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     timings[name] = round(time.perf_counter() - start, 3)
-
-
-FEW_TO_CALIBRATE = 20
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,14 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
     stages = StageCache(open_cache(progress.note) if job.use_cache else None, progress)
     timings: dict[str, float] = {}
     with stopwatch(timings, "lowering"):
-        network = _lower(job, inputs, scratch, stages)
+        inputs, network, chosen = _lower_as_said_or_chosen(job, inputs, scratch, stages)
     name = job.source.name
     io = _choose_io(job, inputs, network, progress)
     float_layers = () if job.keep_float is None else matching_layers(network.model, job.keep_float)
     images = inputs.validation or inputs.calibration
-    warnings: list[str] = []
+    doubts: list[str] = []
     if images is not None and not job.source.is_ours:
-        warnings += filter(None, [stages.run(preprocessing_check(name, network, images[:MOST]))])
+        doubts += filter(None, [stages.run(preprocessing_check(name, network, images[:MOST]))])
     request = calibration = reference = None
     with stopwatch(timings, "calibration"):
         if inputs.calibration is not None:
@@ -102,17 +106,38 @@ def prepare(job: Job, inputs: Inputs, scratch: Path, progress: Progress) -> Prep
     with stopwatch(timings, "reference"):
         if inputs.validation is not None:
             reference = stages.run(float_predictions(name, network, inputs.validation, scratch))
-            warnings += [] if warnings else guess_warnings(reference, inputs.validation)
+            doubts += [] if doubts else guess_warnings(reference, inputs.validation)
     if request is not None and len(request.images) < FEW_TO_CALIBRATE:
-        warnings.append(
+        doubts.append(
             f"images to calibrate on: {len(request.images)}; pass about 100 with --calibration, like those that the "
             "network will see"
         )
+    warnings = doubts if chosen is None else [chosen.words, *doubts]
     for warning in warnings:
         progress.note(f"warning: {warning}")
     return Prepared(
         job, inputs, network, float_layers, request, calibration, reference, timings, scratch, stages, io, warnings
     )
+
+
+def _lower_as_said_or_chosen(
+    job: Job, inputs: Inputs, scratch: Path, stages: StageCache
+) -> tuple[Inputs, FloatModel, ChosenPreprocessing | None]:
+    """Lower a network; if nobody says how its images are prepared, let labelled ones choose a convention."""
+    try:
+        return inputs, _lower(job, inputs, scratch, stages), None
+    except PreprocessingUnknownError:
+        images = choosing_images(inputs)
+        if images is None:
+            raise
+        silent = StageCache(stages.cache, Silent())
+        network = _lower(job, replace(inputs, preprocessing=TRIED_FIRST), scratch, silent)
+        stages.progress.stage("choosing the preprocessing")
+        chosen = stages.run(preprocessing_choice(job.source.name, network, images[:MOST]))
+        if chosen is None:
+            raise
+    inputs = replace(inputs, preprocessing=chosen.name)
+    return inputs, _lower(job, inputs, scratch, stages), chosen
 
 
 def _choose_io(job: Job, inputs: Inputs, network: FloatModel, progress: Progress) -> dict[str, str]:

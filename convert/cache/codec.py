@@ -15,6 +15,7 @@ import numpy as np
 
 from convert.audit.islands import FloatIsland
 from convert.drift.predictions import Predictions
+from convert.images.preprocessing_choice import ChosenPreprocessing
 from convert.lowering.lower import LoweredModel
 from convert.quantization.bias_range import RaisedScales
 from convert.quantization.calibrate import Calibration
@@ -31,7 +32,7 @@ KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         *(ActivationStatistics, Calibration, Evaluator, FloatIsland, InputSpec, LayerError, LoweredModel, Predictions),
-        *(QuantizedModel, QuantizedNetwork, RaisedScales, Speed),
+        *(ChosenPreprocessing, QuantizedModel, QuantizedNetwork, RaisedScales, Speed),
     )
 }
 """The dataclasses that a result is made of, beside the types of Python and NumPy."""

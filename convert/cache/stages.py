@@ -18,6 +18,7 @@ from convert.drift.predictions import Predictions, predict_all
 from convert.images.conventions import CONVENTIONS
 from convert.images.dataset import ImageSet, manifest
 from convert.images.preprocessing_check import refuse_wrong_preprocessing
+from convert.images.preprocessing_choice import ChosenPreprocessing, choose_preprocessing
 from convert.images.reader import note_skipped
 from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, lower
 from convert.quantization.calibrate import Calibration, CalibrationOptions, calibrate
@@ -128,14 +129,30 @@ def preprocessing_check(name: str, network: FloatModel, images: ImageSet) -> Cac
             network.model, network.spec, network.labels, images, network.head, network.taken
         )
 
+    return _on_images("preprocessing check", name, network, [images], _labelled(network, images), compute)
+
+
+def preprocessing_choice(
+    name: str, network: FloatModel, images: ImageSet
+) -> CacheableStage[ChosenPreprocessing | None]:
+    """Return the stage that chooses a convention for a network that was lowered with some other, `network.given`."""
+
+    def compute(_: Progress) -> ChosenPreprocessing | None:
+        assert network.given is not None
+        return choose_preprocessing(network.model, network.spec, network.given, network.labels, images, network.head)
+
+    return _on_images("preprocessing", name, network, [images], _labelled(network, images), compute)
+
+
+def _labelled(network: FloatModel, images: ImageSet) -> dict[str, Any]:
+    """Return what decides, beside images and network, about how often it is right, as JSON values."""
     said = None if images.image_labels is None else asdict(images.image_labels)
-    more = {
+    return {
         "labels": network.labels,
         "folders": images.folders,
         "image_labels": said and [said["header"], said["rows"]],
         "given": network.given and network.given.to_json(),
     }
-    return _on_images("preprocessing check", name, network, [images], more, compute)
 
 
 def float_predictions(name: str, network: FloatModel, images: ImageSet, scratch: Path) -> CacheableStage[Predictions]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
-from convert.checking import check, labelled_source
+from convert.checking import check, choosing_images, labelled_source
 from convert.cli.configured import conversion_settings, effective
 from convert.cli.progress import shown_progress
-from convert.images.conventions import fitted
-from convert.job import Job
-from convert.keras_models.sources import WEIGHTS_FILE, ModelSource
+from convert.errors import PreprocessingUnknownError
+from convert.images.conventions import CONVENTIONS, fitted
+from convert.images.label_order import folder_notes
+from convert.job import Inputs, Job
+from convert.keras_models.sources import WEIGHTS_FILE
 from convert.reporting.formatting import number
 from convert.system.temporary import scratch_folder
 from edge_runtime.console import printable
@@ -30,7 +32,10 @@ def explain(context: click.Context, job: Job, quiet: bool) -> None:
     calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
     click.echo(f"network:     {job.source.name}\ncalibration: {calibration}\nvalidation:  {validation}")
-    for line in _recognized(labelled_source(job, inputs), inputs.preprocessing, job.fit, quiet):
+    if inputs.validation and inputs.labels:
+        for note in folder_notes(inputs.validation, inputs.labels, given=True):
+            click.echo(f"             {printable(note)}")
+    for line in _recognized(job, inputs, quiet):
         click.echo(line)
     for scheme in job.schemes:
         artifact = job.output_dir / f"{job.source.name}.{scheme.name}.tflite"
@@ -48,15 +53,24 @@ def print_values(values: Sequence[tuple[str, str, str]]) -> None:
     click.echo()
 
 
-def _recognized(source: ModelSource, preprocessing: str | None, fit: str | None, quiet: bool) -> list[str]:
+def _recognized(job: Job, inputs: Inputs, quiet: bool) -> list[str]:
     """Load the user's own file, and return lines about it; none for our own networks, which are known."""
+    source = labelled_source(job, inputs)
     if source.is_ours:
         return []
     from convert.lowering.lower import RecognitionRequest, recognize
 
-    with shown_progress(quiet) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
-        found = recognize(RecognitionRequest(source, preprocessing, scratch), progress)
-    spec, what = fitted(found.spec, fit), found.recognized or found.architecture
+    try:
+        with shown_progress(quiet) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
+            found = recognize(RecognitionRequest(source, inputs.preprocessing, scratch), progress)
+    except PreprocessingUnknownError:
+        images = choosing_images(inputs)
+        if images is None:
+            raise
+        return [
+            f"images:      prepared as {images.root} shows, of {', '.join(CONVENTIONS)}: pass --preprocessing to say it"
+        ]
+    spec, what = fitted(found.spec, job.fit), found.recognized or found.architecture
     says_classes = source.origin == WEIGHTS_FILE and bool(found.recognized)  # a whole model's line names it alone
     colours = "grey" if spec.channels == 1 else spec.channel_order
     scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"

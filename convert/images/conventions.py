@@ -44,7 +44,8 @@ def unknown_preprocessing(source: Path | None) -> PreprocessingUnknownError:
     """Return the error for a network of which neither its file nor the user says how its images were prepared."""
     return PreprocessingUnknownError(
         f"{source} does not say how its images were prepared: pass --preprocessing, or write it into irv2.toml, as in "
-        "training: tf (pixels from -1 to 1), unit (0 to 1), none (0 to 255), torch, caffe or a JSON file"
+        "training: tf (pixels from -1 to 1), unit (0 to 1), none (0 to 255), torch, caffe or a JSON file; 20 or more "
+        "images of --validation in class folders choose it where they tell"
     )
 
 

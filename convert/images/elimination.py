@@ -39,7 +39,7 @@ def surer_way(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> tuple[str, int]
         best = max(left, key=lambda name: float(leads[name].mean()), default=None)
         if best is None or count < FEWEST:
             continue
-        if _is_right_more_often(runs, left[best], count) and _p_value(leads[best]) < SIGNIFICANT:
+        if _is_right_more_often(runs, left[best], count) and p_value(leads[best]) < SIGNIFICANT:
             return best, count
     return None
 
@@ -48,8 +48,10 @@ def _is_right_more_often(runs: TrialRuns, tried: InputSpec, count: int) -> bool:
     return int(runs.right(tried, count).sum()) > int(runs.right(runs.spec, count).sum())
 
 
-def _p_value(leads: Array) -> float:
+def p_value(leads: Array) -> float:
     """Return how likely differences like these, or greater ones, are where none is to be expected."""
+    if not leads.any():
+        return 1.0
     from scipy.stats import wilcoxon  # takes most of a second to import, and is seldom needed
 
     return float(wilcoxon(leads, alternative="greater").pvalue)

@@ -61,14 +61,7 @@ def refuse_wrong_preprocessing(
         nothing helps; else None.
     """
 
-    @cache
-    def engine() -> Engine:
-        return open_engine(float_model)
-
-    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
-        return np.stack(list(run_over(engine(), (normalize(each, tried) for each in pixels))))
-
-    reading = other_reading(scores, spec, labels, images, head, said)
+    reading = other_reading(scores_of(float_model), spec, labels, images, head, said)
     if reading is None:
         return None
     if reading.is_far_better:
@@ -79,6 +72,19 @@ def refuse_wrong_preprocessing(
         return None
     chance = reading.labelled.at_chance(reading.given)
     return f"the float network is {chance}: check --preprocessing and the order of --labels"
+
+
+def scores_of(float_model: bytes) -> Scores:
+    """Return the network of a float `.tflite` of batch 1, which is opened when it is first asked."""
+
+    @cache
+    def engine() -> Engine:
+        return open_engine(float_model)
+
+    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
+        return np.stack(list(run_over(engine(), (normalize(each, tried) for each in pixels))))
+
+    return scores
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ def other_reading(
 
     For the arguments see `refuse_wrong_preprocessing`.
     """
-    if images is None or not images.are_labelled or not _fit(images, labels):
+    if images is None or not images.are_labelled or not folders_fit(images, labels):
         return None
     runs = TrialRuns(scores, spec, tuple(labels), head, images[:MOST])
     if not runs.numbers(IMAGES) or not runs.labelled(IMAGES).says_something:
@@ -199,7 +205,7 @@ def _surer(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> Reading | None:
     return Reading(runs.labelled(count), seen, given, other, (name,), is_better=False, probabilities=(now, then))
 
 
-def _fit(images: ImageSet, labels: Sequence[str]) -> bool:
+def folders_fit(images: ImageSet, labels: Sequence[str]) -> bool:
     """Return whether every class folder is one of the labels, where folders are what counts."""
     if images.image_labels is not None:
         return True
@@ -258,15 +264,24 @@ def _alternatives(spec: InputSpec, given: InputSpec) -> Iterator[tuple[str, Inpu
     front = Scaling.between(given, spec)
     if not front.is_silent and front.takes == PIXELS:
         return
-    for name, convention in CONVENTIONS.items():
-        if spec.channels == 3 or convention.serves_grey:
-            other = input_spec(name, spec.height, spec.width, spec.channels)
-            said = replace(spec, mean=other.mean, std=other.std, channel_order=other.channel_order)
-            yield f"--preprocessing {name}", front.behind(said)
+    for name, other in conventions_of(spec, given).items():
+        yield f"--preprocessing {name}", other
     if spec.channels == 1:
         return
     turned = "BGR" if spec.channel_order == "RGB" else "RGB"
     yield f"channels in the order {turned}", replace(spec, channel_order=turned)
+
+
+def conventions_of(spec: InputSpec, given: InputSpec) -> dict[str, InputSpec]:
+    """Return how images are prepared with each convention in place of `given`, of which a front makes `spec`."""
+    front = Scaling.between(given, spec)
+    ways = {}
+    for name, convention in CONVENTIONS.items():
+        if spec.channels == 3 or convention.serves_grey:
+            other = input_spec(name, spec.height, spec.width, spec.channels)
+            said = replace(spec, mean=other.mean, std=other.std, channel_order=other.channel_order)
+            ways[name] = front.behind(said)
+    return ways
 
 
 def _check(options: Sequence[str]) -> str:

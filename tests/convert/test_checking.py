@@ -14,6 +14,7 @@ from convert.job import Job
 from convert.keras_models.sources import ModelSource
 from convert.keras_models.weight_formats import HDF5_START
 from convert.quantization.schemes import SCHEMES
+from tests.conftest import save_colour_pictures
 from tests.convert.own_model import own_job
 
 
@@ -107,7 +108,9 @@ def test_preprocessing_of_ones_own_model_is_asked_for(own: Job) -> None:
         SourceError,
         match=r"mine\.h5 does not say .* pass --preprocessing, or write it into irv2\.toml, as in training: tf",
     ):
-        check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))
+        check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None))  # 18 images are too few
+    enough = save_colour_pictures(Path(own.source.model).parent / "enough", 7, seed=3)
+    assert check(replace(own, source=ModelSource(weights=weights, classes=3), preprocessing=None, validation=enough))
     with pytest.raises(
         SourceError, match=r"--preprocessing imagenet is neither tf, caffe, torch, unit, none nor a JSON"
     ):

@@ -65,6 +65,16 @@ def test_a_dry_run_promises_no_ends_that_the_run_may_not_keep(project: Path, opt
     assert finished.out.rstrip().endswith(ends)
 
 
+def test_a_dry_run_says_which_classes_lack_a_folder(
+    project: Path, calibration_folder: Path, validation_folder: Path
+) -> None:
+    (project / "labels.txt").write_text("red\ngreen\nblue\nviolet\n")
+    images = ("--calibration", calibration_folder, "--validation", validation_folder)
+    finished = run_here("irv2-convert", "--dry-run", "--model", "imagenet", "--labels", "labels.txt", *images)
+    assert finished.code == 0, finished.err
+    assert f"{validation_folder}: no folder for 1 of 4 labels: violet" in finished.out
+
+
 def test_a_dry_run_fails_as_the_run_would_after_it_has_said_where_each_value_is_from(project: Path) -> None:
     write(project, 'model = "demo"\ncalibration = "nowhere"')
     finished = run_here("irv2-convert", "--dry-run")
@@ -248,7 +258,9 @@ def test_a_ci_runs_the_commands_without_arguments(
     assert (project / "drift.xml").exists()
     quiet = run_command("irv2-drift", "--quiet", "--max-drop", "-50", cwd=project)
     assert (quiet.code, quiet.err) == (3, "")
-    assert re.fullmatch(r"fail on 240 images: top-1 drop .* at most -50\.00 pp allowed\n", quiet.out), "an option wins"
+    assert re.fullmatch(
+        r"build/mine\.int8\.tflite: fail on 240 images: top-1 drop .* at most -50\.00 pp allowed\n", quiet.out
+    ), "an option wins"
 
     inspected = run_command("irv2-inspect", cwd=project / "photos")
     assert inspected.code == 0, inspected.err
