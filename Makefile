@@ -1,3 +1,4 @@
+# make help      these lines
 # make demo      install, convert the demo network to int8, classify a bundled picture
 # make test      install what the tests need, run them
 # make test-arm  the runtime on an emulated Arm processor (needs apt)
@@ -22,7 +23,7 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PICTURE := calibration_data/validation/bag/test_00429.png
 
-.PHONY: demo test test-fast test-arm test-gpu test-device test-browser test-clients test-origins fuzz bench docs docs-serve lint clean
+.PHONY: demo help test test-fast test-arm test-gpu test-device test-browser test-clients test-origins fuzz bench docs docs-serve lint clean
 
 demo: $(VENV)/convert
 	@echo "converting the bundled network and judging it on 1,000 images: a few minutes"
@@ -30,6 +31,9 @@ demo: $(VENV)/convert
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)
 	@echo "the commands are in $(BIN): . $(BIN)/activate makes them known to this shell"
 	@echo "your own network: docs/first-conversion.md"
+
+help:
+	@sed -n 's/^# \(make\|    \)/\1/p' Makefile
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(PARALLEL)

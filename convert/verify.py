@@ -70,6 +70,11 @@ class Verification:
         return [each.name for each in self.inputs if each.state == CHANGED]
 
     @property
+    def not_given(self) -> list[str]:
+        """Return the sets of images that it was made with and that were not given; without them nothing is built."""
+        return [each.name for each in self.inputs if each.name in ("calibration", "validation") and each.found is None]
+
+    @property
     def holds(self) -> bool:
         """Return whether no input and no byte differs."""
         return not self.changed and self.identical is not False
@@ -109,7 +114,7 @@ def verify(path: Path, network: ModelSource | None, given: Sources, progress: Pr
         )
     progress.stage("comparing inputs")
     compared = Verification(artifact, list(_inputs(artifact.card, network, given)))
-    if compared.changed or network is None:
+    if compared.changed or compared.not_given or network is None:
         return compared
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         outcomes = convert(Job.from_card(artifact.card, network, given, scratch), progress)

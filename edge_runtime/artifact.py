@@ -24,6 +24,7 @@ from edge_runtime.custom_operators import needs_hardware
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
 from edge_runtime.hashing import file_sha256
+from edge_runtime.nearby import did_you_mean
 from edge_runtime.specs import SOFTMAX, InputSpec, TensorSpec
 
 if TYPE_CHECKING:  # artifacts, which are most of what is opened, start faster without it
@@ -204,7 +205,9 @@ def open_artifact(
 def check_tflite(path: Path, sha256: str | None = None) -> None:
     """Raise `ArtifactError` if a file does not begin as a TFLite flatbuffer does, or is not the one expected."""
     if not path.is_file():
-        raise ArtifactError(f"model {path} does not exist or is not a file: pass the path of a .tflite file")
+        raise ArtifactError(
+            f"model {path} does not exist or is not a file{did_you_mean(path)}: pass the path of a .tflite file"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(8)

@@ -12,6 +12,7 @@ from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import COUNT, FILE
 from convert.errors import SourceError
 from convert.system.temporary import refuse_unwritable, write_atomically
+from edge_runtime.console import native_stderr_silenced
 
 
 @click.command(epilog=exit_codes(DONE))
@@ -30,7 +31,8 @@ def describe(input_size: int, classes: int, output: Path) -> None:
     """Show the network: a table of its stages, and an SVG picture to zoom into."""
     refuse_unwritable([output])
     console = Console()
-    with Console(stderr=True).status("building the network"):
+    click.echo("building the network", err=True)
+    with native_stderr_silenced():
         from convert.keras_models.inception_resnet_v2 import inception_resnet_v2
         from convert.picture.drawing import network_svg
         from convert.picture.stages import stage_table, stages

@@ -29,7 +29,7 @@ from convert.reporting import ci
 from convert.reporting.answers_csv import write_answers
 from convert.reporting.devices import device_reports, exit_code
 from convert.reporting.outcome import as_text
-from convert.reporting.terminal import print_reasoned_verdict, print_report, print_warnings
+from convert.reporting.terminal import print_quietly, print_report
 from convert.statistics.verdict import Limits
 from convert.system.progress import Progress
 from convert.system.temporary import refuse_unwritable
@@ -166,8 +166,7 @@ def show(found: DriftRun, quiet: bool, output: Output) -> None:
     if output.as_json:
         click.echo(as_text(report))
     elif quiet:
-        print_warnings(Console(), [report])
-        print_reasoned_verdict(Console(), report)
+        print_quietly(Console(), report)
     else:
         print_report(Console(), report)
     sys.exit(exit_code(report))

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from convert.cli.options import FILE, SIZE, WORDS, Command, with_options
-from convert.cli.settings import NAME
+from convert.cli.settings import NAME, find
 from convert.drift.models import ModelOptions
 from convert.drift.on_device import Devices
 from convert.drift.run import DriftRequest
@@ -208,7 +208,9 @@ def check_together(context: click.Context) -> None:
     options = context.params
     missing = next((option for option in NEEDED if options[option] is None), None)
     if missing is not None:
-        raise click.UsageError(f"--{missing} is missing: {NEEDED[missing]}, or write {NAME} with irv2-convert init")
+        key, path = "validation" if missing == "images" else missing, find()
+        written = f"write {NAME} with irv2-convert init" if path is None else f"write {key} into {path}"
+        raise click.UsageError(f"--{missing} is missing: {NEEDED[missing]}, or {written}")
     if options["candidate"] is None and options["save_reference"] is None:
         raise click.UsageError("CANDIDATE is missing: pass a .tflite, or --save-reference FILE.npz")
     is_typed = context.get_parameter_source("stop_early") is ParameterSource.COMMANDLINE

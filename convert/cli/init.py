@@ -69,10 +69,10 @@ stop-early = false
 def init() -> None:
     """Write irv2.toml for the network, labels and images in this folder, to be looked through and kept in git.
 
-    An existing one is left as it is.
+    An existing one is left as it is, unless it is one that found nothing and says nothing yet.
     """
     path = Path(NAME)
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not _says_nothing(path):
         raise SettingsError(f"{path} exists and is left as it is: edit it, or remove it first")
     found = look(Path())
     text = settings_text(found)
@@ -84,8 +84,16 @@ def init() -> None:
         missing.remove("model")
     if missing:
         click.echo(f"not found: {', '.join(missing)}; fill them in")
-    click.echo("preprocessing: fill it in, unless the network scales its pixels itself")
+    click.echo("preprocessing: fill it in, unless the network scales its pixels itself or labelled images shall choose")
     click.echo(f"wrote {path}; next: irv2-convert --dry-run")
+
+
+def _says_nothing(path: Path) -> bool:
+    """Return whether a settings file is what this command writes where it finds nothing."""
+    try:
+        return path.read_text("utf-8") == settings_text({})
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def look(folder: Path) -> dict[str, str]:

@@ -77,7 +77,9 @@ def _conclusion(found: Verification) -> str:
     if found.changed:
         return f"changed: {', '.join(found.changed)}; not built again"
     if found.identical is None:
-        return "nothing that was given has changed; not built again: pass --model or --weights as well"
+        is_given = any(each.name == "weights" and each.found for each in found.inputs)
+        options = [*([] if is_given else ["--model or --weights"]), *(f"--{name}" for name in found.not_given)]
+        return f"nothing that was given has changed; not built again: pass {', '.join(options)} as well"
     if found.identical:
         return "built again: identical, byte for byte"
     return f"built again: differs in {', '.join(found.differences or ['the archive at its end'])}"

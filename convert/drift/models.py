@@ -28,6 +28,7 @@ from edge_runtime.artifact import check_tflite, has_card, open_artifact
 from edge_runtime.custom_operators import COMPILED
 from edge_runtime.foreign.file import ForeignFile
 from edge_runtime.foreign.reading import read_foreign
+from edge_runtime.nearby import did_you_mean
 
 STORED_SUFFIX, TFLITE_SUFFIX = ".npz", ".tflite"
 MOST_WORKERS = 4
@@ -255,7 +256,10 @@ def _lowered(path: Path, options: ModelOptions, images: ImageSet, progress: Prog
     labels = None if options.labels is None else len(options.labels)
     source = ModelSource(str(path), labels=labels)
     if not checkpoint_index(path).exists():
-        raise SourceError(f"reference {path} does not exist: pass a Keras file, a .tflite or stored answers (.npz)")
+        raise SourceError(
+            f"reference {path} does not exist{did_you_mean(path)}: pass a Keras file, a .tflite or stored answers "
+            "(.npz)"
+        )
     source.check()
     with scratch_folder(Path(tempfile.gettempdir())) as scratch:
         request = LoweringRequest(source, options.preprocessing, images_to_compare(images), scratch)

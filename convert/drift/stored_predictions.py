@@ -26,6 +26,7 @@ from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError, InputSpec
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
+from edge_runtime.nearby import did_you_mean
 from edge_runtime.specs import HEADS, SOFTMAX
 
 FORMAT, FORMAT_VERSIONS = "irv2-edge reference", (1, 2, 3)
@@ -145,7 +146,10 @@ def save(path: Path, predictions: Predictions, images: ImageSet, network: Predic
 def load(path: Path) -> StoredPredictions:
     """Read what `save` wrote; a `SourceError` if it is missing, damaged, of another version, or has Python objects."""
     if not path.is_file():
-        raise SourceError(f"reference {path} does not exist or is not a file: write it with --save-reference {path}")
+        raise SourceError(
+            f"reference {path} does not exist or is not a file{did_you_mean(path)}: write it with --save-reference "
+            f"{path}"
+        )
     try:
         header, probabilities = _arrays(path)
         if header["format"] != FORMAT:

@@ -6,9 +6,10 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from convert.images.image_labels import ImageLabels, comparable
 from edge_runtime._label_forms import WORDNET
 from edge_runtime.arrays import Array
 from edge_runtime.hashing import file_sha256
+from edge_runtime.nearby import did_you_mean
 from edge_runtime.preprocess import SUFFIXES, SUPPORTED
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
@@ -179,7 +181,9 @@ def find_images(root: Path) -> ImageSet:
     A folder that is missing, has no images, or has images beside class folders is an `ImageSetError`.
     """
     if not root.is_dir():
-        raise ImageSetError(f"image folder {root} does not exist or is not a folder: pass a folder of images")
+        raise ImageSetError(
+            f"image folder {root} does not exist or is not a folder{did_you_mean(root)}: pass a folder of images"
+        )
     files = sorted(path for path in _visible_files(root))
     paths = [path for path in files if path.suffix.lower() in SUFFIXES]
     others = [path for path in files if path.suffix.lower() not in SUFFIXES and path.name not in LEFT_BY_SYSTEMS]
@@ -240,14 +244,24 @@ def manifest_sha256(*sets: ImageSet | None) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
+def _without_number(name: str) -> str:
+    """Return a name without the WordNet number that folders of ImageNet have in front: n01440764_tench is a tench."""
+    number, _, rest = comparable(name).partition("_")
+    return rest if rest and WORDNET.fullmatch(number) else comparable(name)
+
+
+READINGS: tuple[Callable[[str], str], ...] = (partial(unicodedata.normalize, "NFC"), comparable, _without_number)
+"""How folders and labels are compared: as they are, or else in any case and punctuation, or else without a number."""
+
+
 def matches(folders: Iterable[str], labels: Sequence[str]) -> dict[str, list[int]]:
-    """Return for each folder the indices of the labels that it may mean: those equal to it, or else those alike."""
-    equal, alike = dict[str, list[int]](), dict[str, list[int]]()
-    for i, label in enumerate(labels):
-        equal.setdefault(unicodedata.normalize("NFC", label), []).append(i)
-        alike.setdefault(comparable(label), []).append(i)
+    """Return for each folder the indices of the labels that it may mean: by the first of `READINGS` that fits any."""
+    known: list[dict[str, list[int]]] = [{} for _ in READINGS]
+    for found, read in zip(known, READINGS, strict=True):
+        for i, label in enumerate(labels):
+            found.setdefault(read(label), []).append(i)
     return {
-        folder: equal.get(unicodedata.normalize("NFC", folder)) or alike.get(comparable(folder), [])
+        folder: next(filter(None, (found.get(read(folder)) for found, read in zip(known, READINGS, strict=True))), [])
         for folder in folders
     }
 

@@ -15,6 +15,7 @@ from convert.keras_models import formats
 from convert.keras_models.formats import Format, recognize, refuse
 from convert.keras_models.weight_formats import checkpoint_data, checkpoint_index, weights_format
 from convert.system.content import content_sha256
+from edge_runtime.nearby import did_you_mean
 
 DEMO = "demo"
 IMAGENET = "imagenet"
@@ -147,7 +148,9 @@ class ModelSource:
     def _check_model(self, path: Path) -> None:
         """Refuse a file that is not there or holds no network, by name of its format."""
         if not checkpoint_index(path).exists():
-            raise SourceError(f"model {path} does not exist: pass demo, imagenet or the path of a network")
+            raise SourceError(
+                f"model {path} does not exist{did_you_mean(path)}: pass demo, imagenet or the path of a network"
+            )
         if not self._format.holds:
             raise refuse(path, self._format)
         if self.origin == WEIGHTS_FILE:

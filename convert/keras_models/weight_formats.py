@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convert.errors import SourceError
+from edge_runtime.nearby import did_you_mean
 
 HDF5, CHECKPOINT, SAFETENSORS = "HDF5", "TensorFlow checkpoint", "safetensors"
 HDF5_START = b"\x89HDF\r\n\x1a\n"
@@ -38,7 +39,10 @@ def weights_format(path: Path) -> str:
         SourceError: it cannot be read, or is of another format; the message says what to do with it.
     """
     if not path.exists():
-        raise SourceError(f"weights {path} does not exist: pass the path of an .h5, .ckpt, .index or .safetensors file")
+        raise SourceError(
+            f"weights {path} does not exist{did_you_mean(path)}: pass the path of an .h5, .ckpt, .index or "
+            ".safetensors file"
+        )
     if path.is_dir():
         raise SourceError(f"--weights {path} is a folder: pass a file in it, or the whole model as --model {path}")
     try:

@@ -121,7 +121,7 @@ def append_step_summary(reports: Sequence[Report], complain: Callable[[str], obj
 
 
 def step_summary(report: Report) -> str:
-    """Return the verdict, its reasons, the figures and the most confident flips as Markdown; names are escaped."""
+    """Return verdict, reasons, figures and the most confident changed answers as Markdown; names are escaped."""
     gate, flips = report["gate"], report["drift"]["flips"][:MOST_FLIPS_SHOWN]
     name = markdown(Path(report["artifact"]["path"]).name)
     lines = [f"### {MARKS[gate['verdict']]} drift of {name}: {gate['verdict']}", ""]

@@ -15,6 +15,7 @@ from convert.reporting.outcome import report_path
 from edge_runtime import Card
 from edge_runtime.artifact import open_artifact
 from edge_runtime.hashing import file_sha256
+from edge_runtime.nearby import did_you_mean
 from edge_runtime.specs import SOFTMAX
 
 REPORT_SUFFIX = ".report.json"
@@ -55,7 +56,10 @@ def describe(path: Path) -> Described:
         return _of_artifact(path, path, _read(report_path(path)))
     report = _read(path)
     if report is None:
-        raise SourceError(f"{path} does not exist: pass an artifact, or a report that irv2-convert or irv2-drift wrote")
+        raise SourceError(
+            f"{path} does not exist{did_you_mean(path)}: pass an artifact, or a report that irv2-convert or irv2-drift "
+            "wrote"
+        )
     beside = path.with_name(path.name.removesuffix(REPORT_SUFFIX))
     if beside != path and beside.is_file() and file_sha256(beside) == report["artifact"]["sha256"]:
         return _of_artifact(path, beside, report)

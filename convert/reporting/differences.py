@@ -203,6 +203,8 @@ def _cautions(a: Described, b: Described) -> Iterator[str]:
     ]
     if all(machines) and machines[0] != machines[1]:
         yield "the two were timed on different machines"
+    elif None not in (times := [each.report.get("latency_ms") for each in (a, b)]) and times[0] != times[1]:
+        yield "each was timed in its own run, beside whatever else ran then: irv2-benchmark times a file again"
 
 
 def _source(each: Described, key: str) -> str | None:

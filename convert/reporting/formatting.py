@@ -184,14 +184,14 @@ def drift_rows(drift: Report) -> list[tuple[str, str]]:
         *(_accuracy_rows(drift) if drift["labelled"] else [(words(drift).row, "images have no labels")]),
         (sqnr_name(drift), sqnr(drift)),
         ("largest probability error", error(drift["max_abs_error"])),
-        ("flips", f"{count(near_ties + confident)} ({flip_kinds(near_ties, confident)})"),
+        ("changed answers", f"{count(near_ties + confident)} ({flip_kinds(near_ties, confident)})"),
     ]
 
 
 def clear_agreement(drift: Report) -> list[tuple[str, str]]:
     """Return name and text of the agreement on images whose answer the reference was not in doubt of, if there are any.
 
-    Most flips are near ties, and say more of the images than of the candidate.
+    Most changed answers are near ties, and say more of the images than of the candidate.
     """
     if drift.get("agreement_clear") is None:
         return []

@@ -206,6 +206,14 @@ def print_reasoned_verdict(console: Console, report: Report) -> None:
     print_verdict(console, report, f": {short}" if short else "")
 
 
+def print_quietly(console: Console, report: Report) -> None:
+    """Print warnings, and in one line the artifact, its verdict and the reasons; of several devices a line of each."""
+    print_warnings(console, [report])
+    if "fleet" not in report:
+        console.print(f"{_shown_path(Path(report['artifact']['path']))}: ", end="", highlight=False, soft_wrap=True)
+    print_reasoned_verdict(console, report)
+
+
 def print_verdict(console: Console, report: Report, why: str = "") -> None:
     """Print the verdict of a drift check in one line; of several devices the line of each, and what is odd."""
     if "fleet" in report:

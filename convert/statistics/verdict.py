@@ -14,7 +14,7 @@ from convert.statistics import confidence_sequence, metrics
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT_CODES = {PASS: 0, FAIL: 3, INCONCLUSIVE: 4}
 """Verdict -> the exit code of the command that judged."""
-MOST_IMAGES_WORTH_NAMING = 10_000_000
+MOST_IMAGES_WORTH_NAMING = 100_000
 PRECISION = 0.02
 """Relative precision of the number of images said to be enough."""
 
@@ -195,7 +195,7 @@ def _more_images(counts: PairedCounts, limits: Limits, intervals: IntervalMethod
     while not decided(enough):
         enough *= 2
         if enough > MOST_IMAGES_WORTH_NAMING:
-            return "the rate is at the limit, more images are unlikely to decide"
+            return "the rate is close to the limit, so that more images are unlikely to decide"
     too_few = enough / 2
     while enough - too_few > max(1, enough * PRECISION):
         middle = (enough + too_few) / 2

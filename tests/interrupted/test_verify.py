@@ -122,6 +122,21 @@ def test_what_is_not_given_is_not_compared(converted: Run, tiny_sources: Path) -
     assert {states(found)[name] for name in ("weights", "calibration", "validation")} == {"not given"}
 
 
+def test_sources_without_their_images_are_compared_and_the_missing_options_named(
+    converted: Run, tiny_sources: Path
+) -> None:
+    """It cannot be built again without them, and that is no error."""
+    options = ("--model", tiny_sources / "tiny.keras", "--labels", tiny_sources / "labels.txt")
+    run, found = verified(converted.folder / "tiny.int8.tflite", *options)
+    assert run.exit_code == 0, run.stderr
+    assert states(found)["weights"] == "same"
+    assert found["rebuilt"] is False
+    line = ["verify", str(converted.folder / "tiny.int8.tflite"), *map(str, options)]
+    assert CliRunner().invoke(convert, line).stdout.splitlines()[-1] == (
+        "nothing that was given has changed; not built again: pass --calibration, --validation as well"
+    )
+
+
 def test_other_versions_and_processors_are_changes(converted: Run, tiny_sources: Path, tmp_path: Path) -> None:
     opened = open_artifact(converted.folder / "tiny.int8.tflite")
     build = opened.card.source["build"]

@@ -152,6 +152,8 @@ def test_a_requirement_that_is_not_met_exits_with_3(
     if code:
         assert result.stderr.startswith(f"irv2-inspect: {requirement} was required: ")
         assert result.stderr.count("\n") == 1
+    else:
+        assert result.stdout.splitlines()[-1] == f"{requirement} was required: it is"
 
 
 def test_the_verdict_comes_first_then_the_problems_with_a_remedy_each(int8: TfliteGraph, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_in_an_empty_folder_every_key_is_there_as_a_comment(folder: Path) -> Non
     assert finished.code == 0
     assert "not found: model, labels, calibration, validation; fill them in" in finished.out
     text = Path("irv2.toml").read_text()
-    for key in ("model", "labels", "preprocessing", "calibration", "validation", "artifact", "reference"):
+    for key in ("model", "labels", "preprocessing", "fit", "calibration", "validation", "artifact", "reference"):
         assert key not in written()
         assert re.search(rf"^# {key} = ", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 120
@@ -100,6 +100,17 @@ def test_an_existing_file_is_left_as_it_is(folder: Path) -> None:
     assert finished.code == 1
     assert finished.err == "irv2-convert: error: irv2.toml exists and is left as it is: edit it, or remove it first\n"
     assert Path("irv2.toml").read_text() == "max-drop = 1\n"
+
+
+def test_a_file_that_found_nothing_is_written_again(folder: Path) -> None:
+    run_here("irv2-convert", "init")
+    picture("calibration", "1.png")
+    finished = run_here("irv2-convert", "init")
+    assert finished.code == 0, finished.err
+    assert written()["calibration"] == "calibration"
+    Path("labels.txt").write_text("cat\ndog\n")
+    assert run_here("irv2-convert", "init").code == 1, "it says something now"
+    assert "labels" not in written()
 
 
 def test_names_are_quoted(folder: Path) -> None:

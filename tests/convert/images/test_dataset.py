@@ -315,3 +315,12 @@ def test_names_that_are_not_utf8_do_no_harm(tmp_path: Path) -> None:
     images = find_images(tmp_path)
     assert len(manifest_sha256(images)) == 64
     assert len(list(PixelReader(SPEC).read(images))) == 1
+
+
+def test_a_folder_of_imagenet_may_have_its_number_in_front(tmp_path: Path) -> None:
+    for name in ("n01440764_tench", "n01443537_goldfish"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    assert find_images(tmp_path).class_indices(["goldfish", "Tench"]) == [1, 0]
+    with pytest.raises(ImageSetError, match=r"n01443537_goldfish' .* could be 'goldfish' or 'n01443538 goldfish'"):
+        find_images(tmp_path).class_indices(["goldfish", "Tench", "n01443538 goldfish"])

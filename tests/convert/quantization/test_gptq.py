@@ -115,7 +115,7 @@ def test_feedback_is_a_factor_of_the_moments_read_from_their_upper_triangle() ->
     assert np.array_equal(np.diag(feedback), np.ones(40))
     middle = np.linalg.solve(feedback.T, np.linalg.solve(feedback.T, moments).T)
     assert np.allclose(middle, np.diag(np.diag(middle)), atol=1e-3 * np.diag(middle).max())
-    with pytest.raises(QuantizationError, match="not positive definite"):
+    with pytest.raises(QuantizationError, match="not positive definite: check that the images of --calibration differ"):
         feedback_of(-moments)
 
 

@@ -56,7 +56,7 @@ def test_options_layers_and_labels(good: Path, bad: Path) -> None:
     assert [pair["key"] for pair in found["layers"]] == ["dense", "added"]
     assert [pair["a"] and pair["a"]["own_sqnr_db"] for pair in found["layers"]] == [33.0, None]
     assert found["labels"] == {"only_a": [], "only_b": [], "same_order": True}
-    assert (found["answers"], found["notes"]) == (None, [])
+    assert found["answers"] is None
 
 
 def test_the_text_says_by_how_much(good: Path, bad: Path) -> None:
@@ -115,6 +115,15 @@ def test_what_cannot_be_compared_is_said(good: Path, tmp_path: Path) -> None:
         "whether both were measured on the same images is not recorded",
         "the two come from different networks: drift is from the float network of each",
     ]
+
+
+def test_times_of_two_runs_are_compared_with_a_caution(good: Path, bad: Path, tmp_path: Path) -> None:
+    assert compared(good, bad)["notes"] == [
+        "each was timed in its own run, beside whatever else ran then: irv2-benchmark times a file again"
+    ]
+    assert compared(good, good)["notes"] == [], "one run"
+    bad.with_name(f"{bad.name}.report.json").unlink()
+    assert compared(good, bad)["notes"] == [], "of b no time is known"
 
 
 def test_equal_outputs_are_no_missing_figure(good: Path, tmp_path: Path) -> None:

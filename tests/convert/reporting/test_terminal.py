@@ -157,7 +157,7 @@ def test_drift_alone_begins_with_its_verdict() -> None:
     first, *rest = text.getvalue().splitlines()
     assert first == "inconclusive on 200 images"
     assert any("100.00% reference, 98.50% candidate" in line for line in rest)
-    assert any(line.split() == ["flips", "3", "(0", "near", "ties,", "3", "confident)"] for line in rest)
+    assert any(line.split() == ["changed", "answers", "3", "(0", "near", "ties,", "3", "confident)"] for line in rest)
 
 
 @pytest.mark.parametrize(("flips", "interval", "hinted"), [(3, "anytime", 1), (3, "fixed", 0), (0, "anytime", 0)])
