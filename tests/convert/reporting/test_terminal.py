@@ -171,11 +171,11 @@ def test_an_inconclusive_run_that_could_stop_early_names_the_narrower_intervals(
     assert text.getvalue().count("--no-stop-early") == hinted
 
 
-def test_flips_beyond_the_listed_ones_are_counted() -> None:
+def test_changed_answers_beyond_the_listed_ones_are_counted() -> None:
     text = io.StringIO()
     drift = measured(150)
     print_report(Console(file=text, width=120), report_of(drift))
-    assert any(line.split()[:2] == ["flips", "150"] for line in text.getvalue().splitlines())
+    assert any(line.split()[:3] == ["changed", "answers", "150"] for line in text.getvalue().splitlines())
 
 
 def test_what_labels_tell_is_shown() -> None:
