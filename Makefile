@@ -5,7 +5,7 @@
 # make test-gpu  the runtime on a GPU made of software (needs apt)
 # make test-device  irv2-drift and irv2-benchmark --device, against OpenSSH servers on this machine (needs apt);
 #                   IRV2_ARM_IMAGES=300 asks the emulated one as many pictures as the other: half an hour
-# make test-browser  the report's page in Chromium (needs apt)
+# make test-browser  the report's page and the site in Chromium (needs apt)
 # make test-clients  the artifacts in MediaPipe, every LiteRT, and other programs of others (from PyPI)
 # make test-origins  models made by TensorFlow 2.4 to current (needs Python 3.8 to 3.11; from PyPI);
 #                    IRV2_ORIGINS_QUICK=1 for a sample
@@ -44,7 +44,7 @@ test-fast: $(VENV)/dev
 test-arm test-gpu test-device: test-%: $(VENV)/dev
 	$(BIN)/python -m pytest tests/devices -m $*
 
-test-browser: $(VENV)/dev
+test-browser: $(VENV)/dev $(VENV)/docs
 	$(BIN)/python -m pytest tests/browser -m browser
 
 test-clients: $(VENV)/dev

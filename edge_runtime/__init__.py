@@ -7,11 +7,17 @@ with Classifier.open("irv2-demo.int8.tflite") as classifier:
         print(prediction.label, prediction.probability)
 """
 
-from edge_runtime.card import Card
-from edge_runtime.classifier import Classifier, Frame, Prediction
-from edge_runtime.engines import Receipt
-from edge_runtime.errors import ArtifactError, DelegateError, EdgeError, EngineError, ImageError
-from edge_runtime.specs import InputSpec
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_runtime.card import Card
+    from edge_runtime.classifier import Classifier, Frame, Prediction
+    from edge_runtime.engines import Receipt
+    from edge_runtime.errors import ArtifactError, DelegateError, EdgeError, EngineError, ImageError
+    from edge_runtime.specs import InputSpec
 
 __all__ = [
     "ArtifactError",
@@ -26,3 +32,17 @@ __all__ = [
     "Prediction",
     "Receipt",
 ]
+_HOMES = {
+    **dict.fromkeys(("Classifier", "Frame", "Prediction"), "classifier"),
+    **dict.fromkeys(("ArtifactError", "DelegateError", "EdgeError", "EngineError", "ImageError"), "errors"),
+    "Card": "card",
+    "InputSpec": "specs",
+    "Receipt": "engines",
+}
+"""Name of the API -> the module that defines it, imported when it is first asked for: `_start` comes before NumPy."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from edge_runtime.predict import main
+from edge_runtime._start import predict
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(predict())

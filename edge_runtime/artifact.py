@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,11 @@ from typing import TYPE_CHECKING
 
 from edge_runtime._archive import DAMAGED_ZIP, member
 from edge_runtime._graph_check import compiled_operator
-from edge_runtime._mmap import content_of
 from edge_runtime.card import Card
 from edge_runtime.custom_operators import needs_hardware
 from edge_runtime.engines import AnyEngine
 from edge_runtime.errors import ArtifactError
-from edge_runtime.hashing import file_sha256
+from edge_runtime.hashing import file_sha256, hash_of
 from edge_runtime.nearby import did_you_mean
 from edge_runtime.specs import SOFTMAX, InputSpec, TensorSpec
 
@@ -190,14 +188,8 @@ def open_artifact(
     card_bytes, label_bytes, flatbuffer_bytes = _read_tail(path)
     card = Card.from_bytes(card_bytes)
     _check("labels", hashlib.sha256(label_bytes).hexdigest(), card, path)
-    digest = hashlib.sha256()
-    with content_of(path) as content, content[:flatbuffer_bytes] as flatbuffer:
-        thread = threading.Thread(target=digest.update, args=(flatbuffer,))
-        thread.start()
-        try:
-            meanwhile()
-        finally:
-            thread.join()
+    digest = hash_of(path, flatbuffer_bytes)
+    meanwhile()
     _check("flatbuffer", digest.hexdigest(), card, path)
     return Artifact(path, card, stored_labels(label_bytes, card, path), flatbuffer_bytes)
 

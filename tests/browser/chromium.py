@@ -178,3 +178,11 @@ def _address(process: subprocess.Popen[str]) -> str:
         if found is not None:
             return found[1]
     raise RuntimeError(f"Chromium ended before it listened: {''.join(said)[-2000:]}")
+
+
+def keep_screenshot(tab: Page, name: str) -> None:
+    """Leave a picture of the whole page in `IRV2_SCREENSHOTS`, where the environment has it."""
+    folder = os.environ.get("IRV2_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tab.screenshot(Path(folder) / f"{name}.png")

@@ -5,7 +5,6 @@ With `IRV2_SCREENSHOTS=FOLDER` in the environment every page leaves its pictures
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import calibration_data
 from convert.drift.comparison import Comparison
 from convert.drift.predictions import Predictions
 from convert.reporting import html as page
-from tests.browser.chromium import Page
+from tests.browser.chromium import Page, keep_screenshot
 from tests.convert.comparisons import DEVICE, HOSTILE, comparison, everything, report
 
 pytestmark = pytest.mark.browser
@@ -308,11 +307,3 @@ def luminance(colour: list[int]) -> float:
     channels = np.array(colour[:3]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def keep_screenshot(tab: Page, name: str) -> None:
-    """Where the environment says so."""
-    folder = os.environ.get("IRV2_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        tab.screenshot(Path(folder) / f"{name}.png")

@@ -43,6 +43,7 @@ PREDICTION = {
     "geometry",
     "hashing",
     "jpeg_scaling",
+    "nearby",
     "opening",
     "predict",
     "preprocess",
@@ -71,11 +72,19 @@ def all_modules_after(statement: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["edge_runtime", "edge_runtime.predict", "edge_runtime.benchmark"])
-def test_importing_loads_no_framework_and_no_interpreter(module: str) -> None:
-    loaded = modules_after(f"import {module}")
+@pytest.mark.parametrize(
+    "statement",
+    ["from edge_runtime import Classifier", "import edge_runtime.predict", "import edge_runtime.benchmark"],
+)
+def test_importing_loads_no_framework_and_no_interpreter(statement: str) -> None:
+    loaded = modules_after(statement)
     assert {"edge_runtime", "numpy", "PIL"} <= loaded
     assert not loaded & FORBIDDEN
+
+
+def test_the_command_begins_before_numpy_is_imported() -> None:
+    loaded = modules_after("import edge_runtime._start, edge_runtime.hashing")
+    assert not loaded & {"numpy", "PIL", *FORBIDDEN}
 
 
 def test_everything_loaded_is_numpy_pillow_or_the_standard_library() -> None:
@@ -98,8 +107,10 @@ def test_all_names_what_is_there() -> None:
     assert edge_runtime.__all__ == sorted(edge_runtime.__all__)
     for name in edge_runtime.__all__:
         assert getattr(edge_runtime, name).__module__.startswith("edge_runtime.")
+        assert getattr(edge_runtime, name).__name__ == name
 
 
-def test_every_public_class_is_in_all() -> None:
-    public = {name for name, value in vars(edge_runtime).items() if isinstance(value, type)}
-    assert public == set(edge_runtime.__all__)
+def test_no_other_name_is_there() -> None:
+    assert set(edge_runtime._HOMES) == set(edge_runtime.__all__)
+    with pytest.raises(AttributeError, match="'edge_runtime' has no attribute 'Classifer'"):
+        _ = edge_runtime.Classifer
