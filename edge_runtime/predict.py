@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import os
 import sys
@@ -59,8 +58,11 @@ def find_images(arguments: Sequence[str], note: Callable[[str], object] = lambda
 
 
 def _expand(argument: str, note: Callable[[str], object]) -> list[str]:
-    exists = argument == STDIN or os.path.lexists(argument)
-    matches = [argument] if exists else sorted(glob.glob(argument, recursive=True))
+    matches = [argument]
+    if argument != STDIN and not os.path.lexists(argument):
+        import glob  # paths need it less often than it is worth waiting for
+
+        matches = sorted(glob.glob(argument, recursive=True))
     return [image for match in matches for image in (_images_below(match, note) if os.path.isdir(match) else [match])]
 
 
