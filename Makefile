@@ -25,7 +25,7 @@ PICTURE := calibration_data/validation/bag/test_00429.png
 
 .PHONY: demo help test test-fast test-arm test-gpu test-device test-browser test-clients test-origins fuzz bench docs docs-serve lint clean
 
-demo: $(VENV)/convert
+demo: $(VENV)/convert-cpu
 	@echo "converting the bundled network and judging it on 1,000 images: a few minutes"
 	$(BIN)/irv2-convert --quantize int8
 	$(BIN)/irv2-predict build/irv2-demo.int8.tflite $(PICTURE)

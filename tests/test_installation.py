@@ -131,7 +131,7 @@ def test_the_plain_wheel_brings_no_tensorflow(plain: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("irv2-convert", "convert"), ("irv2-drift", "drift"), ("irv2-inspect", "drift")]
+    ("command", "extra"), [("irv2-convert", "convert-cpu"), ("irv2-drift", "drift"), ("irv2-inspect", "drift")]
 )
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
 def test_a_host_command_without_its_extra_prints_the_install_command(
@@ -257,24 +257,32 @@ def test_the_tflite_runtime_extra_breaks_no_requirement(with_tflite_runtime: Pat
     assert (done.code, done.out) == (0, "No broken requirements found.\n")
 
 
+@pytest.mark.parametrize(("extra", "tensorflow"), [("convert", "tensorflow"), ("convert-cpu", "tensorflow-cpu")])
 @pytest.mark.parametrize("python", ["3.12", "3.13"])
-def test_the_extras_resolve_on_later_pythons(wheel: Path, python: str, tmp_path: Path) -> None:
-    """[convert] needs all that [drift] and the plain package need. pip reads metadata, and downloads no wheel."""
+def test_the_extras_resolve_on_later_pythons(
+    wheel: Path, python: str, extra: str, tensorflow: str, tmp_path: Path
+) -> None:
+    """[convert-cpu] needs all that [drift] and the plain package need. pip reads metadata, and downloads no wheel."""
     report = tmp_path / "report.json"
     line = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", report]
-    line += ["--only-binary=:all:", "--python-version", python, "--target", tmp_path / "nowhere", f"{wheel}[convert]"]
+    line += ["--only-binary=:all:", "--python-version", python, "--target", tmp_path / "nowhere", f"{wheel}[{extra}]"]
     done = subprocess.run(line, check=False, capture_output=True, text=True, cwd=tmp_path, env=FREE_OF_PYTHONPATH)
     assert done.returncode == 0, done.stderr
     chosen = {entry["metadata"]["name"].lower() for entry in json.loads(report.read_text())["install"]}
-    assert {"irv2-edge", "ai-edge-litert", "numpy", "pillow", "click", "tensorflow"} <= chosen
+    assert {"irv2-edge", "ai-edge-litert", "numpy", "pillow", "click", tensorflow} <= chosen
+    assert len(chosen & {"tensorflow", "tensorflow-cpu"}) == 1, "one would overwrite the other"
 
 
 def test_each_extra_adds_to_the_one_before_it() -> None:
     extras, here = project()["optional-dependencies"], {"python_version": "3.13"}
     runtime = required(project()["dependencies"], here)
     drift, convert = (required(extras[name], here) for name in ("drift", "convert"))
-    assert "irv2-edge[drift]" in project()["optional-dependencies"]["convert"], "and so brings its requirements"
-    assert any(line.startswith("tensorflow") for line in convert)
+    assert "irv2-edge[drift]" in extras["conversion"], "and so brings its requirements"
+    assert "irv2-edge[conversion]" in set(extras["convert"]) & set(extras["convert-cpu"])
+    assert any(line.startswith("tensorflow>") for line in convert)
+    for machine, one in (("x86_64", "tensorflow-cpu>=2.19"), ("aarch64", "tensorflow>=2.19")):
+        of_cpu = required(extras["convert-cpu"], {**here, "platform_machine": machine})
+        assert {line for line in of_cpu if line.startswith("tensorflow")} == {one}
     assert not any(line.startswith(("tensorflow", "click")) for line in runtime)
     assert any(line.startswith("click") for line in drift)
     assert not any(line.startswith("tensorflow") for line in drift)

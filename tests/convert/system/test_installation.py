@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from convert.system import installation
 from convert.system.installation import install_command, install_command_elsewhere, not_installed
 
 CHECKOUT = {"url": "file:///home/anna/my%20work/irv2-edge", "dir_info": {}}
@@ -47,6 +48,15 @@ def test_an_extra_comes_from_where_the_rest_came_from(
     assert not_installed("click", "drift") == f"click is not installed: {command}"
     there = "irv2-edge" if record is None else "irv2_edge-0.1.0-py3-none-any.whl"
     assert install_command_elsewhere() == f"pip install {there}"
+
+
+def test_tensorflow_that_is_there_is_kept_and_what_is_missing_comes_without_cuda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not_installed("safetensors", "convert").endswith("[convert]'")
+    monkeypatch.setattr(installation, "find_spec", lambda name: None)
+    assert not_installed("tensorflow", "convert").endswith("[convert-cpu]'")
+    assert not_installed("click", "drift").endswith("[drift]'")
 
 
 def test_a_checkout_that_was_not_installed_is_installed_from_where_it_is() -> None:
