@@ -85,6 +85,11 @@ def _notes(job: Job, labels: Labels | None, calibration: ImageSet | None, valida
         yield from notes_on(labels, job.labels.name)
     for images in (calibration, validation):
         yield from () if images is None else (*images.notes, *dark_notes(images))
+    if calibration is not None and validation is not None and calibration.folders and not validation.are_labelled:
+        yield (
+            f"accuracy is not measured: the images of {calibration.root} are in class folders, those of "
+            f"{validation.root} are not; are --calibration and --validation swapped?"
+        )
     if calibration is not None and job.calibration_size is not None and len(calibration) > job.calibration_size:
         yield (
             f"calibration uses {job.calibration_size} of the {len(calibration)} images of {calibration.root}: "

@@ -6,7 +6,7 @@ Each stage is cached; what it takes is in the key.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +30,10 @@ from convert.images.conventions import fitted, input_spec
 from convert.images.dataset import find_images
 from convert.images.label_order import folder_notes
 from convert.images.preprocessing_check import MOST
-from convert.images.preprocessing_choice import ChosenPreprocessing
+from convert.images.preprocessing_choice import TRIED_FIRST, ChosenPreprocessing
 from convert.job import Inputs, Job
-from convert.keras_models.sources import BACKGROUND, SAVED_MODEL, TFLITE, ModelSource
-from convert.lowering.lower import FloatModel, LoweredModel, LoweringRequest, images_to_compare
+from convert.keras_models.sources import BACKGROUND, DEMO, SAVED_MODEL, TFLITE, ModelSource
+from convert.lowering.lower import FloatModel, LoweringRequest, images_to_compare
 from convert.quantization.calibrate import Calibration, CalibrationOptions
 from convert.quantization.float_fallback import matching_layers
 from convert.quantization.io_tensors import choose_io
@@ -44,8 +44,6 @@ from edge_runtime.labels import count_advice
 
 FEW_TO_CALIBRATE = 20
 """With fewer images the ranges of activations, and the weights fitted to them, are those of these images."""
-TRIED_FIRST = "tf"
-"""The convention to lower a network with of which nobody says how its images were prepared: that of most in Keras."""
 
 
 @contextmanager
@@ -165,7 +163,7 @@ def _lower(job: Job, inputs: Inputs, scratch: Path, stages: StageCache) -> Float
     stages.progress.note(agreement(job.source, lowered.keras_sqnr_db))
     labels = inputs.labels or lowered.labels or tuple(str(i) for i in range(lowered.classes))
     if len(labels) != lowered.classes:
-        raise SourceError(wrong_labels(job, len(labels), lowered))
+        raise SourceError(wrong_labels(job, len(labels), lowered.classes, lowered.labels))
     if inputs.validation is not None:
         inputs.validation.truth(labels, lowered.runtime_head)
         for note in folder_notes(inputs.validation, labels, given=inputs.labels is not None or bool(lowered.labels)):
@@ -185,9 +183,11 @@ def agreement(source: ModelSource, sqnr_db: float) -> str:
     return f"float TFLite agrees with {name} to {sqnr_db:.0f} dB"
 
 
-def wrong_labels(job: Job, count: int, lowered: LoweredModel) -> str:
-    """Word that there are more or fewer labels than classes."""
-    message = f"--labels {job.labels} has {count} labels, the network has {lowered.classes} classes"
-    if lowered.labels and lowered.labels[0] == BACKGROUND and count == lowered.classes - 1:
+def wrong_labels(job: Job, count: int, classes: int, known: Sequence[str] | None = None) -> str:
+    """Word that there are more or fewer labels than classes; `known` are those of the network itself."""
+    is_demo = job.source.is_ours and job.source.model == DEMO
+    network = "the bundled demo, since there is no --model," if is_demo else "the network"
+    message = f"--labels {job.labels} has {count} labels, {network} has {classes} classes"
+    if known and known[0] == BACKGROUND and count == classes - 1:
         return f"{message}: its class 0 is the {BACKGROUND}; put a line {BACKGROUND!r} before the others"
-    return f"{message}: {count_advice(count, lowered.classes)}"
+    return f"{message}: {count_advice(count, classes)}"

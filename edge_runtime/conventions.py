@@ -114,8 +114,8 @@ without more, with `crop_to_aspect_ratio` and with `pad_to_aspect_ratio`; "load-
 classification, the shorter side to 256 for 224; "timm" the same with its `crop_pct` and its bicubic filter."""
 
 FIT_HELP = (
-    "How pictures of another shape were fitted to the network's: one of these, and after a colon the fraction that is "
-    "kept, or the shorter side before the crop, as torchvision:232; for pad the colour."
+    "How pictures of another shape were fitted to the network's: one of these, by default stretch, and after a colon "
+    "the fraction that is kept, or the shorter side before the crop, as torchvision:232; for pad the colour."
 )
 
 PIXELS = "none"
@@ -124,12 +124,11 @@ DECODE = "scaled"
 """How the conventions decode large JPEGs, of which they say nothing; `benchmarks/RUNTIME.md` measures its effect."""
 
 
-def check_preprocessing(preprocessing: str) -> None:
-    """Raise `ArtifactError` if this is neither a convention nor a file."""
+def check_preprocessing(preprocessing: str, option: str = "--preprocessing") -> None:
+    """Raise `ArtifactError` if this, which `option` says, is neither a convention nor a file."""
     if preprocessing not in CONVENTIONS and not Path(preprocessing).is_file():
         raise ArtifactError(
-            f"--preprocessing {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists: "
-            f"{EXAMPLE}"
+            f"{option} {preprocessing} is neither {', '.join(CONVENTIONS)} nor a JSON file that exists: {EXAMPLE}"
         )
 
 
@@ -167,7 +166,11 @@ def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
     name, colon, value = fit.partition(":")
     geometry = GEOMETRIES.get(name)
     if geometry is None:
-        raise ArtifactError(f"--fit {fit} is none of {', '.join(GEOMETRIES)}")
+        from difflib import get_close_matches
+
+        nearest = get_close_matches(name, GEOMETRIES, 1)
+        meant = f" (did you mean {nearest[0]}?)" if nearest else ""
+        raise ArtifactError(f"--fit {fit} is none of {', '.join(GEOMETRIES)}{meant}")
     takes_value = geometry.fraction is not None or geometry.fit == PAD
     if bool(colon) != bool(value) or (value and not takes_value):
         raise ArtifactError(f"--fit {fit}: write {name}{f' or {name}:VALUE' if takes_value else ', without a value'}")
@@ -176,6 +179,19 @@ def fitted(spec: InputSpec, fit: str | None) -> InputSpec:
     except (ArtifactError, ValueError, ZeroDivisionError, OverflowError) as error:
         what = "a colour, such as 114 or 124,116,104" if geometry.fit == PAD else "a fraction within 0..1, or a side"
         raise ArtifactError(f"--fit {fit}: {value} is not {what} ({error})") from error
+
+
+def fit_text(spec: InputSpec) -> str | None:
+    """Return what has to be said to `--fit` for how a specification fits pictures; None if nothing says it."""
+    silent = replace(spec, fit=STRETCH, fit_as=KERAS, crop_fraction=1.0, pad_color=(0,))
+    side = round(min(spec.height, spec.width) / spec.crop_fraction)
+    color = ",".join(map(str, spec.pad_color))
+    for name, geometry in sorted(GEOMETRIES.items(), key=lambda each: each[1].resize is None):  # theirs has a filter
+        values = [f"{spec.crop_fraction:.4g}", str(side)] if geometry.fraction is not None else []
+        for value in ["", *values, *([color] if geometry.fit == PAD else [])]:
+            if replace(geometry.applied(silent, value), decode=spec.decode) == spec:
+                return f"{name}:{value}" if value else name
+    return None
 
 
 def _of_convention(name: str, height: int, width: int, channels: int) -> InputSpec:

@@ -13,6 +13,7 @@ from pathlib import Path
 from edge_runtime._label_forms import LabelEntry, entries_of, lines_of
 from edge_runtime._label_languages import LabelError
 from edge_runtime.errors import ArtifactError
+from edge_runtime.nearby import did_you_mean
 
 MAX_BYTES = 8 * 2**20
 BYTE_ORDER_MARKS = {
@@ -56,10 +57,12 @@ def read_labels(path: str | os.PathLike[str], option: str = "--labels") -> Label
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise ArtifactError(f"{option} {path} has more than {MAX_BYTES:,} bytes: pass a file of labels")
+            what = "is no text" if b"\0" in data[:4096] else f"has more than {MAX_BYTES:,} bytes"
+            raise ArtifactError(f"{option} {path} {what}: pass a file of labels")
         return parse_labels(decode(data), Path(path).suffix.lower())
     except OSError as error:
-        raise ArtifactError(f"{option} {path} cannot be read: {error.strerror}; pass a file of labels") from error
+        why = f"{error.strerror}{did_you_mean(Path(path))}"
+        raise ArtifactError(f"{option} {path} cannot be read: {why}; pass a file of labels") from error
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{option} {path} cannot be read as UTF-8 text: {error}") from error
     except LabelError as error:

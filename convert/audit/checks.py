@@ -250,7 +250,7 @@ REMEDIES = {
     "round-trip": "quantize with one scale on both sides, or let one QUANTIZE requantize",
     "shape-dynamic": "export with a static batch of 1: GPU and NPU delegates refuse the others",
     "requantization": "give what is concatenated or added one scale",
-    "weights-zero": "expected in a pruned network; otherwise the scale was far too large",
+    "weights-zero": "fine where the float network's are zero, too, as after pruning; else the scale was far too large",
     "type-narrow": "measure on the device: many kernels unpack them first, or are missing",
 }
 """Check -> what to do about what it finds."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from convert.cache.store import Cache, ago, limit, place
+from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
 from convert.reporting.formatting import count, megabytes
@@ -23,7 +23,7 @@ def cache(clear: bool) -> None:
     if clear:
         click.echo(f"removed {opened.clear()} entries of {opened.folder}")
         return
-    console, entries = Console(), opened.entries()
+    console, entries = standard_output(), opened.entries()
     if entries:
         table = Table("kept", "of", "size", "made", "last used", box=None, pad_edge=False)
         for entry in entries:

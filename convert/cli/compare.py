@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import FILE
@@ -43,7 +44,7 @@ def compare(a: Path, b: Path, images: Path | None, as_json: bool, html: Path | N
         if as_json:
             click.echo(as_text(found.to_json()))
         else:
-            differences_shown.print_differences(Console(), found)
+            differences_shown.print_differences(standard_output(), found)
 
 
 def _answers(a: Described, b: Described, images: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from convert.keras_models.sources import DEMO, IMAGENET
 from convert.keras_models.weight_formats import checkpoint_index
 from edge_runtime.console import printable
 from edge_runtime.errors import EdgeError
+from edge_runtime.nearby import did_you_mean
 
 WORDS = {"model": (DEMO, IMAGENET), "preprocessing": CONVENTIONS, "reference-preprocessing": CONVENTIONS}
 """Key whose value is one of these words, or else a path."""
@@ -28,11 +29,14 @@ SOURCES = {ParameterSource.COMMANDLINE: "option", ParameterSource.DEFAULT: "defa
 OF_DRIFT = {ARTIFACT: "candidate", "validation": "images"}
 """Key at the top of the file -> parameter of `irv2-drift` that means the same under another name."""
 OPENED = {
+    "labels": ("labels", "name the file with the names of the classes"),
+    "calibration": ("calibration", "name a folder of about 100 images"),
+    "validation": ("validation", "name a folder of images to judge on"),
     "candidate": (ARTIFACT, "convert first, or name an artifact that git has"),
     "reference": (REFERENCE, "store its answers where it is, with --save-reference FILE.npz, and name that file"),
     "images": ("validation", "name the folder of images to compare on"),
 }
-"""Parameter of `irv2-drift` that is opened -> its keys in the file, and what to do where there is nothing."""
+"""Parameter of a command that is opened -> its key in the file, and what to do where there is nothing."""
 OF_ONE_RUN = {"json", "quiet", "dry-run", "debug"}
 """Options of `irv2-drift` that do not decide what it does."""
 TEXTS = (click.Path, click.Choice, type(click.STRING))
@@ -119,7 +123,7 @@ def refuse_no_network(context: click.Context) -> None:
 
 
 def refuse_missing_files(context: click.Context, opened: Mapping[str, Path | None]) -> None:
-    """Raise `SettingsError` if a settings file names something that is not there, of what `irv2-drift` opens.
+    """Raise `SettingsError` if a settings file names something that is not there, of what a command opens.
 
     `opened` is a path for each parameter of `OPENED`, None for what is not opened this time.
     """
@@ -127,7 +131,12 @@ def refuse_missing_files(context: click.Context, opened: Mapping[str, Path | Non
         is_said = context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
         if is_said and path is not None and not checkpoint_index(path).exists():
             key, hint = OPENED[name]
-            raise SettingsError(f"{context.meta[USED]}: {key} {path} does not exist: {hint}")
+            raise SettingsError(f"{context.meta[USED]}: {key} {path} does not exist{did_you_mean(path)}: {hint}")
+
+
+def refuse_missing_sources(context: click.Context) -> None:
+    """Raise `SettingsError` if a settings file names something that is not there, of what a conversion opens."""
+    refuse_missing_files(context, {name: context.params[name] for name in ("labels", "calibration", "validation")})
 
 
 def gate_settings(command: click.Command) -> dict[str, click.Parameter]:

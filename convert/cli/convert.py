@@ -13,9 +13,17 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
-from convert.cli.configured import ALONE, configured, is_silent, of_conversion, refuse_no_network, settings_note
+from convert.cli.configured import (
+    ALONE,
+    configured,
+    is_silent,
+    of_conversion,
+    refuse_missing_sources,
+    refuse_no_network,
+    settings_note,
+)
+from convert.cli.console import standard_output
 from convert.cli.dry_run import explain
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
@@ -113,6 +121,7 @@ def convert(
         click.echo(note, err=True)
     if dry_run:
         explain(context, job, quiet)
+    refuse_missing_sources(context)
     refuse_unwritable(() if junit is None else (junit,))
     if dry_run:
         return
@@ -126,11 +135,11 @@ def convert(
         click.echo(as_text([outcome.to_json() for outcome in outcomes]))
         click.echo("".join(f"{line}\n" for line in passed_before(outcomes)), nl=False, err=True)
     elif quiet:
-        print_warnings(Console(), [outcome.to_json() for outcome in outcomes])
-        print_verdicts(Console(), outcomes)
-        print_failing_limits(Console(), outcomes)
+        print_warnings(standard_output(), [outcome.to_json() for outcome in outcomes])
+        print_verdicts(standard_output(), outcomes)
+        print_failing_limits(standard_output(), outcomes)
     else:
-        print_outcomes(Console(), outcomes)
+        print_outcomes(standard_output(), outcomes)
     sys.exit(exit_code([outcome.gate for outcome in final]))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.options import COUNT, FILE
@@ -30,7 +30,7 @@ from edge_runtime.console import native_stderr_silenced
 def describe(input_size: int, classes: int, output: Path) -> None:
     """Show the network: a table of its stages, and an SVG picture to zoom into."""
     refuse_unwritable([output])
-    console = Console()
+    console = standard_output()
     click.echo("building the network", err=True)
     with native_stderr_silenced():
         from convert.keras_models.inception_resnet_v2 import inception_resnet_v2

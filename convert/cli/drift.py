@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from convert.cli.configured import configured, of_drift, refuse_missing_files, settings_note
+from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
 from convert.cli.gate_dry_run import explain
@@ -166,7 +166,7 @@ def show(found: DriftRun, quiet: bool, output: Output) -> None:
     if output.as_json:
         click.echo(as_text(report))
     elif quiet:
-        print_quietly(Console(), report)
+        print_quietly(standard_output(), report)
     else:
-        print_report(Console(), report)
+        print_report(standard_output(), report)
     sys.exit(exit_code(report))

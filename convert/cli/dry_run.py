@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from convert.checking import check, choosing_images, labelled_source
-from convert.cli.configured import conversion_settings, effective
+from convert.cli.configured import conversion_settings, effective, refuse_missing_sources
 from convert.cli.progress import shown_progress
-from convert.errors import PreprocessingUnknownError
-from convert.images.conventions import CONVENTIONS, fitted
+from convert.errors import PreprocessingUnknownError, SourceError
+from convert.images.conventions import CONVENTIONS, fit_text, fitted
 from convert.images.label_order import folder_notes
+from convert.images.preprocessing_choice import TRIED_FIRST
 from convert.job import Inputs, Job
 from convert.keras_models.sources import WEIGHTS_FILE
 from convert.reporting.formatting import number
@@ -27,7 +29,10 @@ def explain(context: click.Context, job: Job, quiet: bool) -> None:
     What cannot work is the error of a conversion; all but the last is checked without TensorFlow.
     """
     print_values(effective(context, conversion_settings()))
+    refuse_missing_sources(context)
     inputs = check(job)
+    for note in () if quiet else inputs.notes:
+        click.echo(f"note: {printable(note)}", err=True)
     calibration = f"{len(inputs.calibration)} images of {inputs.calibration.root}" if inputs.calibration else "none"
     calibration += f", {len(inputs.held_out)} more held out" if inputs.held_out else ""
     validation = f"{len(inputs.validation)} images of {inputs.validation.root}" if inputs.validation else "none"
@@ -59,24 +64,28 @@ def _recognized(job: Job, inputs: Inputs, quiet: bool) -> list[str]:
     if source.is_ours:
         return []
     from convert.lowering.lower import RecognitionRequest, recognize
+    from convert.preparation import wrong_labels
 
-    try:
-        with shown_progress(quiet) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
-            found = recognize(RecognitionRequest(source, inputs.preprocessing, scratch), progress)
-    except PreprocessingUnknownError:
-        images = choosing_images(inputs)
-        if images is None:
-            raise
-        return [
-            f"images:      prepared as {images.root} shows, of {', '.join(CONVENTIONS)}: pass --preprocessing to say it"
-        ]
+    with shown_progress(quiet) as progress, scratch_folder(Path(tempfile.gettempdir())) as scratch:
+        request = RecognitionRequest(source, inputs.preprocessing, scratch)
+        try:
+            found, images = recognize(request, progress), None
+        except PreprocessingUnknownError:
+            images = choosing_images(inputs)
+            if images is None:
+                raise
+            found = recognize(replace(request, preprocessing=TRIED_FIRST), progress)
+    if inputs.labels is not None and len(inputs.labels) != found.classes:
+        raise SourceError(wrong_labels(job, len(inputs.labels), found.classes))
     spec, what = fitted(found.spec, job.fit), found.recognized or found.architecture
     says_classes = source.origin == WEIGHTS_FILE and bool(found.recognized)  # a whole model's line names it alone
-    colours = "grey" if spec.channels == 1 else spec.channel_order
+    fit, colours = fit_text(spec) or spec.geometry, "grey" if spec.channels == 1 else spec.channel_order
     scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))}"
+    if images is not None:
+        scaling = f"scaled as {images.root} shows ({', '.join(CONVENTIONS)}; --preprocessing says it)"
     lines = [
         f"recognized:  {what}{'' if says_classes else f', {found.classes} classes'}",
-        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {spec.geometry}, {spec.resize}",
+        f"images:      {spec.height}x{spec.width} {colours}, {scaling}, {fit}, {spec.resize}",
         *(f"in front:    {line}" for line in found.front),
     ]
     return [printable(line) for line in lines]

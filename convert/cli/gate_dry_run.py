@@ -13,7 +13,7 @@ from convert.cli.gate_options import GateOptions
 from convert.cli.options import Output
 from convert.drift.models import ModelOptions, ModelPredictor, needs_lowering, open_reference, open_tflite
 from convert.drift.predictions import Predictor
-from convert.drift.run import check_stored_path, open_models
+from convert.drift.run import check_stored_path, comparison_warnings, open_models, run_identity
 from convert.drift.stored_predictions import StoredPredictions
 from convert.images.dataset import ImageSet
 from convert.keras_models.sources import ModelSource
@@ -56,6 +56,9 @@ def _compared(asked: GateOptions, models: ModelOptions, images: ImageSet, progre
         with open_models(request, images, progress) as (reference, candidate):
             yield f"reference:   {_described(reference)}"
             yield f"candidate:   {_described(candidate)}"
+            identity = run_identity(request, reference, candidate, images)
+            for warning in comparison_warnings(identity["reference"], identity["candidate"]):
+                yield f"warning:     {warning}"
 
 
 def _described(model: Predictor) -> str:

@@ -14,7 +14,7 @@ from convert.drift.models import ModelOptions
 from convert.drift.on_device import Devices
 from convert.drift.run import DriftRequest
 from convert.drift.shards import Share
-from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit
+from convert.images.conventions import CONVENTIONS, FIT_HELP, GEOMETRIES, check_fit, check_preprocessing
 from convert.images.dataset import ImageSet, find_images
 from convert.images.image_labels import IMAGE_LABELS_HELP
 from convert.images.labels import notes_on, read_labels
@@ -170,6 +170,8 @@ class GateOptions:
         """Return what is said of models without a card, and what the file of labels was taken for."""
         if self.fit is not None:
             check_fit(self.fit)
+        if self.reference_preprocessing is not None:
+            check_preprocessing(self.reference_preprocessing, "--reference-preprocessing")
         size = height_and_width(self.input_size)
         if self.labels is None:
             return ModelOptions(self.preprocessing, input_size=size, fit=self.fit), []

@@ -16,7 +16,7 @@ from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import DONE, exit_codes
 from convert.cli.settings import ARTIFACT, NAME, REFERENCE, SettingsError
 from convert.errors import ConvertError
-from convert.images.conventions import CONVENTIONS
+from convert.images.conventions import CONVENTIONS, GEOMETRIES
 from convert.keras_models.formats import MODEL, SAVED_MODEL, TFLITE, WEIGHTS, recognize
 from convert.keras_models.sources import ModelSource
 from convert.quantization.schemes import DEFAULT
@@ -143,6 +143,8 @@ def _entry(key: str, value: Any) -> str:
     about = str(getattr(option, "help", ""))
     if key == "preprocessing":
         about += f" One of {', '.join(CONVENTIONS)}, or a JSON file."
+    if key == "fit":
+        about = about.replace("one of these", f"one of {', '.join(GEOMETRIES)}")
     comment = fill(about, COLUMNS, initial_indent="# ", subsequent_indent="# ")
     shown = json.dumps(EXAMPLES[key] if value is None else value, ensure_ascii=False)
     return f"\n{comment}\n{'# ' if value is None else ''}{key} = {shown}\n"

@@ -16,6 +16,7 @@ from rich.table import Table
 from convert.audit import runtimes
 from convert.audit.checks import ERROR, NOTE, WARNING, Finding, plural
 from convert.audit.inspection import REQUIREMENTS, InspectedFile, Inspection, check_requirement, inspect_file, to_json
+from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import AUDITED, exit_codes
 from convert.cli.pinned import pinned
@@ -87,7 +88,7 @@ def inspect(
     if as_json:
         click.echo(json.dumps(to_json(file, target_runtime), indent=1))
     else:
-        _show(Console(), model, file)
+        _show(standard_output(), model, file)
     if target_runtime is not None:
         runtimes.refuse_newer(file.flatbuffer, target_runtime)
     unmet = None if require is None else check_requirement(file.inspection, require)

@@ -50,7 +50,7 @@ class Settings:
                 f"{path} cannot be read ({error.strerror or error}): pass another --config, or --no-config"
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SettingsError(f"{path} is not TOML: {error}") from error
+            raise SettingsError(f"{path} is not TOML: {error}; texts and paths stand in quotes") from error
         of_drift = said.pop(DRIFT, {})
         if not isinstance(of_drift, dict):
             raise SettingsError(f"{path}: {DRIFT} = {of_drift!r} is not a table: write [{DRIFT}] on a line of its own")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import VERIFIED, exit_codes
 from convert.cli.options import FILE, field_options, network_options
@@ -49,7 +50,7 @@ def verify(artifact: Path, network: ModelSource | None, as_json: bool, **sources
     if as_json:
         click.echo(as_text(found.to_json()))
     else:
-        _show_verification(Console(), found)
+        _show_verification(standard_output(), found)
     sys.exit(0 if found.holds else NOT_VERIFIED)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from convert.drift.predictions import Predictions, Predictor, Rows
 from convert.errors import SourceError
-from convert.images.conventions import every_key
+from convert.images.conventions import GEOMETRY_KEYS, every_key, fit_text
 from convert.images.dataset import ImageSet
 from convert.system.temporary import write_atomically
 from edge_runtime import EdgeError, InputSpec
@@ -90,11 +90,14 @@ class StoredPredictions(Predictor):
         ours, theirs = (every_key(spec) for spec in (self.spec, expected))
         different = [key for key in ours if ours[key] != theirs[key]]
         if different:
-            key = different[0]
+            key, fits = different[0], [fit_text(spec) for spec in (self.spec, expected)]
+            was, has = (f"{key} {each[key]}" for each in (ours, theirs))
+            if key in GEOMETRY_KEYS and None not in fits and fits[0] != fits[1]:
+                was, has = (f"--fit {fit}" for fit in fits)
             raise SourceError(
-                f"reference {self.path} was saved with {key} {ours[key]}, {by} has {key} {theirs[key]}: convert the "
-                "candidate as the reference was prepared, or save the reference again; if the two differ on purpose, "
-                "pass the reference's as --reference-preprocessing"
+                f"reference {self.path} was saved with {was}, {by} has {has}: convert the candidate as the reference "
+                "was prepared, or save the reference again; if the two differ on purpose, pass the reference's as "
+                "--reference-preprocessing"
             )
 
     def check_labels(self, labels: Sequence[str], by: str) -> None:

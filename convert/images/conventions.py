@@ -17,6 +17,7 @@ from edge_runtime.conventions import (
     PIXELS,
     Convention,
     every_key,
+    fit_text,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "check_fit",
     "check_preprocessing",
     "every_key",
+    "fit_text",
     "fitted",
     "fitted_alike",
     "input_spec",
@@ -49,10 +51,10 @@ def unknown_preprocessing(source: Path | None) -> PreprocessingUnknownError:
     )
 
 
-def check_preprocessing(preprocessing: str) -> None:
-    """Raise `SourceError` if this is neither a convention nor a file that describes how images are prepared."""
+def check_preprocessing(preprocessing: str, option: str = "--preprocessing") -> None:
+    """Raise `SourceError` if this, which `option` says, is neither a convention nor a file that describes images."""
     with as_source_errors():
-        conventions.check_preprocessing(preprocessing)
+        conventions.check_preprocessing(preprocessing, option)
         if preprocessing not in CONVENTIONS:
             _check_file(preprocessing)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -149,12 +150,15 @@ class ImageSet:
         more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
         missing = [label for i, label in enumerate(labels) if i not in there]
         without = f", of which {shortened(missing, 3)} have no folder" if 0 < len(missing) < len(labels) else ""
+        nearest = get_close_matches(strangers[0], missing, 1, cutoff=0.8)
         advice = "pass --labels FILE, name the folders after the labels, or put the images into one flat folder"
         below = self.root / strangers[0]
         if any(matches([path.name for path in below.iterdir() if path.is_dir()], labels).values()):
             advice = f"the folders in it do: pass {below}"
         if all(map(WORDNET.fullmatch, strangers)):
             advice = "they are WordNet numbers: pass --labels FILE with such numbers, as imagenet_class_index.json"
+        if nearest:
+            return f"folder {strangers[0]!r}{more} in {self.root} is none of the labels: did you mean {nearest[0]!r}?"
         match = "match" if more else "matches"
         return (
             f"folder {strangers[0]!r}{more} in {self.root} {match} none of the labels {shortened(labels)}{without}: "

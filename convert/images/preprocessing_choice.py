@@ -20,13 +20,16 @@ from edge_runtime.specs import SOFTMAX
 BEHIND = {3: 2.0, 8: 1.0, 20: 0.5, 40: 0.3, 80: 0.2, 160: 0.1}
 """Images -> by how much less than the best a convention's mean log-likelihood of them may be, in nats, to stay in."""
 MOST = max(BEHIND)
+TRIED_FIRST = "tf"
+"""The convention to lower a network with of which nobody says how its images were prepared: that of most in Keras."""
 
 
 @dataclass(frozen=True)
 class ChosenPreprocessing:
     """A convention, and on how many of so many labelled images the network is right with it, of 1.
 
-    `others`: conventions that were not told apart from it for sure, and how often the network is right with them.
+    `others`: conventions that were not told apart from it for sure, or else the last to go, and how often the network
+    is right with them.
     """
 
     name: str
@@ -66,20 +69,21 @@ def choose_preprocessing(
 
 def most_likely(runs: TrialRuns, ways: Mapping[str, InputSpec]) -> ChosenPreprocessing | None:
     """Return the way to prepare images with which a network is most likely right; None if they do not tell."""
-    count, left = 0, list(ways)
+    count, left, gone = 0, list(ways), list[str]()
     for count in (images for images in BEHIND if images <= len(runs.images) and runs.numbers(images)):
-        left = _still_in(runs, {name: ways[name] for name in left}, count)
+        tried, left = left, _still_in(runs, {name: ways[name] for name in left}, count)
+        gone = [name for name in tried if name not in left] or gone
         if len(left) == 1 and count >= FEWEST:
             break
     labelled = runs.labelled(count) if count else None
     if count < FEWEST or not isinstance(labelled, Labelled) or not labelled.says_something:
         return None
-    accuracy = {name: float(runs.right(ways[name], count).mean()) for name in left}
+    accuracy = {name: float(runs.right(ways[name], count).mean()) for name in [*left, *gone[:1]]}
     best, *others = sorted(left, key=lambda name: -accuracy[name])  # the likelier first where they are equal
     if labelled.is_chance(accuracy[best]):
         return None
-    alike = {name: accuracy[name] for name in others}
-    return ChosenPreprocessing(best, len(runs.numbers(count)), accuracy[best], alike)
+    shown = {name: accuracy[name] for name in others or gone[:1]}
+    return ChosenPreprocessing(best, len(runs.numbers(count)), accuracy[best], shown)
 
 
 def _still_in(runs: TrialRuns, ways: dict[str, InputSpec], count: int) -> list[str]:

@@ -56,7 +56,7 @@ def calibration_images(calibration: Report) -> str:
     """Return how many images a report's `calibration` used, of how many that were given, and the calibrator."""
     apart, available = calibration.get("held_out", 0), calibration.get("available", 0)
     used, held_out = calibration["images"] + apart, f" and {count(apart)} held out" if apart else ""
-    of = f" of {count(available)} (--calibration-size {available} uses all)" if available > used else ""
+    of = f" of {count(available)}" if available > used else ""
     images = f"{count(calibration['images'])} image{'' if calibration['images'] == 1 else 's'}"
     return f"{images}{held_out}{of}, {calibration['calibrator']}"
 

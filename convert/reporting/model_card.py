@@ -34,6 +34,7 @@ from convert.statistics.verdict import PASS
 from convert.system.installation import install_command_elsewhere
 from edge_runtime import Card
 from edge_runtime.console import printable
+from edge_runtime.conventions import fit_text
 from edge_runtime.custom_operators import COMPILED, COMPILED_FOR
 from edge_runtime.specs import INDEPENDENT, TensorSpec
 
@@ -225,7 +226,7 @@ def _preprocessing(card: Card) -> str:
     spec = card.preprocessing
     colours = "grey" if spec.channels == 1 else spec.channel_order
     scaling = f"mean {' '.join(map(number, spec.mean))}, std {' '.join(map(number, spec.std))} in units of a pixel"
-    return f"{spec.height}x{spec.width} {colours}, {scaling}, {spec.geometry}, {spec.resize}"
+    return f"{spec.height}x{spec.width} {colours}, {scaling}, {fit_text(spec) or spec.geometry}, {spec.resize}"
 
 
 def _build(card: Card) -> dict[str, Any]:

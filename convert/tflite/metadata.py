@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_runtime import Card, InputSpec
 from edge_runtime.artifact import LABELS_NAME
+from edge_runtime.conventions import fit_text
 from edge_runtime.geometry import PAD, STRETCH
 from edge_runtime.specs import INDEPENDENT, SOFTMAX
 
@@ -52,8 +53,8 @@ def stretched_by_others(spec: InputSpec) -> str | None:
         return None
     how = "pad them" if spec.fit == PAD else "cut them"
     return (
-        f"the card fits pictures to the network ({spec.geometry}); MediaPipe and the TFLite Task Library read no card "
-        f"and stretch them: {how} first there"
+        f"the card fits pictures to the network ({fit_text(spec) or spec.geometry}); MediaPipe and the TFLite Task "
+        f"Library read no card and stretch them: {how} first there"
     )
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from convert.checking import check
 from convert.job import Job
 from convert.keras_models.sources import ModelSource
-from convert.lowering.lower import COMPARED_WITH_KERAS, LoweredModel
+from convert.lowering.lower import COMPARED_WITH_KERAS
 from convert.preparation import agreement, lowering_request, wrong_labels
 from convert.quantization.schemes import SCHEMES
-from edge_runtime import InputSpec
 
 
 def test_the_float_network_is_compared_on_the_same_pictures_whatever_is_made_of_it(tmp_path: Path) -> None:
@@ -27,16 +25,20 @@ def test_the_float_network_is_compared_on_the_same_pictures_whatever_is_made_of_
 
 
 def test_labels_without_the_background_say_so(tmp_path: Path) -> None:
-    job = Job(ModelSource(), (SCHEMES["int8"],), labels=tmp_path / "labels.txt")
-    spec = InputSpec(75, 75, (0.0,) * 3, (1.0,) * 3)
-    lowered = LoweredModel(b"", "", "any", ("background", "1", "2"), "", spec, 3, 99.0, {})
+    job = Job(ModelSource("mine.keras"), (SCHEMES["int8"],), labels=tmp_path / "labels.txt")
     message = f"--labels {tmp_path}/labels.txt has 2 labels, the network has 3 classes"
-    assert wrong_labels(job, 2, lowered) == (
+    assert wrong_labels(job, 2, 3, ("background", "1", "2")) == (
         f"{message}: its class 0 is the background; put a line 'background' before the others"
     )
-    assert wrong_labels(job, 2, replace(lowered, labels=None)).startswith(f"{message}: pass one for each class; if")
+    assert wrong_labels(job, 2, 3).startswith(f"{message}: pass one for each class; if")
     four = f"--labels {tmp_path}/labels.txt has 4 labels, the network has 3 classes: pass one for each class; take out"
-    assert wrong_labels(job, 4, lowered).startswith(four)
+    assert wrong_labels(job, 4, 3, ("background", "1", "2")).startswith(four)
+
+
+def test_wrong_labels_of_a_demo_that_nobody_asked_for_name_it(tmp_path: Path) -> None:
+    job = Job(ModelSource(), (SCHEMES["int8"],), labels=tmp_path / "labels.txt")
+    named = "has 2 labels, the bundled demo, since there is no --model, has 10 classes"
+    assert named in wrong_labels(job, 2, 10)
 
 
 def test_agreement_is_with_what_was_given(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edge_runtime import ArtifactError
-from edge_runtime.conventions import GEOMETRIES, fitted, input_spec
+from edge_runtime.conventions import GEOMETRIES, fit_text, fitted, input_spec
 from edge_runtime.geometry import CROP, FITS_AS, MOST_RESIZED, PAD, PLACES, place
 from edge_runtime.preprocess import Pixels, load_pixels
 from edge_runtime.specs import InputSpec
@@ -280,6 +281,7 @@ def test_plain_fits_leave_the_filter_and_named_ones_say_it() -> None:
     ("fit", "message"),
     [
         ("squash", "--fit squash is none of stretch, crop, pad, keras"),
+        ("torchvison:232", r"timm \(did you mean torchvision\?\)"),
         ("crop:", "write crop or crop:VALUE"),
         ("keras:0.9", "write keras, without a value"),
         ("crop:zero", "zero is not a fraction"),
@@ -317,3 +319,20 @@ def test_a_file_may_say_it(tmp_path: Any) -> None:
     file = tmp_path / "a.json"
     file.write_text('{"mean": [0, 0, 0], "std": [1, 1, 1], "fit": "pad", "pad_color": 114, "resize": "bicubic"}')
     assert input_spec(str(file), 20, 30).geometry == "pad 114"
+
+
+@pytest.mark.parametrize("side", [224, 299])
+@pytest.mark.parametrize(
+    "fit",
+    [*GEOMETRIES, "torchvision:342", "timm:0.9", "timm:0.95", "crop:0.9", "stretch:0.875", "pad:7", "keras-pad:1,2,3"],
+)
+def test_a_geometry_is_said_as_it_was_said(fit: str, side: int) -> None:
+    silent = input_spec("torch", side, side)
+    said = fit_text(fitted(silent, fit))
+    assert said is not None
+    assert fitted(silent, said) == fitted(silent, fit)
+    assert said.partition(":")[0] == fit.partition(":")[0]
+
+
+def test_a_geometry_that_no_word_stands_for_has_none() -> None:
+    assert fit_text(replace(input_spec("tf", 224, 224), fit="crop", fit_as="torchvision", resize="lanczos")) is None

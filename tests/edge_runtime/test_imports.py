@@ -112,5 +112,5 @@ def test_all_names_what_is_there() -> None:
 
 def test_no_other_name_is_there() -> None:
     assert set(edge_runtime._HOMES) == set(edge_runtime.__all__)
-    with pytest.raises(AttributeError, match="'edge_runtime' has no attribute 'Classifer'"):
-        _ = edge_runtime.Classifer
+    with pytest.raises(AttributeError, match="'edge_runtime' has no attribute 'Nothing'"):
+        _ = edge_runtime.Nothing

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_runtime import ArtifactError
 from edge_runtime._label_languages import LabelError
-from edge_runtime.labels import count_advice, parse_labels, parse_lines, read_labels, told_apart
+from edge_runtime.labels import MAX_BYTES, count_advice, parse_labels, parse_lines, read_labels, told_apart
 
 NAMES = ("tench", "T-shirt/top", "manteau d'été", "猫")
 WORDNET = ("n01440764", "n01443537", "n01484850", "n01491361")
@@ -225,9 +225,22 @@ def test_files_that_cannot_serve_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_in_place_of_labels_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "birds.keras"
+    path.write_bytes(b"PK\3\4\0\0" + bytes(MAX_BYTES))
+    with pytest.raises(ArtifactError, match=r"--labels .*birds\.keras is no text: pass a file of labels"):
+        read_labels(path)
+    path.write_bytes(b"cat\n" * MAX_BYTES)
+    with pytest.raises(ArtifactError, match=r"has more than 8,388,608 bytes: pass a file"):
+        read_labels(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"--labels .*nowhere\.txt cannot be read: No such .*; pass a file"):
         read_labels(tmp_path / "nowhere.txt")
+    (tmp_path / "labels.txt").touch()
+    with pytest.raises(ArtifactError, match=r"label\.txt cannot be read: .* \(did you mean .*/labels\.txt\?\); pass"):
+        read_labels(tmp_path / "label.txt")
 
 
 def test_a_name_in_two_lines_is_one() -> None:

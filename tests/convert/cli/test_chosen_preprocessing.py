@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,28 @@ def test_labelled_images_choose_the_convention(project: Path) -> None:
 def test_a_dry_run_says_that_images_will_choose(project: Path) -> None:
     done = convert(project, "--dry-run")
     assert done.code == 0, done.err
-    assert f"images:      prepared as {project / 'photos'} shows, of tf, caffe, torch, unit, none" in done.out
+    assert f"8x8 RGB, scaled as {project / 'photos'} shows (tf, caffe, torch, unit, none; --preprocessing" in done.out
+    assert re.search(r"^recognized:  greys\.keras: Keras .*, 3 classes$", done.out, re.MULTILINE)
+
+
+def test_a_dry_run_counts_labels_as_the_run_does(project: Path) -> None:
+    two = project / "two.txt"
+    two.write_text("bright\ndark\n")
+    (project / "flat").mkdir(exist_ok=True)
+    Image.new("RGB", (SIZE, SIZE), (60, 60, 60)).save(project / "flat" / "1.png")
+    options = ("--labels", two, "--validation", project / "flat", "--preprocessing", "unit")
+    errors = [convert(project, *options, *more).err.splitlines()[-1] for more in ((), ("--dry-run",))]
+    assert errors[0] == errors[1]
+    assert f"--labels {two} has 2 labels, the network has 3 classes" in errors[0]
+
+
+def test_folders_that_seem_swapped_are_said(project: Path) -> None:
+    (project / "flat").mkdir(exist_ok=True)
+    Image.new("RGB", (SIZE, SIZE), (60, 60, 60)).save(project / "flat" / "1.png")
+    folders = ("--calibration", project / "photos", "--validation", project / "flat", "--preprocessing", "unit")
+    done = convert(project, *folders, "--quantize", "int8", "--dry-run")
+    assert done.code == 0
+    assert "are not; are --calibration and --validation swapped?" in done.err
 
 
 def test_images_without_labels_choose_nothing(project: Path, tmp_path: Path) -> None:

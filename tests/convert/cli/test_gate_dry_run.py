@@ -51,6 +51,7 @@ def test_it_says_where_each_value_is_from_and_what_would_be_done(project: Path) 
         "images:      12 images of photos",
         "reference:   mine.none.tflite, an artifact of scheme none, 3 classes",
         "candidate:   mine.int8.tflite, an artifact of scheme none, 3 classes",
+        "warning:     the reference is the candidate itself, so nothing is compared: pass the float network",
         "would judge: mine.int8.tflite on 12 images",
         "would write: drift.xml",
     ]

@@ -90,7 +90,7 @@ def test_the_commands_take_the_file_with_and_without_its_comments(folder: Path) 
     assert run_here("irv2-convert", "--dry-run", "--model", "demo").code == 0
     text = Path("irv2.toml").read_text()
     Path("irv2.toml").write_text(re.sub(r"^# ([a-z-]+ = )", r"\1", text, flags=re.MULTILINE))
-    assert "model mine.keras does not exist" in run_here("irv2-convert", "--dry-run").err
+    assert "irv2.toml: labels labels.txt does not exist" in run_here("irv2-convert", "--dry-run").err
     assert "is not a setting" not in run_here("irv2-drift").err
 
 

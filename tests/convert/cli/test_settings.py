@@ -80,7 +80,11 @@ def test_a_dry_run_fails_as_the_run_would_after_it_has_said_where_each_value_is_
     finished = run_here("irv2-convert", "--dry-run")
     assert finished.code == 1
     assert values(finished)["calibration"] == ["nowhere", "irv2.toml"]
-    assert finished.err.splitlines()[-1].startswith("irv2-convert: error: image folder nowhere does not exist")
+    wrong = "irv2.toml: calibration nowhere does not exist: name a folder of about 100 images"
+    assert finished.err.splitlines()[-1] == f"irv2-convert: error: {wrong}"
+    assert run_here("irv2-convert").err.splitlines()[-1] == f"irv2-convert: error: {wrong}"
+    typed = run_here("irv2-convert", "--dry-run", "--calibration", "nowhere").err.splitlines()[-1]
+    assert typed.startswith("irv2-convert: error: image folder nowhere does not exist"), "an option goes by its value"
 
 
 def test_a_file_above_counts_and_its_paths_are_relative_to_it(
@@ -129,6 +133,10 @@ def test_the_search_ends_with_the_project_and_with_the_home_folder(
         ("[gate]\nmax-drop = 2", "irv2.toml: there is no table [gate], only [drift]"),
         ("drift = 2", "irv2.toml: drift = 2 is not a table"),
         ("max-drop = ", "irv2.toml is not TOML: Invalid value"),
+        (
+            "quantize = int8",
+            "irv2.toml is not TOML: Invalid value (at line 1, column 12); texts and paths stand in quotes",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line(project: Path, text: str, expected: str) -> None:

@@ -115,6 +115,9 @@ def test_the_reference_has_preprocessing_of_its_own(bare: Path, labels: Path, ne
     arguments = (network, "--reference", bare, "--images", images, "--labels", labels, "--max-drop", 5)
     assert gate(*arguments, "--reference-preprocessing", "tf").exit_code == 0
     assert gate(*arguments, "--reference-preprocessing", "caffe").exit_code == 3
+    wrong = gate(*arguments, "--reference-preprocessing", "torchvision")
+    assert wrong.exit_code == 1
+    assert "--reference-preprocessing torchvision is neither tf, caffe" in wrong.stderr
 
 
 def test_answers_that_are_no_numbers_are_an_error(network: Path, images: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from convert.drift import stored_predictions
 from convert.drift.predictions import Predictions
 from convert.images.dataset import find_images
 from edge_runtime import InputSpec
+from edge_runtime.conventions import fitted
 from tests.conftest import run_command
 from tests.convert.drift.commands import copied, gate, refused, report_of
 from tests.convert.drift.predictors import FakePredictor
@@ -129,6 +130,14 @@ def test_other_preprocessing_is_refused_unless_it_is_stated(reference: Path, ima
     assert "std [100.0, 127.5, 127.5]" in line
     assert gate(*arguments, "--reference-preprocessing", "tf").exit_code == 0
     assert "--reference-preprocessing" in refused(*arguments, "--reference-preprocessing", "none")
+
+
+def test_pictures_fitted_otherwise_are_refused_in_the_words_of_the_option(
+    reference: Path, images: Path, tmp_path: Path
+) -> None:
+    other = tiny_artifact(spec=fitted(SPEC, "crop:0.875")).write(tmp_path / "other.tflite")
+    line = refused(other, "--reference", reference, "--images", images)
+    assert f"{reference} was saved with --fit stretch, {other} has --fit crop:0.875: convert the candidate as" in line
 
 
 def test_jpegs_decoded_otherwise_are_refused_unless_it_is_stated(

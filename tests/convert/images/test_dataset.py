@@ -132,6 +132,13 @@ def test_a_folder_that_is_no_label_is_named(tmp_path: Path) -> None:
         find_images(tmp_path).class_indices(["cat", "dog"])
 
 
+def test_a_misspelt_folder_gets_the_label_that_was_meant(tmp_path: Path) -> None:
+    for name in ("cat", "tigershark"):
+        save_picture(tmp_path / name / "1.png")
+    with pytest.raises(ImageSetError, match=r"folder 'tigershark' in .* is none of the labels: did you mean 'tiger sh"):
+        find_images(tmp_path).class_indices(["cat", "dog", "tiger sharks"])
+
+
 def test_labels_that_are_alike_need_folders_of_exactly_their_name(tmp_path: Path) -> None:
     for folder in ("C", "C++"):
         save_picture(tmp_path / folder / "1.png")

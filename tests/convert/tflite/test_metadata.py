@@ -161,7 +161,7 @@ def test_a_geometry_that_other_readers_do_not_know_is_in_the_description() -> No
     card = replace(tiny_artifact().card, preprocessing=InputSpec(30, 40, (0,) * 3, (1,) * 3, fit="pad", pad_color=(9,)))
     said = stretched_by_others(card.preprocessing)
     assert said is not None
-    assert "(pad 9); MediaPipe and the TFLite Task Library read no card and stretch them: pad them first" in said
+    assert "(pad:9); MediaPipe and the TFLite Task Library read no card and stretch them: pad them first" in said
     assert b"RGB image of 40x30 pixels, fitted by pad 9" in classifier_metadata(card)
     assert stretched_by_others(InputSpec(30, 40, (0,) * 3, (1,) * 3)) is None
     assert stretched_by_others(InputSpec(30, 40, (0,) * 3, (1,) * 3, crop_fraction=0.875)) is not None
