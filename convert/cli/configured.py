@@ -134,6 +134,18 @@ def refuse_missing_files(context: click.Context, opened: Mapping[str, Path | Non
             raise SettingsError(f"{context.meta[USED]}: {key} {path} does not exist{did_you_mean(path)}: {hint}")
 
 
+def refuse_comparing_nothing(context: click.Context, candidate: Path | None, reference: Path) -> None:
+    """Raise `SettingsError` if a settings file names as reference what is judged: such a gate would pass for ever."""
+    is_said = context.get_parameter_source("reference") is ParameterSource.DEFAULT_MAP
+    if candidate is None or not is_said or not (candidate.exists() and reference.exists()):
+        return
+    if reference.samefile(candidate):
+        raise SettingsError(
+            f"{context.meta[USED]}: {REFERENCE} {reference} is the candidate itself, so nothing would be compared: "
+            "name the float network, or answers stored with --save-reference"
+        )
+
+
 def refuse_missing_sources(context: click.Context) -> None:
     """Raise `SettingsError` if a settings file names something that is not there, of what a conversion opens."""
     refuse_missing_files(context, {name: context.params[name] for name in ("labels", "calibration", "validation")})

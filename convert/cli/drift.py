@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from convert.cli.configured import configured, of_drift, refuse_missing_files, settings_note
+from convert.cli.configured import (
+    configured,
+    of_drift,
+    refuse_comparing_nothing,
+    refuse_missing_files,
+    settings_note,
+)
 from convert.cli.console import standard_output
 from convert.cli.errors import one_line_errors
 from convert.cli.exit_codes import JUDGED, exit_codes
@@ -25,6 +31,7 @@ from convert.drift import shards as drift_shards
 from convert.drift.models import ModelOptions
 from convert.drift.run import DriftRequest, DriftRun
 from convert.drift.shards import Share
+from convert.images.conventions import fit_text, fitted
 from convert.reporting import ci
 from convert.reporting.answers_csv import write_answers
 from convert.reporting.devices import device_reports, exit_code
@@ -81,6 +88,7 @@ def gate(context: click.Context, /, limits: Limits, output: Output, quiet: bool,
         for note in settings_note(context):
             progress.note(note)
         stack.enter_context(_reports(output, asked, dry_run))
+        refuse_comparing_nothing(context, asked.candidate, asked.reference)
         models, notes = asked.models()
         for note in notes:
             progress.note(note)
@@ -119,6 +127,11 @@ def _save_reference(path: Path, asked: GateOptions, models: ModelOptions, progre
     of_reference = models.with_preprocessing(asked.reference_preprocessing)
     stored = drift_run.save_reference(path, asked.reference, of_reference, asked.to_store(models), progress)
     progress.note(f"{path}: answers of {asked.reference} to {len(stored.images)} images")
+    if asked.fit is not None and fitted(stored.spec, asked.fit) != stored.spec:
+        progress.note(
+            f"warning: {asked.reference} says itself that pictures are fitted by {fit_text(stored.spec)}, and so they "
+            f"were: --fit {asked.fit} is for models that do not say it"
+        )
 
 
 def _judge(request: DriftRequest, asked: GateOptions, limits: Limits, progress: Progress) -> DriftRun:

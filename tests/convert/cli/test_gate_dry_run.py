@@ -104,3 +104,24 @@ def test_what_cannot_work_is_the_error_of_the_run(project: Path, options: list[s
     assert dry.err == real.err
     assert message in dry.err.splitlines()[-1]
     assert values(dry)["reference"], "after it has said where each value is from"
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_settings_that_would_compare_a_file_with_itself_are_refused(project: Path, options: tuple[str, ...]) -> None:
+    """Such a gate would be green for ever; whoever types it is warned."""
+    settings = project / "irv2.toml"
+    settings.write_text(settings.read_text().replace("mine.none", "mine.int8"))
+    done = run_command("irv2-drift", *options, cwd=project)
+    assert done.code == 1
+    assert "irv2.toml: reference mine.int8.tflite is the candidate itself" in done.err.splitlines()[-1]
+    typed = run_command("irv2-drift", "--reference", "mine.int8.tflite", *options, cwd=project)
+    assert "the reference is the candidate itself" in typed.out
+
+
+def test_a_geometry_that_the_reference_contradicts_is_said_when_it_is_stored(project: Path) -> None:
+    (project / "irv2.toml").write_text('reference = "mine.none.tflite"\nvalidation = "photos"\nfit = "torchvision"\n')
+    done = run_command("irv2-drift", "--save-reference", "ref.npz", cwd=project)
+    assert done.code == 0, done.err
+    assert done.err.splitlines()[-1].startswith(
+        "warning: mine.none.tflite says itself that pictures are fitted by stretch, and so they were: --fit torchvision"
+    )

@@ -120,11 +120,15 @@ def test_attribution_has_a_row_for_each_step() -> None:
         {"from": "Keras", "to": "float TFLite", "sqnr_db": 121.3, "agreement": 1.0, "images": 8},
         {"from": "host", "to": "device", "sqnr_db": None, "agreement": 1.0, "images": 1000},
         {"from": "Keras", "to": "float", "sqnr_db": None, "agreement": None, "images": None},
+        {"from": "float TFLite", "to": "candidate", "sqnr_db": 24.5, "agreement": None, "images": None},
     ]
     text = words(report(None) | {"blame": steps})
     assert "Keras → float TFLite 121.3 dB 100.00% 8 " in text
     assert "host → device equal outputs 100.00% 1,000 " in text
     assert "Keras → float – – – " in text
+    assert "float TFLite → int8 24.5 dB" in text, "as the rest of the page"
+    of_drift = {key: value for key, value in report(None).items() if key != "scheme"} | {"blame": steps}
+    assert "float TFLite → the candidate 24.5 dB" in words(of_drift)
 
 
 def test_a_float_fallback_shows_what_it_costs_and_gains() -> None:
