@@ -18,7 +18,7 @@ class Environment:
     Attributes:
         name: of its folder.
         requirements: what pip installs; none for the environment that we run in.
-        shown: distributions whose versions belong into a table.
+        shown: distributions whose versions belong into a table, where they are there.
     """
 
     name: str
@@ -41,12 +41,18 @@ class Environment:
 
     def versions(self) -> str:
         """Of what is shown: "name 1.2, other 3.4"."""
-        code = "import importlib.metadata as m, sys; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
+        code = (
+            "import importlib.metadata as m, re, sys\n"
+            "there = {re.sub('[-_.]+', '-', d.metadata['Name']).lower(): d.version for d in m.distributions()}\n"
+            "print(', '.join(f'{name} {there[name]}' for name in sys.argv[1:] if name in there))"
+        )
         command = [self.python(), "-c", code, *self.shown]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-OURS = Environment("ours", (), ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "pillow"))
+OURS = Environment(
+    "ours", (), ("tensorflow", "tensorflow-cpu", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "pillow")
+)
 AI_EDGE = Environment(
     "ai-edge-quantizer",
     ("ai-edge-quantizer==0.10.*", "tensorflow", "pillow"),

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 VALIDATION = ROOT / "calibration_data" / "validation"
 MAX_WHEEL_BYTES = 5_000_000
-MAX_RUNTIME_BYTES = 120_000
+MAX_RUNTIME_BYTES = 125_000
 FREE_OF_PYTHONPATH = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 needs_tflite_runtime = pytest.mark.skipif(
@@ -268,7 +268,9 @@ def test_the_extras_resolve_on_later_pythons(
     line += ["--only-binary=:all:", "--python-version", python, "--target", tmp_path / "nowhere", f"{wheel}[{extra}]"]
     done = subprocess.run(line, check=False, capture_output=True, text=True, cwd=tmp_path, env=FREE_OF_PYTHONPATH)
     assert done.returncode == 0, done.stderr
-    chosen = {entry["metadata"]["name"].lower() for entry in json.loads(report.read_text())["install"]}
+    chosen = {
+        entry["metadata"]["name"].lower().replace("_", "-") for entry in json.loads(report.read_text())["install"]
+    }
     assert {"irv2-edge", "ai-edge-litert", "numpy", "pillow", "click", tensorflow} <= chosen
     assert len(chosen & {"tensorflow", "tensorflow-cpu"}) == 1, "one would overwrite the other"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from convert.system.machine import version
 
 DISTRIBUTION = "irv2-edge"
 OURS = ("calibration_data", "convert", "edge_runtime")
@@ -25,9 +26,9 @@ def missing_package(error: ModuleNotFoundError, extra: str) -> str | None:
 def not_installed(package: str, extra: str) -> str:
     """Return in a sentence that a package of an extra is missing, with the command that installs it.
 
-    Where TensorFlow is missing, too, that is the one without CUDA, which is half as large.
+    Unless the distribution tensorflow is there, a conversion gets the one without CUDA, which is half as large.
     """
-    if extra == "convert" and find_spec("tensorflow") is None:
+    if extra == "convert" and version("tensorflow") is None:
         extra = "convert-cpu"
     return f"{package} is not installed: {install_command(extra)}"
 

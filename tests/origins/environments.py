@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from convert.system.machine import version
+
 ROOT = Path(__file__).parents[2]
 KEPT = Path(os.environ.get("IRV2_ORIGINS") or ROOT / ".venv-origins")
 MAKE_MODELS = Path(__file__).with_name("make_models.py")
@@ -102,9 +104,9 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def _release_of_tensorflow() -> str:
-    from importlib.metadata import version
-
-    return ".".join(re.findall(r"\d+", version("tensorflow"))[:2])
+    release = version("tensorflow") or version("tensorflow-cpu")
+    assert release is not None
+    return ".".join(re.findall(r"\d+", release)[:2])
 
 
 OLD_PROTOBUF, OLD_NUMPY = "protobuf<3.20.4", "numpy<1.24"

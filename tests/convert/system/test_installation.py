@@ -53,8 +53,11 @@ def test_an_extra_comes_from_where_the_rest_came_from(
 def test_tensorflow_that_is_there_is_kept_and_what_is_missing_comes_without_cuda(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(installation, "version", {"tensorflow": "2.21.0"}.get)
     assert not_installed("safetensors", "convert").endswith("[convert]'")
-    monkeypatch.setattr(installation, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation, "version", {"tensorflow-cpu": "2.21.0"}.get)
+    assert not_installed("safetensors", "convert").endswith("[convert-cpu]'"), "the other would overwrite it"
+    monkeypatch.setattr(installation, "version", dict[str, str]().get)
     assert not_installed("tensorflow", "convert").endswith("[convert-cpu]'")
     assert not_installed("click", "drift").endswith("[drift]'")
 
