@@ -25,6 +25,7 @@ class Contender:
         before: called before each run, outside of what is measured.
         accepted: exit codes that mean that it did its work.
         turns: it takes no more of them than this; the table says so.
+        needs: a file of earlier work, without which it takes no part; the table says so.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Contender:
     before: Callable[[], object] = lambda: None
     accepted: tuple[int, ...] = (0,)
     turns: int | None = None
+    needs: Path | None = None
 
     def takes(self, turn: int) -> bool:
         """Whether it takes part in a turn, counted from 0."""
@@ -52,6 +54,7 @@ class Work:
         shown: how that time is written.
         check: raises `ValueError` when what a run printed is wrong.
         measure: of `processes`.
+        before: called once, before the first turn.
     """
 
     title: str
@@ -62,6 +65,7 @@ class Work:
     shown: Callable[[float], str] = lambda seconds: f"{seconds:.1f} s"
     check: Callable[[Usage], object] = lambda usage: None
     measure: Callable[[Sequence[str | Path], Mapping[str, str]], Usage] = processes.measure
+    before: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,13 @@ def in_turns(work: Work, tell: Callable[[str], object]) -> list[Row]:
         work: what is to be done.
         tell: told of each run.
     """
+    work.before()
     usages: dict[str, list[Usage]] = {contender.name: [] for contender in work.contenders}
-    failures: dict[str, str] = {}
+    failures: dict[str, str] = {
+        contender.name: f"not run: {contender.needs.name} is missing"
+        for contender in work.contenders
+        if contender.needs is not None and not contender.needs.exists()
+    }
     for turn in range(work.repeats):
         for contender in work.contenders:
             if contender.name in failures or not contender.takes(turn):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from pathlib import Path
 import calibration_data
 from comparison import Contender, last_json
 from environments import AI_EDGE, ONNXRUNTIME, OPENVINO, OURS, Environment
-from groundwork import CACHE, FOLDER, GROUND, PICTURE, PICTURED, STORED, Ground, empty_cache
+from groundwork import CACHE, FOLDER, GROUND, LARGE, PICTURE, PICTURED, STORED, Ground, empty_cache
 from processes import Usage
 
 PEERS = Path(__file__).parent / "peers"
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 LITERT = "run_litert.py"
+JUDGED = (0, 3, 4)
+"""Exit codes of a drift check that was made, whatever it found."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,12 @@ class Peer:
     def converts(self, images: int, ground: Ground = GROUND) -> Contender:
         """From Keras to int8."""
         command = (self.environment.python(), PEERS / self.script, ground.folder / self.folder)
-        return Contender(self.name, command, QUIET, lambda: ground.furnish(self.folder, images))
+
+        def furnished() -> None:
+            self.environment.make()
+            ground.furnish(self.folder, images)
+
+        return Contender(self.name, command, QUIET, furnished)
 
     def classifies(self, name: str, model: str, threads: int, runs: int, *more: str) -> Contender:
         """One picture, `runs` times more."""
@@ -83,7 +91,7 @@ TABLE = (
         (("ONNX Runtime", "float.onnx", ()),),
     ),
 )
-INT8, FLOAT = FOLDER / "ours" / "network.int8.tflite", FOLDER / "ours" / "network.none.tflite"
+INT8, FLOAT = GROUND.int8, GROUND.float
 
 
 def ours(
@@ -102,6 +110,20 @@ def bundled(name: str, images: int) -> Contender:
     return Contender(name, (*command, "--output-dir", FOLDER / "bundled"), CACHE, empty_cache)
 
 
+def make_models(images: int, ground: Ground = GROUND) -> None:
+    """Convert the Keras file to int8 and to float, where no conversion that is measured has done so."""
+    for scheme, model in (("int8", ground.int8), ("none", ground.float)):
+        if not model.exists():
+            command = ours("", images, ("--quantize", scheme), ground=ground).command
+            subprocess.run(command, check=True, capture_output=True, env={**os.environ, **CACHE})
+
+
+def judges(name: str, images: int, *options: str | Path) -> Contender:
+    """`irv2-drift` of the int8 model at the size of the article's pictures, to the last image."""
+    command = (tool("irv2-drift"), LARGE.int8, "--images", LARGE.judged, "--images-size", str(images), *options)
+    return Contender(name, (*command, "--no-stop-early"), accepted=JUDGED)
+
+
 def store() -> None:
     """Store the float model's answers, once."""
     if STORED.exists():
@@ -115,7 +137,7 @@ def runs_model(
 ) -> Contender:
     """A script that classifies one picture, `runs` times more."""
     command = (environment.python(), PEERS / runner, model, PICTURE, str(threads), str(runs), *more)
-    return Contender(name, command, QUIET)
+    return Contender(name, command, QUIET, environment.make, needs=model)
 
 
 def says_what_is_pictured(usage: Usage) -> None:

@@ -26,18 +26,20 @@ class Environment:
     shown: tuple[str, ...]
 
     def python(self) -> Path:
-        """Its interpreter; the environment is made where it is missing or was made of other requirements."""
+        """Its interpreter, which is there once it is made."""
+        return (FOLDER / self.name / "bin" / "python").absolute() if self.requirements else Path(sys.executable)
+
+    def make(self) -> None:
+        """Make the environment where it is missing or was made of other requirements."""
         if not self.requirements:
-            return Path(sys.executable)
+            return
         folder = FOLDER / self.name
-        python, stamp = folder / "bin" / "python", folder / STAMP
-        wanted = "".join(f"{line}\n" for line in self.requirements)
+        stamp, wanted = folder / STAMP, "".join(f"{line}\n" for line in self.requirements)
         if not stamp.exists() or stamp.read_text() != wanted:
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [self.python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, *self.requirements], check=True)
             stamp.write_text(wanted)
-        return python.absolute()
 
     def versions(self) -> str:
         """Of what is shown: "name 1.2, other 3.4"."""

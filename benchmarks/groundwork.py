@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageChops, ImageOps
 
 import calibration_data
 from convert.images.conventions import input_spec
@@ -19,6 +21,12 @@ CACHE = {"IRV2_CACHE_DIR": str(FOLDER / "cache")}
 LABELS = json.loads(calibration_data.MANIFEST.read_text(encoding="utf-8"))["labels"]
 PICTURE, PICTURED = calibration_data.VALIDATION / "bag" / "test_00429.png", LABELS.index("Bag")
 STORED, PHOTO = FOLDER / "reference.npz", FOLDER / "photo.jpg"
+CHANGES = {
+    "as_it_is": lambda picture: picture,
+    "mirrored": ImageOps.mirror,
+    **{f"moved_{x}_{y}": partial(ImageChops.offset, xoffset=x, yoffset=y) for x, y in ((1, 0), (-1, 0), (0, 1))},
+}
+"""Makes five pictures of one, by a pixel or by turning it round."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,25 @@ class Ground:
     def network(self) -> Path:
         """Its Keras file."""
         return self.folder / "network.keras"
+
+    @property
+    def int8(self) -> Path:
+        """What we make of it."""
+        return self.folder / "ours" / "network.int8.tflite"
+
+    @property
+    def float(self) -> Path:
+        """What we make of it without quantizing it."""
+        return self.folder / "ours" / "network.none.tflite"
+
+    def stored(self, images: int) -> Path:
+        """The float model's answers for so many pictures of `judged`."""
+        return self.folder / f"reference-{images}.npz"
+
+    @property
+    def judged(self) -> Path:
+        """The folder of the pictures of validation, each as it is and changed in four ways."""
+        return self.folder / "judged"
 
     def calibration(self, count: int) -> Path:
         """The folder of so many images; the same as an array has its name with `.npy`."""
@@ -47,6 +74,17 @@ class Ground:
             copy = folder / path.relative_to(images.root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
+
+    def write_judged(self) -> None:
+        """The folder of 5,000 pictures: `CHANGES` of those of validation."""
+        if self.judged.exists():
+            return
+        for path in find_images(calibration_data.VALIDATION).paths:
+            folder = self.judged / path.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as picture:
+                for name, change in CHANGES.items():
+                    change(picture).save(folder / f"{path.stem}_{name}.png")
 
     def write_array(self, count: int) -> None:
         """The same as an array, for peers: float32 (count, size, size, 3) in -1..1."""

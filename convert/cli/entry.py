@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from convert.system.allocator import return_freed_memory
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -64,6 +66,7 @@ def _artifact_of_settings() -> list[str]:
 
 
 def _run(command: str, extra: str) -> None:
+    return_freed_memory()
     with _interruptible(f"irv2-{command}"):
         _load(command, extra)()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
@@ -18,13 +17,10 @@ from convert.images.dataset import ImageSet, matches
 from convert.images.elimination import LEADS, surer_way
 from convert.images.feeding import Scaling
 from convert.images.label_order import Labelled, LabelledSets, is_far_better
-from convert.images.trial_runs import Scores, TrialRuns
+from convert.images.trial_runs import Scores, TrialRuns, scores_of
 from convert.statistics.metrics import mcnemar_p_value
-from convert.tflite.interpreter import open_engine, run_over
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.engines import Engine
-from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.specs import SOFTMAX
 
 IMAGES = 40
@@ -72,19 +68,6 @@ def refuse_wrong_preprocessing(
         return None
     chance = reading.labelled.at_chance(reading.given)
     return f"the float network is {chance}: check --preprocessing and the order of --labels"
-
-
-def scores_of(float_model: bytes) -> Scores:
-    """Return the network of a float `.tflite` of batch 1, which is opened when it is first asked."""
-
-    @cache
-    def engine() -> Engine:
-        return open_engine(float_model)
-
-    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
-        return np.stack(list(run_over(engine(), (normalize(each, tried) for each in pixels))))
-
-    return scores
 
 
 @dataclass(frozen=True)

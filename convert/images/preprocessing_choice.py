@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from convert.images.dataset import ImageSet
 from convert.images.elimination import FEWEST, SIGNIFICANT, p_value
 from convert.images.label_order import Labelled
-from convert.images.preprocessing_check import conventions_of, folders_fit, scores_of
-from convert.images.trial_runs import TrialRuns
+from convert.images.preprocessing_check import conventions_of, folders_fit
+from convert.images.trial_runs import TrialRuns, scores_of
 from edge_runtime import InputSpec
 from edge_runtime.specs import SOFTMAX
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
 from convert.images.dataset import ImageSet
 from convert.images.label_order import Labelled, LabelledSets
 from convert.images.reader import PixelReader, refuse_unreadable
+from convert.system.parallel import in_order
+from convert.tflite.interpreter import InterpreterPool
 from edge_runtime import InputSpec
 from edge_runtime.arrays import Array
-from edge_runtime.preprocess import Pixels
+from edge_runtime.engines import Engine, choose_engine
+from edge_runtime.preprocess import Pixels, normalize
 from edge_runtime.specs import SOFTMAX, THRESHOLD
 from edge_runtime.tensors import log_probabilities
 
@@ -25,6 +30,33 @@ AT_ONCE = 40
 
 Scores = Callable[[InputSpec, Sequence[Pixels]], Array]
 """What a network answers, (images, classes), for pixels that are scaled as a specification says."""
+
+
+def scores_of(float_model: bytes) -> Scores:
+    """Return the network of a float `.tflite` of batch 1, which is opened when it is first asked.
+
+    It runs once for what several ways of preparing a picture make the same: a square that is fitted, a grey one in
+    either order of channels.
+    """
+    answers = dict[bytes, Array]()
+
+    @cache
+    def engines() -> InterpreterPool[Engine]:
+        choice = choose_engine("litert")
+        return InterpreterPool(lambda threads: Engine(float_model, choice, threads), len(os.sched_getaffinity(0)))
+
+    def answer(tensor: Array) -> Array:
+        key = hashlib.blake2b(tensor.tobytes()).digest()
+        if key not in answers:
+            with engines().lent() as engine:
+                answers[key] = engine.run(tensor[np.newaxis])[0]
+        return answers[key]
+
+    def scores(tried: InputSpec, pixels: Sequence[Pixels]) -> Array:
+        threads = engines().size
+        return np.stack(list(in_order(lambda each: answer(normalize(each, tried)), pixels, threads, threads)))
+
+    return scores
 
 
 @dataclass(frozen=True)

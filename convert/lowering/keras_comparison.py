@@ -25,7 +25,7 @@ MINIMUM_SPREAD = 1e-3
 def keras_logits(model: Any, images: Array) -> Array:
     """Return the logits before a Keras model's softmax or sigmoids: float32 (N, classes) for (N, height, width, 3)."""
     until_logits = keras.Model(model.input, before_activation(model.outputs[0]))
-    at_once = until_logits.inputs[0].shape[0] or len(images)
+    at_once = until_logits.inputs[0].shape[0] or 1  # Keras keeps the outputs of all layers until the last
     batches = [images[i : i + at_once] for i in range(0, len(images), at_once)]
     rows = [np.asarray(until_logits(batch, training=False)) for batch in batches]  # not traced, which takes seconds
     return np.concatenate(rows).reshape(len(images), -1).astype(np.float32)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -235,12 +235,13 @@ def _answer(request: LoweringRequest | RecognitionRequest, progress: Progress) -
 
 
 def _conversation(worker: Connection, request: LoweringRequest | RecognitionRequest) -> Iterator[Any]:
-    """Send the request; yield what the worker sends until it is gone."""
+    """Send the request; yield what the worker sends until it is gone, a model together with its bytes."""
     with contextlib.suppress(EOFError, OSError):  # it died, before or while it was told or told something
         worker.send(request)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            yield worker.recv()
+            message = worker.recv()
+            yield replace(message, model=worker.recv_bytes()) if isinstance(message, LoweredModel) else message
 
 
 def _environment(scratch: Path) -> dict[str, str]:

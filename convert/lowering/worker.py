@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from convert.errors import LoweringError, MissingExtraError
 from convert.keras_models.sources import NOT_TEXT
 from convert.lowering.lower import Failure, LoweredModel, LoweringRequest, Recognition, RecognitionRequest
+from convert.system.allocator import return_freed_memory
 from convert.system.installation import not_installed
 from edge_runtime import EdgeError, ImageError, InputSpec
 from edge_runtime.arrays import Array
@@ -27,7 +29,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve(parent: Connection) -> None:
-    """Receive a request; send stages, then a `LoweredModel` or `Recognition`, or the `Failure` that prevents it."""
+    """Receive a request; send stages, then a `Recognition`, a `LoweredModel` and its bytes, or a `Failure`."""
     request = parent.recv()
     answer: LoweredModel | Recognition | EdgeError
     try:
@@ -41,6 +43,10 @@ def serve(parent: Connection) -> None:
             traceback.print_exc()
         message = " ".join(str(error).split())[:500]
         answer = LoweringError(f"{type(error).__name__} while lowering: {message}")
+    if isinstance(answer, LoweredModel):
+        parent.send(replace(answer, model=b""))
+        parent.send_bytes(answer.model)  # by itself: pickled, it would be in memory once more, here and there
+        return
     parent.send(Failure(type(answer), str(answer)) if isinstance(answer, EdgeError) else answer)
 
 
@@ -111,6 +117,7 @@ def _images(request: LoweringRequest, spec: InputSpec) -> Array:
 if __name__ == "__main__":
     # The kernel kills this process when the one that started it dies; if that died before, no request comes.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return_freed_memory()
     gc.disable()  # in a short life, among objects that stay: collecting took a fifth of TensorFlow's import
     with Connection(int(sys.argv[1])) as connection:
         serve(connection)

@@ -17,7 +17,7 @@ import operator as operators
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, reduce
 
 import numpy as np
@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from convert.errors import QuantizationError
 from convert.quantization import schemes
 from convert.quantization.bias_range import least_scales
+from convert.quantization.equal_means import Limits, equal_means
 from convert.quantization.gptq import LEAST_PEAK, STEPS, feedback_of, rounded
 from convert.quantization.joint_moments import JointMoments, stacked_rows, stacked_weights, target, unstacked_weights
 from convert.quantization.quantize import quantize
@@ -48,15 +49,11 @@ MOST_AHEAD = 4
 """The largest number of steps of which the float network is computed before they are fitted."""
 PARTS = 4
 """Into how many sums the images are divided, one a thread; fixed, because a sum shows in which order it was made."""
-Limits = tuple[Array, Array]
 FREE = (-np.inf, np.inf)
 ACTIVATION_LIMITS = {
     "RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0),
 }  # fmt: skip
 """Activation, fused or an operator of its own -> what it clips to."""
-NEWTON_STEPS = 4
-LEAST_INSIDE, LEAST_SLOPE = 0.02, 0.1
-"""The fraction of unclipped outputs below which a channel is left alone, and the smallest one that is divided by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +63,7 @@ class Layer:
     window: Window
     readers: Sequence[Operator]
     depthwise: bool
+    _positions: dict[int, Array] = field(default_factory=dict)
 
     @property
     def outputs(self) -> list[int]:
@@ -74,8 +72,11 @@ class Layer:
 
     def positions_in(self, image: int) -> Array:
         """Return at which positions the window is read in an image: random ones, always the same."""
-        random = np.random.default_rng((self.readers[0].position, image))
-        return random.permutation(self.window.output[0] * self.window.output[1])[:POSITIONS]
+        if image not in self._positions:
+            random = np.random.default_rng((self.readers[0].position, image))
+            order = random.permutation(self.window.output[0] * self.window.output[1])
+            self._positions[image] = order[:POSITIONS].copy()
+        return self._positions[image]
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,10 @@ class Sample:
     """What a layer reads at random positions of some images.
 
     Attributes:
-        moments: of what it reads in both networks.
         noisy: what it reads in the quantized network, (groups, n, K).
         exact_outputs: what it computes in the float network, without bias and activation, (groups, n, out).
     """
 
-    moments: JointMoments
     noisy: Array
     exact_outputs: Array
 
@@ -222,8 +221,13 @@ class _Networks:
         parts = [self._stacked(reader, layer.depthwise) for reader in layer.readers]
         weights = np.concatenate(parts, axis=1)
         numbers = range(min(PARTS, self._images))
-        samples = list(self._cores.map(lambda part: self._sample(layer, weights, exact, part), numbers))
-        found = self._fitted_input(weights, samples) if self._is_first(layer) else self._fitted(layer, weights, samples)
+        read = list(self._cores.map(lambda part: self._sample(layer, weights, exact, part), numbers))
+        moments, samples = reduce(operators.add, (own for own, _ in read)), [sample for _, sample in read]
+        del read  # 30 MB of moments in each, of the widest layers
+        if self._is_first(layer):
+            found = self._fitted_input(weights, moments)
+        else:
+            found = self._fitted(layer, weights, moments, samples)
         ends = np.cumsum([part.shape[1] for part in parts])[:-1]
         split = (np.split(each, ends, axis=1) for each in (found.weights, found.shift, found.removed))
         for reader, *own in zip(layer.readers, *split, strict=True):
@@ -236,22 +240,22 @@ class _Networks:
     def _stacked(self, reader: Operator, depthwise: bool) -> Array:
         return stacked_weights(self.graph.constant(reader.weights), depthwise=depthwise)
 
-    def _sample(self, layer: Layer, weights: Array, exact: Sequence[Array], part: int) -> Sample:
-        """Read what a layer reads in every image of a part."""
+    def _sample(self, layer: Layer, weights: Array, exact: Sequence[Array], part: int) -> tuple[JointMoments, Sample]:
+        """Read what a layer reads in every image of a part; return it, and its moments in both networks."""
         images = range(part, self._images, PARTS)
         x = np.concatenate([exact[image] for image in images], axis=1)
         y = np.concatenate([self._noisy_rows(layer, image) for image in images], axis=1)
-        return Sample(JointMoments.of_rows(weights, x, y), y, x @ weights.transpose(0, 2, 1))
+        return JointMoments.of_rows(weights, x, y), Sample(y, x @ weights.transpose(0, 2, 1))
 
-    def _fitted_input(self, weights: Array, samples: Sequence[Sample]) -> Fit:
+    def _fitted_input(self, weights: Array, moments: JointMoments) -> Fit:
         """Round the weights of a layer that reads the image, whose noise is none of the network's own."""
-        y, e, yy, _ = reduce(operators.add, (sample.moments for sample in samples)).central()
+        y, e, yy, _ = moments.central()
         fitted = self._rounded(weights, self._cores.map(feedback_of, yy))
         return Fit(fitted, e + _applied(weights - fitted, y), e)
 
-    def _fitted(self, layer: Layer, weights: Array, samples: Sequence[Sample]) -> Fit:
+    def _fitted(self, layer: Layer, weights: Array, moments: JointMoments, samples: Sequence[Sample]) -> Fit:
         """Fit weights to what a layer reads in the quantized network, and its biases to equal means of its outputs."""
-        y, e, yy, ey = reduce(operators.add, (sample.moments for sample in samples)).central()
+        y, e, yy, ey = moments.central()
         feedbacks = self._cores.map(feedback_of, yy)  # meanwhile
         fitted = self._rounded(target(weights, yy, ey), feedbacks)
         outputs = self._cores.map(lambda sample: sample.noisy @ fitted.transpose(0, 2, 1), samples)
@@ -375,24 +379,3 @@ def _int8_range(quantized: TfliteGraph, tensor: int) -> tuple[float, float]:
         return -np.inf, np.inf
     scale, zero_point = quantization
     return (-128 - zero_point) * scale, (127 - zero_point) * scale
-
-
-def equal_means(exact: Array, noisy: Array, exact_limits: Limits, noisy_limits: Limits, shift: Array) -> Array:
-    """Return what to add to outputs `noisy` for their mean after clipping to be that of `exact` after clipping.
-
-    Noise before a ReLU raises the mean behind it, so equal means before it are not enough: what pooling averages over
-    an image is the error of the mean. By Newton's method; a channel that is almost always clipped keeps `shift`.
-
-    Args:
-        exact, noisy: (groups, n, out), of n positions.
-        exact_limits, noisy_limits: the smallest and the largest value of each output, (groups, 1, out).
-        shift: where to begin, (groups, out).
-    """
-    wanted = np.clip(exact, *exact_limits).mean(axis=1)
-    for _ in range(NEWTON_STEPS):
-        moved = noisy + shift[:, np.newaxis].astype(np.float32)
-        clipped = np.clip(moved, *noisy_limits)
-        inside = np.count_nonzero(clipped == moved, axis=1) / moved.shape[1]
-        missing = wanted - clipped.mean(axis=1)
-        shift = shift + np.where(inside > LEAST_INSIDE, missing / np.maximum(inside, LEAST_SLOPE), 0)
-    return shift

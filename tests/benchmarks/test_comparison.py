@@ -94,3 +94,13 @@ def test_without_a_first_row_there_are_no_ratios(comparison: ModuleType) -> None
     work = comparison.Work("Work", "", (), 1)
     rows = [comparison.Row("ours", failure="exit code 1: broken"), comparison.Row("theirs", 2, 5e6, turns=1)]
     assert comparison.markdown(work, rows).splitlines()[-1] == "| theirs | 2.0 s |  | 5 MB |  |"
+
+
+def test_who_needs_what_nobody_left_takes_no_part(comparison: ModuleType, tmp_path: Path) -> None:
+    log, asked = tmp_path / "log", list[str]()
+    needy = comparison.Contender("B", says(comparison, "B", log).command, needs=tmp_path / "b.onnx")
+    work = comparison.Work("t", "n", (says(comparison, "A", log), needy), 2, before=lambda: asked.append("once"))
+    rows = comparison.in_turns(work, lambda line: None)
+    assert log.read_text() == "AA"
+    assert asked == ["once"]
+    assert comparison.markdown(work, rows).splitlines()[-1] == "| B | not run: b.onnx is missing | | | |"

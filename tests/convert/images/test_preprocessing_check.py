@@ -22,21 +22,10 @@ from convert.images.preprocessing_check import other_reading, refuse_wrong_prepr
 from convert.images.trial_runs import Scores
 from edge_runtime import InputSpec
 from tests.conftest import COLOURS, SIZE
+from tests.convert.images.colour_network import TF, colour_network
 
 LABELS = tuple(COLOURS)
-TF = input_spec("tf", SIZE, SIZE)
 GREYS = {"bright": (220, 220, 220), "dark": (30, 30, 30), "medium": (120, 120, 120)}
-
-
-def colour_network(spec: InputSpec = TF, colours: dict[str, tuple[int, int, int]] = COLOURS) -> bytes:
-    """The nearest of the colours, in exact arithmetic: argmin |x - c|^2 = argmax 2 x.c - c.c with x as in `spec`."""
-    image = keras.Input((SIZE, SIZE, 3), batch_size=1)
-    mean = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 1)(image))
-    model = keras.Model(image, layers.Dense(len(LABELS), "softmax")(mean))
-    centres = (np.array(list(colours.values())) - spec.mean) / spec.std
-    kernel: Any = np.eye(3)[np.newaxis, np.newaxis]
-    model.set_weights([kernel, np.zeros(3), 20 * 2 * centres.T, -20 * (centres**2).sum(axis=1)])
-    return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 def answering(answer: Callable[[InputSpec, int], Any], asked: dict[InputSpec, int] | None = None) -> Scores:

@@ -85,7 +85,8 @@ def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, mo
     """It says that it was, in the one thing that it can answer: the architecture."""
     images = (Path("a.png"), Path("b/猫.jpg"), Path(os.fsdecode(b"\xff.png")))
     request = LoweringRequest(source, "torch", images, tmp_path)
-    script = "parent.send(LoweredModel(b'', '', repr(parent.recv()), None, '0', None, 2, 120.0, {}))"
+    answer = "LoweredModel(b'', '', repr(parent.recv()), None, '0', None, 2, 120.0, {})"
+    script = f"parent.send({answer}); parent.send_bytes(b'')"
     use_worker(script, tmp_path, monkeypatch)
     assert lower(request, Silent()).architecture == repr(request)
 
@@ -93,13 +94,10 @@ def test_the_worker_is_given_the_request(source: ModelSource, tmp_path: Path, mo
 def test_stages_and_the_result_are_passed_on(
     request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = "LoweredModel(b'TFL3', '34cd', 'tiny', ('a', 'b'), '0', SPEC, 2, 120.0, {'keras': '3'})"
+    result = "LoweredModel(b'', '34cd', 'tiny', ('a', 'b'), '0', SPEC, 2, 120.0, {'keras': '3'})"
     chatter = "print('chatter', flush=True); os.system('echo more; echo chatter >&2')"
-    use_worker(
-        f"parent.recv(); {chatter}; parent.send('one'); parent.send('two'); parent.send({result})",
-        tmp_path,
-        monkeypatch,
-    )
+    sent = f"parent.send('one'); parent.send('two'); parent.send({result}); parent.send_bytes(b'TFL3')"
+    use_worker(f"parent.recv(); {chatter}; {sent}", tmp_path, monkeypatch)
     stages = Stages()
     assert lower(request_of, stages) == LOWERED
     assert stages.names == ["one", "two"]
@@ -118,6 +116,7 @@ def test_what_the_worker_refuses_is_refused_as_that(
     assert error.__notes__ == ["details"], "what --debug shows"
 
 
+WITHOUT_BYTES = "LoweredModel(b'', '34cd', 'tiny', None, '0', SPEC, 2, 120.0, {})"
 WORDS = "os.write(2, b'first\\nAborted: last words\\n\\n'); "
 
 
@@ -129,8 +128,9 @@ WORDS = "os.write(2, b'first\\nAborted: last words\\n\\n'); "
         (f"{WORDS} os._exit(3)", "exit code 3"),
         (f"parent.recv(); parent.send('x'); {WORDS}", "exit code 0"),
         (f"parent.recv(); os.write(parent.fileno(), b'\\0\\0\\1\\0half'); {WORDS} os._exit(1)", "exit code 1"),
+        (f"parent.recv(); parent.send({WITHOUT_BYTES}); {WORDS} os._exit(1)", "exit code 1"),
     ],
-    ids=["dies", "is killed", "never reads", "forgets its result", "dies in the middle of a message"],
+    ids=["dies", "is killed", "never reads", "forgets its result", "dies in the middle of a message", "owes the bytes"],
 )
 def test_the_last_words_of_a_worker_that_dies_are_told(
     script: str, end: str, request_of: LoweringRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from convert.quantization.dense_layers import dense_as_convolutions
 from convert.quantization.gptq import DAMPING
 from convert.quantization.joint_moments import JointMoments, stacked_weights, target, unstacked_weights
 from convert.quantization.quantize import quantize
-from convert.quantization.reconstruction import equal_means, reconstruct
+from convert.quantization.reconstruction import reconstruct
 from convert.quantization.schemes import SCHEMES, Recipe
 from convert.quantization.statistics import ActivationStatistics, collect_statistics
 from convert.system.progress import Silent
@@ -107,18 +107,6 @@ def test_stacking_is_undone(shape: tuple[int, ...], depthwise: bool) -> None:
     stacked = stacked_weights(weights, depthwise=depthwise)
     assert stacked.shape == ((4, 1, 6) if depthwise else (1, 5, 24))
     assert np.array_equal(unstacked_weights(stacked, shape, depthwise=depthwise), weights)
-
-
-def test_means_are_equal_behind_the_clipping() -> None:
-    random = np.random.default_rng(0)
-    exact = random.normal(0, 2, (1, 5000, 3))
-    noisy = exact + random.normal(0.3, 1, exact.shape)
-    none, six = np.zeros((1, 1, 3)), np.full((1, 1, 3), 6.0)
-    shift = equal_means(exact, noisy, (none, six), (none, 0.7 * six), np.zeros((1, 3)))
-    behind = np.clip(noisy + shift, 0, 4.2).mean(axis=1)
-    assert np.allclose(behind, np.clip(exact, 0, 6).mean(axis=1), atol=1e-4)
-    dead = equal_means(exact - 50, noisy - 50, (none, six), (none, six), np.full((1, 3), 0.25))
-    assert np.array_equal(dead, np.full((1, 3), 0.25)), "nothing tells how far a dead channel is off"
 
 
 def last_features_db(model: bytes, fitted: bytes, statistics: ActivationStatistics, images: list[Pixels]) -> float:
