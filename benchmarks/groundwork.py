@@ -26,7 +26,7 @@ CHANGES = {
     "mirrored": ImageOps.mirror,
     **{f"moved_{x}_{y}": partial(ImageChops.offset, xoffset=x, yoffset=y) for x, y in ((1, 0), (-1, 0), (0, 1))},
 }
-"""Makes five pictures of one, by a pixel or by turning it round."""
+"""What makes five pictures of one, by name."""
 
 
 @dataclass(frozen=True)

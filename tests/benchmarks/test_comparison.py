@@ -34,7 +34,8 @@ def test_medians_of_time_and_of_memory_are_taken_apart(comparison: ModuleType) -
 
 def test_contenders_take_turns(comparison: ModuleType, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    work = comparison.Work("t", "n", tuple(says(comparison, name, log) for name in "ABC"), repeats=3)
+    seen = "import time; time.sleep(0.3)"  # long enough to be looked at on a busy machine
+    work = comparison.Work("t", "n", tuple(says(comparison, name, log, seen) for name in "ABC"), repeats=3)
     rows = comparison.in_turns(work, lambda line: None)
     assert log.read_text() == "ABCABCABC"
     assert [row.name for row in rows] == ["A", "B", "C"]
