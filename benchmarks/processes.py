@@ -37,7 +37,7 @@ def measure(
     environment: Mapping[str, str] | None = None,
     interval_s: float = INTERVAL_S,
     share: float = SHARE,
-    timeout_s: float = 1800,
+    timeout_s: float = 7200,
 ) -> Usage:
     """Run a command to its end.
 

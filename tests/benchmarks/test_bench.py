@@ -79,6 +79,33 @@ def test_a_processor_is_named_with_the_instructions_that_matter(benchmarks: Path
     assert machine.processor(CPUINFO) == "Some Processor 9 (avx2, avx512_vnni, amx_int8)"
 
 
+STAT = "cpu  {user} 10 {system} {idle} 40 1 2 {stolen} 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
+
+
+def test_a_table_says_who_else_had_the_cores(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = import_module("machine")
+    monkeypatch.setattr(machine.os, "sysconf", lambda name: 100)
+    start = machine.core_seconds(STAT.format(user=1000, system=500, idle=9000, stolen=70), ours=3)
+    end = machine.core_seconds(STAT.format(user=6000, system=1500, idle=12000, stolen=1070), ours=58)
+    assert (start.run, start.stolen) == (pytest.approx(15.13), pytest.approx(0.7))
+    # of 100 s of the cores, processes ran 60, of which 55 were ours, and 10 went to other machines
+    assert end.all - start.all == pytest.approx(100)
+    assert machine.beside(start, end) == (
+        "Beside it, other processes of this machine had 5 % of the cores' time, other machines of its host 10 %."
+    )
+
+
+def test_what_we_and_our_children_run_is_not_beside(benchmarks: Path) -> None:
+    import subprocess
+
+    machine = import_module("machine")
+    start = machine.core_seconds_now()
+    subprocess.run([sys.executable, "-c", "sum(range(30_000_000))"], check=True)
+    end = machine.core_seconds_now()
+    assert 0.1 < end.ours - start.ours <= end.run - start.run + 0.1
+    assert end.all > start.all
+
+
 def test_an_environment_is_made_again_when_its_requirements_change(
     benchmarks: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
