@@ -1,7 +1,8 @@
 """Ours beside its peers, as whole processes on this machine: `make bench`.
 
 The peers' environments are made on first use, below build/peers. All start from one Keras file and the same
-calibration images, take turns, and are compared within this run; the table goes to benchmarks/RESULTS.md.
+calibration images, take turns, and are compared within this run; the table goes to benchmarks/RESULTS.md. On two cores
+that takes two hours.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ QUICK = Scale(1, 1, 1, 10, (10, 20), (10,), 20, 3, 40)
 @click.command(help=__doc__)
 @click.option("--quick", "scale", flag_value="quick", help="A sample of everything, to see that it works: no figures.")
 @click.option(
-    "--full", "scale", flag_value="full", help="All turns of all peers, TFLiteConverter on 1,000 images: an hour."
+    "--full", "scale", flag_value="full", help="All turns of all peers, TFLiteConverter on 1,000 images: longer yet."
 )
 @click.option("--work", "chosen", multiple=True, metavar="TITLE", help="Only work whose title has this; repeatable.")
 def main(scale: str | None, chosen: Sequence[str]) -> None:
